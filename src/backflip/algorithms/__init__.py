@@ -1,0 +1,1 @@
+"""Credit and loss. One frozen dataclass and one file for each algorithm."""

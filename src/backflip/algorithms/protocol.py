@@ -1,0 +1,55 @@
+"""What an algorithm is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.data.batches import Experience, Scored
+from backflip.functional.reductions import Loss
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one piece of a batch contributes to a step."""
+
+    losses: Mapping[str, Loss]
+    """Terms to minimise. Each is divided by its own denominator, then they are added."""
+    metrics: Mapping[str, Loss] = field(default_factory=dict[str, Loss])
+    """Numbers to watch, detached, in the same undivided form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """Anything a learner can minimise: SFT, reward modelling, PPO."""
+
+    @abstractmethod
+    def counts(self, batch: Any) -> Mapping[str, Float[Tensor, ""]]:
+        """The denominator of each term over the whole batch, known before any forward pass."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Any) -> Outcome:
+        """Score a piece of the batch with ``model`` and say how wrong it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineAlgorithm(Objective):
+    """An objective that also decides who deserves the score."""
+
+    needs_values: ClassVar[bool] = False
+    """Whether a recipe without a value source is an error."""
+    epochs: int = 1
+    """Passes over each batch of experience."""
+
+    @abstractmethod
+    def credit(self, scored: Scored) -> Experience:
+        """Assign advantages. Sees the whole batch, gathered from every rank."""
+
+    def adapted(self, metrics: Mapping[str, float]) -> OnlineAlgorithm:
+        """The algorithm for the next step: where an adaptive coefficient moves."""
+        return self

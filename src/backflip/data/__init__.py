@@ -1,0 +1,1 @@
+"""What travels. Receives files; hands out records, tokens and tensor records."""

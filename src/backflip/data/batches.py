@@ -1,0 +1,205 @@
+"""The journey of a tensor, in order: TokenSteps → Rollouts → Scored → Experience.
+
+Each stage is frozen and contains the one before it. A stage that has been skipped is a missing
+argument, not a field that happens to be None. Beside them stand the batches of offline learning:
+DemonstrationBatch and ComparisonBatch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Record = TypeVar("Record", bound="TensorRecord")
+Values = TypeVar("Values", bound="Tensor | TensorRecord")
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A frozen dataclass of tensors (or of tensor records) that share their first axis, B.
+
+    Indexing by an integer tensor, a mask or a slice picks rows of every field. Fields that are
+    plain numbers describe the whole record and are kept.
+    """
+
+    def __len__(self) -> int:
+        return len(getattr(self, dataclasses.fields(self)[0].name))
+
+    def __getitem__(self: Record, rows: Tensor | slice) -> Record:
+        parts = {f.name: _pick(getattr(self, f.name), rows) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **parts)
+
+    def to(self: Record, device: torch.device | str) -> Record:
+        """The same record on another device."""
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(
+            self, **{k: v.to(device) if hasattr(v, "to") else v for k, v in parts.items()}
+        )
+
+    def split(self: Record, size: int) -> Iterator[Record]:
+        """Consecutive pieces of at most ``size`` rows."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+
+def _pick(value: Any, rows: Tensor | slice) -> Any:
+    return value[rows] if isinstance(value, Tensor | TensorRecord | Ragged) else value
+
+
+@dataclass(frozen=True)
+class Ragged(Generic[Values]):
+    """Rows of different lengths, end to end: nothing is padded.
+
+    Row i is ``values[offsets[i] : offsets[i + 1]]``. ``values`` is a tensor, or a tensor record
+    when each row is itself a list of rows (the K answers of a comparison).
+    """
+
+    values: Values
+    offsets: Int[Tensor, " B1"]
+    """Starts with 0; one longer than the number of rows."""
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[int] | Tensor], dtype: torch.dtype = torch.long) -> Ragged[Any]:
+        """Pack lists of numbers."""
+        tensors = [torch.as_tensor(row, dtype=dtype) for row in rows]
+        lengths = torch.tensor([len(t) for t in tensors], dtype=torch.long)
+        values = torch.cat(tensors) if tensors else torch.zeros(0, dtype=dtype)
+        return Ragged(values, offsets_of(lengths))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Int[Tensor, " B"]:
+        return self.offsets.diff()
+
+    def row(self, index: int) -> Values:
+        return self.values[int(self.offsets[index]) : int(self.offsets[index + 1])]
+
+    def rows(self) -> Iterator[Values]:
+        for index in range(len(self)):
+            yield self.row(index)
+
+    def __getitem__(self, rows: Tensor | slice) -> Ragged[Values]:
+        index = torch.arange(len(self), device=self.offsets.device)[rows]
+        lengths = self.lengths[index]
+        offsets = offsets_of(lengths)
+        shift = (self.offsets[index] - offsets[:-1]).repeat_interleave(lengths)
+        place = torch.arange(int(offsets[-1]), device=self.offsets.device) + shift
+        return Ragged(self.values[place], offsets)
+
+    def to(self, device: torch.device | str) -> Ragged[Any]:
+        return Ragged(self.values.to(device), self.offsets.to(device))
+
+    def owner(self) -> Int[Tensor, " N"]:
+        """For each value, the row that it belongs to."""
+        rows = torch.arange(len(self), device=self.offsets.device)
+        return rows.repeat_interleave(self.lengths)
+
+
+def offsets_of(lengths: Int[Tensor, " B"]) -> Int[Tensor, " B1"]:
+    """Where each row starts when rows of these lengths lie end to end."""
+    return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+
+
+@dataclass(frozen=True)
+class TokenSteps(TensorRecord):
+    """What a language model must see again to re-score its own choices."""
+
+    prompt: Ragged[Tensor]
+    """Tokens that were given, template included."""
+    answer: Ragged[Tensor]
+    """Tokens from the first choice on, EOS included; tool output between choices included."""
+    width: int
+    """T: the length of the longest answer in the batch that this was cut from."""
+
+    @staticmethod
+    def of(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> TokenSteps:
+        width = max((len(answer) for answer in answers), default=0)
+        return TokenSteps(Ragged.of(prompts), Ragged.of(answers), width)
+
+    @property
+    def mask(self) -> Bool[Tensor, "B T"]:
+        """True on tokens of the answer, False on what lies behind its end."""
+        steps = torch.arange(self.width, device=self.answer.offsets.device)
+        return steps < self.answer.lengths[:, None]
+
+    def sequence(self, row: int) -> list[int]:
+        """Prompt and answer of one row, as token ids."""
+        return self.prompt.row(row).tolist() + self.answer.row(row).tolist()
+
+
+@dataclass(frozen=True)
+class DemonstrationBatch(TensorRecord):
+    """Conversations to imitate."""
+
+    steps: TokenSteps
+    mask: Bool[Tensor, "B T"]
+    """True on the assistant's own tokens; False on later turns of the user."""
+    weight: Float[Tensor, " B"]
+    """How much each conversation counts; 1 unless the data says otherwise."""
+
+
+@dataclass(frozen=True)
+class ComparisonBatch(TensorRecord):
+    """B prompts, each with K ≥ 2 answers that somebody put in order. A pair is K = 2."""
+
+    answers: Ragged[TokenSteps]
+    """The K answers of each prompt; every answer repeats its prompt, the forest shares it."""
+    rank: Ragged[Tensor]
+    """Int, 0 is best; equal ranks are ties."""
+    margin: Float[Tensor, " B"]
+    """Score difference the labels call for (Llama 2's m(r)); 0 where nothing was said."""
+    soft: Float[Tensor, " B"]
+    """P(the better-ranked answer is better), for pairs; 1 where the label is hard."""
+    weight: Float[Tensor, " B"]
+    """How much each prompt counts; 1 unless the data says otherwise."""
+    head: Int[Tensor, " B"]
+    """Which of the model's scalar heads learns from the prompt; 0 unless a second is held out."""
+
+
+@dataclass(frozen=True)
+class Rollouts(TensorRecord):
+    """What a policy did: tokens it wrote, actions it took, or denoising steps it made."""
+
+    steps: Any
+    """What the policy must see again to re-score its own choices: TokenSteps, or a record."""
+    mask: Bool[Tensor, "B T"]
+    """True where the policy chose; False on tool output and behind the end."""
+    logp: Float[Tensor, "B T"]
+    """Log-probability of each choice, as reported by the sampler (nats)."""
+    group: Int[Tensor, " B"]
+    """Number of the prompt that the row answers."""
+    finished: Bool[Tensor, " B"]
+    """True where the policy ended by itself; False where a length limit cut it off."""
+
+
+@dataclass(frozen=True)
+class Scored(TensorRecord):
+    """Rollouts that have been judged."""
+
+    rollouts: Rollouts
+    scores: Float[Tensor, " B"]
+    """One number per answer."""
+    logp_old: Float[Tensor, "B T"]
+    """Log-probability of each choice under the learner's weights before the update."""
+    logp_ref: Float[Tensor, "B T"]
+    """The same under the reference policy."""
+    values: Float[Tensor, "B T"]
+    """Score expected before each choice; zero without a value source."""
+
+
+@dataclass(frozen=True)
+class Experience(TensorRecord):
+    """Judged rollouts with credit assigned: all that a policy loss may look at."""
+
+    scored: Scored
+    advantages: Float[Tensor, "B T"]
+    returns: Float[Tensor, "B T"]
+    """What a value function should have predicted; zero where none is taught."""

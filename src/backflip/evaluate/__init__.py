@@ -1,0 +1,1 @@
+"""Was it worth it. Receives a model and data; hands out measurements with intervals."""

@@ -1,0 +1,1 @@
+"""Act. Receives a policy and prompts; hands out rollouts."""

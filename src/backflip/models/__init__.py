@@ -1,0 +1,1 @@
+"""What is trained. Receives token records; hands out log-probabilities, values and scores."""

@@ -1,0 +1,1 @@
+"""Watch. Receives metrics and samples; hands out logs, alarms and a report."""

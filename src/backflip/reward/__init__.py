@@ -1,0 +1,1 @@
+"""Judge. Receives rollouts; hands out one score per answer."""

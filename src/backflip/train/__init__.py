@@ -1,0 +1,1 @@
+"""Learn. Receives roles and an algorithm; hands out a trained model."""
