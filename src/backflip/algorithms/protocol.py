@@ -53,3 +53,7 @@ class OnlineAlgorithm(Objective):
     def adapted(self, metrics: Mapping[str, float]) -> OnlineAlgorithm:
         """The algorithm for the next step: where an adaptive coefficient moves."""
         return self
+
+    def enough(self, metrics: Mapping[str, float]) -> bool:
+        """Whether these metrics of a minibatch say to stop learning from this experience."""
+        return False

@@ -42,6 +42,13 @@ class TensorRecord:
             self, **{k: v.to(device) if hasattr(v, "to") else v for k, v in parts.items()}
         )
 
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        """The S token sequences inside, the row each belongs to, and the group of each row.
+
+        Rows of one group share a prompt and are best computed together.
+        """
+        raise NotImplementedError(f"{type(self).__name__} holds no token sequences")
+
     def split(self: Record, size: int) -> Iterator[Record]:
         """Consecutive pieces of at most ``size`` rows."""
         for start in range(0, len(self), size):
@@ -130,6 +137,10 @@ class TokenSteps(TensorRecord):
         steps = torch.arange(self.width, device=self.answer.offsets.device)
         return steps < self.answer.lengths[:, None]
 
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        rows = torch.arange(len(self))
+        return self, rows, rows
+
     def sequence(self, row: int) -> list[int]:
         """Prompt and answer of one row, as token ids."""
         return self.prompt.row(row).tolist() + self.answer.row(row).tolist()
@@ -144,6 +155,9 @@ class DemonstrationBatch(TensorRecord):
     """True on the assistant's own tokens; False on later turns of the user."""
     weight: Float[Tensor, " B"]
     """How much each conversation counts; 1 unless the data says otherwise."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.steps.sequences()
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,9 @@ class ComparisonBatch(TensorRecord):
     head: Int[Tensor, " B"]
     """Which of the model's scalar heads learns from the prompt; 0 unless a second is held out."""
 
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.answers.values, self.answers.owner(), torch.arange(len(self))
+
 
 @dataclass(frozen=True)
 class Rollouts(TensorRecord):
@@ -179,6 +196,9 @@ class Rollouts(TensorRecord):
     finished: Bool[Tensor, " B"]
     """True where the policy ended by itself; False where a length limit cut it off."""
 
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.steps, torch.arange(len(self)), self.group
+
 
 @dataclass(frozen=True)
 class Scored(TensorRecord):
@@ -194,6 +214,9 @@ class Scored(TensorRecord):
     values: Float[Tensor, "B T"]
     """Score expected before each choice; zero without a value source."""
 
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.rollouts.sequences()
+
 
 @dataclass(frozen=True)
 class Experience(TensorRecord):
@@ -203,3 +226,6 @@ class Experience(TensorRecord):
     advantages: Float[Tensor, "B T"]
     returns: Float[Tensor, "B T"]
     """What a value function should have predicted; zero where none is taught."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.scored.sequences()

@@ -1,0 +1,42 @@
+"""Plackett-Luce: the whole ranking of K answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.protocol import Objective, Outcome
+from backflip.algorithms.rated import pair_metrics, prompts_with_a_winner, rate
+from backflip.data.batches import ComparisonBatch
+from backflip.functional.reductions import weighted_mean
+from backflip.functional.reward_losses import plackett_luce
+
+__all__ = ["PlackettLuce"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlackettLuce(Objective):
+    """−log P(ranking), the best drawn first, then the best of the rest (Plackett, 1975).
+
+    For K = 2 this is Bradley-Terry. Prompts whose answers are all tied say nothing.
+    """
+
+    def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
+        return {"preference": (prompts_with_a_winner(batch) * batch.weight).sum()}
+
+    def loss(self, model: Any, batch: ComparisonBatch) -> Outcome:
+        rated = rate(model, batch)
+        lengths = batch.answers.lengths.to(rated.scores.device)
+        mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
+        scores = rated.scores.new_zeros(mask.shape).masked_scatter(mask, rated.scores)
+        rank = rated.rank.new_zeros(mask.shape).masked_scatter(mask, rated.rank)
+        per_prompt = plackett_luce(scores, rank, mask)
+        weight = (prompts_with_a_winner(batch) * batch.weight).to(per_prompt.device)
+        preference = weighted_mean(per_prompt, weight)
+        metrics = pair_metrics(rated) | {"loss": preference.detached()}
+        return Outcome({"preference": preference}, metrics)

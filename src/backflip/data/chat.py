@@ -1,0 +1,338 @@
+"""Messages ↔ tokens, with the mask of the assistant's own tokens. The only file about templates.
+
+The mask comes from the prefix property: the conversation up to an assistant's turn, rendered with
+the generation prompt, must be a prefix of the whole, and what follows is the assistant's own, up to
+and including the token that ends the turn. What a template writes behind that token is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from backflip.data.errors import UserError
+from backflip.data.records import BadRecordError, Message, Messages
+from backflip.data.templates import BUILT_IN
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PROBE = (Message("user", "Ping?"), Message("assistant", "Pong."))
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A prompt and what follows it, as token ids."""
+
+    prompt: list[int]
+    answer: list[int]
+    """From the first token of the assistant on, to the token that ends its last turn."""
+    mask: list[bool]
+    """Over ``answer``: True on the assistant's own tokens, False on later turns of others."""
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """One conversation as text, with the places where the assistant's turns begin and end."""
+
+    whole: str
+    cuts: tuple[int, ...]
+    """Characters of ``whole``, in turn the first of the assistant's own and the first behind."""
+
+    def prefixes(self) -> list[str]:
+        return [self.whole[:cut] for cut in self.cuts]
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer, or a named one for a model without.
+
+    ``template`` is None (the tokenizer's own), ``chatml``, ``hh`` or ``plain``, or Jinja text. A
+    template without a system role gets the system message in front of the first user message.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.name = _name_of(tokenizer, template)
+        self.source = _source_of(tokenizer, template, self.name)
+        """Jinja text, to be saved with the model."""
+        self._ends = _control_tokens(tokenizer)
+        self.system_role = self._takes_system()
+        """Whether the template knows a system role; if not, the user's first message carries it."""
+        self._turn_end, self._tail = self._probe()
+
+    # ---- what callers use
+
+    @property
+    def stop_tokens(self) -> tuple[int, ...]:
+        """Ids that end the assistant's turn: end-of-turn, and end-of-sequence where it differs."""
+        ends = [self._turn_end, self.tokenizer.eos_token_id]
+        return tuple(dict.fromkeys(end for end in ends if end is not None))
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the conversation, ready for the assistant to speak."""
+        return _raised(self.prompts([messages])[0])
+
+    def prompts(self, many: Sequence[Sequence[Message]]) -> list[list[int] | BadRecordError]:
+        """The same for many conversations, in one call of the tokenizer.
+
+        A conversation that the template cannot take gives its error in place of tokens.
+        """
+        rendered = [_attempt(self._render, messages, True) for messages in many]
+        tokens = iter(self._encode([text for text in rendered if isinstance(text, str)]))
+        return [next(tokens) if isinstance(text, str) else text for text in rendered]
+
+    def answer(
+        self, prompt: Sequence[Message], answer: Sequence[Message]
+    ) -> tuple[list[int], list[int], list[bool]]:
+        """Tokens of the prompt, tokens of the answer, and the mask over the answer."""
+        turns = _raised(self.answers([(prompt, answer)])[0])
+        return turns.prompt, turns.answer, turns.mask
+
+    def answers(
+        self, many: Sequence[tuple[Sequence[Message], Sequence[Message]]]
+    ) -> list[Turns | BadRecordError]:
+        """The same for many (prompt, answer), in one call of the tokenizer.
+
+        A conversation that the template cannot take gives its error in place of tokens.
+        """
+        rendered = [_attempt(self._spans, tuple(p), tuple(a)) for p, a in many]
+        good = [r for r in rendered if isinstance(r, _Rendered)]
+        texts = list(dict.fromkeys(text for r in good for text in r.prefixes()))
+        tokens = dict(zip(texts, self._encode(texts), strict=True))
+        return [
+            _attempt(self._turns, r, tokens) if isinstance(r, _Rendered) else r for r in rendered
+        ]
+
+    def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+        """Tokens of a whole conversation and the mask of all that the assistant said in it."""
+        prompt, answer = split_at_first_answer(messages)
+        tokens, rest, mask = self.answer(prompt, answer)
+        return tokens + rest, [False] * len(tokens) + mask
+
+    # ---- text
+
+    def _render(self, messages: Sequence[Message], generate: bool) -> str:
+        from jinja2.exceptions import TemplateError
+
+        if not self.system_role:
+            messages = _fold_system(messages)
+        rows = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return self.tokenizer.apply_chat_template(
+                rows, chat_template=self.source, tokenize=False, add_generation_prompt=generate
+            )
+        except TemplateError as error:
+            raise BadRecordError(
+                f"chat template {self.name!r} refuses the conversation",
+                f"{error}; roles were {', '.join(m.role for m in messages)}",
+            ) from error
+
+    def _spans(self, prompt: Messages, answer: Messages) -> _Rendered:
+        """Render, find each turn of the assistant in the answer, and check the prefix property."""
+        if not prompt:
+            return self._plain_text(answer)
+        messages = prompt + answer
+        whole = self._render(messages, False)
+        cuts: list[int] = []
+        for index in range(len(prompt), len(messages)):
+            if messages[index].role != "assistant":
+                continue
+            head = self._render(messages[:index], True)
+            if not whole.startswith(head):
+                raise self._broken(index, "the text before it changes when it is answered")
+            cuts += [len(head), self._end_of_turn(messages, index, whole, len(head))]
+        whole = whole[: cuts[-1]]
+        if self._turn_end is None:
+            whole += self.tokenizer.eos_token
+        return _Rendered(whole, (*cuts[:-1], len(whole)))
+
+    def _end_of_turn(self, messages: Messages, index: int, whole: str, start: int) -> int:
+        """The character behind the assistant's own text, end-of-turn token included."""
+        if index == len(messages) - 1:
+            turn = whole
+        else:
+            turn = self._render(messages[: index + 1], False)
+        if whole.startswith(turn) and turn.endswith(self._tail):
+            return len(turn) - len(self._tail)
+        if self._turn_end is None:
+            raise self._broken(index, "its end moves when the conversation goes on")
+        mark = self.tokenizer.convert_ids_to_tokens(self._turn_end)
+        place = whole.find(mark, start)
+        if place < 0:
+            raise self._broken(index, f"its turn does not end with {mark!r}")
+        return place + len(mark)
+
+    def _plain_text(self, answer: Messages) -> _Rendered:
+        """Text without a prompt, for language modelling: a start token, the text, the end."""
+        if len(answer) != 1:
+            raise BadRecordError(
+                "conversation begins with the assistant", "put a message of the user before it"
+            )
+        end = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(self._turn_end)
+        start = self.tokenizer.bos_token or end
+        text = start + answer[0].content + end
+        return _Rendered(text, (len(start), len(text)))
+
+    def _broken(self, index: int, what: str) -> BadRecordError:
+        return BadRecordError(
+            f"chat template {self.name!r} breaks the prefix property",
+            f"message {index + 1}, the assistant's: {what}. Learn the last turn only "
+            "(turns=last), or set template=chatml|hh|plain",
+        )
+
+    # ---- tokens
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return [list(ids) for ids in encoded["input_ids"]]
+
+    def _turns(self, rendered: _Rendered, tokens: Mapping[str, list[int]]) -> Turns:
+        """Each piece is what its prefix adds; where tokens merge over a seam, tokenise apart."""
+        head, *prefixes = rendered.prefixes()
+        before, answer, mask = tokens[head], list[int](), list[bool]()
+        for number, prefix in enumerate(prefixes):
+            upto = tokens[prefix]
+            if upto[: len(before)] == before:
+                piece = upto[len(before) :]
+            else:
+                start = rendered.cuts[number]
+                piece = self._apart(prefix[start:], before, upto)
+            answer += piece
+            mask += [number % 2 == 0] * len(piece)
+            before = before + piece
+        return Turns(tokens[head], answer, mask)
+
+    def _apart(self, text: str, before: list[int], upto: list[int]) -> list[int]:
+        """Tokens of ``text`` as a model writes them that has just read ``before``."""
+        piece = self._encode([text])[0]
+        decoded = self.tokenizer.decode(before + piece, clean_up_tokenization_spaces=False)
+        expected = self.tokenizer.decode(upto, clean_up_tokenization_spaces=False)
+        if decoded != expected:
+            raise BadRecordError(
+                f"chat template {self.name!r} merges tokens over the start of the answer",
+                f"at {text[:30]!r}; set template=chatml|hh|plain",
+            )
+        return piece
+
+    # ---- what the template is like
+
+    def _takes_system(self) -> bool:
+        self.system_role = True
+        try:
+            text = self._render((Message("system", "Sys-probe"), *PROBE), False)
+        except BadRecordError:
+            return False
+        return "Sys-probe" in text
+
+    def _probe(self) -> tuple[int | None, str]:
+        """The token that ends a turn (None: none is written) and the text behind it."""
+        head, whole = self._render(PROBE[:1], True), self._render(PROBE, False)
+        place = whole.rfind(PROBE[1].content)
+        if place < 0 or not whole.startswith(head):
+            raise self._broken(1, "the text before it changes when it is answered")
+        if place < len(head):
+            raise self._broken(1, "its content stands inside the generation prompt")
+        lead = whole[len(head) : place]
+        if head == self._render(PROBE[:1], False) and lead.strip():
+            raise UserError(
+                f"chat template {self.name!r} writes {lead!r} before an answer but ignores "
+                "add_generation_prompt; set template=chatml|hh|plain"
+            )
+        after = whole[place + len(PROBE[1].content) :]
+        for token in self._encode([after])[0]:
+            if token in self._ends:
+                mark = self.tokenizer.convert_ids_to_tokens(token)
+                return token, after[after.find(mark) + len(mark) :]
+        if self.tokenizer.eos_token_id is None:
+            raise UserError(
+                f"chat template {self.name!r} ends no turn with a token, and the tokenizer has no "
+                "end-of-sequence token; set one on the tokenizer"
+            )
+        return None, after
+
+
+def _attempt(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | BadRecordError:
+    try:
+        return what(*args, **kwargs)
+    except BadRecordError as error:
+        return error
+
+
+def _raised(result: T | BadRecordError) -> T:
+    if isinstance(result, BadRecordError):
+        raise result
+    return result
+
+
+def split_at_first_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
+    """What stands before the assistant's first message, and the rest."""
+    roles = [message.role for message in messages]
+    if "assistant" not in roles:
+        raise BadRecordError("conversation ends with the user", "add the assistant's reply")
+    first = roles.index("assistant")
+    return tuple(messages[:first]), tuple(messages[first:])
+
+
+def split_at_last_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
+    """All that came before the assistant's last message, and that message."""
+    return tuple(messages[:-1]), tuple(messages[-1:])
+
+
+def _fold_system(messages: Sequence[Message]) -> Sequence[Message]:
+    if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
+        return messages
+    text = f"{messages[0].content}\n\n{messages[1].content}"
+    return (Message("user", text), *messages[2:])
+
+
+def _control_tokens(tokenizer: Any) -> frozenset[int]:
+    """Ids that no ordinary text produces."""
+    return frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
+
+
+def _name_of(tokenizer: Any, template: str | None) -> str:
+    if template in BUILT_IN:
+        return str(template)
+    if template is not None:
+        return "custom"
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+
+
+def _source_of(tokenizer: Any, template: str | None, name: str) -> str:
+    if template is None:
+        if not tokenizer.chat_template:
+            raise UserError(
+                f"the tokenizer of {name} has no chat template; set template=chatml, template=hh "
+                "or template=plain"
+            )
+        return tokenizer.get_chat_template()
+    if template not in BUILT_IN:
+        if "{" not in template:
+            raise UserError(
+                f"template={template!r} is not known; use {', '.join(BUILT_IN)}, or Jinja text"
+            )
+        return template
+    _check_built_in(tokenizer, template)
+    ids = tokenizer("a")["input_ids"]
+    bos = tokenizer.bos_token_id
+    adds_bos = bos is not None and len(ids) > 0 and ids[0] == bos
+    return ("{{ bos_token }}" if adds_bos else "") + BUILT_IN[template]
+
+
+def _check_built_in(tokenizer: Any, template: str) -> None:
+    if template == "chatml":
+        ids = tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"]
+        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+            raise UserError(
+                "template=chatml needs a tokenizer with the token <|im_end|>, and this one has "
+                "none; set template=hh or template=plain"
+            )
+    elif tokenizer.eos_token is None:
+        raise UserError(
+            f"template={template} ends answers with the end-of-sequence token, and this tokenizer "
+            "has none; set eos_token on the tokenizer"
+        )

@@ -1,0 +1,227 @@
+"""What people gave: messages, prompts, demonstrations and comparisons, before any token.
+
+Every record says where it came from, and refuses to exist when it cannot be learnt from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from backflip.data.errors import UserError
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+class BadRecordError(UserError):
+    """A single row that cannot be used: dropped and counted under ``reason`` by whoever reads it."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}: {advice}" if advice else reason)
+        self.reason = reason
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a record was read: a file (or hub name) and the line or row in it, from 1."""
+
+    source: str = "memory"
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+NOWHERE = Provenance()
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise BadRecordError(
+                f"unknown role {self.role!r}", f"use one of {', '.join(ROLES)} for each message"
+            )
+        if not self.content.strip():
+            reason = "empty answer" if self.role == "assistant" else f"empty {self.role} message"
+            raise BadRecordError(reason, "remove the row, or write the missing text")
+
+
+Messages: TypeAlias = tuple[Message, ...]
+
+
+def _check_prompt(messages: Messages) -> None:
+    if not messages:
+        raise BadRecordError("empty prompt", "a prompt needs at least one message of the user")
+    if messages[-1].role not in ("user", "tool"):
+        raise BadRecordError(
+            f"prompt ends with the {messages[-1].role}",
+            "the last message of a prompt must be the user's, for the assistant to answer",
+        )
+
+
+def _check_answer(messages: Messages) -> None:
+    if not messages:
+        raise BadRecordError("empty answer", "remove the row, or write the missing text")
+    if messages[-1].role != "assistant":
+        raise BadRecordError(
+            f"conversation ends with the {messages[-1].role}",
+            "the last message must be the assistant's: add its reply or remove the last turn",
+        )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation that waits for the assistant."""
+
+    messages: Messages
+    where: Provenance = field(default=NOWHERE, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.messages)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A conversation to imitate. A single assistant message without a prompt is plain text."""
+
+    messages: Messages
+    weight: float = 1.0
+    """How much it counts; above 0."""
+    where: Provenance = field(default=NOWHERE, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_answer(self.messages)
+        _check_number("weight", self.weight, low=0.0, open_low=True)
+
+    @property
+    def prompt(self) -> Messages:
+        """What stands before the assistant's first message; empty for plain text."""
+        roles = [message.role for message in self.messages]
+        return self.messages[: roles.index("assistant")]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt with K ≥ 2 answers that somebody put in order."""
+
+    prompt: Messages
+    answers: tuple[Messages, ...]
+    """Usually one assistant message each; later turns of the user may stand between."""
+    rank: tuple[int, ...]
+    """One per answer: 0 is best, equal ranks are ties."""
+    margin: float = 0.0
+    """Score difference that the label calls for (Llama 2's m(r)), at least 0."""
+    soft: float = 1.0
+    """For pairs, P(the better-ranked answer is better); 1 is a hard label."""
+    weight: float = 1.0
+    """How much the prompt counts; above 0."""
+    where: Provenance = field(default=NOWHERE, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if len(self.answers) < 2:
+            raise BadRecordError("fewer than two answers", "a comparison needs at least two")
+        for answer in self.answers:
+            _check_answer(answer)
+            if answer[0].role != "assistant":
+                raise BadRecordError(
+                    f"answer begins with the {answer[0].role}", "it must begin with the assistant"
+                )
+        if len(self.rank) != len(self.answers):
+            raise BadRecordError(
+                "ranks and answers differ in number",
+                f"{len(self.rank)} ranks for {len(self.answers)} answers; give one rank per answer",
+            )
+        if min(self.rank) != 0:
+            raise BadRecordError("ranks do not start with 0", "0 is the best answer")
+        _check_number("margin", self.margin, low=0.0)
+        _check_number("soft label", self.soft, low=0.0, high=1.0)
+        _check_number("weight", self.weight, low=0.0, open_low=True)
+
+    @property
+    def best(self) -> Messages:
+        """The first of the answers that share rank 0."""
+        return self.answers[self.rank.index(0)]
+
+    @property
+    def tied(self) -> bool:
+        """True where nobody could tell any of the answers apart."""
+        return len(set(self.rank)) == 1
+
+
+Record: TypeAlias = Prompt | Demonstration | Comparison
+
+
+def _check_number(
+    name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False
+) -> None:
+    if math.isfinite(value) and low <= value <= high and not (open_low and value == low):
+        return
+    bounds = f"above {low:g}" if open_low else f"at least {low:g}"
+    raise BadRecordError(
+        f"{name} out of range",
+        f"{value!r} was given; it must be {bounds}"
+        + (f" and at most {high:g}" if math.isfinite(high) else ""),
+    )
+
+
+class Tally:
+    """Counts what was left out, by reason, with the first few places as examples."""
+
+    KEPT = 3
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, where: Provenance | str) -> None:
+        """Count one more row under ``reason``."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < self.KEPT:
+            shown.append(str(where))
+
+    def update(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            shown = self.examples.setdefault(reason, [])
+            shown.extend(other.examples[reason][: self.KEPT - len(shown)])
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def lines(self) -> list[str]:
+        """One line of text per reason, the most frequent first."""
+        order = sorted(self.counts, key=lambda reason: -self.counts[reason])
+        return [f"{self.counts[r]} × {r} (e.g. {', '.join(self.examples[r])})" for r in order]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.counts)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+def messages(*turns: tuple[str, str]) -> Messages:
+    """Short form: ``messages(("user", "Hello"), ("assistant", "Hi"))``."""
+    return tuple(Message(role, content) for role, content in turns)
+
+
+def prompt_of(record: Record | Sequence[Message]) -> Messages:
+    """What the assistant was given: the prompt of any record."""
+    if isinstance(record, Prompt):
+        return record.messages
+    if isinstance(record, Demonstration | Comparison):
+        return record.prompt
+    return tuple(record)

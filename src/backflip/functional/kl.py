@@ -1,0 +1,50 @@
+"""KL(π‖ref) in nats, from samples of π (Schulman, "Approximating KL divergence", 2020).
+
+In a reward use k1. In a loss use k2, whose gradient is that of KL(π‖ref), or k3, whose gradient is
+that of KL(ref‖π); k1 is useless there, because its gradient is zero on average.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MAX_LOG_RATIO = 20.0
+"""Log-ratios beyond this are held here before exp: e²⁰ is 5·10⁸, e⁹⁰ no longer a float32."""
+
+
+def kl_k1(
+    logp: Float[Tensor, "*shape"], logp_ref: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The log-ratio, log π − log ref: unbiased, noisy, can be negative."""
+    return logp - logp_ref
+
+
+def kl_k2(
+    logp: Float[Tensor, "*shape"], logp_ref: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """½ (log π − log ref)²: biased, but its gradient is that of KL(π‖ref) on average."""
+    return 0.5 * (logp - logp_ref) ** 2
+
+
+def kl_k3(
+    logp: Float[Tensor, "*shape"], logp_ref: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """ref/π − 1 − log(ref/π): unbiased, quieter than k1, never negative."""
+    log_ratio = (logp_ref - logp).clamp(max=MAX_LOG_RATIO)
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def adaptive_kl_coef(
+    kl_coef: float, kl: float, *, target: float, horizon: float, rows: int
+) -> float:
+    """The coefficient for the next step (Ziegler et al., 2019, §2.2).
+
+    β ← β · (1 + clip(kl/target − 1, −0.2, 0.2) · rows/horizon)
+
+    ``kl`` and ``target`` are nats per answer; ``rows`` is how many answers the step saw and
+    ``horizon`` how many it takes to follow an error in full.
+    """
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return kl_coef * (1 + error * rows / horizon)

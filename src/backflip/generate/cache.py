@@ -1,0 +1,218 @@
+"""Keys and values of answers that share prompts: a prompt's are stored once.
+
+A row is an answer that is being written; a slot is a prompt that has rows. Rows that leave are
+replaced by the last ones, so that rows 0 … R-1 are always the live ones, and so are slots.
+Heads are ordered (repeat, key head): what is shared stays innermost, and attention over a slot
+sees the queries of all its rows as one long query without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CHUNK = 64
+
+
+class SharedCache:
+    """Preallocated, grows by doubling: every length given is rounded up to ``CHUNK``."""
+
+    def __init__(  # noqa: PLR0913 - the shape of a model
+        self,
+        *,
+        layers: int,
+        kv_heads: int,
+        repeats: int,
+        head_dim: int,
+        max_rows: int,
+        like: Tensor,
+    ) -> None:
+        self.layers, self.kv_heads, self.repeats = layers, kv_heads, repeats
+        self.head_dim, self.max_rows = head_dim, max_rows
+        self.width = 2 * kv_heads * head_dim
+        self.like = like
+        self.own = self._empty(max_rows, CHUNK)
+        self.shared = self._empty(0, 0)
+        self.row_slot: list[int] = []
+        self.row_length: list[int] = []
+        self.slot_prompt: list[int] = []
+        self.slot_length: list[int] = []
+        self.slot_left: list[int] = []
+        self._regroup()
+
+    def _empty(self, rows: int, length: int) -> Float[Tensor, "L rows length W"]:
+        return self.like.new_empty(self.layers, rows, length, self.width)
+
+    # Who is there
+
+    def add_prompt(self, prompt: int, length: int, answers: int) -> int:
+        """A slot for a prompt that ``answers`` rows will share before it may go."""
+        slot = len(self.slot_prompt)
+        self.slot_prompt.append(prompt)
+        self.slot_length.append(length)
+        self.slot_left.append(answers)
+        have, room = self.shared.shape[1], self.shared.shape[2]
+        if slot >= have or length > room:
+            grown = self._empty(max(slot + 1, have), max(room, _round_up(length)))
+            grown[:, :have, :room] = self.shared
+            self.shared = grown
+        return slot
+
+    def reserve(self, slots: int, length: int) -> None:
+        """Make room at once for what is about to be added."""
+        have, room = self.shared.shape[1:3]
+        slots, length = max(slots, have), max(room, _round_up(length))
+        if (slots, length) != (have, room):
+            grown = self._empty(slots, length)
+            grown[:, :have, :room] = self.shared
+            self.shared = grown
+
+    def slot_of(self, prompt: int) -> int | None:
+        """Where a prompt's keys are; None where they have to be computed."""
+        return self.slot_prompt.index(prompt) if prompt in self.slot_prompt else None
+
+    def add_rows(self, slots: Sequence[int]) -> None:
+        """New answers, still empty."""
+        self.row_slot.extend(slots)
+        self.row_length.extend(0 for _ in slots)
+        self._regroup()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Row i becomes what row ``rows[i]`` was; rows that are not named have left.
+
+        A row may only move down: ``rows[i] >= i``.
+        """
+        for gone in set(range(len(self.row_slot))) - set(rows):
+            self.slot_left[self.row_slot[gone]] -= 1
+        used = max(self.row_length, default=0)
+        for new, old in enumerate(rows):
+            if new != old:
+                self.own[:, new, :used] = self.own[:, old, :used]
+        self.row_slot = [self.row_slot[old] for old in rows]
+        self.row_length = [self.row_length[old] for old in rows]
+        self._drop_slots()
+        self._regroup()
+
+    def _drop_slots(self) -> None:
+        for slot in reversed(range(len(self.slot_prompt))):
+            if self.slot_left[slot]:
+                continue
+            last = len(self.slot_prompt) - 1
+            if slot != last:
+                used = self.slot_length[last]
+                self.shared[:, slot, :used] = self.shared[:, last, :used]
+                self.row_slot = [slot if s == last else s for s in self.row_slot]
+            for column in (self.slot_prompt, self.slot_length, self.slot_left):
+                column[slot] = column[last]
+                column.pop()
+
+    def _regroup(self) -> None:
+        """Lay rows out as a grid of slots × members; empty places repeat row 0."""
+        members: list[list[int]] = [[] for _ in self.slot_prompt]
+        place: list[tuple[int, int]] = []
+        for row, slot in enumerate(self.row_slot):
+            place.append((slot, len(members[slot])))
+            members[slot].append(row)
+        self.members = max((len(m) for m in members), default=0)
+        grid = [row for m in members for row in m + [0] * (self.members - len(m))]
+        flat = [slot * self.members + member for slot, member in place]
+        identity = list(range(len(self.row_slot)))
+        self.in_order = grid == identity and flat == identity
+        device = self.like.device
+        self.grid = torch.tensor(grid, dtype=torch.long, device=device)
+        self.place = torch.tensor(flat, dtype=torch.long, device=device)
+        self.shared_span = max(self.slot_length, default=0)
+        self.shared_bias = self._bias(self.slot_length, self.shared_span)
+
+    def _bias(self, lengths: list[int], span: int) -> Float[Tensor, "B 1 1 span"] | None:
+        """-inf behind each length; None where all are equal."""
+        if all(length == span for length in lengths):
+            return None
+        device = self.like.device
+        behind = torch.arange(span, device=device) >= torch.tensor(lengths, device=device)[:, None]
+        zeros = self.like.new_zeros(len(lengths), span)
+        return zeros.masked_fill(behind, float("-inf"))[:, None, None]
+
+    # A step
+
+    def positions(self) -> list[int]:
+        """Where in its sequence the next token of each row stands."""
+        return [
+            self.slot_length[slot] + length
+            for slot, length in zip(self.row_slot, self.row_length, strict=True)
+        ]
+
+    def advance(self) -> None:
+        """Make room for one more token in every row."""
+        span = max(self.row_length) + 1
+        room = self.own.shape[2]
+        if span > room:
+            grown = self._empty(self.max_rows, 2 * room)
+            grown[:, :, :room] = self.own
+            self.own = grown
+            room = 2 * room
+        flat = [row * room + length for row, length in enumerate(self.row_length)]
+        self.write_at = torch.tensor(flat, device=self.like.device)
+        self.row_length = [length + 1 for length in self.row_length]
+        self.own_span = span
+        self.own_bias = self._bias(self.row_length, span)
+
+    def write_prompt(self, layer: int, slot: int, kv: Float[Tensor, "P W"]) -> None:
+        self.shared[layer, slot, : len(kv)] = kv
+
+    def attend(
+        self, layer: int, q: Float[Tensor, "R H D"], kv: Float[Tensor, "R W"]
+    ) -> Float[Tensor, "R HD"]:
+        """Store the keys and values of one token per row, then look at prompt and answer."""
+        rows, repeats, kv_heads = len(q), self.repeats, self.kv_heads
+        self.own[layer].flatten(0, 1).index_copy_(0, self.write_at, kv)
+        q = q.reshape(rows, repeats, kv_heads, self.head_dim)
+        own, own_lse = attention(
+            q.transpose(1, 2), *self._split(self.own[layer, :rows, : self.own_span]), self.own_bias
+        )
+        slots, members = len(self.slot_prompt), self.members
+        grid = q if self.in_order else q.index_select(0, self.grid)
+        grid = grid.reshape(slots, members * repeats, kv_heads, self.head_dim)
+        shared, lse = attention(
+            grid.transpose(1, 2),
+            *self._split(self.shared[layer, :slots, : self.shared_span]),
+            self.shared_bias,
+        )
+        shared = shared.transpose(1, 2).reshape(slots * members, repeats, kv_heads, self.head_dim)
+        lse = lse.transpose(1, 2).reshape(slots * members, repeats, kv_heads)
+        if not self.in_order:
+            shared, lse = shared.index_select(0, self.place), lse.index_select(0, self.place)
+        weight = torch.sigmoid(lse - own_lse.transpose(1, 2))[..., None].to(shared.dtype)
+        return torch.lerp(own.transpose(1, 2), shared, weight).reshape(rows, -1)
+
+    def _split(self, kv: Float[Tensor, "B M W"]) -> tuple[Tensor, Tensor]:
+        """Keys and values of some rows, each [B, kv_heads, M, head_dim]."""
+        both = kv.unflatten(-1, (2, self.kv_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return both[0], both[1]
+
+
+def attention(
+    q: Float[Tensor, "B H N D"],
+    k: Float[Tensor, "B H M D"],
+    v: Float[Tensor, "B H M D"],
+    bias: Float[Tensor, "B 1 1 M"] | None,
+) -> tuple[Float[Tensor, "B H N D"], Float[Tensor, "B H N"]]:
+    """softmax(q kᵀ / √D + bias) v, and the logarithm of the softmax's denominator.
+
+    Two results over disjoint keys merge with the weight sigmoid(lse₁ - lse₂).
+    """
+    if q.device.type == "cpu":
+        flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+        if flash is not None:
+            return flash(q, k, v, attn_mask=bias)
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    scores = scores if bias is None else scores + bias
+    lse = scores.logsumexp(-1)
+    return (scores - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
+def _round_up(length: int) -> int:
+    return -(-length // CHUNK) * CHUNK

@@ -1,0 +1,201 @@
+"""Attention over a prefix forest, registered with transformers.
+
+On a CPU: one scaled dot product for each node against the keys of its ancestors. On CUDA:
+FlexAttention with the block mask of the forest. The forest travels to every layer as the keyword
+argument ``forest``, so that recomputation under activation checkpointing sees it too. A call
+without a forest (``model(input_ids)``, ``generate``) gets the attention that the model came with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as nnf
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+
+from backflip.models.forest import Forest, Node
+
+NAME = "backflip_forest_over_"
+_walking: ContextVar[bool] = ContextVar("walking", default=False)
+
+
+def use_forest(config: PreTrainedConfig) -> None:
+    """Let the model of this config take a forest beside its own attention."""
+    own = str(config._attn_implementation)  # noqa: SLF001
+    if not own.startswith(NAME):
+        AttentionInterface.register(NAME + own, functools.partial(_attention, own))
+        AttentionMaskInterface.register(NAME + own, functools.partial(_attention_mask, own))
+        config._attn_implementation = NAME + own  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def walking() -> Iterator[None]:
+    """Inside, nobody builds a mask: the forest says who sees whom."""
+    token = _walking.set(True)
+    try:
+        yield
+    finally:
+        _walking.reset(token)
+
+
+def _attention(own: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    if kwargs.get("forest") is not None:
+        return forest_attention(module, *args, **kwargs)
+    kwargs.pop("forest", None)
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    plain = eager if own == "eager" else AttentionInterface()[own]
+    if plain is None:
+        raise ValueError(f"{type(module).__name__} has no attention called {own!r}")
+    return plain(module, *args, **kwargs)
+
+
+def _attention_mask(own: str, *args: Any, **kwargs: Any) -> Any:
+    return None if _walking.get() else AttentionMaskInterface()[own](*args, **kwargs)
+
+
+def forest_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 H N D"],
+    key: Float[Tensor, "1 G N D"],
+    value: Float[Tensor, "1 G N D"],
+    attention_mask: Tensor | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    forest: Forest,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 N H D"], None]:
+    """Attend along the branches of ``forest``; H query heads share G heads of keys and values.
+
+    ``sliding_window`` counts positions (a query at p sees p − window + 1 … p), not places in the
+    packed row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
+    """
+    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if query.device.type == "cuda":
+        out = _flex(query, key, value, forest, scaling, sliding_window, softcap)
+    else:
+        out = _by_node(query, key, value, forest, scaling, sliding_window, softcap)
+    return out.transpose(1, 2), None
+
+
+def _by_node(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forest: Forest,
+    scaling: float,
+    window: int | None,
+    softcap: float | None,
+) -> Float[Tensor, "1 H N D"]:
+    # split, not slices: its backward is one concatenation instead of one full-size sum per node.
+    lengths = [node.end - node.start for node in forest.nodes]
+    queries, keys, values = (x.split(lengths, dim=2) for x in (query, key, value))
+    outputs = []
+    for number, node in enumerate(forest.nodes):
+        path = (*node.path, number)
+        k = torch.cat([keys[i] for i in path], dim=2) if node.path else keys[number]
+        v = torch.cat([values[i] for i in path], dim=2) if node.path else values[number]
+        mask = _mask(forest, number, window) if node.path or window else None
+        if softcap:
+            outputs.append(_capped(queries[number], k, v, mask, scaling, softcap))
+        else:
+            outputs.append(
+                nnf.scaled_dot_product_attention(
+                    queries[number],
+                    k,
+                    v,
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                    scale=scaling,
+                    enable_gqa=query.shape[1] != key.shape[1],
+                )
+            )
+    return torch.cat(outputs, dim=2)
+
+
+@functools.lru_cache(maxsize=4096)
+def _causal_mask(size: int, before: int, window: int) -> Float[Tensor, "Q K"]:
+    """0 where a query may look, −inf where not. Query i stands ``before + i`` tokens from 0."""
+    q = torch.arange(before, before + size)[:, None]
+    k = torch.arange(before + size)[None, :]
+    seen = (k <= q) & (q - k < window)
+    return torch.zeros(size, before + size).masked_fill(~seen, float("-inf"))
+
+
+def _mask(forest: Forest, number: int, window: int | None) -> Float[Tensor, "Q K"]:
+    node: Node = forest.nodes[number]
+    before = sum(forest.nodes[i].end - forest.nodes[i].start for i in node.path)
+    return _causal_mask(node.end - node.start, before, window or 1 << 62)
+
+
+def _capped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, softcap: float
+) -> Tensor:
+    """Attention with soft-capped scores, which no fused kernel offers on a CPU."""
+    repeat = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+    scores = softcap * torch.tanh(q @ k.transpose(2, 3) * scaling / softcap)
+    if mask is None:
+        mask = _causal_mask(q.shape[2], 0, 1 << 62)
+    return (scores + mask).softmax(-1) @ v
+
+
+def _flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forest: Forest,
+    scaling: float,
+    window: int | None,
+    softcap: float | None,
+) -> Float[Tensor, "1 H N D"]:
+    capped = (lambda s, b, h, q, k: softcap * torch.tanh(s / softcap)) if softcap else None
+    return _compiled_flex()(
+        query,
+        key,
+        value,
+        score_mod=capped,
+        block_mask=block_mask(forest, window),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+@functools.cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def block_mask(forest: Forest, window: int | None = None) -> Any:
+    """FlexAttention's block mask of a forest, made once for all layers with the same window."""
+    if window not in forest.masks:
+        forest.masks[window] = _new_block_mask(forest, window)
+    return forest.masks[window]
+
+
+def _new_block_mask(forest: Forest, window: int | None) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    end, position, size = forest.subtree_end, forest.positions, len(forest)
+    reach = window or 1 << 30
+    # A lambda, because run-time type checkers wrap functions and FlexAttention counts arguments.
+    return create_block_mask(
+        lambda b, h, q, k: (k <= q) & (q < end[k]) & (position[q] - position[k] < reach),
+        None,
+        None,
+        size,
+        size,
+        device=str(end.device),
+    )

@@ -1,0 +1,111 @@
+"""Models that say a number: how good is this answer, how good will it become."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.models.causal import hidden_size, without_dropout
+from backflip.models.packing import plan
+from backflip.models.trunk import Trunk, before_answer, dense
+
+POOLINGS = ("last", "mean")
+
+
+class RewardModel(nn.Module):
+    """A transformer with H scalar heads: one score per answer, read at its last token.
+
+    With H = 2 the second head is held out: it learns from comparisons that the first never sees,
+    and tells whether a policy that pleases the first is getting better or only pleasing it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, *, heads: int = 1, pooling: str = "last") -> None:
+        """``model``: a causal LM or a classifier of transformers; its own head is not used.
+
+        Head weights start from N(0, 1/√(d+1)), no bias (Stiennon et al., 2020).
+        """
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
+        self.trunk = Trunk(model)
+        self.pooling = pooling
+        width = hidden_size(self.trunk)
+        self.score = nn.Linear(width, heads, bias=False, device=self.trunk.device)
+        nn.init.normal_(self.score.weight, std=1 / math.sqrt(width + 1))
+        self.register_buffer("mean", torch.zeros(heads, device=self.trunk.device))
+        self.register_buffer("std", torch.ones(heads, device=self.trunk.device))
+        without_dropout(self)
+
+    @property
+    def heads(self) -> int:
+        return self.score.out_features
+
+    @property
+    def device(self) -> torch.device:
+        return self.trunk.device
+
+    def raw_scores(self, steps: TokenSteps) -> Float[Tensor, "B heads"]:
+        """Scores as the heads give them, float32."""
+        rows, columns = self._read(steps)
+        sequences = [steps.sequence(i) for i in range(len(steps))]
+        scores = self.score(self.trunk(sequences, rows, columns).to(self.score.weight.dtype))
+        if self.pooling == "last":
+            return scores.float()
+        rows = rows.to(scores.device)
+        total = scores.new_zeros(len(steps), self.heads).index_add(0, rows, scores)
+        return (total / torch.bincount(rows, minlength=len(steps))[:, None]).float()
+
+    def scores(self, steps: TokenSteps) -> Float[Tensor, "B heads"]:
+        """Scores on the normalised scale: mean 0, std 1 on the answers of ``normalise``."""
+        return (self.raw_scores(steps) - self.mean) / self.std
+
+    def normalise(self, raw: Float[Tensor, "N heads"]) -> None:
+        """Take mean and std of these raw scores as the zero and the unit from now on."""
+        self.mean.copy_(raw.mean(0))
+        self.std.copy_(raw.std(0).clamp(min=1e-6))
+
+    def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
+        return plan(batch, token_budget, forest=self.trunk.forest)
+
+    def _read(self, steps: TokenSteps) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
+        """Where scores are read: the last token of each answer, or all of its tokens."""
+        if self.pooling == "last":
+            rows = torch.arange(len(steps))
+            return rows, steps.prompt.lengths + steps.answer.lengths - 1
+        rows, columns = before_answer(steps)
+        return rows, columns + 1
+
+
+class ValueModel(nn.Module):
+    """A critic: the score expected before each token of an answer is chosen."""
+
+    def __init__(self, model: nn.Module, head: Float[Tensor, "1 D"] | None = None) -> None:
+        """``head``: weights to start from (a reward model's); zeros where there are none."""
+        super().__init__()
+        self.trunk = Trunk(model)
+        self.value = nn.Linear(hidden_size(self.trunk), 1, device=self.trunk.device)
+        nn.init.zeros_(self.value.bias)
+        with torch.no_grad():
+            self.value.weight.zero_() if head is None else self.value.weight.copy_(head)
+        without_dropout(self)
+
+    @property
+    def device(self) -> torch.device:
+        return self.trunk.device
+
+    def values(self, steps: TokenSteps) -> Float[Tensor, "B T"]:
+        """Expected return before each token of the answers; 0 behind their ends."""
+        rows, columns = before_answer(steps)
+        sequences = [steps.sequence(i) for i in range(len(steps))]
+        hidden = self.trunk(sequences, rows, columns)
+        return dense(self.value(hidden.to(self.value.weight.dtype)).float()[:, 0], steps)
+
+    def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
+        return plan(batch, token_budget, forest=self.trunk.forest)

@@ -1,0 +1,66 @@
+"""Who shares a micro-batch: whole prefix groups, under a budget of tokens, balanced by size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from backflip.data.batches import TensorRecord
+from backflip.models.forest import forest_size
+
+
+def plan(batch: TensorRecord, token_budget: int, *, forest: bool = True) -> list[Int[Tensor, " n"]]:
+    """Row numbers of each micro-batch.
+
+    Rows of one group (answers to one prompt) stay together, since they share its tokens; a group
+    over the budget is split and its prompt computed again. A single row over the budget is a
+    micro-batch of its own. Without a ``forest``, sizes are those of padded rows.
+    """
+    steps, row_of_sequence, group_of_row = batch.sequences()
+    sequences = [steps.sequence(i) for i in range(len(steps))]
+    of_row: list[list[list[int]]] = [[] for _ in range(len(group_of_row))]
+    for sequence, row in zip(sequences, row_of_sequence.tolist(), strict=True):
+        of_row[row].append(sequence)
+    size = forest_size if forest else _padded_size
+    groups: dict[int, list[int]] = {}
+    for row, group in enumerate(group_of_row.tolist()):
+        groups.setdefault(group, []).append(row)
+    pieces: list[tuple[int, list[int]]] = []
+    for rows in groups.values():
+        pieces += _cut(rows, of_row, token_budget, size)
+    return [torch.tensor(sorted(rows)) for rows in _balance(pieces, token_budget)]
+
+
+def _padded_size(sequences: list[list[int]]) -> int:
+    return len(sequences) * max(len(s) for s in sequences)
+
+
+def _cut(
+    rows: list[int], of_row: list[list[list[int]]], budget: int, size: object
+) -> list[tuple[int, list[int]]]:
+    """A group as one piece, or as several where it is over the budget."""
+    assert callable(size)
+    total = size([s for row in rows for s in of_row[row]])
+    if total <= budget or len(rows) == 1:
+        return [(total, rows)]
+    middle = len(rows) // 2
+    return _cut(rows[:middle], of_row, budget, size) + _cut(rows[middle:], of_row, budget, size)
+
+
+def _balance(pieces: list[tuple[int, list[int]]], budget: int) -> list[list[int]]:
+    """Largest piece first into the emptiest bin, with as few bins as the budget allows."""
+    bins_needed = max(1, math.ceil(sum(size for size, _ in pieces) / budget))
+    while True:
+        loads, bins = [0] * bins_needed, [list[int]() for _ in range(bins_needed)]
+        crowded = False
+        for size, rows in sorted(pieces, key=lambda piece: -piece[0]):
+            emptiest = loads.index(min(loads))
+            crowded |= bool(bins[emptiest]) and loads[emptiest] + size > budget
+            loads[emptiest] += size
+            bins[emptiest] += rows
+        if not crowded:
+            return [rows for rows in bins if rows]
+        bins_needed += 1

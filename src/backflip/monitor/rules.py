@@ -1,0 +1,404 @@
+"""The alarm rules. Thresholds are fields, with the reason for their default beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from backflip.monitor.alarms import Rule
+from backflip.monitor.log import Entry
+
+SLACK = 0.1
+"""How far past its threshold, as a share of it, a number must come back before an alarm is over."""
+
+
+def default_rules(
+    *, kl_limit: float = 20.0, kl_stop: float | None = None, nonfinite_stop: int = 3
+) -> tuple[Rule, ...]:
+    """Every rule with its default. Rules whose metrics a stage does not log stay silent.
+
+    ``kl_stop`` is the KL to the reference, in nats per answer, at which to stop; None never stops.
+    """
+    stop = () if kl_stop is None else (KLTooHigh(limit=kl_stop, severity="stop"),)
+    return (
+        KLTooHigh(limit=kl_limit),
+        *stop,
+        FewerWords(),
+        DuplicateAnswers(),
+        EntropyCollapse(),
+        RewardHacking(),
+        Saturation(mean="reward", spread="reward_std"),
+        Saturation(mean="score_mean", spread="score_std"),
+        CutOff(),
+        NonFinite(),
+        NonFinite(streak=nonfinite_stop, severity="stop"),
+        LengthDrift(),
+        LengthRewarded(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLTooHigh(Rule):
+    """The policy is far from the reference, where the reward model has seen nothing like it."""
+
+    limit: float = 20.0
+    """Nats per answer; published RLHF runs end between about 5 and 15."""
+
+    @property
+    def name(self) -> str:
+        return "kl_too_high"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("kl",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        kl = history[-1].metrics["kl"]
+        if not kl > self.limit:
+            return None
+        return (
+            f"KL to the reference is {kl:.1f} nats per answer, above {self.limit:g}: the reward "
+            "may no longer mean anything here. Read the samples; raise kl_coef, lower the "
+            "learning rate, or go back to an earlier checkpoint."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, limit=self.limit * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FallFromStart(Rule):
+    """A metric falls to a share of what it was in the first steps."""
+
+    share: float
+    window: int = 5
+    """Steps averaged at the start and at the end."""
+
+    def fallen(self, history: Sequence[Entry], metric: str) -> tuple[float, float] | None:
+        """Start and end, where the end is at most ``share`` of the start."""
+        then, now = _start_and_end(history, metric, self.window)
+        return (then, now) if now < self.share * then else None
+
+    def relaxed(self) -> Rule:
+        return replace(self, share=self.share * (1 + SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewerWords(_FallFromStart):
+    """Mode collapse, seen in the words: answers to different prompts use the same few tokens."""
+
+    share: float = 0.5
+
+    @property
+    def name(self) -> str:
+        return "mode_collapse_words"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("unique_tokens",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        if (fall := self.fallen(history, "unique_tokens")) is None:
+            return None
+        return (
+            f"Unique tokens fell from {fall[0]:.0%} to {fall[1]:.0%} of all tokens: answers are "
+            "becoming alike (mode collapse). Read the samples; raise kl_coef or the entropy bonus."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyCollapse(_FallFromStart):
+    """Mode collapse, seen in the policy: it hardly chooses any more."""
+
+    share: float = 0.25
+
+    @property
+    def name(self) -> str:
+        return "mode_collapse_entropy"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("entropy",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        if (fall := self.fallen(history, "entropy")) is None:
+            return None
+        return (
+            f"Entropy fell from {fall[0]:.2f} to {fall[1]:.2f} nats per token: the policy hardly "
+            "explores any more (mode collapse). Raise the entropy bonus or kl_coef, or lower the "
+            "learning rate."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicateAnswers(Rule):
+    """Mode collapse, seen in whole answers: the same one is given again and again."""
+
+    share: float = 0.3
+    rise: float = 0.15
+    """How much of it must be new: some prompts have one short answer from the beginning."""
+    window: int = 5
+
+    @property
+    def name(self) -> str:
+        return "mode_collapse_duplicates"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("duplicate_answers",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        then, now = _start_and_end(history, "duplicate_answers", self.window)
+        if not (now > self.share and now > then + self.rise):
+            return None
+        return (
+            f"{now:.0%} of the answers repeat another one, {then:.0%} did at the start (mode "
+            "collapse). Read the samples; raise kl_coef or the sampling temperature."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, share=self.share * (1 - SLACK), rise=self.rise * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardHacking(Rule):
+    """The reward rises and a reward model that was not optimised against does not follow.
+
+    Least-squares slopes over the last ``window`` measured steps. Rising: the slope is over
+    ``certainty`` standard errors above 0. Flat: it is not, and even its upper bound is under
+    ``follow`` of the reward's slope. Both heads are taken to have been normalised to std 1.
+    """
+
+    window: int = 20
+    certainty: float = 3.0
+    follow: float = 0.25
+    least: float = 0.2
+    """A smaller rise over the window, in units of the reward, is not worth a word."""
+
+    @property
+    def name(self) -> str:
+        return "reward_hacking"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("reward", "reward_heldout")
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        reward, heldout = _pairs(history, "reward", "reward_heldout", self.window)
+        if len(reward) < self.window:
+            return None
+        rise, rise_error = slope(reward)
+        other, other_error = slope(heldout)
+        rising = rise > self.certainty * rise_error and rise * self.window > self.least
+        upper = other + 2.0 * other_error
+        if not (rising and other <= 2.0 * other_error and upper < self.follow * rise):
+            return None
+        return (
+            f"Over the last {self.window} measured steps the reward rose by "
+            f"{rise * self.window:.2f} and the held-out reward by {other * self.window:+.2f}: the "
+            "reward model is being gamed. Keep the best checkpoint by held-out reward, raise "
+            "kl_coef, or collect comparisons of the newest answers."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, certainty=self.certainty * 0.7, follow=self.follow * 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saturation(Rule):
+    """Scores have run away, or are all the same."""
+
+    mean: str = "reward"
+    spread: str = "reward_std"
+    limit: float = 100.0
+    least: float = 1e-3
+    window: int = 3
+    """Steps in a row without spread, so that one unlucky batch is not an alarm."""
+
+    @property
+    def name(self) -> str:
+        return "score_saturation"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.mean,)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        mean = history[-1].metrics[self.mean]
+        if abs(mean) > self.limit:
+            return (
+                f"Scores average {mean:.0f}, beyond ±{self.limit:g}: the reward model has "
+                "saturated. Train it with a lower learning rate or centering, and normalise it."
+            )
+        spreads = _last(history, self.spread, self.window)
+        if self.spread not in history[-1].metrics or len(spreads) < self.window:
+            return None
+        if max(spreads) >= self.least:
+            return None
+        return (
+            f"Scores have no spread (standard deviation {max(spreads):.1g} for {self.window} "
+            "steps): there is nothing to learn from. Check the reward, and that answers differ."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, limit=self.limit * (1 - SLACK), least=self.least * (1 + SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutOff(Rule):
+    """Hardly an answer ends by itself."""
+
+    share: float = 0.05
+    window: int = 3
+
+    @property
+    def name(self) -> str:
+        return "answers_cut_off"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("finished",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        shares = _last(history, "finished", self.window)
+        if len(shares) < self.window or _mean(shares) >= self.share:
+            return None
+        return (
+            f"Only {_mean(shares):.1%} of the answers end by themselves; the rest are cut off at "
+            "the length limit. Allow longer answers, check that the end token is learnt in SFT, "
+            "or penalise a missing end."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, share=self.share * (1 + SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite(Rule):
+    """A loss, gradient or score is not a number."""
+
+    streak: int = 1
+    """Steps in a row."""
+
+    @property
+    def name(self) -> str:
+        return "non_finite"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        bad = [_not_numbers(entry) for entry in history[-self.streak :]]
+        if len(bad) < self.streak or not all(bad):
+            return None
+        many = "" if self.streak == 1 else f" for {self.streak} steps in a row"
+        return (
+            f"{', '.join(bad[-1])} not finite{many}; such a step changes no weights. Lower the "
+            "learning rate, clip gradients, or look at the batch that was kept."
+        )
+
+    def relaxed(self) -> Rule:
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthDrift(Rule):
+    """Answers become much longer or shorter than they were."""
+
+    factor: float = 2.0
+    window: int = 5
+
+    @property
+    def name(self) -> str:
+        return "length_drift"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("length",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        then, now = _start_and_end(history, "length", self.window)
+        if not (now > then * self.factor or now * self.factor < then):
+            return None
+        return (
+            f"Answers went from {then:.0f} to {now:.0f} tokens. See whether the reward pays for "
+            "length (score_length_corr); a length penalty or balanced comparisons help."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, factor=1 + (self.factor - 1) * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthRewarded(Rule):
+    """Long answers get the high scores, whatever they say."""
+
+    limit: float = 0.7
+    window: int = 10
+
+    @property
+    def name(self) -> str:
+        return "length_rewarded"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("score_length_corr",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        values = _last(history, "score_length_corr", self.window)
+        if len(values) < self.window or _mean(values) <= self.limit:
+            return None
+        return (
+            f"Score and length correlate at {_mean(values):.2f} over {self.window} steps: the "
+            "reward mostly pays for longer answers. Balance the comparisons by length, or add a "
+            "length penalty."
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, limit=self.limit * (1 - SLACK))
+
+
+def slope(values: Sequence[float]) -> tuple[float, float]:
+    """Least-squares slope per step, and its standard error (n − 2 degrees of freedom)."""
+    n = len(values)
+    centre, mean = (n - 1) / 2, _mean(values)
+    spread = sum((i - centre) ** 2 for i in range(n))
+    gradient = sum((i - centre) * (y - mean) for i, y in enumerate(values)) / spread
+    rest = sum((y - mean - gradient * (i - centre)) ** 2 for i, y in enumerate(values))
+    return gradient, math.sqrt(rest / (n - 2) / spread)
+
+
+def _last(history: Sequence[Entry], metric: str, n: int) -> list[float]:
+    """The newest n finite values, oldest first; fewer where there are fewer."""
+    found = (e.metrics[metric] for e in reversed(history) if metric in e.metrics)
+    return list(islice((v for v in found if math.isfinite(v)), n))[::-1]
+
+
+def _start_and_end(history: Sequence[Entry], metric: str, n: int) -> tuple[float, float]:
+    """Mean of the first n and of the last n values; NaN (no alarm) until there are 2 n."""
+    found = (e.metrics[metric] for e in history if metric in e.metrics)
+    first = list(islice((v for v in found if math.isfinite(v)), 2 * n))
+    if len(first) < 2 * n:
+        return math.nan, math.nan
+    return _mean(first[:n]), _mean(_last(history, metric, n))
+
+
+def _pairs(history: Sequence[Entry], a: str, b: str, n: int) -> tuple[list[float], list[float]]:
+    """The newest n values of two metrics, from steps that measured both."""
+    both = (e.metrics for e in reversed(history) if a in e.metrics and b in e.metrics)
+    rows = [(m[a], m[b]) for m in islice(both, n) if math.isfinite(m[a]) and math.isfinite(m[b])]
+    return [row[0] for row in rows[::-1]], [row[1] for row in rows[::-1]]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+WATCHED = ("loss", "policy_loss", "value_loss", "grad_norm", "reward", "kl", "approx_kl")
+
+
+def _not_numbers(entry: Entry) -> list[str]:
+    return [m for m in WATCHED if m in entry.metrics and not math.isfinite(entry.metrics[m])]

@@ -1,0 +1,192 @@
+"""What came out of a run: in words, on cards, and as a row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from backflip.monitor.folder import Run, number
+from backflip.monitor.pictures import intervals, shown
+from backflip.monitor.progress import duration
+
+NOISY, TRIVIAL = 0.65, 0.90
+"""Held-out accuracies of a reward model that deserve a word."""
+LEASH = 20.0
+"""Nats per answer."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number at the top of the page."""
+
+    label: str
+    value: str
+    detail: str = ""
+    picture: Markup = Markup()
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its interval, where one is known."""
+
+    mean: float
+    low: float
+    high: float
+    known: bool
+
+
+def sentences(run: Run) -> list[str]:
+    """The results as somebody would tell them."""
+    said = [_reward_sentence(run), _accuracy_sentence(run)]
+    return [sentence for sentence in said if sentence]
+
+
+def cards(run: Run) -> list[Card]:
+    """The headline numbers, those that exist."""
+    made = [
+        _accuracy_card(run),
+        _gain_card(run, "reward", "Reward"),
+        _gain_card(run, "heldout", "Held-out reward"),
+        _kl_card(run),
+        _loss_card(run),
+        _time_card(run),
+    ]
+    return [card for card in made if card]
+
+
+def table(runs: Sequence[tuple[str, Run]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the comparison; a column that is empty for every run is left out."""
+    rows: list[dict[str, str]] = []
+    for name, run in runs:
+        made = {card.label: card.value for card in cards(run)}
+        alarms = sum(len(stage.alarms) for stage in run.stages)
+        rows.append({"Run": name, "State": run.state, **made, "Alarms": str(alarms)})
+    order = ["Run", "State", "Held-out accuracy", "Reward", "Held-out reward", "KL to the reference",
+             "Validation loss", "Time", "Alarms"]  # fmt: skip
+    head = [label for label in order if any(label in row for row in rows)]
+    return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _reward_sentence(run: Run) -> str:
+    before, after = _mean(run, "reward_before"), _mean(run, "reward_after")
+    if before is None or after is None:
+        return ""
+    kl = number(run.find("kl_after")[1])
+    cost = f", {shown(kl)} nats from where it began" if kl is not None else ""
+    change = f"from {_two(before.mean)} to {_two(after.mean)}{cost}"
+    if not (before.known and after.known):
+        return f"The mean reward went {change}."
+    if after.low > before.high:
+        return f"The reward rose {change}: more than its 95 % interval."
+    if after.high < before.low:
+        return f"The reward fell {change}. Something is wrong: look at the alarms and the samples."
+    return f"The reward went {change}: within its interval, so this may be chance."
+
+
+def _accuracy_sentence(run: Run) -> str:
+    accuracy = number(run.find("accuracy")[1])
+    if accuracy is None:
+        return ""
+    text = f"The reward model agrees with {_percent(accuracy)} of the held-out comparisons"
+    longer = number(run.find("baseline_longer")[1])
+    text += f"; taking the longer reply would get {_percent(longer)}." if longer is not None else "."
+    if accuracy < NOISY:
+        text += " Under 65 %: the labels are noisy, or training has not converged."
+    elif accuracy > TRIVIAL:
+        text += " Over 90 %: it may have memorised, or the comparisons are trivial."
+    return text
+
+
+def _accuracy_card(run: Run) -> Card | None:
+    stage, value = run.find("accuracy")
+    accuracy = number(value)
+    if accuracy is None:
+        return None
+    summary: Mapping[str, Any] = stage.summary if stage else run.summary
+    low, high = number(summary.get("accuracy_low")), number(summary.get("accuracy_high"))
+    longer = number(summary.get("baseline_longer"))
+    detail: list[str] = []
+    if low is not None and high is not None:
+        detail.append(f"95 % interval {low * 100:.0f} to {high * 100:.0f} %")
+    if longer is not None:
+        detail.append(f"“the longer reply wins”: {_percent(longer)}")
+    picture = Markup()
+    if low is not None and high is not None:
+        mark = None if longer is None else ("the longer reply wins", longer)
+        picture = intervals([("model", accuracy, low, high)], mark=mark)
+    return Card("Held-out accuracy", _percent(accuracy), "; ".join(detail), picture)
+
+
+def _gain_card(run: Run, name: str, label: str) -> Card | None:
+    before, after = _mean(run, f"{name}_before"), _mean(run, f"{name}_after")
+    if before is None or after is None:
+        metric = {"reward": "reward", "heldout": "reward_heldout"}[name]
+        return _change_card(run, metric, label)
+    value = f"{_two(before.mean)} → {_two(after.mean)}"
+    if not (before.known and after.known):
+        return Card(label, value, "before and after")
+    rows = [(n, m.mean, m.low, m.high) for n, m in (("before", before), ("after", after))]
+    detail = f"after: 95 % interval {_two(after.low)} to {_two(after.high)}"
+    return Card(label, value, detail, intervals(rows))
+
+
+def _change_card(run: Run, metric: str, label: str, end: str = "so far") -> Card | None:
+    """First and last measurement, while a run is not over."""
+    for stage in reversed(run.stages):
+        steps, values = stage.series(metric)
+        if values:
+            detail = f"step {steps[0]:.0f} to {steps[-1]:.0f}, {end}"
+            return Card(label, f"{_two(values[0])} → {_two(values[-1])}", detail)
+    return None
+
+
+def _kl_card(run: Run) -> Card | None:
+    kl = number(run.find("kl_after")[1])
+    if kl is None:
+        last = [values[-1] for stage in run.stages if (values := stage.series("kl")[1])]
+        if not last:
+            return None
+        kl = last[-1]
+    share = min(max(kl / LEASH, 0.0), 1.0)
+    gauge = '<svg class="mini" viewBox="0 0 320 24" aria-hidden="true"><rect class="rail" width="320" height="8" y="8" rx="4"/><rect class="fill {}" width="{:.0f}" height="8" y="8" rx="4"/></svg>'  # noqa: E501
+    picture = Markup(gauge).format("bad" if kl > LEASH else "c1", 320 * share)
+    return Card("KL to the reference", f"{shown(kl)} nats", "per answer; the leash is 20", picture)
+
+
+def _loss_card(run: Run) -> Card | None:
+    only = [stage for stage in run.stages if stage.name == "sft"]
+    if len(only) != len(run.stages):
+        return None
+    return _change_card(run, "val_loss", "Validation loss", "nats per token")
+
+
+def _time_card(run: Run) -> Card | None:
+    if run.seconds is None:
+        return None
+    several = [(s.name.replace("_", " "), s.seconds) for s in run.stages if s.seconds is not None]
+    detail = ", ".join(f"{name} {duration(spent)}" for name, spent in several)
+    return Card("Time", duration(run.seconds), detail if len(several) > 1 else "")
+
+
+def _mean(run: Run, key: str) -> Mean | None:
+    value = run.find(key)[1]
+    if isinstance(value, Mapping):
+        mean, low, high = (number(value.get(part)) for part in ("mean", "low", "high"))
+        if mean is None:
+            return None
+        if low is None or high is None:
+            return Mean(mean, mean, mean, known=False)
+        return Mean(mean, low, high, known=True)
+    plain = number(value)
+    return None if plain is None else Mean(plain, plain, plain, known=False)
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

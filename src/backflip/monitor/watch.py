@@ -1,0 +1,174 @@
+"""Numbers to watch, from plain tensors: rewards, distance to the reference, diversity, the critic.
+
+Everything is taken on sampled answers, so a KL is an estimate: k1 = log π − log π_ref is unbiased
+and may be negative on a batch, k3 = e^(−k1) − 1 + k1 is never negative (Schulman, 2020). Functions
+of a whole batch return only the numbers that exist: no correlation where all lengths are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from backflip.data.batches import Experience, Scored, TokenSteps
+
+Tokens = Sequence[Sequence[int]]
+"""Answers as token ids."""
+
+
+def scored_metrics(scored: Scored) -> dict[str, float]:
+    """Rewards, KL to the reference, entropy, length and diversity of a batch of judged answers.
+
+    ``entropy`` is the mean surprise of the choices made, −log π in nats per choice, an unbiased
+    estimate of the policy's entropy. A mean over no choices is left out.
+    """
+    rollouts, scores = scored.rollouts, scored.scores
+    lengths = rollouts.mask.sum(-1)
+    metrics = {
+        "reward": float(scores.mean()),
+        "reward_std": float(scores.std(correction=0)),
+        "kl": float(kl_k1_per_answer(scored.logp_old, scored.logp_ref, rollouts.mask).mean()),
+        "kl_k3": float(kl_k3_per_answer(scored.logp_old, scored.logp_ref, rollouts.mask).mean()),
+        "entropy": -masked_mean(scored.logp_old, rollouts.mask),
+        "length": float(lengths.to(scores.dtype).mean()),
+        "finished": float(rollouts.finished.to(scores.dtype).mean()),
+        "score_length_corr": correlation(scores, lengths.to(scores.dtype)),
+    }
+    if isinstance(rollouts.steps, TokenSteps):
+        answers = [row.tolist() for row in rollouts.steps.answer.rows()]
+        metrics |= diversity_metrics(answers, rollouts.group.tolist())
+    return _existing(metrics)
+
+
+def experience_metrics(experience: Experience) -> dict[str, float]:
+    """``scored_metrics``, the spread of the advantages, and how good the critic's guess was."""
+    scored = experience.scored
+    mask = scored.rollouts.mask
+    metrics = scored_metrics(scored)
+    metrics["advantage_std"] = masked_std(experience.advantages, mask)
+    if bool((experience.returns[mask] != 0).any()):
+        returns, values = experience.returns, scored.values
+        metrics["explained_variance"] = explained_variance(values, returns, mask)
+    return _existing(metrics)
+
+
+def ratio_metrics(
+    logp: Float[Tensor, "B T"],
+    logp_old: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    clip: float = 0.2,
+) -> dict[str, float]:
+    """How far the policy has moved since it sampled: the ratio π/π_old of each choice.
+
+    ``approx_kl`` is k3 of KL(π_old‖π), in nats per choice; ``clip_fraction`` is the share of
+    choices whose ratio lies outside 1 ± ``clip``.
+    """
+    difference = torch.where(mask, logp - logp_old, 0.0)
+    ratio = difference.exp()
+    outside = ((ratio - 1).abs() > clip).to(logp.dtype)
+    return _existing(
+        {
+            "ratio_mean": masked_mean(ratio, mask),
+            "ratio_max": float(ratio[mask].max()) if bool(mask.any()) else math.nan,
+            "clip_fraction": masked_mean(outside, mask),
+            "approx_kl": masked_mean(torch.expm1(difference) - difference, mask),
+        }
+    )
+
+
+def diversity_metrics(answers: Tokens, groups: Sequence[Hashable]) -> dict[str, float]:
+    """Diversity across all answers, and within the answers to one prompt (Kirk et al., 2023).
+
+    ``groups`` names the prompt of each answer; prompts with one answer say nothing about within.
+    """
+    siblings: dict[Hashable, list[Sequence[int]]] = defaultdict(list)
+    for group, answer in zip(groups, answers, strict=True):
+        siblings[group].append(answer)
+    within = [distinct_n(rows, n=2) for rows in siblings.values() if len(rows) > 1]
+    within = [value for value in within if math.isfinite(value)]
+    return _existing(
+        {
+            "unique_tokens": distinct_n(answers, n=1),
+            "distinct_2": distinct_n(answers, n=2),
+            "distinct_2_within": sum(within) / len(within) if within else math.nan,
+            "duplicate_answers": duplicate_share(answers),
+        }
+    )
+
+
+def kl_k1_per_answer(
+    logp: Float[Tensor, "B T"], logp_ref: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """Σ over choices of log π − log π_ref: KL(π‖ref) of whole answers, in nats, unbiased."""
+    return torch.where(mask, logp - logp_ref, 0.0).sum(-1)
+
+
+def kl_k3_per_answer(
+    logp: Float[Tensor, "B T"], logp_ref: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """Σ over choices of e^x − 1 − x with x = log π_ref − log π, in nats, never negative."""
+    log_ratio = torch.where(mask, logp_ref - logp, 0.0)
+    return (torch.expm1(log_ratio) - log_ratio).sum(-1)
+
+
+def distinct_n(answers: Tokens, *, n: int) -> float:
+    """Different n-grams over all n-grams (Li et al., 2016); NaN where no answer has n tokens.
+
+    The ratio falls as the amount of text grows: compare only batches of like size.
+    """
+    grams = [tuple(a[i : i + n]) for a in answers for i in range(len(a) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def duplicate_share(answers: Tokens) -> float:
+    """The share of answers that repeat an earlier one of the batch, token by token."""
+    return 1 - len({tuple(answer) for answer in answers}) / len(answers) if answers else math.nan
+
+
+def explained_variance(
+    values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> float:
+    """1 − Var(returns − values) / Var(returns): 1 is perfect, 0 no better than a constant."""
+    spread = masked_std(returns, mask) ** 2
+    return 1 - masked_std(returns - values, mask) ** 2 / spread if spread > 0 else math.nan
+
+
+def correlation(x: Float[Tensor, " B"], y: Float[Tensor, " B"]) -> float:
+    """Pearson's r; NaN where one of them does not vary."""
+    a, b = x.double() - x.double().mean(), y.double() - y.double().mean()
+    norm = float(a.norm() * b.norm())
+    return float(a @ b) / norm if norm > 0 else math.nan
+
+
+def masked_mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> float:
+    """Mean over choices; NaN where there is none."""
+    return float(x[mask].mean()) if bool(mask.any()) else math.nan
+
+
+def masked_std(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> float:
+    """Population standard deviation over choices; NaN where there is none."""
+    return float(x[mask].std(correction=0)) if bool(mask.any()) else math.nan
+
+
+def group_spread(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> float:
+    """Mean over prompts of the standard deviation of their answers' scores; NaN without siblings.
+
+    Near 0, the answers to a prompt are all judged alike, and group baselines have no signal.
+    """
+    stds = [
+        float(scores[group == g].std(correction=0))
+        for g in group.unique()
+        if int((group == g).sum()) > 1
+    ]
+    return sum(stds) / len(stds) if stds else math.nan
+
+
+def _existing(metrics: dict[str, float]) -> dict[str, float]:
+    """Leave out what is not defined; what has become infinite stays, for the alarms."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}

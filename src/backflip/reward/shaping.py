@@ -1,0 +1,41 @@
+"""What is done to a score before it becomes a reward: cut-off answers, length, clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backflip.data.batches import Rollouts
+from backflip.functional.shaping import clip_scores, length_penalty, missing_eos
+from backflip.reward.source import Judgement, RewardSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """Applied in the order of the fields. The unshaped score stays among the parts."""
+
+    clip: float | None = None
+    """Scores beyond ±clip are cut to it."""
+    length_penalty: float = 0.0
+    """Taken off for every token of the answer."""
+    missing_eos: float | None = -1.0
+    """Score of an answer that was cut off, whatever it says; None judges it as it stands."""
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A source whose scores are shaped."""
+
+    source: RewardSource
+    shaping: Shaping
+
+    def __call__(self, rollouts: Rollouts) -> Judgement:
+        judged, how = self.source(rollouts), self.shaping
+        scores = judged.scores
+        if how.clip is not None:
+            scores = clip_scores(scores, limit=how.clip)
+        if how.length_penalty:
+            lengths = rollouts.mask.sum(-1)
+            scores = length_penalty(scores, lengths, per_token=how.length_penalty)
+        if how.missing_eos is not None:
+            scores = missing_eos(scores, rollouts.finished, score=how.missing_eos)
+        return Judgement(scores, {**judged.parts, "unshaped": judged.scores})

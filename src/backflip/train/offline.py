@@ -1,0 +1,29 @@
+"""Learning from records: SFT, reward models, and later the direct family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backflip.algorithms.protocol import Objective
+from backflip.data.batches import TensorRecord
+from backflip.train.learner import Learner, Work
+
+
+@dataclass
+class OfflineLoop:
+    """Each batch is one step."""
+
+    learner: Learner
+    objective: Objective
+
+    def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
+        """Learn from one batch; ``index`` is the number of the step."""
+        del index
+        return self.learner.step(Work(self.objective, batch))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
