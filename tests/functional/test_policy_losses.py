@@ -27,7 +27,9 @@ def test_reinforce_climbs_the_expected_reward():
     logp = logits.log_softmax(0)
     loss = (logp.exp().detach() * reinforce(logp, rewards)).sum()
     climbed = torch.autograd.grad(-loss, logits, retain_graph=True)[0]
-    torch.testing.assert_close(climbed, torch.autograd.grad((logp.exp() * rewards).sum(), logits)[0])
+    torch.testing.assert_close(
+        climbed, torch.autograd.grad((logp.exp() * rewards).sum(), logits)[0]
+    )
 
 
 def test_the_ratio_stays_a_number():

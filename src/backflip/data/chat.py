@@ -123,8 +123,8 @@ class ChatTemplate:
             )
         except TemplateError as error:
             raise BadRecordError(
-                f"chat template {self.name!r} refuses the conversation",
-                f"{error}; roles were {', '.join(m.role for m in messages)}",
+                f"chat template {self.name!r} refuses the conversation ({error})",
+                f"its roles are {', '.join(m.role for m in messages)}",
             ) from error
 
     def _spans(self, prompt: Messages, answer: Messages) -> _Rendered:
@@ -148,10 +148,8 @@ class ChatTemplate:
 
     def _end_of_turn(self, messages: Messages, index: int, whole: str, start: int) -> int:
         """The character behind the assistant's own text, end-of-turn token included."""
-        if index == len(messages) - 1:
-            turn = whole
-        else:
-            turn = self._render(messages[: index + 1], False)
+        last = index == len(messages) - 1
+        turn = whole if last else self._render(messages[: index + 1], False)
         if whole.startswith(turn) and turn.endswith(self._tail):
             return len(turn) - len(self._tail)
         if self._turn_end is None:
@@ -175,9 +173,9 @@ class ChatTemplate:
 
     def _broken(self, index: int, what: str) -> BadRecordError:
         return BadRecordError(
-            f"chat template {self.name!r} breaks the prefix property",
-            f"message {index + 1}, the assistant's: {what}. Learn the last turn only "
-            "(turns=last), or set template=chatml|hh|plain",
+            f"chat template {self.name!r} breaks the prefix property ({what}; learn the last turn "
+            "only with turns=last, or set template=chatml|hh|plain)",
+            f"seen at message {index + 1}",
         )
 
     # ---- tokens
@@ -213,8 +211,9 @@ class ChatTemplate:
         expected = self.tokenizer.decode(upto, clean_up_tokenization_spaces=False)
         if decoded != expected:
             raise BadRecordError(
-                f"chat template {self.name!r} merges tokens over the start of the answer",
-                f"at {text[:30]!r}; set template=chatml|hh|plain",
+                f"chat template {self.name!r} merges tokens over the start of an answer (set "
+                "template=chatml|hh|plain)",
+                f"seen at {text[:30]!r}",
             )
         return piece
 

@@ -93,6 +93,7 @@ def tokenize_demonstrations(
         template: how messages become tokens.
         fit: maximal length, and what happens beyond it.
         turns: learn every turn of the assistant, or the last one only.
+
     """
     if turns not in ("all", "last"):
         raise UserError(f"turns={turns!r} is not known; use all or last")
@@ -145,7 +146,8 @@ def tokenize_prompts(
             kept.append(number)
             rows.append(fitted)
         else:
-            stage.dropped.add(str(fitted), records[number].where)
+            reason = fitted.reason if isinstance(fitted, BadRecordError) else fitted
+            stage.dropped.add(reason, records[number].where)
     return stage.finished(Ragged.of(rows), kept, len(records), "prompt")
 
 
@@ -171,7 +173,7 @@ class _Stage:
             results = [next(flat) for _ in row]
             errors = [result for result in results if isinstance(result, BadRecordError)]
             if errors:
-                self.dropped.add(str(errors[0]), where[number])
+                self.dropped.add(errors[0].reason, where[number])
             else:
                 encoded.append((number, [r for r in results if isinstance(r, Turns)]))
         return encoded
@@ -215,9 +217,7 @@ class _Stage:
             out[2].append(list(ranks[number]))
         return out
 
-    def finished(
-        self, data: Data, kept: Sequence[int], total: int, noun: str
-    ) -> Tokenized[Data]:
+    def finished(self, data: Data, kept: Sequence[int], total: int, noun: str) -> Tokenized[Data]:
         if not kept:
             why = "; ".join(self.dropped.lines()) or "there were none"
             raise UserError(f"no {noun} out of {total} is left to learn from: {why}")
@@ -277,6 +277,7 @@ class Batches(Generic[Rows]):
         epochs: passes over the data; None goes on for ever.
         shuffle: False keeps the order of the data.
         drop_last: leave out the last, smaller batch of each epoch.
+
     """
 
     def __init__(

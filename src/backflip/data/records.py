@@ -16,7 +16,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 class BadRecordError(UserError):
-    """A single row that cannot be used: dropped and counted under ``reason`` by whoever reads it."""
+    """A row that cannot be used: dropped and counted under ``reason`` by whoever reads it."""
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"{reason}: {advice}" if advice else reason)

@@ -138,7 +138,8 @@ def whiten(
     mean alone. Whiten the whole batch once, never a micro-batch.
     """
     chosen = x[mask]
-    mean, std = chosen.mean(), chosen.std(correction=0)
+    mean = chosen.mean()
+    std = ((chosen - mean) ** 2).mean().sqrt()
     noise = NOISE * chosen.abs().mean()
     white = torch.where(std > noise, (x - mean) / std, 0.0)
     return torch.where(mask, white if shift_mean else white + mean, 0.0)

@@ -37,7 +37,7 @@ def kl_k3(
 
 
 def adaptive_kl_coef(
-    kl_coef: float, kl: float, *, target: float, horizon: float, rows: int
+    kl_coef: float, kl: float, *, target: float, horizon: int, rows: int
 ) -> float:
     """The coefficient for the next step (Ziegler et al., 2019, §2.2).
 

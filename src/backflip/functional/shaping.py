@@ -29,7 +29,7 @@ def overlong(lengths: Int[Tensor, " B"], *, limit: int, buffer: int) -> Float[Te
 
     DAPO's soft overlong punishment (Yu et al., 2025, eq. 13).
     """
-    return -((lengths - (limit - buffer)).float() / buffer).clamp(0.0, 1.0)
+    return -((lengths - (limit - buffer)).float() / max(buffer, 1)).clamp(0.0, 1.0)
 
 
 def clip_scores(scores: Float[Tensor, " B"], *, limit: float) -> Float[Tensor, " B"]:

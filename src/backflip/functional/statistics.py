@@ -1,9 +1,8 @@
 """How sure we are: intervals, calibration of a reward model, correlation, diversity.
 
-Numbers in, numbers out: anything that numpy turns into an array of float64. ``delta`` is the
-score of the answer that people preferred minus the score of the other, so σ(Δ) is the model's
-probability for what people said. ``target`` is P(people prefer that answer): 1 unless the labels
-are soft.
+Lists, arrays or tensors in, float64 out. ``delta`` is the score of the answer that people
+preferred minus the score of the other, so σ(Δ) is the model's probability for what people said.
+``target`` is P(people prefer that answer): 1 unless the labels are soft.
 """
 
 from __future__ import annotations
@@ -13,11 +12,15 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from torch import Tensor
 
 Numbers = NDArray[np.float64]
+Data = Sequence[float | int] | NDArray[Any] | Tensor
+Labels = Sequence[Hashable] | NDArray[Any] | Tensor
 
 CHUNK = 1 << 22
 """How many resampled indices are held at once: 32 MB."""
@@ -52,8 +55,8 @@ class Reliability:
 
 
 def bootstrap_mean(
-    x: ArrayLike,
-    group: ArrayLike | None = None,
+    x: Data,
+    group: Labels | None = None,
     *,
     level: float = 0.95,
     resamples: int = 10_000,
@@ -65,11 +68,11 @@ def bootstrap_mean(
     they are drawn together, or the interval comes out too narrow. A single group has no spread
     to learn from: its interval is infinite.
     """
-    x = _numbers(x)
-    estimate = float(x.mean()) if len(x) else math.nan
-    keys = np.arange(len(x)) if group is None else np.asarray(group)
+    values = _numbers(x)
+    estimate = float(values.mean()) if len(values) else math.nan
+    keys = np.arange(len(values)) if group is None else np.asarray(group)
     _, row = np.unique(keys, return_inverse=True)
-    totals, sizes = np.bincount(row, weights=x), np.bincount(row)
+    totals, sizes = np.bincount(row, weights=values), np.bincount(row)
     if len(sizes) < 2:
         return Interval(estimate, -math.inf, math.inf, level)
     generator, means = np.random.default_rng(seed), list[Numbers]()
@@ -83,9 +86,9 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    group: ArrayLike | None = None,
+    a: Data,
+    b: Data,
+    group: Labels | None = None,
     *,
     level: float = 0.95,
     resamples: int = 10_000,
@@ -96,7 +99,7 @@ def paired_difference(
     return bootstrap_mean(difference, group, level=level, resamples=resamples, seed=seed)
 
 
-def wilson(successes: float, trials: float, *, level: float = 0.95) -> Interval:
+def wilson(successes: float | int, trials: float | int, *, level: float = 0.95) -> Interval:
     """Score interval of a proportion (Wilson, 1927): honest at 0 %, at 100 % and for few trials.
 
     Ties may count as half a success.
@@ -109,23 +112,23 @@ def wilson(successes: float, trials: float, *, level: float = 0.95) -> Interval:
     return Interval(p, max(0.0, centre - half), min(1.0, centre + half), level)
 
 
-def accuracy(delta: ArrayLike) -> Numbers:
+def accuracy(delta: Data) -> Numbers:
     """Per pair: 1 where the preferred answer scored higher, ½ where both scored the same."""
     return (np.sign(_numbers(delta)) + 1) / 2
 
 
-def log_loss(delta: ArrayLike, target: ArrayLike = 1.0) -> Numbers:
+def log_loss(delta: Data, target: Data | float = 1.0) -> Numbers:
     """Cross-entropy of σ(Δ), in nats per pair; ln 2 is what guessing gets."""
     delta, target = _numbers(delta), _numbers(target)
     return np.logaddexp(0, -delta) + (1 - target) * delta
 
 
-def brier(delta: ArrayLike, target: ArrayLike = 1.0) -> Numbers:
+def brier(delta: Data, target: Data | float = 1.0) -> Numbers:
     """(σ(Δ) − target)², per pair; ¼ is what guessing gets (Brier, 1950)."""
     return (_sigmoid(_numbers(delta)) - _numbers(target)) ** 2
 
 
-def reliability_curve(delta: ArrayLike, target: ArrayLike = 1.0, *, bins: int = 10) -> Reliability:
+def reliability_curve(delta: Data, target: Data | float = 1.0, *, bins: int = 10) -> Reliability:
     """Claimed against true accuracy in bins of equal mass (Guo et al., 2017).
 
     The model claims σ(|Δ|) for the answer that it scores higher. Pairs with the same claim share
@@ -145,7 +148,7 @@ def reliability_curve(delta: ArrayLike, target: ArrayLike = 1.0, *, bins: int = 
     return Reliability(confidence, share, rows[full].astype(np.int64))
 
 
-def calibration_error(delta: ArrayLike, target: ArrayLike = 1.0, *, bins: int = 10) -> float:
+def calibration_error(delta: Data, target: Data | float = 1.0, *, bins: int = 10) -> float:
     """Expected calibration error: mean |accuracy − confidence| over pairs (Naeini et al., 2015)."""
     curve = reliability_curve(delta, target, bins=bins)
     if not len(curve.rows):
@@ -154,7 +157,7 @@ def calibration_error(delta: ArrayLike, target: ArrayLike = 1.0, *, bins: int = 
     return float((gaps * curve.rows).sum() / curve.rows.sum())
 
 
-def calibration_slope(delta: ArrayLike, target: ArrayLike = 1.0) -> float:
+def calibration_slope(delta: Data, target: Data | float = 1.0) -> float:
     """The a for which σ(a·Δ) fits best; below 1 the model claims too much (Cox, 1958).
 
     There is no intercept: which of two answers is named first must not matter. Infinite where
@@ -175,23 +178,22 @@ def calibration_slope(delta: ArrayLike, target: ArrayLike = 1.0) -> float:
 
 
 def _fit_slope(x: Numbers, target: Numbers) -> float:
-    """Newton's method on a concave likelihood, kept between the bounds that it has met."""
+    """Newton's method on a concave likelihood, halving the bracket where it would leave it."""
     low, high, slope = -math.inf, math.inf, 0.0
     for _ in range(200):
         p = _sigmoid(slope * x)
         gradient, curvature = (x * (target - p)).sum(), (x**2 * p * (1 - p)).sum()
         low, high = (slope, high) if gradient > 0 else (low, slope)
-        step = gradient / curvature if curvature > 0 else math.copysign(math.inf, gradient)
-        proposal = slope + max(-2 - abs(slope), min(2 + abs(slope), float(step)))
-        if not low < proposal < high:
-            proposal = (low + high) / 2
-        if abs(proposal - slope) <= 1e-12 * (1 + abs(slope)):
-            return proposal
-        slope = proposal
+        step = float(gradient / curvature) if curvature > 0 else math.copysign(math.inf, gradient)
+        if abs(step) <= 1e-12 * (1 + abs(slope)):
+            return slope
+        reach = 2 + abs(slope)
+        proposal = slope + max(-reach, min(reach, step))
+        slope = proposal if low < proposal < high else (low + high) / 2
     return slope
 
 
-def temperature(delta: ArrayLike, target: ArrayLike = 1.0) -> float:
+def temperature(delta: Data, target: Data | float = 1.0) -> float:
     """The T for which σ(Δ/T) fits best (Guo et al., 2017); above 1 the model claims too much.
 
     Infinite where the scores say nothing, or the opposite of what people said.
@@ -200,7 +202,7 @@ def temperature(delta: ArrayLike, target: ArrayLike = 1.0) -> float:
     return 1 / slope if slope > 0 else slope if math.isnan(slope) else math.inf
 
 
-def pearson(x: ArrayLike, y: ArrayLike) -> float:
+def pearson(x: Data, y: Data) -> float:
     """Linear correlation; not a number where x or y has no spread."""
     a, b = _numbers(x), _numbers(y)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -209,7 +211,7 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
     return float((a * b).sum() / math.sqrt((a**2).sum() * (b**2).sum()))
 
 
-def spearman(x: ArrayLike, y: ArrayLike) -> float:
+def spearman(x: Data, y: Data) -> float:
     """Correlation of ranks, equal numbers sharing their mean rank (Spearman, 1904)."""
     return pearson(_ranks(_numbers(x)), _ranks(_numbers(y)))
 
@@ -238,7 +240,9 @@ def kl_best_of_n(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def _numbers(x: ArrayLike) -> Numbers:
+def _numbers(x: Data | float) -> Numbers:
+    if isinstance(x, Tensor):
+        x = x.detach().double().cpu().numpy()
     return np.asarray(x, dtype=np.float64)
 
 

@@ -109,7 +109,8 @@ def newest_change(folder: Path | str) -> str:
     places = [folder, *_stage_folders(folder)]
     files = [place / name for place in places for name in FILES]
     stats = [file.stat() for file in files if file.is_file()]
-    return f"{len(stats)}-{sum(s.st_size for s in stats)}-{max((s.st_mtime_ns for s in stats), default=0)}"
+    newest = max((s.st_mtime_ns for s in stats), default=0)
+    return f"{len(stats)}-{sum(s.st_size for s in stats)}-{newest}"
 
 
 def number(value: Any) -> float | None:
@@ -162,10 +163,9 @@ def _state(folder: Path, parts: Sequence[Path]) -> str:
     said = _json(folder / "summary.json").get("state")
     if said:
         return str(said)
-    if all((part / "summary.json").is_file() for part in parts):
-        done = folder in parts or (folder / "summary.json").is_file() or len(parts) == len(ORDER)
-        if done:
-            return "finished"
+    ended = [(part / "summary.json").is_file() for part in parts]
+    if (folder / "summary.json").is_file() or (all(ended) and len(parts) == len(ORDER)):
+        return "finished"
     logs = [part / METRICS for part in parts if (part / METRICS).is_file()]
     latest = max((log.stat().st_mtime for log in logs), default=0.0)
     return "running" if time.time() - latest < FRESH else "unfinished"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -17,7 +17,7 @@ class Panel:
 
     title: str
     unit: str
-    metrics: dict[str, str]
+    metrics: Mapping[str, str]
     percent: bool = False
     zero: bool = False
     lines: tuple[tuple[str, float], ...] = ()
@@ -46,7 +46,14 @@ ONLINE = (
 STAGES = {
     "sft": (
         Panel("Loss", "nats per token", {"loss": "training", "val_loss": "validation"}),
-        Panel("Next token right", "share", {"accuracy": "training", "val_accuracy": "validation"}, True),
+        Panel(
+            "Next token right",
+            "share of tokens",
+            {"accuracy": "training", "val_accuracy": "validation"},
+            percent=True,
+        ),
+        Panel("Gradient norm", "", {"grad_norm": "norm"}, zero=True),
+        Panel("Speed", "tokens a second", {"tokens_per_s": "tokens"}, zero=True),
     ),
     "reward_model": (
         Panel("Loss", "nats per comparison", {"loss": "training", "val_loss": "validation"}),
@@ -60,7 +67,7 @@ STAGES = {
         Panel("Margin", "score, preferred − other", {"margin": "margin"}, zero=True),
         Panel("Scores", "score", {"score_mean": "mean", "score_std": "standard deviation"}),
     ),
-}  # fmt: skip
+}
 ENGINE = (
     Panel("Critic: loss", "squared score", {"value_loss": "value loss"}, zero=True),
     Panel("Critic: explained variance", "share", {"explained_variance": "explained"}, zero=True),
@@ -93,30 +100,43 @@ def main_charts(stage: Stage) -> list[Markup]:
 
 def engine_charts(stage: Stage) -> list[Markup]:
     """The optimiser's numbers, and every metric that no other chart shows."""
-    known = {metric for panel in (*panels_of(stage), *ENGINE) for metric in panel.metrics}
-    rest = [Panel(m.replace("_", " "), "", {m: m}) for m in stage.metrics() if m not in known]
-    charts = [line_chart(_chart(panel, stage)) for panel in (*ENGINE, *rest)]
+    panels = _all_panels(stage)[len(panels_of(stage)) :]
+    charts = [line_chart(_chart(panel, stage)) for panel in panels]
     return [chart for chart in charts if chart]
 
 
-def compared_charts(runs: Sequence[tuple[str, Run]], stage: str) -> list[Markup]:
-    """Every metric of a stage, with one curve per run."""
+def compared_charts(
+    runs: Sequence[tuple[str, Run]], stage: str
+) -> tuple[list[Markup], list[Markup]]:
+    """Every metric of a stage with one curve per run: those to look at first, and the engine's."""
     found = [(i, name, s) for i, (name, run) in enumerate(runs) for s in run.stages]
     same = [(i, name, s) for i, name, s in found if s.name == stage]
-    charts: list[Markup] = []
-    for panel in (*panels_of(same[0][2]), *ENGINE):
+    first = panels_of(same[0][2])
+    charts: tuple[list[Markup], list[Markup]] = ([], [])
+    for panel in _all_panels(same[0][2]):
         for metric, label in panel.metrics.items():
             series = [Series(name, *s.series(metric), colour_of(i)) for i, name, s in same]
-            title = panel.title if len(panel.metrics) == 1 else f"{panel.title}: {label}"
+            alone = len(panel.metrics) == 1 or label == panel.title.lower()
+            title = panel.title if alone else f"{panel.title}: {label}"
             lines = dict(panel.lines)
             chart = Chart(title, series, panel.unit, "step", panel.percent, panel.zero, lines)
-            charts.append(line_chart(chart))
-    return [chart for chart in charts if chart]
+            charts[panel not in first].append(line_chart(chart))
+    return [c for c in charts[0] if c], [c for c in charts[1] if c]
 
 
 def colour_of(index: int) -> int:
     """Colours repeat after six."""
     return index % 6 + 1
+
+
+def _all_panels(stage: Stage) -> list[Panel]:
+    """The stage's own, the engine's that it does not show already, and what nobody foresaw."""
+    own = panels_of(stage)
+    first = {metric for panel in own for metric in panel.metrics}
+    engine = [panel for panel in ENGINE if not first & set(panel.metrics)]
+    known = first | {metric for panel in ENGINE for metric in panel.metrics}
+    rest = [Panel(m.replace("_", " "), "", {m: m}) for m in stage.metrics() if m not in known]
+    return [*own, *engine, *rest]
 
 
 def _chart(panel: Panel, stage: Stage) -> Chart:

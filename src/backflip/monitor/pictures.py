@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 22, 38
+LEFT, RIGHT, TOP, BOTTOM = 50, 22, 30, 40
 MOST_POINTS = 300
 FEW_POINTS = 16
 """Up to here each point gets a dot; above, the raw line is faint and a smoothed one is drawn."""
@@ -97,14 +97,15 @@ def reliability_diagram(points: Sequence[Mapping[str, float]], *, title: str) ->
     return _figure(chart, [named], axes, body, legend="measured; dashed: perfectly calibrated")
 
 
-def histogram(groups: Mapping[str, Sequence[float]], *, title: str, bins: int = 24) -> Markup:
-    """Shares of each group over common bins."""
+def histogram(groups: Mapping[str, Sequence[float]], *, title: str) -> Markup:
+    """Shares of each group over common bins, about as many as √n."""
     groups = {name: values for name, values in groups.items() if values}
     everything = sorted(v for values in groups.values() for v in values)
     if not everything or everything[0] == everything[-1]:
         return Markup()
     ticks = nice_ticks(everything[0], everything[-1])
     low, high = min(ticks[0], everything[0]), max(ticks[-1], everything[-1])
+    bins = min(max(math.isqrt(len(everything)), 6), 24)
     width = (high - low) / bins
     series: list[Series] = []
     for colour, (name, values) in enumerate(groups.items(), start=1):
@@ -128,30 +129,20 @@ def histogram(groups: Mapping[str, Sequence[float]], *, title: str, bins: int = 
     return _figure(chart, series, axes, body, legend=None, values=False)
 
 
-def intervals(
-    rows: Sequence[tuple[str, float, float, float]], *, mark: tuple[str, float] | None = None
-) -> Markup:
+def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
     """Means with their intervals under one another, for a card: (name, mean, low, high)."""
-    numbers = [v for row in rows for v in row[1:]] + ([mark[1]] if mark else [])
-    low, high = min(numbers), max(numbers)
-    pad = (high - low or 1.0) * 0.06
-    scale = 250 / (high - low + 2 * pad)
-    height = 20 * len(rows) + 4
-
-    def place(value: float) -> float:
-        return round(60 + (value - low + pad) * scale, 1)
-
+    low, high = min(min(row[1:]) for row in rows), max(max(row[1:]) for row in rows)
+    scale = 160 / (high - low or 1.0)
     body: list[Markup] = []
-    if mark:
-        line = '<line class="ideal" x1="{0}" x2="{0}" y1="2" y2="{1}"><title>{2}</title></line>'
-        body.append(Markup(line).format(place(mark[1]), height - 2, mark[0]))
-    for index, (name, mean, lower, upper) in enumerate(rows):
-        y = 13 + 20 * index
-        bar = '<line class="bar c1" x1="{}" x2="{}" y1="{}" y2="{}"/><circle class="dot c1" cx="{}" cy="{}" r="5"/>'
+    for index, (name, *values) in enumerate(rows):
+        mean, lower, upper = (round(60 + (v - low) * scale, 1) for v in values)
+        y = 12 + 20 * index
         body.append(Markup('<text x="0" y="{}">{}</text>').format(y + 4, name))
-        body.append(Markup(bar).format(place(lower), place(upper), y, y, place(mean), y))
-    svg = '<svg class="mini" viewBox="0 0 320 {}" aria-hidden="true">{}</svg>'
-    return Markup(svg).format(height, Markup().join(body))
+        bar = '<line class="bar c1" x1="{}" x2="{}" y1="{y}" y2="{y}"/>'
+        dot = '<circle class="dot c1" cx="{}" cy="{}" r="5"/>'
+        body += [Markup(bar).format(lower, upper, y=y), Markup(dot).format(mean, y)]
+    svg = '<svg class="mini" viewBox="0 0 230 {}" aria-hidden="true">{}</svg>'
+    return Markup(svg).format(20 * len(rows) + 4, Markup().join(body))
 
 
 def nice_ticks(low: float, high: float, *, most: int = 5) -> list[float]:
@@ -194,22 +185,30 @@ def _axes(chart: Chart, series: Sequence[Series]) -> Axes:
 
 def _grid(axes: Axes, chart: Chart, *, x_percent: bool = False) -> list[Markup]:
     body: list[Markup] = []
-    for y in nice_ticks(*axes.y):
-        if axes.y[0] <= y <= axes.y[1]:
-            kind = "zero" if y == 0 and axes.y[0] < 0 else "grid"
-            body.append(_segment(axes, (axes.x[0], y), (axes.x[1], y), kind))
-            said = shown(y, percent=chart.percent)
-            tick = '<text class="tick" text-anchor="end" x="{}" y="{}">{}</text>'
-            body.append(Markup(tick).format(LEFT - 7, axes.py(y) + 4, said))
-    for x in nice_ticks(*axes.x, most=6):
-        if axes.x[0] <= x <= axes.x[1] and (x == int(x) or axes.x[1] - axes.x[0] < 6):
-            tick = '<text class="tick" text-anchor="middle" x="{}" y="{}">{}</text>'
-            said = shown(x, percent=x_percent)
-            body.append(Markup(tick).format(axes.px(x), HEIGHT - BOTTOM + 16, said))
+    tick = '<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>'
+    ys = [y for y in nice_ticks(*axes.y) if axes.y[0] <= y <= axes.y[1]]
+    for y, said in zip(ys, _labels(ys, percent=chart.percent), strict=True):
+        kind = "zero" if y == 0 and axes.y[0] < 0 else "grid"
+        body.append(_segment(axes, (axes.x[0], y), (axes.x[1], y), kind))
+        body.append(Markup(tick).format("end", LEFT - 7, axes.py(y) + 4, said))
+    xs = [x for x in nice_ticks(*axes.x, most=6) if axes.x[0] <= x <= axes.x[1]]
+    if chart.x_label == "step":
+        xs = [x for x in xs if x == int(x)]
+    for x, said in zip(xs, _labels(xs, percent=x_percent), strict=True):
+        body.append(Markup(tick).format("middle", axes.px(x), HEIGHT - BOTTOM + 18, said))
     title = '<text class="axis" text-anchor="{}" x="{}" y="{}">{}</text>'
     body.append(Markup(title).format("start", 4, 12, chart.unit))
     body.append(Markup(title).format("end", WIDTH - RIGHT, HEIGHT - 5, chart.x_label))
     return body
+
+
+def _labels(ticks: Sequence[float], *, percent: bool) -> list[str]:
+    """Ticks with the same number of digits behind the point."""
+    said = [shown(tick, percent=percent) for tick in ticks]
+    if percent or any("e" in one or "\u202f" in one for one in said):
+        return said
+    digits = max((len(one.partition(".")[2]) for one in said), default=0)
+    return [f"{tick:.{digits}f}".replace("-", "−") for tick in ticks]
 
 
 def _rules(axes: Axes, chart: Chart) -> list[Markup]:
@@ -218,8 +217,9 @@ def _rules(axes: Axes, chart: Chart) -> list[Markup]:
     for name, y in chart.lines.items():
         if axes.y[0] <= y <= axes.y[1]:
             body.append(_segment(axes, (axes.x[0], y), (axes.x[1], y), "ideal"))
-            label = '<text class="rule" x="{}" y="{}">{}</text>'
-            body.append(Markup(label).format(LEFT + 4, axes.py(y) - 4, name))
+            label = '<text class="rule" text-anchor="end" x="{}" y="{}">{}</text>'
+            height = axes.py(y) + (13 if axes.py(y) < TOP + 13 else -4)
+            body.append(Markup(label).format(WIDTH - RIGHT - 2, height, name))
     for x, sentence in chart.marks:
         if axes.x[0] <= x <= axes.x[1]:
             mark = '<g class="alarm"><title>{}</title><line x1="{x}" x2="{x}" y1="{}" y2="{}"/>'
@@ -253,10 +253,8 @@ def _figure(
     items = Markup().join(_legend_item(one, chart, values=values and not legend) for one in series)
     if legend:
         items = Markup('<span class="key"><i class="swatch c1"></i>{}</span>').format(legend)
-    said = "; ".join(
-        f"{s.name} from {shown(s.y[0], percent=chart.percent)} to {shown(s.y[-1], percent=chart.percent)}"
-        for s in series
-    )
+    ends = [(s.name, *(shown(y, percent=chart.percent) for y in (s.y[0], s.y[-1]))) for s in series]
+    said = "; ".join(f"{name} from {first} to {last}" for name, first, last in ends)
     html = (
         '<figure class="chart" tabindex="0" data-chart="{data}"><figcaption><b>{title}</b>'
         '<span class="keys">{items}</span></figcaption><svg viewBox="0 0 {w} {h}" role="img" '
@@ -317,13 +315,24 @@ def _thinned(series: Series) -> Series:
     return Series(series.name, x, y, series.colour)
 
 
-def _smoothed(values: Sequence[float], *, keep: float = 0.8) -> list[float]:
-    """Exponential mean, corrected for its start."""
-    mean, weight, out = 0.0, 0.0, list[float]()
-    for value in values:
-        mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
-        out.append(mean / weight)
-    return out
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """A line fitted to each point's neighbours, near ones weighing more: no lag, ends included."""
+    reach = max(len(values) // 10, 2)
+    return [_local_line(values, i, reach) for i in range(len(values))]
+
+
+def _local_line(values: Sequence[float], i: int, reach: int) -> float:
+    """The height at i of a weighted least-squares line through the neighbours within reach."""
+    near = range(max(0, i - reach), min(len(values), i + reach + 1))
+    weights = [1 - abs(j - i) / (reach + 1) for j in near]
+    total = sum(weights)
+    centre = sum(w * (j - i) for w, j in zip(weights, near, strict=True)) / total
+    mean = sum(w * values[j] for w, j in zip(weights, near, strict=True)) / total
+    spread = sum(w * (j - i - centre) ** 2 for w, j in zip(weights, near, strict=True))
+    tilt = sum(
+        w * (j - i - centre) * (values[j] - mean) for w, j in zip(weights, near, strict=True)
+    )
+    return mean - centre * tilt / spread
 
 
 def _mean(values: Sequence[float]) -> float:

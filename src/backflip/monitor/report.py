@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from backflip.monitor import panels, verdict
 from backflip.monitor.folder import Run, Stage, flat_recipe, number, read_run
-from backflip.monitor.pictures import shown
 from backflip.monitor.progress import duration
 
 HERE = Path(__file__).parent
@@ -31,8 +30,8 @@ def write_report(folder: Path | str, path: Path | str | None = None) -> Path:
     return _write(target, render(folder))
 
 
-def render(folder: Path | str, *, live: bool = False) -> str:
-    """The page of one run. A live page asks its server for changes.
+def render(folder: Path | str, *, live: str = "") -> str:
+    """The page of one run. A live page knows its version and asks its server for a newer one.
 
     Raises UserError when there is no run in the folder.
     """
@@ -61,14 +60,15 @@ def compare(folders: Sequence[Path | str]) -> str:
     stages = list(dict.fromkeys(stage.name for _, run in runs for stage in run.stages))
     return _page(
         "compare.html",
-        live=False,
+        live="",
         heading=f"{len(runs)} runs compared",
         table=verdict.table(runs),
         settings=_differences(runs),
         keys=[(name, panels.colour_of(i)) for i, (name, _) in enumerate(runs)],
         stages=[
-            {"id": name, "title": title(name), "charts": panels.compared_charts(runs, name)}
+            {"id": name, "title": title(name), "charts": main, "engine": engine}
             for name in stages
+            for main, engine in [panels.compared_charts(runs, name)]
         ],
     )
 
@@ -79,9 +79,9 @@ def write_comparison(folders: Sequence[Path | str], path: Path | str) -> Path:
 
 
 def title(stage: str) -> str:
-    """A stage as people call it."""
-    return TITLES.get(stage, stage.replace("_", " ").upper() if len(stage) <= len("grpo") else
-                      stage.replace("_", " ").capitalize())  # fmt: skip
+    """A stage as people call it; short names are abbreviations."""
+    name = stage.replace("_", " ")
+    return TITLES.get(stage) or (name.upper() if len(name) <= len("grpo") else name.capitalize())
 
 
 def _section(stage: Stage) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _text(value: Any) -> str:
 
 def _score(value: Any) -> str | None:
     score = number(value)
-    return None if score is None else shown(round(score, 2))
+    return None if score is None else f"{score:.2f}".replace("-", "−")
 
 
 def _page(template: str, **values: Any) -> str:

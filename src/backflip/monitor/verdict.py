@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -25,7 +25,7 @@ class Card:
     label: str
     value: str
     detail: str = ""
-    picture: Markup = Markup()
+    picture: Markup = field(default_factory=Markup)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Mean:
 
 def sentences(run: Run) -> list[str]:
     """The results as somebody would tell them."""
-    said = [_reward_sentence(run), _accuracy_sentence(run)]
+    said = [_reward_sentence(run), _heldout_sentence(run), _accuracy_sentence(run)]
     return [sentence for sentence in said if sentence]
 
 
@@ -75,15 +75,30 @@ def _reward_sentence(run: Run) -> str:
     if before is None or after is None:
         return ""
     kl = number(run.find("kl_after")[1])
-    cost = f", {shown(kl)} nats from where it began" if kl is not None else ""
-    change = f"from {_two(before.mean)} to {_two(after.mean)}{cost}"
+    cost = f", {shown(kl)} nats of KL away from the reference" if kl is not None else ""
+    change = f"from {_two(before.mean)} to {_two(after.mean)}"
     if not (before.known and after.known):
-        return f"The mean reward went {change}."
-    if after.low > before.high:
-        return f"The reward rose {change}: more than its 95 % interval."
-    if after.high < before.low:
-        return f"The reward fell {change}. Something is wrong: look at the alarms and the samples."
-    return f"The reward went {change}: within its interval, so this may be chance."
+        return f"The mean reward went {change}{cost}."
+    if _overlap(before, after):
+        return f"The reward went {change}{cost}: the 95 % intervals overlap, it may be chance."
+    if after.mean < before.mean:
+        return f"The reward fell {change}{cost}: look at the alarms and the samples."
+    return f"The reward rose {change}, beyond its 95 % interval{cost}."
+
+
+def _heldout_sentence(run: Run) -> str:
+    """What the reward model says that nobody optimised against."""
+    before, after = _mean(run, "heldout_before"), _mean(run, "heldout_after")
+    if before is None or after is None or not (before.known and after.known):
+        return ""
+    rose = after.mean > before.mean and not _overlap(before, after)
+    follows = "The held-out reward rose with it" if rose else "The held-out reward did not follow"
+    change = f"{_two(before.mean)} to {_two(after.mean)}"
+    return f"{follows} ({change})." if rose else f"{follows} ({change}): do not trust the gain."
+
+
+def _overlap(a: Mean, b: Mean) -> bool:
+    return a.low <= b.high and b.low <= a.high
 
 
 def _accuracy_sentence(run: Run) -> str:
@@ -92,7 +107,9 @@ def _accuracy_sentence(run: Run) -> str:
         return ""
     text = f"The reward model agrees with {_percent(accuracy)} of the held-out comparisons"
     longer = number(run.find("baseline_longer")[1])
-    text += f"; taking the longer reply would get {_percent(longer)}." if longer is not None else "."
+    text += (
+        f"; taking the longer reply would get {_percent(longer)}." if longer is not None else "."
+    )
     if accuracy < NOISY:
         text += " Under 65 %: the labels are noisy, or training has not converged."
     elif accuracy > TRIVIAL:
@@ -115,8 +132,8 @@ def _accuracy_card(run: Run) -> Card | None:
         detail.append(f"“the longer reply wins”: {_percent(longer)}")
     picture = Markup()
     if low is not None and high is not None:
-        mark = None if longer is None else ("the longer reply wins", longer)
-        picture = intervals([("model", accuracy, low, high)], mark=mark)
+        other = [] if longer is None else [("longer", longer, longer, longer)]
+        picture = intervals([("model", accuracy, low, high), *other])
     return Card("Held-out accuracy", _percent(accuracy), "; ".join(detail), picture)
 
 
@@ -151,8 +168,10 @@ def _kl_card(run: Run) -> Card | None:
             return None
         kl = last[-1]
     share = min(max(kl / LEASH, 0.0), 1.0)
-    gauge = '<svg class="mini" viewBox="0 0 320 24" aria-hidden="true"><rect class="rail" width="320" height="8" y="8" rx="4"/><rect class="fill {}" width="{:.0f}" height="8" y="8" rx="4"/></svg>'  # noqa: E501
-    picture = Markup(gauge).format("bad" if kl > LEASH else "c1", 320 * share)
+    gauge = '<svg class="mini" viewBox="0 0 230 24" aria-hidden="true">{}{}</svg>'
+    bar = Markup('<rect class="{}" width="{:.0f}" height="8" y="8" rx="4"/>')
+    colour = "fill bad" if kl > LEASH else "fill c1"
+    picture = Markup(gauge).format(bar.format("rail", 230), bar.format(colour, 230 * share))
     return Card("KL to the reference", f"{shown(kl)} nats", "per answer; the leash is 20", picture)
 
 

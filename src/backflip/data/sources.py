@@ -1,0 +1,317 @@
+"""Where rows come from: JSONL, JSON, Parquet, Hugging Face folders and hub, the package's own data.
+
+A source is text:
+    ``path/to/rows.jsonl`` (also ``.jsonl.gz``, ``.json``, ``.parquet``);
+    a folder of such files; with ``:split``, or where their names say ``train``, those files only;
+    a folder written by ``Dataset.save_to_disk``, with ``:split`` where it holds several;
+    ``owner/name``, ``owner/name:split`` or ``owner/name:config:split`` on the hub (split: train);
+    ``demo:comparisons`` and the like: what this package ships.
+What exists on the disk is read from there, before any hub is asked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.resources
+import io
+import json
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from backflip.data.errors import UserError
+from backflip.data.records import Provenance
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
+HUB_SECONDS = 4.5
+"""How long an unreachable hub may keep anybody waiting."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What stands in one line, and where."""
+
+    where: Provenance
+    fields: Mapping[str, Any]
+
+
+def read(source: str, *, limit: int | None = None) -> Iterator[Row]:
+    """Rows of a source, one after the other, at most ``limit``.
+
+    Raises:
+        UserError: nothing there, a malformed line (with its number), an unreachable hub.
+
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit} rows; it must be at least 1")
+    return islice(_rows(source), limit)
+
+
+def _rows(source: str) -> Iterator[Row]:
+    if source.startswith("demo:"):
+        return _demo(source.removeprefix("demo:"))
+    path = Path(source).expanduser()
+    if path.exists():
+        return _local(path, None)
+    stem, _, split = source.rpartition(":")
+    if stem and Path(stem).expanduser().is_dir():
+        return _local(Path(stem).expanduser(), split)
+    if source.endswith(SUFFIXES) or not HUB_NAME.fullmatch(source):
+        raise UserError(_nothing_there(source, path))
+    return _hub(source)
+
+
+def _nothing_there(source: str, path: Path) -> str:
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = get_close_matches(path.name, names, n=1)
+    hint = (
+        f"did you mean {folder / close[0]}?" if close else "give a path, or a hub name owner/name"
+    )
+    where = "" if folder.is_dir() else f", nor the folder {folder}"
+    return f"there is no file or folder {source}{where}; {hint}"
+
+
+# ---- files
+
+
+def _local(path: Path, split: str | None) -> Iterator[Row]:
+    if path.is_dir():
+        return _folder(path, split)
+    return _file(path, str(path))
+
+
+def _file(path: Path, name: str) -> Iterator[Row]:
+    lower = path.name.lower()
+    readers: dict[tuple[str, ...], Callable[[Path, str], Iterator[Row]]] = {
+        (".jsonl", ".jsonl.gz"): _jsonl,
+        (".json", ".json.gz"): _json,
+        (".parquet",): _parquet,
+    }
+    for suffixes, reader in readers.items():
+        if lower.endswith(suffixes):
+            return _guarded(reader(path, name), name)
+    raise UserError(f"{path} is not of a known kind; use a file ending in {', '.join(SUFFIXES)}")
+
+
+def _guarded(rows: Iterator[Row], name: str) -> Iterator[Row]:
+    """Turn what a broken file raises into one clear line."""
+    try:
+        yield from rows
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{name} is not whole gzip data ({error}); copy it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} is not UTF-8 text ({error.reason}); convert it to UTF-8"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def _open(path: Path) -> io.TextIOBase:
+    if path.suffix.lower() == ".gz":
+        return cast("io.TextIOBase", gzip.open(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig")
+
+
+def _jsonl(path: Path, name: str) -> Iterator[Row]:
+    with _open(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _row(line, Provenance(name, number))
+
+
+def _row(line: str, where: Provenance) -> Row:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        seen = line.strip()[:40]
+        raise UserError(
+            f"{where}: malformed line, not JSON ({error}); it begins with {seen!r}. Correct or "
+            "remove the line"
+        ) from error
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"{where}: malformed line, a JSON {type(fields).__name__} instead of an object; "
+            'write {"column": value, …} on each line'
+        )
+    return Row(where, cast("dict[str, Any]", fields))
+
+
+def _json(path: Path, name: str) -> Iterator[Row]:
+    """A JSON list of objects, or an object that holds one such list."""
+    with _open(path) as file:
+        text = file.read()
+    try:
+        data: Any = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{name} is not JSON: {error}; is it JSONL? Then name it .jsonl") from error
+    if isinstance(data, dict):
+        values = cast("dict[str, Any]", data).values()
+        lists = [cast("list[Any]", value) for value in values if isinstance(value, list)]
+        data = lists[0] if len(lists) == 1 else None
+    if not isinstance(data, list):
+        raise UserError(f"{name} holds no list of rows; write [{{…}}, {{…}}], or one row per line")
+    for number, fields in enumerate(cast("list[Any]", data), start=1):
+        if not isinstance(fields, dict):
+            raise UserError(f'{name}: row {number} is not an object; write {{"column": value}}')
+        yield Row(Provenance(name, number), cast("dict[str, Any]", fields))
+
+
+def _parquet(path: Path, name: str) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(Provenance(name, number), fields)
+    except pa.ArrowException as error:
+        raise UserError(f"{name} is not whole Parquet data: {_first_line(error)}") from error
+
+
+def _folder(path: Path, split: str | None) -> Iterator[Row]:
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return _saved_dataset(path, split)
+    files = sorted(entry for entry in path.rglob("*") if entry.name.lower().endswith(SUFFIXES))
+    names = [file.relative_to(path).as_posix() for file in files]
+    if split is None and any("train" in name for name in names):
+        split = "train"
+    if split:
+        files = [file for file, name in zip(files, names, strict=True) if split in name]
+    if not files:
+        wanted = f" for the split {split!r}" if split else ""
+        raise UserError(
+            f"folder {path} holds no data{wanted}; expected {', '.join(SUFFIXES)} files"
+        )
+    return (row for file in files for row in _file(file, str(file)))
+
+
+def _saved_dataset(path: Path, split: str | None) -> Iterator[Row]:
+    from datasets import Dataset, load_from_disk
+
+    try:
+        data: Any = load_from_disk(str(path))
+    except Exception as error:
+        raise UserError(f"{path} is not a whole dataset folder: {_first_line(error)}") from error
+    if isinstance(data, Dataset):
+        return _numbered(data, str(path))
+    return _numbered(_split_of(data, split, str(path)), str(path))
+
+
+def _split_of(splits: Mapping[str, Any], split: str | None, name: str) -> Any:
+    wanted = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
+    if wanted not in splits:
+        raise UserError(
+            f"{name} has no split {wanted!r}; it has {', '.join(splits)}. Write {name}:SPLIT"
+        )
+    return splits[wanted]
+
+
+def _numbered(data: Iterable[Any], name: str) -> Iterator[Row]:
+    return (Row(Provenance(name, number), row) for number, row in enumerate(data, start=1))
+
+
+def _demo(name: str) -> Iterator[Row]:
+    folder = importlib.resources.files("backflip") / "demo"
+    file = folder / f"{name}.jsonl"
+    if not file.is_file():
+        names = sorted(
+            e.name.removesuffix(".jsonl") for e in folder.iterdir() if ".jsonl" in e.name
+        )
+        known = ", ".join(f"demo:{entry}" for entry in names)
+        raise UserError(f"there is no demo:{name}; there are {known}")
+    with importlib.resources.as_file(file) as path:
+        return iter(list(_guarded(_jsonl(path, f"demo:{name}"), f"demo:{name}")))
+
+
+# ---- the hub
+
+
+def hub_answers(seconds: float = HUB_SECONDS) -> bool:
+    """Whether the model and data hub can be reached; never takes longer than ``seconds``."""
+    import urllib.error
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds):
+                answered.set()
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, ValueError):
+            finished.set()
+        finished.set()
+
+    finished = threading.Event()
+    threading.Thread(target=ask, daemon=True).start()
+    finished.wait(seconds)
+    return answered.is_set()
+
+
+def _hub(source: str) -> Iterator[Row]:
+    name, *rest = source.split(":")
+    config = rest[0] if len(rest) == 2 else None
+    split = rest[-1] if rest else "train"
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if not offline and not hub_answers():
+        raise UserError(
+            f"there is no file or folder {source}, and the hub cannot be reached to look for a "
+            "dataset of that name; give a path, or set HF_HUB_OFFLINE=1 to use what is cached"
+        )
+    from datasets import load_dataset
+
+    try:
+        data: Any = load_dataset(name, config, split=split)
+    except Exception as error:
+        raise UserError(f"hub dataset {source} cannot be loaded: {_first_line(error)}") from error
+    return _numbered(data, source)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ---- writing
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as JSONL, gzipped if the name ends in ``.gz``; returns how many.
+
+    The file appears whole or not at all. Raises UserError where the disk refuses.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with temporary.open("wb") as raw:
+            zipped = path.suffix == ".gz"
+            stream = gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) if zipped else raw
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                count += 1
+            if zipped:
+                stream.close()
+            raw.flush()
+            os.fsync(raw.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,87 @@
+"""Act: prompts in, rollouts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from backflip.data.batches import Rollouts, TokenSteps
+from backflip.data.errors import UserError
+from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """Draws ``group_size`` answers per prompt for reinforcement learning.
+
+    A policy gradient needs answers of the policy itself. Greedy choice, top-k, top-p, min-p and
+    logit bias draw from something else; they are refused unless ``allow_filters`` says that the
+    recipe corrects for them.
+    """
+
+    engine: Engine
+    params: SamplingParams
+    group_size: int = 1
+    allow_filters: bool = False
+
+    def __post_init__(self) -> None:
+        if self.params.filters and not self.allow_filters:
+            raise UserError(
+                f"sampler: {', '.join(self.params.filters)} would draw answers that are not the "
+                "policy's own, which biases every ratio. Leave the setting out, or set "
+                "allow_filters in a recipe that weighs answers by policy over sampler."
+            )
+
+    def __call__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        seed: int,
+        groups: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> Rollouts:
+        """Answers to tokenised prompts, those of the first prompt first.
+
+        ``groups``: a number for each prompt, its place by default. Another step of a run is
+        another ``seed``.
+        """
+        answers = self.engine.generate(
+            prompts, self.params, group=self.group_size, seed=seed, progress=progress
+        )
+        return rollouts(prompts, answers, groups=groups, drawn=self.allow_filters)
+
+    def sync(self, model: Any) -> None:
+        """From now on, draw with the weights that ``model`` has now."""
+        self.engine.sync(model)
+
+
+def rollouts(
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Completion],
+    *,
+    groups: Sequence[int] | None = None,
+    drawn: bool = False,
+) -> Rollouts:
+    """Completions as a record; ``finished`` where a stop token or stop string ended them.
+
+    ``logp`` is the policy's, or, with ``drawn``, that of the filtered distribution that the tokens
+    were drawn from: the denominator of an importance weight.
+    """
+    numbers = range(len(prompts)) if groups is None else groups
+    if len(numbers) != len(prompts):
+        raise UserError(f"sampler: {len(numbers)} groups for {len(prompts)} prompts.")
+    steps = TokenSteps.of([prompts[a.prompt_index] for a in answers], [a.tokens for a in answers])
+    logp = torch.zeros(len(answers), steps.width)
+    for row, answer in enumerate(answers):
+        values = answer.behaviour_logp if drawn else answer.logp
+        logp[row, : len(values)] = torch.tensor(values)
+    return Rollouts(
+        steps=steps,
+        mask=steps.mask,
+        logp=logp,
+        group=torch.tensor([numbers[a.prompt_index] for a in answers], dtype=torch.long),
+        finished=torch.tensor([a.finish_reason != "length" for a in answers], dtype=torch.bool),
+    )

@@ -1,0 +1,229 @@
+"""Generation in this process, in plain torch.
+
+Each prompt is read once, its answers share its keys, a row that has finished leaves at once and
+the next answer in the queue takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from backflip.data.errors import UserError
+from backflip.generate import filters
+from backflip.generate.decoder import LlamaDecoder, why_not
+from backflip.generate.decoding import Decoder, Waiting
+from backflip.generate.engine import (
+    Completion,
+    FinishReason,
+    Progress,
+    SamplingParams,
+    check_prompts,
+)
+from backflip.generate.fallback import ModelDecoder
+from backflip.generate.weights import UnsupportedLayer
+
+Decode = Callable[[list[int]], str]
+
+
+@dataclass
+class Row:
+    """An answer that is being written."""
+
+    waiting: Waiting
+    uniform: Any
+    """One number in [0, 1) for each token it may write."""
+    tokens: list[int] = field(default_factory=list[int])
+    logp: list[float] = field(default_factory=list[float])
+    behaviour_logp: list[float] = field(default_factory=list[float])
+    reason: FinishReason | None = None
+
+
+class TorchEngine:
+    """Answers prompts with a transformers (or peft) causal LM.
+
+    Llama, SmolLM2, Mistral, Qwen 2, 2.5 and 3 run through a decode network of our own with packed
+    weights, so weights that have changed are seen after ``sync``. Every other model runs through
+    its own forward pass; ``slow_because`` says why.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, max_rows: int = 64, decode: Decode | None = None
+    ) -> None:
+        """``max_rows``: answers open at once. ``decode``: tokens to text, for stop strings."""
+        if max_rows < 1:
+            raise UserError(f"TorchEngine: max_rows must be 1 or more, got {max_rows}.")
+        self.model = model
+        self.max_rows = max_rows
+        self.decode = decode
+        self.slow_because: str | None = why_not(model)
+        self._decoder: Decoder | None = None
+
+    def sync(self, model: nn.Module | None = None) -> None:
+        """Take over the weights that ``model`` has now; they are packed when they are needed."""
+        if model is not None:
+            self.model = model
+        self.release()
+
+    def release(self) -> None:
+        """Free the packed copy of the weights; the next ``generate`` makes it again."""
+        self._decoder = None
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        *,
+        group: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """``group`` answers for each prompt, those of the first prompt first.
+
+        The tokens of an answer depend on the seed, its prompt, and the two indices: not on
+        ``max_rows`` and not on its company (up to ties within float rounding). Long prompts
+        begin first.
+        """
+        check_prompts(prompts, group=group)
+        if params.stop_strings and self.decode is None:
+            raise UserError("stop_strings need an engine with decode=: tokens to text.")
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        queue = [Waiting(i, j, prompts[i], group) for i in order for j in range(group)]
+        with torch.inference_mode():
+            decoder = self._ready()
+            decoder.start(min(self.max_rows, max(1, len(queue))))
+            try:
+                done = self._run(decoder, queue, params, seed, progress)
+            finally:
+                decoder.finish()
+        return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
+
+    def _ready(self) -> Decoder:
+        if self._decoder is None:
+            self.slow_because = why_not(self.model)
+            if self.slow_because is None:
+                try:
+                    self._decoder = LlamaDecoder(self.model)
+                except UnsupportedLayer as layer:
+                    self.slow_because = f"it holds a layer that cannot be packed: {layer}"
+            if self._decoder is None:
+                self._decoder = ModelDecoder(self.model)
+        return self._decoder
+
+    def _run(
+        self,
+        decoder: Decoder,
+        queue: list[Waiting],
+        params: SamplingParams,
+        seed: int,
+        progress: Progress | None,
+    ) -> list[Completion]:
+        rows: list[Row] = []
+        done: list[Completion] = []
+        while rows or queue:
+            logits: list[Tensor] = []
+            if rows:
+                logits.append(decoder.step([row.tokens[-1] for row in rows]))
+            if queue and len(rows) < self.max_rows:
+                first = decoder.admit(queue, self.max_rows - len(rows))
+                logits.append(first)
+                rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
+                del queue[: len(first)]
+            self._write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], params)
+            if progress is not None:
+                for row in rows:
+                    progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
+            alive = [row.reason is None for row in rows]
+            if not all(alive):
+                done += [_completion(row) for row in rows if row.reason is not None]
+                kept = fill_holes(alive)
+                decoder.keep(kept)
+                rows = [rows[i] for i in kept]
+        return done
+
+    def _write(self, rows: list[Row], logits: Float[Tensor, "R V"], params: SamplingParams) -> None:
+        """Choose a token for each row and say whether that ends it."""
+        at = [len(row.tokens) for row in rows]
+        uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
+        short = torch.tensor([t < params.min_tokens for t in at])
+        tokens, logp, behaviour = choose(
+            logits, uniform.to(logits.device), short.to(logits.device), params
+        )
+        columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
+        for row, token, own, drawn in columns:
+            row.tokens.append(token)
+            row.logp.append(own)
+            row.behaviour_logp.append(drawn)
+            row.reason = self._reason(row.tokens, params)
+
+    def _reason(self, tokens: list[int], params: SamplingParams) -> FinishReason | None:
+        if len(tokens) > params.min_tokens and tokens[-1] in params.stop_tokens:
+            return "stop"
+        if len(tokens) >= params.min_tokens and self._says_stop(tokens, params.stop_strings):
+            return "stop_string"
+        return "length" if len(tokens) >= params.max_tokens else None
+
+    def _says_stop(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
+        """Whether the answer ends with a stop string, possibly in the middle of a token."""
+        if not stops or self.decode is None:
+            return False
+        window = 4 * max(len(stop) for stop in stops) + 4  # a character has up to 4 byte tokens
+        text = self.decode(tokens[-window:])
+        return any(stop in text for stop in stops)
+
+
+def choose(
+    logits: Float[Tensor, "R V"],
+    uniform: Float[Tensor, " R"],
+    short: Tensor,
+    params: SamplingParams,
+) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
+    """Token of each row, its log π, and its log-probability under what it was drawn from.
+
+    ``short`` is True for rows that may not stop yet.
+    """
+    policy = filters.tempered(logits, params.temperature)
+    changed = filters.within_vocabulary(filters.biased(logits.float(), params.logit_bias), params.vocab_size)
+    if params.stop_tokens and params.min_tokens:
+        changed = filters.without(changed, torch.tensor(params.stop_tokens, device=logits.device), short)
+    drawn = filters.tempered(changed, params.temperature)
+    drawn = filters.top_k(drawn, params.top_k)
+    drawn = filters.top_p(drawn, params.top_p)
+    drawn = filters.min_p(drawn, params.min_p)
+    if params.temperature == 0:
+        tokens = drawn.argmax(-1)
+        return tokens, filters.log_prob(policy, tokens), torch.zeros_like(uniform)
+    tokens = filters.draw(drawn, uniform)
+    logp = filters.log_prob(policy, tokens)
+    same = drawn is policy
+    return tokens, logp, logp if same else filters.log_prob(drawn, tokens)
+
+
+def stream(seed: int, waiting: Waiting, length: int) -> Any:
+    """The random numbers of one answer: counter-based, so they depend on its indices only."""
+    entropy = np.random.SeedSequence([seed, waiting.prompt, waiting.answer])
+    return np.random.Generator(np.random.Philox(entropy)).random(length)
+
+
+def fill_holes(alive: Sequence[bool]) -> list[int]:
+    """The live rows, the last ones moved into the places of those that left."""
+    live = [row for row, lives in enumerate(alive) if lives]
+    tail = [row for row in live if row >= len(live)]
+    return [row if alive[row] else tail.pop() for row in range(len(live))]
+
+
+def _completion(row: Row) -> Completion:
+    return Completion(
+        prompt_index=row.waiting.prompt,
+        answer_index=row.waiting.answer,
+        tokens=row.tokens,
+        logp=row.logp,
+        behaviour_logp=row.behaviour_logp,
+        finish_reason=row.reason or "length",
+    )

@@ -1,0 +1,142 @@
+"""From a name to a model: a folder, a hub name, or ``smollm2``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backflip.data.errors import UserError
+from backflip.models import smollm2
+
+HUB_TIMEOUT = 4.0
+"""Seconds after which a hub that has not answered counts as unreachable."""
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a folder, a hub name or ``smollm2``."""
+    from transformers import AutoTokenizer
+
+    return _load(AutoTokenizer, name)
+
+
+def load_causal(name: str, *, precision: str = "auto") -> Any:
+    """A causal language model, on CUDA where there is a device.
+
+    ``precision``: float32, bfloat16, or auto (float32 on a CPU, bfloat16 on CUDA).
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, name, dtype=dtype_of(precision)).to(device())
+
+
+def load_classifier(name: str, *, precision: str = "auto") -> Any:
+    """A sequence classifier: what a reward model is on disk."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = _load(AutoModelForSequenceClassification, name, dtype=dtype_of(precision))
+    return model.to(device())
+
+
+def load_config(name: str) -> Any:
+    """The configuration alone: sizes without weights."""
+    from transformers import AutoConfig
+
+    return _load(AutoConfig, name)
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    if precision == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def resolve(name: str) -> str:
+    """A folder or hub name that transformers can load without waiting for a dead network."""
+    if name == smollm2.NAME:
+        return smollm2.find(hub_answers)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            inner = path / "model"
+            if (inner / "config.json").is_file():
+                return str(inner)  # a run's folder: its model lies inside
+            raise UserError(f"{path} has no config.json, so it is no model; seen: {_seen(path)}.")
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UserError(
+            f"there is no model {name!r}: no such folder, and a hub name looks like owner/name. "
+            f"Give one of these, or {smollm2.NAME}."
+        )
+    return name
+
+
+def hub_answers() -> bool:
+    """Whether the model hub can be reached, found out within ``HUB_TIMEOUT`` seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"}:
+        return False
+    url = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500 and error.code != 403
+    except OSError:
+        return False
+
+
+def _load(auto: Any, name: str, **settings: Any) -> Any:
+    source = resolve(name)
+    local = Path(source).is_dir()
+    try:
+        with _quiet():
+            if local or not _cached(source):
+                if not local and not hub_answers():
+                    raise UserError(
+                        f"{name} is not in the local cache and the hub does not answer. "
+                        "Check the network, or give a folder, or smollm2."
+                    )
+                return auto.from_pretrained(source, **settings)
+            return auto.from_pretrained(source, local_files_only=True, **settings)
+    except UserError:
+        raise
+    except Exception as error:  # whatever transformers makes of a broken folder or a wrong name
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise UserError(f"{name} could not be loaded ({type(error).__name__}): {first}") from error
+
+
+def _cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+
+
+def _seen(path: Path) -> str:
+    names = sorted(p.name for p in path.iterdir())[:8]
+    return ", ".join(names) if names else "an empty folder"
+
+
+class _quiet:  # noqa: N801 (reads as a word in ``with _quiet():``)
+    """No progress bars over milliseconds, no advice meant for other people."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as hf
+
+        self.logger, self.level = logging.getLogger("transformers"), hf.get_verbosity()
+        hf.set_verbosity_error()
+        hf.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging as hf
+
+        hf.set_verbosity(self.level)
+        hf.enable_progress_bar()

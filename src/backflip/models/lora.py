@@ -1,0 +1,47 @@
+"""Low-rank adapters (Hu et al., 2021) through peft."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from backflip.models.causal import is_adapted
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """What is adapted, and how strongly."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """The update is alpha / rank · B·A."""
+    target: str | tuple[str, ...] = "all-linear"
+    """Names of the modules to adapt; all-linear takes every linear layer but the head."""
+
+
+def add_lora(model: nn.Module, settings: LoraSettings) -> Any:
+    """Freeze ``model`` and put fresh adapters on it: B starts at zero, so nothing changes yet."""
+    from peft import LoraConfig, get_peft_model
+
+    target = settings.target if isinstance(settings.target, str) else list(settings.target)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
+        lora_dropout=0.0,
+        target_modules=target,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
+
+
+def merged(model: nn.Module) -> Any:
+    """A plain transformers model with the adapters' updates added in; ``model`` stays as it is."""
+    if not is_adapted(model):
+        return model
+    return copy.deepcopy(model).merge_and_unload()  # pyright: ignore

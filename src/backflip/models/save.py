@@ -1,0 +1,117 @@
+"""From a trained model to a plain Hugging Face folder, and back for reward models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from backflip.data.errors import UserError
+from backflip.models.causal import CausalPolicy, is_adapted
+from backflip.models.heads import RewardModel
+from backflip.models.load import load_classifier, load_config
+from backflip.models.lora import merged
+
+
+def save_policy(policy: CausalPolicy, tokenizer: Any, folder: Path) -> None:
+    """Write ``folder``/model, and ``folder``/adapter beside it where there are adapters."""
+    if is_adapted(policy.model):
+        _whole(folder / "adapter", lambda tmp: policy.model.save_pretrained(tmp))
+    plain = merged(policy.model)
+    _whole(folder / "model", lambda tmp: _save(plain, tokenizer, tmp))
+
+
+def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
+    """Write ``folder``/model as a sequence classifier: its logits are the raw scores.
+
+    The scale (mean and std of each head) and the pooling stand in the config under ``backflip``.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    if is_adapted(model.trunk.model):
+        _whole(folder / "adapter", lambda tmp: model.trunk.model.save_pretrained(tmp))
+    plain = merged(model.trunk.model)
+    config = type(plain.config).from_dict(plain.config.to_dict())
+    config.num_labels = model.heads
+    config.pad_token_id = padding_token(tokenizer, config)
+    config.backflip = {
+        "mean": model.mean.tolist(),
+        "std": model.std.tolist(),
+        "pooling": model.pooling,
+    }
+    with torch.device("meta"):
+        classifier = AutoModelForSequenceClassification.from_config(config, dtype=plain.dtype)
+    body = {
+        f"{classifier.base_model_prefix}.{k}": v for k, v in plain.base_model.state_dict().items()
+    }
+    state = {**body, "score.weight": model.score.weight.detach().to(plain.dtype)}
+    classifier.load_state_dict(state, assign=True, strict=False)
+    _whole(folder / "model", lambda tmp: _save(classifier, tokenizer, tmp))
+
+
+def load_reward_model(name: str, *, precision: str = "auto") -> RewardModel:
+    """A reward model of ours, or any sequence classifier of transformers that ends in ``score``."""
+    config = load_config(name)
+    if not str((config.architectures or ["?"])[0]).endswith("ForSequenceClassification"):
+        raise UserError(
+            f"{name} is a {(config.architectures or ['model'])[0]}, not a reward model. "
+            "Train one with `backflip train reward_model`, or give a sequence classifier."
+        )
+    ours = getattr(config, "backflip", None) or {}
+    classifier = load_classifier(name, precision=precision)
+    model = RewardModel(
+        classifier, heads=int(config.num_labels), pooling=ours.get("pooling", "last")
+    )
+    with torch.no_grad():
+        model.score.weight.copy_(classifier.score.weight)
+        if ours:
+            model.mean.copy_(torch.tensor(ours["mean"]))
+            model.std.copy_(torch.tensor(ours["std"]))
+    return model
+
+
+def padding_token(tokenizer: Any, config: Any) -> int:
+    """A token that never ends an answer.
+
+    Classifiers of transformers read the last token that is not padding: were padding the end of
+    turn, as in many tokenizers, they would read one token too early.
+    """
+    ends = {tokenizer.eos_token_id, *_as_list(config.eos_token_id)}
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in ends:
+        return int(tokenizer.pad_token_id)
+    candidates = [tokenizer.unk_token_id, *tokenizer.all_special_ids]
+    return int(next((t for t in candidates if t is not None and t not in ends), 0))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _save(model: nn.Module, tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder)  # pyright: ignore
+    tokenizer.save_pretrained(folder)
+
+
+def _whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write into a temporary folder and rename: what bears the name is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write(tmp)
+        tmp.chmod(0o755)
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
+            folder.rename(old)
+            tmp.rename(folder)
+            shutil.rmtree(old)
+        else:
+            tmp.rename(folder)
+    except OSError as error:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise UserError(f"{folder} could not be written: {error.strerror}") from error

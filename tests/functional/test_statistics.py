@@ -1,0 +1,262 @@
+"""Statistics, against scipy and scikit-learn where they have them, else by hand or simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from backflip.functional.statistics import (
+    accuracy,
+    bootstrap_mean,
+    brier,
+    calibration_error,
+    calibration_slope,
+    distinct_n,
+    kl_best_of_n,
+    log_loss,
+    paired_difference,
+    pearson,
+    reliability_curve,
+    spearman,
+    temperature,
+    unique_token_ratio,
+    wilson,
+)
+
+
+def _scores(rows=400, slope=1.0, seed=0):
+    """Score differences, signed by who won, when the truth is σ(slope·Δ)."""
+    rng = np.random.default_rng(seed)
+    delta = rng.normal(0, 2, rows)
+    return np.where(rng.random(rows) < 1 / (1 + np.exp(-slope * delta)), delta, -delta)
+
+
+def test_the_bootstrap_of_independent_rows_agrees_with_scipy():
+    x = np.random.default_rng(0).exponential(size=60)
+    ours = bootstrap_mean(x, resamples=20_000)
+    theirs = stats.bootstrap(
+        (x,), np.mean, method="percentile", n_resamples=20_000
+    ).confidence_interval
+    assert ours.estimate == pytest.approx(x.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    x = np.random.default_rng(0).normal(size=30)
+    assert bootstrap_mean(x, seed=1) == bootstrap_mean(x, seed=1)
+    assert bootstrap_mean(x, seed=1) != bootstrap_mean(x, seed=2)
+
+
+def test_copies_of_a_row_make_nothing_more_certain():
+    """Ten identical answers per prompt: an interval by rows would be √10 too narrow."""
+    x = np.random.default_rng(0).normal(size=40)
+    once, copied = bootstrap_mean(x), bootstrap_mean(np.repeat(x, 10), np.repeat(np.arange(40), 10))
+    naive = bootstrap_mean(np.repeat(x, 10))
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
+    assert once.high - once.low > 2.5 * (naive.high - naive.low)
+
+
+def test_an_interval_of_95_percent_holds_the_truth_95_percent_of_the_time():
+    """300 samples of 25 groups of 1 to 4 rows that share a disturbance."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        group = np.repeat(np.arange(25), rng.integers(1, 5, size=25))
+        x = 3 + rng.normal(size=25)[group] + 0.3 * rng.normal(size=len(group))
+        interval = bootstrap_mean(x, group, resamples=500)
+        held += interval.low <= 3 <= interval.high
+    assert 0.88 <= held / 300 <= 0.98
+
+
+def test_groups_may_be_named_by_anything():
+    x, numbered = [1.0, 2.0, 4.0, 0.0], np.array([7, 7, -1, 3])
+    named = np.array(["b", "b", "a", "c"])
+    assert bootstrap_mean(x, named).estimate == bootstrap_mean(x, numbered).estimate == 1.75
+
+
+def test_one_group_says_nothing_about_spread():
+    interval = bootstrap_mean([1.0, 2.0], [5, 5])
+    assert (interval.estimate, interval.low, interval.high) == (1.5, -math.inf, math.inf)
+    assert not interval.excludes_zero
+
+
+def test_many_rows_are_resampled_in_pieces(monkeypatch):
+    """The piece size bounds memory and changes no number."""
+    x = np.random.default_rng(0).normal(size=50)
+    whole = bootstrap_mean(x, resamples=300)
+    monkeypatch.setattr("backflip.functional.statistics.CHUNK", 120)
+    assert bootstrap_mean(x, resamples=300) == whole
+
+
+def test_pairing_removes_what_both_share():
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0, 10, 50)
+    before, after = difficulty, difficulty + 1 + 0.1 * rng.normal(size=50)
+    gain = paired_difference(after, before)
+    assert gain.excludes_zero
+    assert gain.low < 1.02 < gain.high < 1.2
+    assert not paired_difference(after, rng.permutation(before)).excludes_zero
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (7, 10), (10, 10), (640, 1000)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_wilson_interval_agrees_with_scipy(successes, trials, level):
+    theirs = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
+    ours = wilson(successes, trials, level=level)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert ours.estimate == successes / trials
+
+
+def test_nothing_tried_is_nothing_known():
+    interval = wilson(0, 0)
+    assert (interval.low, interval.high) == (0, 1)
+    assert math.isnan(interval.estimate)
+
+
+def test_accuracy_gives_half_for_equal_scores():
+    assert accuracy([2.0, -0.1, 0.0]).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_log_loss_and_brier_agree_with_scikit_learn():
+    delta = _scores()
+    p, truth = 1 / (1 + np.exp(-delta)), np.ones(len(delta))
+    assert log_loss(delta).mean() == pytest.approx(sklearn_log_loss(truth, p, labels=[0, 1]))
+    assert brier(delta).mean() == pytest.approx(brier_score_loss(truth, p, labels=[0, 1]))
+
+
+def test_guessing_costs_ln_2_and_a_quarter():
+    assert log_loss([0.0]).tolist() == pytest.approx([math.log(2)])
+    assert brier([0.0]).tolist() == [0.25]
+
+
+@given(st.floats(-30, 30), st.floats(0, 1))
+def test_soft_targets_do_not_care_which_answer_is_named_first(delta, target):
+    assert log_loss([delta], [target]) == pytest.approx(log_loss([-delta], [1 - target]), abs=1e-9)
+    assert brier([delta], [target]) == pytest.approx(brier([-delta], [1 - target]), abs=1e-9)
+    swapped = reliability_curve([-delta], [1 - target])
+    assert reliability_curve([delta], [target]).accuracy == pytest.approx(swapped.accuracy)
+
+
+def test_the_losses_stay_finite_for_absurd_scores():
+    assert log_loss([-1e4, 1e4]).tolist() == [1e4, 0.0]
+
+
+def test_the_reliability_curve_agrees_with_scikit_learn():
+    delta = _scores(1000)
+    curve = reliability_curve(delta, bins=8)
+    claimed = 1 / (1 + np.exp(-np.abs(delta)))
+    share, confidence = calibration_curve(delta > 0, claimed, n_bins=8, strategy="quantile")
+    np.testing.assert_allclose(curve.accuracy, share)
+    np.testing.assert_allclose(curve.confidence, confidence)
+    assert curve.rows.tolist() == [125] * 8
+
+
+def test_a_soft_target_is_what_was_true():
+    """Sure of the wrong side: the model claims σ(2) for an answer that 30 % preferred."""
+    curve = reliability_curve([-2.0], [0.7])
+    assert curve.accuracy == pytest.approx([0.3])
+    assert curve.confidence == pytest.approx([1 / (1 + math.exp(-2))])
+
+
+def test_the_calibration_error_by_hand():
+    """Claims 0.5 (right half of the time) and 0.9 (right half of the time): mean gap 0.2."""
+    sure = math.log(9)
+    assert calibration_error([0.0, 0.0, sure, -sure], bins=2) == pytest.approx(0.2)
+
+
+def test_calibration_notices_a_model_that_claims_too_much():
+    honest, boastful = _scores(20_000), 3 * _scores(20_000)
+    assert calibration_error(honest) < 0.015
+    assert calibration_error(boastful) > 0.08
+    assert calibration_slope(honest) == pytest.approx(1, abs=0.05)
+    assert calibration_slope(boastful) == pytest.approx(1 / 3, abs=0.02)
+    assert temperature(boastful) == pytest.approx(3, abs=0.15)
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.05, 1.0, 4.0])
+def test_the_calibration_slope_agrees_with_scikit_learn(slope):
+    """Logistic regression without an intercept on the pair in both orders."""
+    delta = _scores(500, slope=slope)
+    both = np.concatenate([delta, -delta])[:, None]
+    truth = np.repeat([1, 0], len(delta))
+    fit = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(both, truth)
+    assert calibration_slope(delta) == pytest.approx(fit.coef_[0, 0], rel=1e-4)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-50, 50).filter(lambda d: abs(d) > 1e-3), st.floats(0.02, 0.98)),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_the_fitted_slope_is_where_the_likelihood_is_flat(rows):
+    delta, target = (np.array(column) for column in zip(*rows, strict=True))
+    slope = calibration_slope(delta, target)
+    gradient = (delta * (target - 1 / (1 + np.exp(-slope * delta)))).sum()
+    assert abs(gradient) < 1e-6 * np.abs(delta).sum()
+
+
+def test_the_slope_of_the_faultless_the_wrong_and_the_mute():
+    assert calibration_slope([1.0, 2.0, 0.0]) == math.inf
+    assert calibration_slope([-1.0, -2.0]) == -math.inf
+    assert math.isnan(calibration_slope([0.0, 0.0]))
+    assert temperature([1.0, 2.0]) == 0
+    assert temperature([-1.0, -2.0]) == math.inf
+    assert math.isnan(temperature([0.0]))
+
+
+def test_dividing_by_the_temperature_calibrates():
+    delta = 2.5 * _scores()
+    assert calibration_slope(delta / temperature(delta)) == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=2, max_size=20))
+def test_correlations_agree_with_scipy(points):
+    """With many ties, as lengths and ratings have."""
+    x, y = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    assert pearson(x, y) == pytest.approx(float(stats.pearsonr(x, y).statistic), nan_ok=True)
+    assert spearman(x, y) == pytest.approx(float(stats.spearmanr(x, y).statistic), nan_ok=True)
+
+
+def test_distinct_n_by_hand():
+    """a b a b: 2 of 4 tokens and 2 of 3 pairs differ; n-grams do not cross answers."""
+    assert distinct_n(["abab"], n=1) == 0.5
+    assert distinct_n(["abab"], n=2) == pytest.approx(2 / 3)
+    assert distinct_n([[1, 2], [2, 1], [1, 2]], n=2) == pytest.approx(2 / 3)
+    assert math.isnan(distinct_n(["ab"], n=3))
+
+
+def test_unique_token_ratio_is_taken_answer_by_answer():
+    ratios = unique_token_ratio([[1, 1, 1, 1], [1, 2], []])
+    np.testing.assert_array_equal(ratios, [0.25, 1.0, math.nan])
+
+
+@pytest.mark.parametrize("n", [1, 2, 16])
+def test_the_kl_of_best_of_n_by_integration(n):
+    """The best of n uniform draws has density n·u^(n−1)."""
+    u = (np.arange(200_000) + 0.5) / 200_000
+    density = n * u ** (n - 1)
+    integral = np.where(density > 0, density * np.log(density), 0).mean()
+    assert kl_best_of_n(n) == pytest.approx(integral, abs=1e-4)
+
+
+def test_tensors_are_numbers_too():
+    delta = torch.tensor([1.0, -0.5])
+    assert log_loss(delta).tolist() == pytest.approx(log_loss([1.0, -0.5]).tolist())
+    assert bootstrap_mean(delta, torch.tensor([0, 1])).estimate == pytest.approx(0.25)
+
+
+def test_nothing_measured_is_not_a_number():
+    assert math.isnan(calibration_error([]))
+    assert math.isnan(calibration_slope([]))
+    assert math.isnan(pearson([], []))
+    assert math.isnan(bootstrap_mean([]).estimate)
