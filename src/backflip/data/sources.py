@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -167,9 +168,8 @@ def _json(path: Path, name: str) -> Iterator[Row]:
 
 
 def _parquet(path: Path, name: str) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa: Any = import_module("pyarrow")
+    pq: Any = import_module("pyarrow.parquet")
     number = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -199,15 +199,13 @@ def _folder(path: Path, split: str | None) -> Iterator[Row]:
 
 
 def _saved_dataset(path: Path, split: str | None) -> Iterator[Row]:
-    from datasets import Dataset, load_from_disk
-
     try:
-        data: Any = load_from_disk(str(path))
+        data: Any = import_module("datasets").load_from_disk(str(path))
     except Exception as error:
         raise UserError(f"{path} is not a whole dataset folder: {_first_line(error)}") from error
-    if isinstance(data, Dataset):
-        return _numbered(data, str(path))
-    return _numbered(_split_of(data, split, str(path)), str(path))
+    if isinstance(data, Mapping):
+        data = _split_of(cast("Mapping[str, Any]", data), split, str(path))
+    return _numbered(data, str(path))
 
 
 def _split_of(splits: Mapping[str, Any], split: str | None, name: str) -> Any:
@@ -274,10 +272,8 @@ def _hub(source: str) -> Iterator[Row]:
             f"there is no file or folder {source}, and the hub cannot be reached to look for a "
             "dataset of that name; give a path, or set HF_HUB_OFFLINE=1 to use what is cached"
         )
-    from datasets import load_dataset
-
     try:
-        data: Any = load_dataset(name, config, split=split)
+        data: Any = import_module("datasets").load_dataset(name, config, split=split)
     except Exception as error:
         raise UserError(f"hub dataset {source} cannot be loaded: {_first_line(error)}") from error
     return _numbered(data, source)

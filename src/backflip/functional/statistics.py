@@ -140,7 +140,7 @@ def reliability_curve(delta: Data, target: Data | float = 1.0, *, bins: int = 10
     target = np.broadcast_to(_numbers(target), delta.shape)
     right = hits * target + (1 - hits) * (1 - target)
     inner = np.quantile(claimed, np.linspace(0, 1, bins + 1)[1:-1]) if len(claimed) else claimed
-    place = np.searchsorted(inner, claimed, side="right")
+    place = np.searchsorted(inner, claimed)
     rows = np.bincount(place, minlength=bins)
     full = rows > 0
     confidence = np.bincount(place, weights=claimed, minlength=bins)[full] / rows[full]
@@ -178,18 +178,17 @@ def calibration_slope(delta: Data, target: Data | float = 1.0) -> float:
 
 
 def _fit_slope(x: Numbers, target: Numbers) -> float:
-    """Newton's method on a concave likelihood, halving the bracket where it would leave it."""
-    low, high, slope = -math.inf, math.inf, 0.0
-    for _ in range(200):
+    """Newton's method from 0.
+
+    The curvature is greatest at 0 and falls on either side, so that no step is ever too long.
+    """
+    slope = 0.0
+    for _ in range(1000):
         p = _sigmoid(slope * x)
-        gradient, curvature = (x * (target - p)).sum(), (x**2 * p * (1 - p)).sum()
-        low, high = (slope, high) if gradient > 0 else (low, slope)
-        step = float(gradient / curvature) if curvature > 0 else math.copysign(math.inf, gradient)
+        step = float((x * (target - p)).sum() / (x**2 * p * (1 - p)).sum())
+        slope += step
         if abs(step) <= 1e-12 * (1 + abs(slope)):
-            return slope
-        reach = 2 + abs(slope)
-        proposal = slope + max(-reach, min(reach, step))
-        slope = proposal if low < proposal < high else (low + high) / 2
+            break
     return slope
 
 

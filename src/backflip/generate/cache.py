@@ -34,8 +34,8 @@ class SharedCache:
         self.head_dim, self.max_rows = head_dim, max_rows
         self.width = 2 * kv_heads * head_dim
         self.like = like
-        self.own = self._empty(max_rows, CHUNK)
-        self.shared = self._empty(0, 0)
+        self.own = self._zeros(max_rows, CHUNK)
+        self.shared = self._zeros(0, 0)
         self.row_slot: list[int] = []
         self.row_length: list[int] = []
         self.slot_prompt: list[int] = []
@@ -43,8 +43,9 @@ class SharedCache:
         self.slot_left: list[int] = []
         self._regroup()
 
-    def _empty(self, rows: int, length: int) -> Float[Tensor, "L rows length W"]:
-        return self.like.new_empty(self.layers, rows, length, self.width)
+    def _zeros(self, rows: int, length: int) -> Float[Tensor, "L rows length W"]:
+        """Zeros, not just any memory: a NaN behind a row's end would survive a weight of 0."""
+        return self.like.new_zeros(self.layers, rows, length, self.width)
 
     # Who is there
 
@@ -56,7 +57,7 @@ class SharedCache:
         self.slot_left.append(answers)
         have, room = self.shared.shape[1], self.shared.shape[2]
         if slot >= have or length > room:
-            grown = self._empty(max(slot + 1, have), max(room, _round_up(length)))
+            grown = self._zeros(max(slot + 1, have), max(room, _round_up(length)))
             grown[:, :have, :room] = self.shared
             self.shared = grown
         return slot
@@ -66,7 +67,7 @@ class SharedCache:
         have, room = self.shared.shape[1:3]
         slots, length = max(slots, have), max(room, _round_up(length))
         if (slots, length) != (have, room):
-            grown = self._empty(slots, length)
+            grown = self._zeros(slots, length)
             grown[:, :have, :room] = self.shared
             self.shared = grown
 
@@ -150,7 +151,7 @@ class SharedCache:
         span = max(self.row_length) + 1
         room = self.own.shape[2]
         if span > room:
-            grown = self._empty(self.max_rows, 2 * room)
+            grown = self._zeros(self.max_rows, 2 * room)
             grown[:, :, :room] = self.own
             self.own = grown
             room = 2 * room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +24,7 @@ class Waiting:
     """How many answers the prompt gets in all: when they are done its keys may go."""
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Rows of half-written answers. Rows 0 … R-1 are live; knows nothing of sampling."""
 

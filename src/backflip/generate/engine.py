@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from backflip.data.errors import UserError
 
@@ -108,6 +108,7 @@ class Completion:
     """``length`` where ``max_tokens`` cut the answer off."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Anything that answers prompts: embedded, or a server."""
 

@@ -118,14 +118,11 @@ def histogram(groups: Mapping[str, Sequence[float]], *, title: str) -> Markup:
     axes = Axes((low, high), (0.0, nice_ticks(0.0, max(max(s.y) for s in series))[-1]))
     body = _grid(axes, chart)
     for one in series:
-        steps = [
-            (m + side * width / 2, y) for m, y in zip(one.x, one.y, strict=True) for side in (-1, 1)
-        ]
-        path = [(axes.px(low), axes.py(0)), *((axes.px(x), axes.py(y)) for x, y in steps)]
-        path.append((axes.px(high), axes.py(0)))
-        body.append(
-            Markup('<polygon class="area c{}" points="{}"/>').format(one.colour, _points(path))
-        )
+        columns = zip(one.x, one.y, strict=True)
+        steps = [(m + side * width / 2, y) for m, y in columns for side in (-1, 1)]
+        path = [(axes.px(x), axes.py(y)) for x, y in [(low, 0.0), *steps, (high, 0.0)]]
+        area = '<polygon class="area c{}" points="{}"/>'
+        body.append(Markup(area).format(one.colour, _points(path)))
     return _figure(chart, series, axes, body, legend=None, values=False)
 
 
@@ -317,7 +314,7 @@ def _thinned(series: Series) -> Series:
 
 def _smoothed(values: Sequence[float]) -> list[float]:
     """A line fitted to each point's neighbours, near ones weighing more: no lag, ends included."""
-    reach = max(len(values) // 10, 2)
+    reach = max(len(values) // 6, 2)
     return [_local_line(values, i, reach) for i in range(len(values))]
 
 

@@ -30,7 +30,7 @@ class Progress:
     ...     stage.advance({"reward": 0.1, "kl": 0.0})
     """
 
-    def __init__(self, console: Console | None = None, *, every: float = 10.0) -> None:
+    def __init__(self, console: Console | None = None, *, every: float | int = 10.0) -> None:
         """``every`` is the number of seconds between lines where there is no terminal."""
         self._console = console or Console()
         self._every = every
@@ -116,7 +116,7 @@ class StageProgress:
         return f"{place}  {self.numbers}{ahead}".rstrip()
 
 
-def headline(name: str, value: float) -> str:
+def headline(name: str, value: float | int) -> str:
     """A metric as it is shown in passing: ``reward 0.52``, ``accuracy 71 %``, ``kl 3.1 nats``."""
     label = name.replace("reward_heldout", "held-out").replace("_", " ").replace("val ", "val. ")
     if name in SHARES and math.isfinite(value):
@@ -124,7 +124,7 @@ def headline(name: str, value: float) -> str:
     return f"{label} {value:.3g}{UNITS.get(name, '')}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(max(seconds, 0.0))
     if whole < 60:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
+from backflip.monitor import trend
 from backflip.monitor.alarms import Rule
 from backflip.monitor.log import Entry
 
@@ -15,15 +15,15 @@ SLACK = 0.1
 
 
 def default_rules(
-    *, kl_limit: float = 20.0, kl_stop: float | None = None, nonfinite_stop: int = 3
+    *, kl_limit: float | int = 20.0, kl_stop: float | int | None = None, nonfinite_stop: int = 3
 ) -> tuple[Rule, ...]:
     """Every rule with its default. Rules whose metrics a stage does not log stay silent.
 
     ``kl_stop`` is the KL to the reference, in nats per answer, at which to stop; None never stops.
     """
-    stop = () if kl_stop is None else (KLTooHigh(limit=kl_stop, severity="stop"),)
+    stop = () if kl_stop is None else (KLTooHigh(limit=float(kl_stop), severity="stop"),)
     return (
-        KLTooHigh(limit=kl_limit),
+        KLTooHigh(limit=float(kl_limit)),
         *stop,
         FewerWords(),
         DuplicateAnswers(),
@@ -78,7 +78,7 @@ class _FallFromStart(Rule):
 
     def fallen(self, history: Sequence[Entry], metric: str) -> tuple[float, float] | None:
         """Start and end, where the end is at most ``share`` of the start."""
-        then, now = _start_and_end(history, metric, self.window)
+        then, now = trend.start_and_end(history, metric, self.window)
         return (then, now) if now < self.share * then else None
 
     def relaxed(self) -> Rule:
@@ -150,7 +150,7 @@ class DuplicateAnswers(Rule):
         return ("duplicate_answers",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        then, now = _start_and_end(history, "duplicate_answers", self.window)
+        then, now = trend.start_and_end(history, "duplicate_answers", self.window)
         if not (now > self.share and now > then + self.rise):
             return None
         return (
@@ -186,11 +186,11 @@ class RewardHacking(Rule):
         return ("reward", "reward_heldout")
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        reward, heldout = _pairs(history, "reward", "reward_heldout", self.window)
+        reward, heldout = trend.pairs(history, "reward", "reward_heldout", self.window)
         if len(reward) < self.window:
             return None
-        rise, rise_error = slope(reward)
-        other, other_error = slope(heldout)
+        rise, rise_error = trend.slope(reward)
+        other, other_error = trend.slope(heldout)
         rising = rise > self.certainty * rise_error and rise * self.window > self.least
         upper = other + 2.0 * other_error
         if not (rising and other <= 2.0 * other_error and upper < self.follow * rise):
@@ -232,7 +232,7 @@ class Saturation(Rule):
                 f"Scores average {mean:.0f}, beyond ±{self.limit:g}: the reward model has "
                 "saturated. Train it with a lower learning rate or centering, and normalise it."
             )
-        spreads = _last(history, self.spread, self.window)
+        spreads = trend.last(history, self.spread, self.window)
         if self.spread not in history[-1].metrics or len(spreads) < self.window:
             return None
         if max(spreads) >= self.least:
@@ -262,11 +262,11 @@ class CutOff(Rule):
         return ("finished",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        shares = _last(history, "finished", self.window)
-        if len(shares) < self.window or _mean(shares) >= self.share:
+        shares = trend.last(history, "finished", self.window)
+        if len(shares) < self.window or trend.mean(shares) >= self.share:
             return None
         return (
-            f"Only {_mean(shares):.1%} of the answers end by themselves; the rest are cut off at "
+            f"Only {trend.mean(shares):.1%} of the answers end by themselves; the rest are cut off at "
             "the length limit. Allow longer answers, check that the end token is learnt in SFT, "
             "or penalise a missing end."
         )
@@ -320,7 +320,7 @@ class LengthDrift(Rule):
         return ("length",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        then, now = _start_and_end(history, "length", self.window)
+        then, now = trend.start_and_end(history, "length", self.window)
         if not (now > then * self.factor or now * self.factor < then):
             return None
         return (
@@ -348,53 +348,17 @@ class LengthRewarded(Rule):
         return ("score_length_corr",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        values = _last(history, "score_length_corr", self.window)
-        if len(values) < self.window or _mean(values) <= self.limit:
+        values = trend.last(history, "score_length_corr", self.window)
+        if len(values) < self.window or trend.mean(values) <= self.limit:
             return None
         return (
-            f"Score and length correlate at {_mean(values):.2f} over {self.window} steps: the "
+            f"Score and length correlate at {trend.mean(values):.2f} over {self.window} steps: the "
             "reward mostly pays for longer answers. Balance the comparisons by length, or add a "
             "length penalty."
         )
 
     def relaxed(self) -> Rule:
         return replace(self, limit=self.limit * (1 - SLACK))
-
-
-def slope(values: Sequence[float]) -> tuple[float, float]:
-    """Least-squares slope per step, and its standard error (n − 2 degrees of freedom)."""
-    n = len(values)
-    centre, mean = (n - 1) / 2, _mean(values)
-    spread = sum((i - centre) ** 2 for i in range(n))
-    gradient = sum((i - centre) * (y - mean) for i, y in enumerate(values)) / spread
-    rest = sum((y - mean - gradient * (i - centre)) ** 2 for i, y in enumerate(values))
-    return gradient, math.sqrt(rest / (n - 2) / spread)
-
-
-def _last(history: Sequence[Entry], metric: str, n: int) -> list[float]:
-    """The newest n finite values, oldest first; fewer where there are fewer."""
-    found = (e.metrics[metric] for e in reversed(history) if metric in e.metrics)
-    return list(islice((v for v in found if math.isfinite(v)), n))[::-1]
-
-
-def _start_and_end(history: Sequence[Entry], metric: str, n: int) -> tuple[float, float]:
-    """Mean of the first n and of the last n values; NaN (no alarm) until there are 2 n."""
-    found = (e.metrics[metric] for e in history if metric in e.metrics)
-    first = list(islice((v for v in found if math.isfinite(v)), 2 * n))
-    if len(first) < 2 * n:
-        return math.nan, math.nan
-    return _mean(first[:n]), _mean(_last(history, metric, n))
-
-
-def _pairs(history: Sequence[Entry], a: str, b: str, n: int) -> tuple[list[float], list[float]]:
-    """The newest n values of two metrics, from steps that measured both."""
-    both = (e.metrics for e in reversed(history) if a in e.metrics and b in e.metrics)
-    rows = [(m[a], m[b]) for m in islice(both, n) if math.isfinite(m[a]) and math.isfinite(m[b])]
-    return [row[0] for row in rows[::-1]], [row[1] for row in rows[::-1]]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 WATCHED = ("loss", "policy_loss", "value_loss", "grad_norm", "reward", "kl", "approx_kl")

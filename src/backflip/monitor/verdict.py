@@ -16,6 +16,17 @@ NOISY, TRIVIAL = 0.65, 0.90
 """Held-out accuracies of a reward model that deserve a word."""
 LEASH = 20.0
 """Nats per answer."""
+COLUMNS = (
+    "Run",
+    "State",
+    "Held-out accuracy",
+    "Reward",
+    "Held-out reward",
+    "KL to the reference",
+    "Validation loss",
+    "Time",
+    "Alarms",
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,7 @@ def table(runs: Sequence[tuple[str, Run]]) -> tuple[list[str], list[list[str]]]:
         made = {card.label: card.value for card in cards(run)}
         alarms = sum(len(stage.alarms) for stage in run.stages)
         rows.append({"Run": name, "State": run.state, **made, "Alarms": str(alarms)})
-    order = ["Run", "State", "Held-out accuracy", "Reward", "Held-out reward", "KL to the reference",
-             "Validation loss", "Time", "Alarms"]  # fmt: skip
-    head = [label for label in order if any(label in row for row in rows)]
+    head = [label for label in COLUMNS if any(label in row for row in rows)]
     return head, [[row.get(label, "—") for label in head] for row in rows]
 
 
@@ -107,9 +116,9 @@ def _accuracy_sentence(run: Run) -> str:
         return ""
     text = f"The reward model agrees with {_percent(accuracy)} of the held-out comparisons"
     longer = number(run.find("baseline_longer")[1])
-    text += (
-        f"; taking the longer reply would get {_percent(longer)}." if longer is not None else "."
-    )
+    if longer is not None:
+        text += f"; taking the longer reply would get {_percent(longer)}"
+    text += "."
     if accuracy < NOISY:
         text += " Under 65 %: the labels are noisy, or training has not converged."
     elif accuracy > TRIVIAL:

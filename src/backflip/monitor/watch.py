@@ -16,9 +16,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from backflip.data.batches import Experience, Scored, TokenSteps
+from backflip.functional.kl import kl_k1, kl_k3
+from backflip.functional.statistics import distinct_n, pearson
 
 Tokens = Sequence[Sequence[int]]
 """Answers as token ids."""
+ALWAYS = frozenset({"reward", "reward_std", "kl", "kl_k3", "entropy", "approx_kl", "ratio_mean"})
+"""Metrics that every batch has: here NaN means that something broke."""
 
 
 def scored_metrics(scored: Scored) -> dict[str, float]:
@@ -28,16 +32,16 @@ def scored_metrics(scored: Scored) -> dict[str, float]:
     estimate of the policy's entropy. A mean over no choices is left out.
     """
     rollouts, scores = scored.rollouts, scored.scores
-    lengths = rollouts.mask.sum(-1)
+    lengths, logps = rollouts.mask.sum(-1), (scored.logp_old, scored.logp_ref)
     metrics = {
         "reward": float(scores.mean()),
         "reward_std": float(scores.std(correction=0)),
-        "kl": float(kl_k1_per_answer(scored.logp_old, scored.logp_ref, rollouts.mask).mean()),
-        "kl_k3": float(kl_k3_per_answer(scored.logp_old, scored.logp_ref, rollouts.mask).mean()),
+        "kl": float(per_answer(kl_k1(*logps), rollouts.mask).mean()),
+        "kl_k3": float(per_answer(kl_k3(*logps), rollouts.mask).mean()),
         "entropy": -masked_mean(scored.logp_old, rollouts.mask),
         "length": float(lengths.to(scores.dtype).mean()),
         "finished": float(rollouts.finished.to(scores.dtype).mean()),
-        "score_length_corr": correlation(scores, lengths.to(scores.dtype)),
+        "score_length_corr": pearson(scores, lengths),
     }
     if isinstance(rollouts.steps, TokenSteps):
         answers = [row.tolist() for row in rollouts.steps.answer.rows()]
@@ -77,7 +81,7 @@ def ratio_metrics(
             "ratio_mean": masked_mean(ratio, mask),
             "ratio_max": float(ratio[mask].max()) if bool(mask.any()) else math.nan,
             "clip_fraction": masked_mean(outside, mask),
-            "approx_kl": masked_mean(torch.expm1(difference) - difference, mask),
+            "approx_kl": masked_mean(kl_k3(logp_old, logp), mask),
         }
     )
 
@@ -102,28 +106,9 @@ def diversity_metrics(answers: Tokens, groups: Sequence[Hashable]) -> dict[str, 
     )
 
 
-def kl_k1_per_answer(
-    logp: Float[Tensor, "B T"], logp_ref: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, " B"]:
-    """Σ over choices of log π − log π_ref: KL(π‖ref) of whole answers, in nats, unbiased."""
-    return torch.where(mask, logp - logp_ref, 0.0).sum(-1)
-
-
-def kl_k3_per_answer(
-    logp: Float[Tensor, "B T"], logp_ref: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, " B"]:
-    """Σ over choices of e^x − 1 − x with x = log π_ref − log π, in nats, never negative."""
-    log_ratio = torch.where(mask, logp_ref - logp, 0.0)
-    return (torch.expm1(log_ratio) - log_ratio).sum(-1)
-
-
-def distinct_n(answers: Tokens, *, n: int) -> float:
-    """Different n-grams over all n-grams (Li et al., 2016); NaN where no answer has n tokens.
-
-    The ratio falls as the amount of text grows: compare only batches of like size.
-    """
-    grams = [tuple(a[i : i + n]) for a in answers for i in range(len(a) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else math.nan
+def per_answer(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """Σ over the choices of each answer: from nats per choice to nats per answer."""
+    return torch.where(mask, x, 0.0).sum(-1)
 
 
 def duplicate_share(answers: Tokens) -> float:
@@ -137,13 +122,6 @@ def explained_variance(
     """1 − Var(returns − values) / Var(returns): 1 is perfect, 0 no better than a constant."""
     spread = masked_std(returns, mask) ** 2
     return 1 - masked_std(returns - values, mask) ** 2 / spread if spread > 0 else math.nan
-
-
-def correlation(x: Float[Tensor, " B"], y: Float[Tensor, " B"]) -> float:
-    """Pearson's r; NaN where one of them does not vary."""
-    a, b = x.double() - x.double().mean(), y.double() - y.double().mean()
-    norm = float(a.norm() * b.norm())
-    return float(a @ b) / norm if norm > 0 else math.nan
 
 
 def masked_mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> float:
@@ -170,5 +148,5 @@ def group_spread(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> float
 
 
 def _existing(metrics: dict[str, float]) -> dict[str, float]:
-    """Leave out what is not defined; what has become infinite stays, for the alarms."""
-    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+    """Leave out what is not defined on this batch; a score gone NaN stays, for the alarms."""
+    return {k: v for k, v in metrics.items() if k in ALWAYS or not math.isnan(v)}

@@ -1,0 +1,305 @@
+"""What is wrong with this data, counted, with examples and what to do about it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, cast
+
+from backflip.data.chat import ChatTemplate, Turns
+from backflip.data.formats import Loaded
+from backflip.data.records import (
+    BadRecordError,
+    Comparison,
+    Demonstration,
+    Message,
+    Messages,
+    Prompt,
+    Provenance,
+    Record,
+    Tally,
+    prompt_of,
+)
+from backflip.data.splits import opening, opening_key
+
+Level: TypeAlias = Literal["info", "warning", "error"]
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was counted."""
+
+    name: str
+    count: int
+    share: float
+    """``count`` over the rows that could have had it; 0 where there are none."""
+    examples: tuple[str, ...] = ()
+    advice: str = ""
+    level: Level = "info"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that was counted in one dataset."""
+
+    source: str
+    format: str
+    kind: str
+    total: int
+    """Rows read: usable and not."""
+    findings: tuple[Finding, ...]
+    lengths: Mapping[str, tuple[float, float, float, float]] = field(
+        default_factory=dict[str, tuple[float, float, float, float]]
+    )
+    """Mean, median, 90th percentile and maximum, of ``prompt`` and ``answer``."""
+    unit: str = "words"
+    """What lengths are counted in: tokens where a template was given."""
+
+    def rows(self) -> list[Finding]:
+        """Findings, the worst first, what was not found left out."""
+        order = {"error": 0, "warning": 1, "info": 2}
+        found = [f for f in self.findings if f.count or f.level == "info"]
+        return sorted(found, key=lambda f: order[f.level])
+
+    @property
+    def errors(self) -> int:
+        """Rows that cannot be used at all."""
+        return sum(f.count for f in self.findings if f.level == "error")
+
+    def finding(self, name: str) -> Finding:
+        """The finding of this name; zero where nothing was counted."""
+        return next((f for f in self.findings if f.name == name), Finding(name, 0, 0.0))
+
+
+def audit(
+    loaded: Loaded[Any],
+    *,
+    template: ChatTemplate | None = None,
+    max_length: int | None = None,
+    against: Sequence[Record] | None = None,
+) -> Audit:
+    """Count what is wrong with a dataset.
+
+    Args:
+        loaded: the records, with what was dropped while reading them.
+        template: turns words into tokens; without it lengths are words.
+        max_length: longest prompt and answer together, in the same unit.
+        against: records of another split, whose prompts should not be in this one.
+
+    """
+    records: list[Record] = loaded.records
+    sizes = _Sizes(records, template)
+    findings = [*_unusable(loaded.dropped, loaded.rows), *_unusable(sizes.refused, loaded.rows)]
+    findings += [*_duplicates(records), *_near_duplicates(records)]
+    findings += _too_long(records, sizes, max_length)
+    comparisons = [record for record in records if isinstance(record, Comparison)]
+    if comparisons:
+        findings += _contradictions(comparisons)
+        findings += _labels(comparisons, sizes)
+    if against is not None:
+        findings += _leaks(records, against)
+    return Audit(
+        source=loaded.source,
+        format=loaded.format,
+        kind=type(records[0]).__name__ if records else "",
+        total=loaded.rows,
+        findings=tuple(findings),
+        lengths=sizes.summary(),
+        unit=sizes.unit,
+    )
+
+
+# ---- single findings
+
+
+def _finding(
+    name: str, where: Sequence[str], total: int, advice: str, level: Level = "warning"
+) -> Finding:
+    share = len(where) / total if total else 0.0
+    return Finding(name, len(where), share, tuple(where[:SHOWN]), advice, level)
+
+
+def _unusable(dropped: Tally, total: int) -> Iterable[Finding]:
+    """Rows that were dropped, by reason."""
+    for reason, count in dropped.counts.items():
+        examples = tuple(dropped.examples[reason])
+        advice = "the row is left out of training; correct or remove it"
+        yield Finding(reason, count, count / total, examples, advice, "error")
+
+
+def _duplicates(records: Sequence[Record]) -> Iterable[Finding]:
+    seen: dict[Record, Provenance] = {}
+    repeats: list[str] = []
+    for record in records:
+        if record in seen:
+            repeats.append(f"{record.where} = {seen[record]}")
+        else:
+            seen[record] = record.where
+    yield _finding("duplicate rows", repeats, len(records), "each copy weighs once more; keep one")
+
+
+def _near_duplicates(records: Sequence[Record]) -> Iterable[Finding]:
+    """Prompts that differ from an earlier one by case, white space or punctuation only."""
+    groups: dict[str, dict[Messages, Provenance]] = defaultdict(dict)
+    where: list[str] = []
+    for record in records:
+        key = "".join(letter for letter in opening_key(record) if letter.isalnum())
+        group, start = groups[key], opening(record)
+        if group and start not in group:
+            where.append(f"{record.where} ~ {next(iter(group.values()))}")
+        group.setdefault(start, record.where)
+    advice = "they differ in case, punctuation or white space only; keep one of each"
+    yield _finding("near-duplicate prompts", where, len(records), advice)
+
+
+def _too_long(
+    records: Sequence[Record], sizes: _Sizes, max_length: int | None
+) -> Iterable[Finding]:
+    if max_length is None:
+        return
+    over, twins, swallowed = list[str](), list[str](), list[str]()
+    for record, (prompt, answers) in zip(records, sizes.parts, strict=True):
+        if len(prompt) + max((len(a) for a in answers), default=0) > max_length:
+            over.append(str(record.where))
+        room = max(max_length - len(prompt), 0)
+        if answers and room == 0:
+            swallowed.append(str(record.where))
+        if len({tuple(a[:room]) for a in answers}) < len(answers):
+            twins.append(str(record.where))
+    advice = "dropped by default; raise max_length, or set too_long=cut to shorten the prompt"
+    yield _finding(f"longer than {max_length} {sizes.unit}", over, len(records), advice)
+    advice = "cut at the end, the answers would be the same and the label noise; never cut answers"
+    yield _finding("answers identical after truncation", twins, len(records), advice)
+    advice = "no room is left for an answer; raise max_length"
+    yield _finding("prompt alone fills the length", swallowed, len(records), advice)
+
+
+def _contradictions(records: Sequence[Comparison]) -> Iterable[Finding]:
+    """Pairs that are somewhere else in the data with the opposite label."""
+    seen: dict[tuple[Messages, Messages, Messages], Provenance] = {}
+    swapped: list[str] = []
+    for record in records:
+        if len(record.answers) != 2 or record.tied:
+            continue
+        best, worst = record.best, record.answers[1 - record.rank.index(0)]
+        if (record.prompt, worst, best) in seen:
+            swapped.append(f"{record.where} against {seen[record.prompt, worst, best]}")
+        seen.setdefault((record.prompt, best, worst), record.where)
+    advice = "both orders are in the data; make it a tie or a soft label"
+    yield _finding("contradictory pairs", swapped, len(records), advice)
+
+
+def _labels(records: Sequence[Comparison], sizes: _Sizes) -> Iterable[Finding]:
+    """Ties, the column that wins, and how often the longer reply won."""
+    ties = [str(record.where) for record in records if record.tied]
+    yield _finding("ties", ties, len(records), "learnt as such by a tie model only", "info")
+    decided = [r for r in records if not r.tied]
+    first = [str(r.where) for r in decided if r.rank[0] == 0]
+    yield _finding("first answer is the best", first, len(decided), "", "info")
+    longer, unequal = list[str](), 0
+    for record, (_, answers) in zip(records, sizes.parts, strict=True):
+        if record.tied or len(record.answers) != 2:
+            continue
+        best = record.rank.index(0)
+        gap = len(answers[best]) - len(answers[1 - best])
+        unequal += gap != 0
+        if gap > 0:
+            longer.append(str(record.where))
+    low, high = wilson(len(longer), unequal)
+    biased = unequal > 0 and not low <= 0.5 <= high and abs(len(longer) / unequal - 0.5) > 0.1
+    advice = f"95 % interval {low:.0%} to {high:.0%}, of pairs that differ in length"
+    if biased:
+        advice += "; length alone predicts the label, so compare the reward model with it"
+    yield _finding("longer reply won", longer, unequal, advice, "warning" if biased else "info")
+
+
+def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Finding]:
+    other: dict[str, Provenance] = {}
+    for record in against:
+        other.setdefault(opening_key(record), record.where)
+    where = [
+        f"{record.where} = {other[opening_key(record)]}"
+        for record in records
+        if opening_key(record) in other
+    ]
+    advice = "measured on such rows, a model looks better than it is; split by prompt"
+    yield _finding("prompts in both train and test", where, len(records), advice)
+
+
+# ---- lengths
+
+
+class _Sizes:
+    """Every prompt and answer as a list of tokens, or of words where there is no template."""
+
+    def __init__(self, records: Sequence[Record], template: ChatTemplate | None) -> None:
+        self.unit = "tokens" if template else "words"
+        self.refused = Tally()
+        """What the template cannot take; such rows are measured in words."""
+        if template:
+            self.parts = _tokens(records, template, self.refused)
+        else:
+            self.parts = [_words(record) for record in records]
+
+    def summary(self) -> dict[str, tuple[float, float, float, float]]:
+        prompts = [len(prompt) for prompt, _ in self.parts]
+        answers = [len(answer) for _, answers in self.parts for answer in answers]
+        sizes = {"prompt": prompts, "answer": answers}
+        return {name: _quantiles(values) for name, values in sizes.items() if values}
+
+
+Parts: TypeAlias = tuple[Sequence[Any], list[Sequence[Any]]]
+
+
+def _answers(record: Record) -> list[Messages]:
+    if isinstance(record, Comparison):
+        return list(record.answers)
+    if isinstance(record, Demonstration):
+        return [record.messages[len(record.prompt) :]]
+    return []
+
+
+def _words(record: Record) -> Parts:
+    def words(messages: Sequence[Message]) -> list[str]:
+        return [word for message in messages for word in message.content.split()]
+
+    return words(prompt_of(record)), [words(answer) for answer in _answers(record)]
+
+
+def _tokens(records: Sequence[Record], template: ChatTemplate, refused: Tally) -> list[Parts]:
+    asked = iter(template.prompts([r.messages for r in records if isinstance(r, Prompt)]))
+    flat = iter(template.answers([(prompt_of(r), a) for r in records for a in _answers(r)]))
+    out: list[Parts] = []
+    for record in records:
+        results = (
+            [next(asked)] if isinstance(record, Prompt) else [next(flat) for _ in _answers(record)]
+        )
+        errors = [result for result in results if isinstance(result, BadRecordError)]
+        turns = [result for result in results if isinstance(result, Turns)]
+        if errors:
+            refused.add(errors[0].reason, record.where)
+            out.append(_words(record))
+        elif turns:
+            out.append((turns[0].prompt, [turn.answer for turn in turns]))
+        else:
+            out.append((cast("list[int]", results[0]), []))
+    return out
+
+
+def _quantiles(values: Sequence[int]) -> tuple[float, float, float, float]:
+    ordered = sorted(values)
+    median, most = (float(ordered[round(q * (len(ordered) - 1))]) for q in (0.5, 0.9))
+    return sum(ordered) / len(ordered), median, most, float(ordered[-1])
+
+
+def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927); (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    p, shrink = successes / trials, 1 + z * z / trials
+    centre = (p + z * z / (2 * trials)) / shrink
+    half = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2) / shrink
+    return max(centre - half, 0.0), min(centre + half, 1.0)

@@ -1,0 +1,374 @@
+"""What a recipe may say. The hyperparameters of an algorithm are the fields of its dataclass.
+
+Groups nest: ``algorithm.kl_coef``, ``optimizer.lr``, ``data.max_length``. Some of them have a short
+form: ``data: PATH`` means ``data: {source: PATH}``, ``algorithm: ppo`` means ``{name: ppo}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    field_serializer,
+    model_validator,
+)
+
+from backflip.algorithms.bradley_terry import BradleyTerry
+from backflip.algorithms.davidson import Davidson
+from backflip.algorithms.one_step_ppo import OneStepPPO
+from backflip.algorithms.plackett_luce import PlackettLuce
+from backflip.algorithms.ppo import PPO
+from backflip.algorithms.rao_kupper import RaoKupper
+from backflip.generate.engine import SamplingParams
+from backflip.models.lora import LoraSettings
+from backflip.reward.shaping import Shaping
+
+NAMES: dict[type[Any], str] = {
+    BradleyTerry: "bradley_terry",
+    RaoKupper: "rao_kupper",
+    Davidson: "davidson",
+    PlackettLuce: "plackett_luce",
+    PPO: "ppo",
+    OneStepPPO: "one_step_ppo",
+}
+"""What the algorithms are called in a recipe."""
+
+SHORT_FORMS = {
+    "data": "source",
+    "pretraining": "source",
+    "algorithm": "name",
+    "objective": "name",
+}
+"""Groups that may be given as one word, and the key which that word is."""
+
+
+class Group(BaseModel):
+    """A part of a recipe: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def _name_in(value: Any) -> Any:
+    """The ``name`` of an algorithm that is a mapping, a word, or already an object."""
+    if isinstance(value, Mapping):
+        return value.get("name")
+    return NAMES.get(type(value), value)
+
+
+def _without_name(value: Any) -> Any:
+    if isinstance(value, str):
+        return {}
+    if isinstance(value, Mapping):
+        return {key: entry for key, entry in value.items() if key != "name"}
+    return value
+
+
+def named(algorithm: Any) -> dict[str, Any]:
+    """An algorithm as a recipe says it: its name, then its fields."""
+    return {"name": NAMES[type(algorithm)], **dataclasses.asdict(algorithm)}
+
+
+_plain = BeforeValidator(_without_name)
+Objectives: TypeAlias = Annotated[
+    Annotated[BradleyTerry, _plain, Tag("bradley_terry")]
+    | Annotated[RaoKupper, _plain, Tag("rao_kupper")]
+    | Annotated[Davidson, _plain, Tag("davidson")]
+    | Annotated[PlackettLuce, _plain, Tag("plackett_luce")],
+    Discriminator(_name_in),
+    PlainSerializer(named),
+]
+Algorithms: TypeAlias = Annotated[
+    Annotated[PPO, _plain, Tag("ppo")] | Annotated[OneStepPPO, _plain, Tag("one_step_ppo")],
+    Discriminator(_name_in),
+    PlainSerializer(named),
+]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+
+
+class DataSettings(Group):
+    """What is learnt from."""
+
+    source: str
+    """A file, a folder, a hub name owner/name, or demo:NAME."""
+    format: str | None = None
+    """Name of the data's format; null finds it by the columns."""
+    validation: str | None = None
+    """Source of held-out rows; null keeps apart a share of ``source``, by prompt."""
+    held_out: Share = 0.1
+    """Share of the prompts kept apart for validation, where ``validation`` is null."""
+    limit: Count | None = None
+    """Rows to read at most; null reads all."""
+    max_length: Annotated[int, Field(ge=2)] = 512
+    """Longest prompt and answer together, in tokens (for PPO: longest prompt)."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """Beyond max_length: drop the row and count it, or cut the start of its prompt."""
+
+
+class OptimizerSettings(Group):
+    """AdamW, and how its learning rate moves."""
+
+    lr: Positive
+    """Highest learning rate; auto takes the literature's, for LoRA or for all weights."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of the running mean of gradients and of their squares, per step."""
+    eps: Positive = 1e-5
+    """Added to the root of the second moment; 1e-5 in the OpenAI line, PyTorch has 1e-8."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled decay of matrices, per unit of learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """Down to 0 in a line, down to a tenth in half a cosine, or unchanged."""
+    warmup: Share = 0.03
+    """Share of the steps in which the rate rises from 0."""
+    max_norm: Positive = 1.0
+    """Gradients longer than this are shortened to it."""
+
+
+class Pretraining(Group):
+    """InstructGPT's mix: demonstrations learnt beside the reward, against forgetting."""
+
+    source: str
+    """Demonstrations or plain text: a file, folder, hub name or demo:NAME."""
+    coef: Positive = 1.0
+    """γ, the weight of their loss in nats a token (InstructGPT: 27.8, its loss a sum)."""
+    batch_size: Count = 8
+    """Rows in every optimiser step."""
+    max_length: Annotated[int, Field(ge=2)] = 512
+    """Longest row, in tokens; longer ones are dropped and counted."""
+
+
+class Common(Group):
+    """What every stage has, and the whole chain too."""
+
+    model: str = "smollm2"
+    """Where to start from: a folder, a hub name owner/name, a run, or smollm2."""
+    tokenizer: str | None = None
+    """Folder or hub name of another tokenizer; null takes the model's own."""
+    template: Literal["chatml", "hh", "plain"] | None = None
+    """Chat template to give the model; null keeps its own."""
+    run: Path
+    """The run's folder; runs/NAME-DATE unless given."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about 1.3 × the time."""
+    token_budget: Annotated[int, Field(ge=16)] = 2048
+    """Forest tokens in one micro-batch: changes memory and speed, never the result."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides splits, order of rows, fresh weights and samples."""
+    threads: Count | None = None
+    """CPU threads; null takes all cores."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where else metrics go."""
+    checkpoint_every: Count = 50
+    """Steps between checkpoints."""
+    keep_last: Count = 2
+    """Checkpoints kept, beside the best one."""
+
+
+class Stage(Common):
+    """One training run of one model."""
+
+    LR: ClassVar[tuple[float, float]]
+    """The literature's learning rates: with LoRA, and for all weights."""
+
+    data: DataSettings
+    """What is learnt from."""
+    lora: LoraSettings | None = LoraSettings()
+    """Low-rank adapters; null trains all weights."""
+    optimizer: OptimizerSettings
+    """How weights move."""
+    epochs: Count = 1
+    """Passes over the data."""
+    steps: Count | None = None
+    """Optimiser steps (for PPO: rounds of sampling) to stop after; null goes by epochs."""
+    eval_every: Count = 25
+    """Steps between validations; one more comes at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        """Fill in what depends on other settings: short forms, the run's folder, the rates."""
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = long_forms(raw)
+        raw.setdefault("run", default_run(cls.model_fields["stage"].default))
+        adapted = raw.get("lora", True) is not None
+        for key in ("optimizer", "critic_optimizer"):
+            if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
+                settings = {"lr": "auto"} | dict(raw.get(key, {}))
+                if settings["lr"] in ("auto", None):
+                    settings["lr"] = cls.LR[0 if adapted else 1]
+                raw[key] = settings
+        return raw
+
+
+class SFTRecipe(Stage):
+    """Supervised fine-tuning: imitate demonstrations."""
+
+    LR: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
+
+    stage: Literal["sft"] = "sft"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Conversations in an optimiser step."""
+    turns: Literal["all", "last"] = "all"
+    """Learn every turn of the assistant, or the last one only."""
+
+
+class RewardModelRecipe(Stage):
+    """A reward model: learn from comparisons what people prefer."""
+
+    LR: ClassVar[tuple[float, float]] = (1e-4, 9e-6)
+
+    stage: Literal["reward_model"] = "reward_model"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its pairs (InstructGPT: 64)."""
+    objective: Objectives = BradleyTerry()
+    """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
+    pooling: Literal["last", "mean"] = "last"
+    """Read the score at the answer's last token, or average over the answer's tokens."""
+    held_out_head: bool = False
+    """Train a second head on the other half of the comparisons, to judge PPO by."""
+    normalise: bool = True
+    """Set scores to mean 0 and std 1 afterwards, on the policy's or the validation's answers."""
+    policy: str | None = None
+    """The policy to be judged: its answers set the scale, its size is compared; null knows none."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+
+class PPORecipe(Stage):
+    """PPO: raise the reward of the policy's answers under a KL leash."""
+
+    LR: ClassVar[tuple[float, float]] = (5e-5, 3e-6)
+
+    stage: Literal["ppo"] = "ppo"
+    """Which recipe this is."""
+    reward_model: str | None = None
+    """Folder of the reward model, or of the run that trained it. Needed."""
+    algorithm: Algorithms = PPO()
+    """ppo, or one_step_ppo (advantage = reward − V(prompt))."""
+    critic: Literal["separate", "shared"] = "separate"
+    """A value model of its own, or a value head on the policy (then algorithm.vf_coef > 0)."""
+    critic_init: Literal["reward_model", "policy"] = "reward_model"
+    """Whose weights a separate critic starts from."""
+    critic_optimizer: OptimizerSettings
+    """How the weights of a separate critic move."""
+    prompts_per_step: Count = 8
+    """Prompts in one round of sampling."""
+    answers_per_prompt: Count = 2
+    """Answers to each of them."""
+    minibatches: Count = 1
+    """Optimiser steps in one pass over a round's answers."""
+    sampling: SamplingParams = SamplingParams(max_tokens=48)
+    """How answers are drawn."""
+    max_rows: Count = 64
+    """Answers drawn side by side: more is faster and takes more memory."""
+    shaping: Shaping = Shaping()
+    """What becomes of a score before it is a reward."""
+    pretraining: Pretraining | None = None
+    """InstructGPT's mix; null leaves it out."""
+    kl_stop: Positive | None = 20.0
+    """KL from the reference, in nats an answer, at which the run stops; null never stops."""
+    best: bool = True
+    """Keep the weights with the highest held-out reward, not the last ones."""
+    validation_prompts: Count = 32
+    """Held-out prompts answered at each validation."""
+
+
+SHARED = (
+    "model tokenizer template precision activation_checkpointing token_budget seed threads "
+    "trackers checkpoint_every keep_last"
+).split()
+STAGES = ("sft", "reward_model", "ppo")
+
+
+class RLHFRecipe(Common):
+    """All three stages, each starting from what the one before has made."""
+
+    stage: Literal["rlhf"] = "rlhf"
+    """Which recipe this is."""
+    data: DataSettings | None = None
+    """One source for all stages: its better answers, its comparisons, its prompts."""
+    sft: SFTRecipe
+    """First stage."""
+    reward_model: RewardModelRecipe
+    """Second stage, from the weights of the first."""
+    ppo: PPORecipe
+    """Third stage: policy from the first, critic and reward from the second."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share(cls, raw: Any) -> Any:
+        """Hand down what the stages have in common and do not say themselves."""
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = long_forms(raw)
+        raw.setdefault("run", default_run("rlhf"))
+        for name in STAGES:
+            given = raw.get(name, {})
+            if isinstance(given, Mapping):
+                raw[name] = _handed_down(raw, long_forms(given), name)
+        return raw
+
+    @field_serializer(*STAGES)
+    def _own_settings(self, stage: Stage) -> dict[str, Any]:
+        """What a stage says beyond the chain, so that a saved recipe can be changed in one place."""
+        own = stage.model_dump(mode="json")
+        chain = {name: getattr(self, name) for name in SHARED}
+        for name, value in chain.items():
+            if getattr(stage, name) == value:
+                del own[name]
+        del own["run"]
+        if self.data is not None and stage.data == self.data:
+            del own["data"]
+        return own
+
+
+def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:
+    down = {key: chain[key] for key in SHARED if key in chain} | own
+    down["run"] = Path(chain["run"]) / name
+    shared, data = chain.get("data"), own.get("data", {})
+    if isinstance(shared, Mapping) and isinstance(data, Mapping) and "source" not in data:
+        down["data"] = {**shared, **data}
+    return down
+
+
+def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with groups that were given as one word written out."""
+    out = dict(raw)
+    for key, inner in SHORT_FORMS.items():
+        if isinstance(out.get(key), str):
+            out[key] = {inner: out[key]}
+    return out
+
+
+def default_run(name: str) -> Path:
+    """``runs/NAME-DATE``, to the second."""
+    return Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+
+
+Recipe: TypeAlias = SFTRecipe | RewardModelRecipe | PPORecipe | RLHFRecipe
+RECIPES: dict[str, type[Recipe]] = {
+    "sft": SFTRecipe,
+    "reward_model": RewardModelRecipe,
+    "ppo": PPORecipe,
+    "rlhf": RLHFRecipe,
+}
+"""By the value of ``stage``."""

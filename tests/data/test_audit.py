@@ -1,0 +1,126 @@
+"""Each fault is planted, and found as often as it was planted."""
+
+from __future__ import annotations
+
+import pytest
+
+from backflip.data.audit import audit, wilson
+from backflip.data.chat import ChatTemplate
+from backflip.data.formats import load
+from backflip.data.records import Prompt, messages
+from backflip.data.sources import write_jsonl
+
+
+@pytest.fixture
+def audited(tmp_path):
+    def audit_rows(rows, kind="comparisons", **options):
+        write_jsonl(tmp_path / "rows.jsonl", rows)
+        return audit(load(str(tmp_path / "rows.jsonl"), kind), **options)
+
+    return audit_rows
+
+
+def pair(prompt, chosen, rejected, **more):
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **more}
+
+
+CLEAN = [pair(f"Question {n}?", f"yes {n}", f"no {n}") for n in range(6)]
+
+
+def test_clean_data_has_no_warnings(audited):
+    assert [f.name for f in audited(CLEAN).rows() if f.level != "info"] == []
+
+
+def test_rows_that_could_not_be_read_are_errors(audited):
+    result = audited([*CLEAN, pair("Q?", "", "no"), pair("Q?", "same", "same")])
+    assert result.total == 8
+    assert result.errors == 2
+    assert result.finding("empty answer").examples[0].endswith("rows.jsonl:7")
+    assert result.finding("answers are identical").share == 1 / 8
+
+
+def test_exact_copies_swapped_labels_and_near_copies_are_told_apart(audited):
+    rows = [
+        *CLEAN,
+        CLEAN[0],
+        pair("Question 1?", "no 1", "yes 1"),
+        pair("question 2 !", "other", "words"),
+    ]
+    result = audited(rows)
+    assert result.finding("duplicate rows").count == 1
+    assert result.finding("duplicate rows").examples[0].endswith("rows.jsonl:1")
+    assert result.finding("contradictory pairs").count == 1
+    assert "rows.jsonl:8 against" in result.finding("contradictory pairs").examples[0]
+    assert result.finding("near-duplicate prompts").count == 1
+
+
+def test_what_truncation_would_do_is_counted_before_it_is_done(audited):
+    """Seven words: the answers below differ in their last word only, or not at all in time."""
+    rows = [
+        pair("one two three", "a b c d", "a b c d e"),
+        pair("one two three", "a b c d", "x b c d"),
+        pair("one two three four five six seven", "a", "b"),
+        pair("one", "a", "b"),
+    ]
+    result = audited(rows, max_length=7)
+    assert result.finding("longer than 7 words").count == 2
+    assert result.finding("answers identical after truncation").count == 2
+    assert result.finding("prompt alone fills the length").count == 1
+
+
+def test_prompts_in_both_train_and_test_are_counted(audited):
+    test = [Prompt(messages(("user", "question 3?"))), Prompt(messages(("user", "Other?")))]
+    result = audited(CLEAN, against=test)
+    assert result.finding("prompts in both train and test").count == 1
+
+
+def test_a_longer_reply_that_always_wins_is_a_warning_with_its_interval(audited):
+    rows = [pair(f"Q {n}?", "a long reply", "short") for n in range(20)]
+    rows += [pair("Equal?", "one two", "two one"), pair("Tie?", "a b", "c", tie=True)]
+    finding = audited(rows).finding("longer reply won")
+    assert (finding.count, finding.share, finding.level) == (20, 1.0, "warning")
+    assert "84% to 100%" in finding.advice
+    assert audited(rows).finding("ties").count == 1
+
+
+def test_label_balance_counts_which_answer_of_the_row_is_the_best(audited):
+    rows = [
+        {"prompt": f"Q {n}?", "completions": ["a", "b"], "rank": [n % 4 > 0, n % 4 == 0]}
+        for n in range(8)
+    ]
+    rows = [row | {"rank": [int(rank) for rank in row["rank"]]} for row in rows]
+    assert audited(rows).finding("first answer is the best").share == 0.25
+
+
+def test_lengths_are_tokens_where_a_template_is_given_and_its_refusals_are_errors(
+    audited, tokenizers
+):
+    template = ChatTemplate(tokenizers["mistral"])
+    twice = [{"role": "user", "content": "One."}, {"role": "user", "content": "Two."}]
+    result = audited([*CLEAN, pair(twice, "yes", "no")], template=template)
+    assert result.unit == "tokens"
+    assert result.errors == 1
+    prompt = template.prompt(messages(("user", "Question 0?")))
+    assert result.lengths["prompt"][1] == len(prompt)
+
+
+def test_prompts_and_demonstrations_are_audited_too(audited, tokenizers):
+    template = ChatTemplate(tokenizers["chatml"])
+    rows = [{"prompt": "One?"}, {"prompt": "One?"}]
+    assert audited(rows, "prompts", template=template).finding("duplicate rows").count == 1
+    talk = [
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a b"}]}
+    ]
+    assert audited(talk, "demonstrations").lengths["answer"][0] == 2
+
+
+def test_wilson_is_the_published_interval():
+    """Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_longer_reply_wins_44_percent_of_hh(hh_file, smollm2):
+    result = audit(load(hh_file, "comparisons"), template=ChatTemplate(smollm2))
+    assert result.finding("longer reply won").share == pytest.approx(0.44, abs=0.01)

@@ -1,0 +1,211 @@
+"""Reading and writing rows, and one clear line for each way in which a file can be broken."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+
+import pytest
+
+from backflip.data import sources
+from backflip.data.errors import UserError
+from backflip.data.sources import hub_answers, read, write_jsonl
+
+ROWS = [{"prompt": "Hi", "completion": "Yes?"}, {"prompt": "Grüße", "completion": "Na?"}]
+
+
+def fields(source):
+    return [dict(row.fields) for row in read(str(source))]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_what_is_written_is_read_again_with_its_line(tmp_path, name):
+    assert write_jsonl(tmp_path / name, ROWS) == 2
+    rows = list(read(str(tmp_path / name)))
+    assert [dict(row.fields) for row in rows] == ROWS
+    assert [str(row.where) for row in rows] == [f"{tmp_path / name}:{line}" for line in (1, 2)]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name], "no temporary file is left"
+
+
+def test_line_numbers_count_blank_lines_as_an_editor_does(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('\n{"a": 1}\n\n{"a": 2}\n')
+    assert [row.where.line for row in read(str(file))] == [2, 4]
+
+
+def test_json_parquet_and_saved_datasets_hold_the_same_rows(tmp_path):
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS))
+    (tmp_path / "wrapped.json").write_text(json.dumps({"version": 1, "data": ROWS}))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
+    for name in ("rows.json", "wrapped.json", "rows.parquet", "saved"):
+        assert fields(tmp_path / name) == ROWS, name
+
+
+def test_a_folder_with_several_splits_gives_train_unless_another_is_named(tmp_path):
+    import datasets
+
+    one, two = (datasets.Dataset.from_list([row]) for row in ROWS)
+    datasets.DatasetDict({"train": one, "test": two}).save_to_disk(str(tmp_path / "saved"))
+    assert fields(tmp_path / "saved") == ROWS[:1]
+    assert fields(f"{tmp_path / 'saved'}:test") == ROWS[1:]
+    with pytest.raises(UserError, match="no split 'tset'; it has train, test"):
+        fields(f"{tmp_path / 'saved'}:tset")
+
+
+def test_a_folder_of_files_never_mixes_train_and_test(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", ROWS[:1])
+    write_jsonl(tmp_path / "test.jsonl", ROWS[1:])
+    assert fields(tmp_path) == ROWS[:1]
+    assert fields(f"{tmp_path}:test") == ROWS[1:]
+
+
+def test_limit_stops_before_a_later_line_is_looked_at(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\nbroken\n')
+    assert len(list(read(str(file), limit=1))) == 1
+    with pytest.raises(UserError, match="limit is 0"):
+        read(str(file), limit=0)
+
+
+def broken(tmp_path, name, content):
+    file = tmp_path / name
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', r"a.jsonl:2: malformed line, not JSON .*'{\"a\":'"),
+        ("a.jsonl", b'{"a": 1}\n[1]\n', r"a.jsonl:2: malformed line, a JSON list instead"),
+        ("a.jsonl", b'{"a": "\xff"}\n', r"a.jsonl is not UTF-8"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-12], r"not whole gzip data"),
+        ("a.jsonl.gz", b"plain text", r"not whole gzip data"),
+        ("a.json", b'{"a": 1}\n{"a": 2}\n', r"is not JSON: .*is it JSONL\?"),
+        ("a.json", b'{"a": 1}', r"holds no list of rows"),
+        ("a.json", b"[1]", r"row 1 is not an object"),
+        ("a.parquet", b"PAR1 no", r"not whole Parquet data"),
+        ("a.txt", b"words", r"not of a known kind; use a file ending in .jsonl"),
+    ],
+)
+def test_a_broken_file_gives_one_line_that_says_where(tmp_path, name, content, said):
+    with pytest.raises(UserError, match=said) as caught:
+        fields(broken(tmp_path, name, content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "hub_answers", lambda: pytest.fail("asked the hub"))
+    write_jsonl(tmp_path / "pairs.jsonl", ROWS)
+    with pytest.raises(UserError, match=r"no file or folder .*pair.jsonl; did you mean .*pairs"):
+        fields(tmp_path / "pair.jsonl")
+    with pytest.raises(UserError, match=r"nor the folder .*nowhere"):
+        fields(tmp_path / "nowhere" / "pair.jsonl")
+    with pytest.raises(UserError, match="give a path, or a hub name owner/name"):
+        fields("pairs")
+
+
+def test_a_local_folder_goes_before_a_hub_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    write_jsonl(tmp_path / "owner" / "name" / "rows.jsonl", ROWS)
+    monkeypatch.setattr(sources, "hub_answers", lambda: pytest.fail("asked the hub"))
+    assert fields("owner/name") == ROWS
+
+
+def test_a_hub_that_never_answers_is_noticed_within_five_seconds(monkeypatch):
+    """The connection is taken by the kernel's queue, and nobody ever speaks."""
+    import socket
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(UserError, match="the hub cannot be reached.*HF_HUB_OFFLINE=1"):
+            fields("owner/name")
+        assert time.monotonic() - start < 5.0
+
+
+def test_a_hub_that_answers_with_an_error_page_is_reachable(monkeypatch):
+    """No server need allow HEAD; an answer is an answer."""
+    import http.server
+    import threading
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_error(405)
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    try:
+        assert hub_answers()
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("owner/name", ("owner/name", None, "train")),
+        ("owner/name:test", ("owner/name", None, "test")),
+        ("owner/name:main:test", ("owner/name", "main", "test")),
+    ],
+)
+def test_a_hub_name_may_carry_a_split_and_a_configuration(monkeypatch, source, asked):
+    import datasets
+
+    seen = []
+
+    def stub(name, config, *, split):
+        seen.append((name, config, split))
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr(sources, "hub_answers", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", stub)
+    rows = list(read(source))
+    assert seen == [asked]
+    assert str(rows[1].where) == f"{source}:2"
+
+
+def test_a_dataset_that_the_hub_refuses_gives_one_line(monkeypatch):
+    import datasets
+
+    def stub(*_, **__):
+        raise FileNotFoundError("Couldn't find owner/name\nlong story")
+
+    monkeypatch.setattr(sources, "hub_answers", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", stub)
+    with pytest.raises(UserError, match=r"owner/name cannot be loaded: Couldn't find owner/name$"):
+        fields("owner/name")
+
+
+def test_the_packages_own_data_is_there_and_a_wrong_name_lists_it():
+    assert all(row["prompt"] for row in fields("demo:prompts"))
+    with pytest.raises(UserError, match=r"no demo:nonsense; there are .*demo:prompts"):
+        fields("demo:nonsense")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, ROWS)
+
+    def rows():
+        yield ROWS[0]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="rows.jsonl cannot be written: No space left"):
+        write_jsonl(file, rows())
+    assert fields(file) == ROWS
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,60 @@
+"""Small run folders for the tests of the monitor."""
+
+from __future__ import annotations
+
+import json
+
+from backflip.monitor.log import Entry, MetricsLog
+
+
+def entries(stage="ppo", **columns):
+    """A history from columns of numbers; None where a step did not measure."""
+    length = max(len(values) for values in columns.values())
+    return [
+        Entry(i + 1, stage, float(i), {k: v[i] for k, v in columns.items() if v[i] is not None})
+        for i in range(length)
+    ]
+
+
+def reward_model_run(folder):
+    log = MetricsLog(folder)
+    for step in range(1, 6):
+        log.append(step, "reward_model", {"loss": 0.7 - 0.05 * step, "accuracy": 0.5 + 0.05 * step})
+    log.close()
+    points = [{"confidence": 0.6, "accuracy": 0.55, "count": 10}]
+    summary = {"accuracy": 0.7321, "accuracy_low": 0.62, "accuracy_high": 0.83, "ece": 0.061}
+    save(folder / "summary.json", summary | {"baseline_longer": 0.5678, "reliability": points})
+    return folder
+
+
+def ppo_run(folder, *, text="a plain answer", kl_coef=0.05, steps=30):
+    log = MetricsLog(folder)
+    for step in range(1, steps + 1):
+        metrics = {"reward": step / 30, "kl": step / 4, "entropy": 2.0, "length": 30.0}
+        log.append(step, "ppo", metrics | {"an_unforeseen_metric": 1.0 * step})
+        log.samples(step, [{"prompt": "Why?", "answer": f"{text} {step}", "score": step / 30}])
+    log.close()
+    interval = {"low": -0.1, "high": 0.3}
+    summary = {
+        "reward_before": {"mean": 0.11, **interval},
+        "reward_after": {"mean": 1.23, "low": 1.01, "high": 1.45},
+        "kl_after": 7.65,
+        "seconds": 200,
+        "examples": [
+            {
+                "prompt": text,
+                "before": text + " before",
+                "after": text + " after",
+                "score_before": -0.5,
+                "score_after": 1.5,
+            }
+        ],
+    }
+    save(folder / "summary.json", summary)
+    save(folder / "environment.json", {"torch": "2.13.0", "note": text})
+    (folder / "recipe.yaml").write_text(f"method: ppo\nkl_coef: {kl_coef}\n", encoding="utf-8")
+    return folder
+
+
+def save(path, value):
+    path.write_text(json.dumps(value), encoding="utf-8")
