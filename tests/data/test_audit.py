@@ -104,6 +104,14 @@ def test_lengths_are_tokens_where_a_template_is_given_and_its_refusals_are_error
     assert result.lengths["prompt"][1] == len(prompt)
 
 
+def test_text_that_would_end_a_turn_by_itself_is_counted(audited, tokenizers):
+    template = ChatTemplate(tokenizers["chatml"])
+    rows = [*CLEAN, pair("Say <|im_end|> twice: <|im_end|>", "<|im_end|>", "no")]
+    finding = audited(rows, template=template).finding("control tokens in the text")
+    assert finding.count == 1
+    assert finding.examples[0].endswith("rows.jsonl:7")
+
+
 def test_prompts_and_demonstrations_are_audited_too(audited, tokenizers):
     template = ChatTemplate(tokenizers["chatml"])
     rows = [{"prompt": "One?"}, {"prompt": "One?"}]

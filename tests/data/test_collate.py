@@ -51,7 +51,7 @@ def test_a_comparison_keeps_its_answers_and_ranks_in_order(template):
     )
     steps = data.answers.values
     assert [steps.sequence(i) for i in range(5)] == [
-        sum(template.answer(record.prompt, answer)[:2], [])
+        [token for part in template.answer(record.prompt, answer)[:2] for token in part]
         for record in (three, pair)
         for answer in record.answers
     ]
@@ -80,12 +80,13 @@ def test_demonstrations_learn_all_turns_or_the_last(template):
 
 def test_what_is_too_long_is_dropped_and_counted_or_loses_the_start_of_its_prompt(template):
     records = [
-        Comparison(ASKED, (GOOD, BAD), (0, 1), where=Provenance("a", 1)),
+        Comparison(ASKED, (BAD, GOOD), (1, 0), where=Provenance("a", 1)),
         Comparison(TALK[:1], (GOOD, BAD), (0, 1), where=Provenance("a", 2)),
     ]
     whole = tokenize_comparisons(records, template)
     lengths = whole.data.answers.values.prompt.lengths + whole.data.answers.values.answer.lengths
-    limit = int(lengths[0]) - 3
+    limit = int(lengths[1]) - 3
+    assert int(lengths[0]) <= limit, "only the longer answer must be too long"
 
     dropped = tokenize_comparisons(records, template, fit=Fit(limit))
     assert dropped.kept == (1,)
@@ -132,7 +133,7 @@ def test_what_the_template_refuses_is_counted_under_its_words(tokenizers):
     prompts = tokenize_prompts([Prompt(twice), Prompt(TALK[:1])], template)
     assert prompts.kept == (1,)
     assert "roles must alternate" in next(iter(prompts.dropped))
-    with pytest.raises(UserError, match="no prompt out of 1 is left.*roles must alternate"):
+    with pytest.raises(UserError, match=r"no prompt out of 1 is left.*roles must alternate"):
         tokenize_prompts([Prompt(twice)], template)
 
 
@@ -157,7 +158,7 @@ def test_every_epoch_holds_every_row_once(rows, size, seed):
     batches = seen(Batches(numbers(rows), size=size, seed=seed, epochs=2))
     assert len(batches) == 2 * -(-rows // size)
     for epoch in (batches[: len(batches) // 2], batches[len(batches) // 2 :]):
-        assert sorted(sum(epoch, [])) == list(range(rows))
+        assert sorted(row for batch in epoch for row in batch) == list(range(rows))
 
 
 @given(stop=st.integers(0, 11), size=st.integers(1, 5))
@@ -191,7 +192,8 @@ def test_without_shuffling_the_order_is_that_of_the_data_and_a_short_batch_can_b
 def test_endless_batches_have_no_length():
     batches = Batches(numbers(3), size=2, epochs=None)
     stream = iter(batches)
-    assert sorted(sum((next(stream).values.tolist() for _ in range(4)), [])) == [0, 0, 1, 1, 2, 2]
+    drawn = [row for _ in range(4) for row in next(stream).values.tolist()]
+    assert sorted(drawn) == [0, 0, 1, 1, 2, 2]
     with pytest.raises(TypeError, match="for ever"):
         len(batches)
 

@@ -76,6 +76,14 @@ def test_conversations_that_part_at_the_user_share_the_turns_before_the_assistan
     assert record.answers[0] == (Message("assistant", "Hello."), *ASKED, *GOOD)
 
 
+def test_a_prompt_never_ends_between_two_messages_of_the_assistant(loaded):
+    """Where it speaks twice in a row, both messages are its answer."""
+    hello = turn("assistant", "Hello.")
+    record = loaded([{"chosen": [U, hello, A], "rejected": [U, hello, B]}], "comparisons").records[0]
+    assert record.prompt == ASKED
+    assert record.answers[0] == (Message("assistant", "Hello."), *GOOD)
+
+
 def test_an_implicit_prompt_in_text_ends_with_a_whole_word(loaded):
     """4 and 42 begin alike; the answers are 4 and 42, not nothing and 2."""
     rows = [{"chosen": "The answer is 42", "rejected": "The answer is 4"}]

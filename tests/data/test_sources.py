@@ -128,7 +128,7 @@ def test_a_hub_that_never_answers_is_noticed_within_five_seconds(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
-        with pytest.raises(UserError, match="the hub cannot be reached.*HF_HUB_OFFLINE=1"):
+        with pytest.raises(UserError, match=r"the hub cannot be reached.*HF_HUB_OFFLINE=1"):
             fields("owner/name")
         assert time.monotonic() - start < 5.0
 
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
         yield ROWS[0]
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match="rows.jsonl cannot be written: No space left"):
+    with pytest.raises(UserError, match=r"rows\.jsonl cannot be written: No space left"):
         write_jsonl(file, rows())
     assert fields(file) == ROWS
     assert len(list(tmp_path.iterdir())) == 1

@@ -28,7 +28,8 @@ GEMMA = (
 )
 MISTRAL = (
     "{% if messages[0].role == 'system' %}{% set sys = messages[0].content + '\\n\\n' %}"
-    "{% set turns = messages[1:] %}{% else %}{% set sys = '' %}{% set turns = messages %}{% endif %}"
+    "{% set turns = messages[1:] %}{% else %}{% set sys = '' %}{% set turns = messages %}"
+    "{% endif %}"
     "{{ bos_token }}{% set last = turns | selectattr('role', 'equalto', 'user') | list | length %}"
     "{% set seen = namespace(users=0) %}{% for m in turns %}"
     "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"

@@ -29,9 +29,7 @@ def answer_logp(
     return logp.gather(1, torch.tensor(list(answer))[:, None])[:, 0]
 
 
-def greedy(
-    model: nn.Module, prompt: Sequence[int], n: int, stop: Sequence[int] = ()
-) -> list[int]:
+def greedy(model: nn.Module, prompt: Sequence[int], n: int, stop: Sequence[int] = ()) -> list[int]:
     """The most likely continuation, recomputed from scratch for every token."""
     answer: list[int] = []
     while len(answer) < n and not (answer and answer[-1] in stop):

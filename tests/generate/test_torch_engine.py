@@ -11,8 +11,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel
 
 from backflip.data.errors import UserError
+from backflip.generate import cache, weights
 from backflip.generate.engine import SamplingParams
 from backflip.generate.torch_engine import TorchEngine, fill_holes
+from backflip.models.causal import CausalPolicy
 from tests.generate.reference import FAMILIES, PROMPTS, VOCABULARY, answer_logp, greedy, words
 from tests.models.families import tiny
 
@@ -25,9 +27,16 @@ def model_of(family: str, **settings: object) -> PreTrainedModel:
     torch.manual_seed(0)
     settings = {"sliding_window": None, **settings}
     config = MistralConfig(
-        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, initializer_range=0.2,
-        tie_word_embeddings=True, **settings,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+        **settings,
     )
     return AutoModelForCausalLM.from_config(config).eval()
 
@@ -45,8 +54,12 @@ def test_greedy_answers_are_those_of_transformers(family: str):
     ours = sample(model, group=1, temperature=0.0, max_tokens=20, stop_tokens=(2,))
     for prompt, answer in zip(PROMPTS, ours, strict=True):
         theirs = model.generate(
-            torch.tensor([prompt]), do_sample=False, max_new_tokens=20, eos_token_id=2,
-            pad_token_id=0, attention_mask=torch.ones(1, len(prompt)),
+            torch.tensor([prompt]),
+            do_sample=False,
+            max_new_tokens=20,
+            eos_token_id=2,
+            pad_token_id=0,
+            attention_mask=torch.ones(1, len(prompt)),
         )
         assert answer.tokens == theirs[0, len(prompt) :].tolist()
         assert answer.tokens == greedy(model, prompt, 20, stop=(2,))
@@ -188,7 +201,9 @@ def test_progress_sees_every_token_as_it_is_chosen():
     seen: dict[tuple[int, int], list[int]] = {}
     engine = TorchEngine(model_of("llama"), max_rows=3)
     answers = engine.generate(
-        PROMPTS, SamplingParams(max_tokens=6), group=2,
+        PROMPTS,
+        SamplingParams(max_tokens=6),
+        group=2,
         progress=lambda p, a, t: seen.setdefault((p, a), []).append(t),
     )
     assert seen == {(a.prompt_index, a.answer_index): a.tokens for a in answers}
@@ -258,8 +273,12 @@ def test_the_model_still_learns_after_sampling_through_it():
         tiny("gemma3"),
         AutoModelForCausalLM.from_config(
             LlamaConfig(
-                vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
-                num_attention_heads=4, max_position_embeddings=8,
+                vocab_size=VOCABULARY,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=1,
+                num_attention_heads=4,
+                max_position_embeddings=8,
                 rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
             )
         ),
@@ -282,9 +301,16 @@ def test_scaled_rotary_positions_are_the_models(rope: dict, packed: bool):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(
         LlamaConfig(
-            vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=1, max_position_embeddings=64,
-            initializer_range=0.3, attention_bias=True, mlp_bias=True,
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            max_position_embeddings=64,
+            initializer_range=0.3,
+            attention_bias=True,
+            mlp_bias=True,
             rope_parameters={"rope_theta": 1e4, **rope},
         )
     ).eval()
@@ -305,6 +331,27 @@ def test_a_sliding_window_is_honoured():
     assert [a.tokens for a in answers] != [greedy(open_, p, 12) for p in PROMPTS]
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_without_the_fast_operations_the_answers_are_the_same(
+    family: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Packed products and the flash kernel are optional; the plain path is what CUDA takes."""
+    fast = sample(model_of(family), max_rows=5)
+    monkeypatch.setattr(weights, "can_pack", lambda weight: False)
+    monkeypatch.setattr(cache, "flash_for_cpu", lambda: None)
+    plain = sample(model_of(family), max_rows=5)
+    assert [a.tokens for a in plain] == [a.tokens for a in fast]
+    for a, b in zip(plain, fast, strict=True):
+        torch.testing.assert_close(torch.tensor(a.logp), torch.tensor(b.logp), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_a_model_that_learns_through_the_forest_still_generates(family: str):
+    plain = sample(model_of(family), seed=2)
+    policy = CausalPolicy(model_of(family))
+    assert [a.tokens for a in sample(policy.model, seed=2)] == [a.tokens for a in plain]
+
+
 def test_rows_that_leave_are_replaced_by_the_last():
     assert fill_holes([True, False, True, False, True]) == [0, 4, 2]
     assert fill_holes([False, False]) == []
@@ -318,6 +365,16 @@ def test_an_empty_list_has_no_answers_and_an_empty_prompt_is_refused():
         engine.generate([[3], []], SamplingParams())
     with pytest.raises(UserError, match="group"):
         engine.generate([[3]], SamplingParams(), group=0)
+    with pytest.raises(UserError, match=r"prompt 0 holds token 61.*61 tokens"):
+        engine.generate([[3, 61]], SamplingParams())
+    with pytest.raises(UserError, match="stop_tokens holds token 99"):
+        engine.generate([[3]], SamplingParams(stop_tokens=(99,)))
+    with pytest.raises(UserError, match="128 positions"):
+        engine.generate([[3] * 100], SamplingParams(max_tokens=29))
+    with pytest.raises(ValueError, match="LlamaModel has no language-model head"):
+        TorchEngine(tiny("llama").model).generate([[3]], SamplingParams())
+    with pytest.raises(UserError, match="max_rows"):
+        TorchEngine(tiny("llama"), max_rows=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

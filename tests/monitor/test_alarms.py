@@ -132,8 +132,9 @@ def test_kl_stops_a_run_only_where_that_was_asked_for():
 
 
 def test_an_alarm_rings_again_only_after_a_real_recovery():
-    up, dancing, down = [21.0], [19.5, 20.5] * 5, [10.0] * CALM
-    history = entries(kl=up + dancing + down + up)
+    """Just under the limit is no recovery, however long; far under it is, after a few steps."""
+    up, dancing, close, down = [21.0], [19.5, 20.5] * 5, [19.0] * 9, [10.0] * CALM
+    history = entries(kl=up + dancing + close + up + down + up)
     fired = ring(history, [KLTooHigh(limit=20.0)])
     assert fired == [(1, "kl_too_high"), (len(history), "kl_too_high")]
 

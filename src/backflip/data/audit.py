@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ def audit(
     findings = [*_unusable(loaded.dropped, loaded.rows), *_unusable(sizes.refused, loaded.rows)]
     findings += [*_duplicates(records), *_near_duplicates(records)]
     findings += _too_long(records, sizes, max_length)
+    if template:
+        findings += _control_tokens(records, template)
     comparisons = [record for record in records if isinstance(record, Comparison)]
     if comparisons:
         findings += _contradictions(comparisons)
@@ -227,6 +230,19 @@ def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Fin
     ]
     advice = "measured on such rows, a model looks better than it is; split by prompt"
     yield _finding("prompts in both train and test", where, len(records), advice)
+
+
+def _control_tokens(records: Sequence[Record], template: ChatTemplate) -> Iterable[Finding]:
+    """Messages that would end a turn, or begin another, in the middle of their text."""
+    marks = re.compile("|".join(re.escape(mark) for mark in template.marks) or r"(?!)")
+    where = [
+        str(record.where)
+        for record in records
+        for said in [prompt_of(record), *_answers(record)]
+        if any(marks.search(message.content) for message in said)
+    ]
+    advice = "the model would read them as the template's own; remove them from the text"
+    yield _finding("control tokens in the text", list(dict.fromkeys(where)), len(records), advice)
 
 
 # ---- lengths

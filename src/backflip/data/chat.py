@@ -56,6 +56,8 @@ class ChatTemplate:
         self.source = _source_of(tokenizer, template, self.name)
         """Jinja text, to be saved with the model."""
         self._ends = _control_tokens(tokenizer)
+        self.marks = tuple(tokenizer.convert_ids_to_tokens(sorted(self._ends)))
+        """Control tokens as text. Inside a message they would be read as the template's own."""
         self.system_role = self._takes_system()
         """Whether the template knows a system role; if not, the user's first message carries it."""
         self._turn_end, self._tail = self._probe()
@@ -121,7 +123,7 @@ class ChatTemplate:
             return self.tokenizer.apply_chat_template(
                 rows, chat_template=self.source, tokenize=False, add_generation_prompt=generate
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:
             raise BadRecordError(
                 f"chat template {self.name!r} refuses the conversation ({error})",
                 f"its roles are {', '.join(m.role for m in messages)}",
@@ -308,7 +310,13 @@ def _source_of(tokenizer: Any, template: str | None, name: str) -> str:
                 f"the tokenizer of {name} has no chat template; set template=chatml, template=hh "
                 "or template=plain"
             )
-        return tokenizer.get_chat_template()
+        try:
+            return tokenizer.get_chat_template()
+        except ValueError as error:
+            raise UserError(
+                f"the tokenizer of {name} has several chat templates and none called default; "
+                "set template to one of them as Jinja text, or to chatml, hh or plain"
+            ) from error
     if template not in BUILT_IN:
         if "{" not in template:
             raise UserError(

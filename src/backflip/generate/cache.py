@@ -8,19 +8,19 @@ sees the queries of all its rows as one long query without a copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 CHUNK = 64
 
 
 class SharedCache:
-    """Preallocated, grows by doubling: every length given is rounded up to ``CHUNK``."""
+    """Preallocated; grows by doubling."""
 
-    def __init__(  # noqa: PLR0913 - the shape of a model
+    def __init__(
         self,
         *,
         layers: int,
@@ -30,6 +30,7 @@ class SharedCache:
         max_rows: int,
         like: Tensor,
     ) -> None:
+        """``like``: a tensor with the dtype and device of keys and values."""
         self.layers, self.kv_heads, self.repeats = layers, kv_heads, repeats
         self.head_dim, self.max_rows = head_dim, max_rows
         self.width = 2 * kv_heads * head_dim
@@ -51,29 +52,19 @@ class SharedCache:
 
     def add_prompt(self, prompt: int, length: int, answers: int) -> int:
         """A slot for a prompt that ``answers`` rows will share before it may go."""
-        slot = len(self.slot_prompt)
         self.slot_prompt.append(prompt)
         self.slot_length.append(length)
         self.slot_left.append(answers)
-        have, room = self.shared.shape[1], self.shared.shape[2]
-        if slot >= have or length > room:
-            grown = self._zeros(max(slot + 1, have), max(room, _round_up(length)))
-            grown[:, :have, :room] = self.shared
-            self.shared = grown
-        return slot
+        return len(self.slot_prompt) - 1
 
     def reserve(self, slots: int, length: int) -> None:
-        """Make room at once for what is about to be added."""
+        """Make room for so many prompts of up to this length, those that are here included."""
         have, room = self.shared.shape[1:3]
-        slots, length = max(slots, have), max(room, _round_up(length))
-        if (slots, length) != (have, room):
-            grown = self._zeros(slots, length)
+        if slots > have or length > room:
+            more = max(slots, min(2 * have, self.max_rows))
+            grown = self._zeros(max(more, have), max(room, _round_up(length)))
             grown[:, :have, :room] = self.shared
             self.shared = grown
-
-    def slot_of(self, prompt: int) -> int | None:
-        """Where a prompt's keys are; None where they have to be computed."""
-        return self.slot_prompt.index(prompt) if prompt in self.slot_prompt else None
 
     def add_rows(self, slots: Sequence[int]) -> None:
         """New answers, still empty."""
@@ -162,6 +153,7 @@ class SharedCache:
         self.own_bias = self._bias(self.row_length, span)
 
     def write_prompt(self, layer: int, slot: int, kv: Float[Tensor, "P W"]) -> None:
+        """Keys and values of a whole prompt in one layer."""
         self.shared[layer, slot, : len(kv)] = kv
 
     def attend(
@@ -206,13 +198,18 @@ def attention(
     Two results over disjoint keys merge with the weight sigmoid(lse₁ - lse₂).
     """
     if q.device.type == "cpu":
-        flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+        flash = flash_for_cpu()
         if flash is not None:
             return flash(q, k, v, attn_mask=bias)
     scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
     scores = scores if bias is None else scores + bias
     lse = scores.logsumexp(-1)
     return (scores - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
+def flash_for_cpu() -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """The fused kernel that also hands out the denominator, where this torch has it."""
+    return getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
 def _round_up(length: int) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from backflip.generate.cache import SharedCache
 from backflip.generate.decoding import Waiting, distinct_prompts
-from backflip.generate.weights import Linear, UnsupportedLayer, effective, plain_embedding
+from backflip.generate.weights import Linear, UnsupportedLayerError, effective, plain_embedding
 
 FAMILIES = {
     "LlamaForCausalLM",
@@ -67,12 +67,13 @@ class LlamaDecoder:
         """Copy and pack the weights of a model that ``why_not`` has nothing against.
 
         Raises:
-            UnsupportedLayer: some layer is not plain.
+            UnsupportedLayerError: some layer is not plain.
+
         """
         lm: Any = bare(model)
         reason = why_not(lm)
         if reason:
-            raise UnsupportedLayer(reason)
+            raise UnsupportedLayerError(reason)
         config = lm.config
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -184,9 +185,7 @@ class LlamaDecoder:
     def _norm(self, x: Float[Tensor, "*n d"], weight: Float[Tensor, " d"]) -> Tensor:
         return nnf.rms_norm(x, weight.shape, weight, self.eps)
 
-    def _causal(
-        self, q: Float[Tensor, "P H D"], kv: Float[Tensor, "P W"]
-    ) -> Float[Tensor, "P HD"]:
+    def _causal(self, q: Float[Tensor, "P H D"], kv: Float[Tensor, "P W"]) -> Float[Tensor, "P HD"]:
         """Attention within one prompt; the query heads of a key head form a batch."""
         shape = self.shape
         q = q.unflatten(1, (shape.repeats, shape.kv_heads)).permute(1, 2, 0, 3)
@@ -200,7 +199,9 @@ class LlamaDecoder:
         if span > len(self.cosine):
             every = torch.arange(2 * span, device=places.device)[None]
             cosine, sine = self.rotary(self.embedding[:1], every)
-            sine = torch.cat([-sine[..., : sine.shape[-1] // 2], sine[..., sine.shape[-1] // 2 :]], -1)
+            sine = torch.cat(
+                [-sine[..., : sine.shape[-1] // 2], sine[..., sine.shape[-1] // 2 :]], -1
+            )
             self.cosine, self.sine = cosine[0], sine[0]
         return self.cosine[places, None], self.sine[places, None]
 
@@ -227,7 +228,8 @@ def _pieces(prompts: Sequence[Waiting], budget: int) -> Iterator[list[Waiting]]:
 
 def bare(model: nn.Module) -> Any:
     """The causal LM inside a peft model, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapped: Any = model
+    return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -249,12 +251,13 @@ def why_not(model: nn.Module) -> str | None:
 
 def _layer(block: Any, shape: Shape) -> Layer:
     attention, mlp = block.self_attn, block.mlp
-    q, k, v = (effective(p) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
-    q = tuple(None if part is None else _repeats_first(part, shape) for part in q)
+    q, q_bias = effective(attention.q_proj)
+    q_bias = None if q_bias is None else _repeats_first(q_bias, shape)
+    k, v = effective(attention.k_proj), effective(attention.v_proj)
     out, out_bias = effective(attention.o_proj)
     return Layer(
         norm_attention=block.input_layernorm.weight.detach(),
-        qkv=_stacked(q, k, v),
+        qkv=_stacked((_repeats_first(q, shape), q_bias), k, v),
         q_norm=attention.q_norm.weight.detach() if hasattr(attention, "q_norm") else None,
         k_norm=attention.k_norm.weight.detach() if hasattr(attention, "k_norm") else None,
         out=Linear(_repeats_first(out.T, shape).T, out_bias),

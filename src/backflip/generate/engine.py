@@ -55,7 +55,10 @@ class SamplingParams:
                 not 0 <= self.temperature < math.inf,
                 f"temperature must be 0 (greedy) or a positive number, got {self.temperature}",
             ),
-            (self.top_k is not None and self.top_k < 1, f"top_k must be 1 or more, got {self.top_k}"),
+            (
+                self.top_k is not None and self.top_k < 1,
+                f"top_k must be 1 or more, got {self.top_k}",
+            ),
             (not 0 < self.top_p <= 1, f"top_p must lie in (0, 1], got {self.top_p}"),
             (not 0 <= self.min_p <= 1, f"min_p must lie in [0, 1], got {self.min_p}"),
             (any(t < 0 for t in self.stop_tokens), f"negative token in {self.stop_tokens=}"),
@@ -132,11 +135,14 @@ class Engine(Protocol):
         ...
 
 
-def check_prompts(prompts: Sequence[Sequence[int]], *, group: int) -> None:
+def check_prompts(
+    prompts: Sequence[Sequence[int]], params: SamplingParams, *, group: int, vocabulary: int
+) -> None:
     """Refuse what cannot be answered.
 
     Raises:
-        UserError: a prompt without tokens, or no answers asked for.
+        UserError: a prompt without tokens, no answers asked for, or a token the model lacks.
+
     """
     if group < 1:
         raise UserError(f"generate: group must be 1 or more answers per prompt, got {group}.")
@@ -144,4 +150,13 @@ def check_prompts(prompts: Sequence[Sequence[int]], *, group: int) -> None:
         if not len(prompt):
             raise UserError(
                 f"generate: prompt {index} has no tokens. Give at least the tokenizer's bos token."
+            )
+    named = {f"prompt {index}": prompt for index, prompt in enumerate(prompts)}
+    named |= {"stop_tokens": params.stop_tokens, "logit_bias": list(params.logit_bias)}
+    for where, tokens in named.items():
+        wrong = [t for t in tokens if not 0 <= t < vocabulary]
+        if wrong:
+            raise UserError(
+                f"generate: {where} holds token {wrong[0]}, but the model knows {vocabulary} "
+                "tokens. Was another model's tokenizer used?"
             )

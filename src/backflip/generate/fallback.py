@@ -24,12 +24,15 @@ class ModelDecoder:
     """The model itself, in eval mode from ``start`` to ``finish``."""
 
     def __init__(self, model: nn.Module) -> None:
+        lm = bare(model)
+        if lm.get_output_embeddings() is None:
+            raise ValueError(f"{type(lm).__name__} has no language-model head: give the causal LM")
         self.model: Any = model
         self.device: torch.device = next(model.parameters()).device
         self.cache: Any = None
         self.rows = 0
         self.training: list[nn.Module] = []
-        takes = inspect.signature(bare(model).forward).parameters
+        takes = inspect.signature(lm.forward).parameters
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     def start(self, max_rows: int) -> None:

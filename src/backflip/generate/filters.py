@@ -95,5 +95,5 @@ def draw(logits: Float[Tensor, "R V"], uniform: Float[Tensor, " R"]) -> Int[Tens
 
 
 def log_prob(logits: Float[Tensor, "R V"], tokens: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
-    """log softmax(logits) of one token per row, in nats."""
+    """Log softmax(logits) of one token per row, in nats."""
     return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from backflip.data.batches import Rollouts, TokenSteps
+from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.errors import UserError
 from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
 
@@ -37,7 +37,7 @@ class Sampler:
 
     def __call__(
         self,
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Sequence[int]] | Ragged[Any],
         *,
         seed: int,
         groups: Sequence[int] | None = None,
@@ -48,14 +48,16 @@ class Sampler:
         ``groups``: a number for each prompt, its place by default. Another step of a run is
         another ``seed``.
         """
+        if isinstance(prompts, Ragged):
+            prompts = [prompt.tolist() for prompt in prompts.rows()]
         answers = self.engine.generate(
             prompts, self.params, group=self.group_size, seed=seed, progress=progress
         )
         return rollouts(prompts, answers, groups=groups, drawn=self.allow_filters)
 
-    def sync(self, model: Any) -> None:
-        """From now on, draw with the weights that ``model`` has now."""
-        self.engine.sync(model)
+    def sync(self, policy: Any) -> None:
+        """From now on, draw with the weights that ``policy.model`` has now."""
+        self.engine.sync(policy.model)
 
 
 def rollouts(

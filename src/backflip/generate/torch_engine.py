@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from backflip.data.errors import UserError
 from backflip.generate import filters
-from backflip.generate.decoder import LlamaDecoder, why_not
+from backflip.generate.decoder import LlamaDecoder, bare, why_not
 from backflip.generate.decoding import Decoder, Waiting
 from backflip.generate.engine import (
     Completion,
@@ -27,7 +27,7 @@ from backflip.generate.engine import (
     check_prompts,
 )
 from backflip.generate.fallback import ModelDecoder
-from backflip.generate.weights import UnsupportedLayer
+from backflip.generate.weights import UnsupportedLayerError
 
 Decode = Callable[[list[int]], str]
 
@@ -90,12 +90,10 @@ class TorchEngine:
         ``max_rows`` and not on its company (up to ties within float rounding). Long prompts
         begin first.
         """
-        check_prompts(prompts, group=group)
-        if params.stop_strings and self.decode is None:
-            raise UserError("stop_strings need an engine with decode=: tokens to text.")
+        self._check(prompts, params, group)
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         queue = [Waiting(i, j, prompts[i], group) for i in order for j in range(group)]
-        with torch.inference_mode():
+        with torch.no_grad():
             decoder = self._ready()
             decoder.start(min(self.max_rows, max(1, len(queue))))
             try:
@@ -104,13 +102,27 @@ class TorchEngine:
                 decoder.finish()
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
 
+    def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
+        config: Any = bare(self.model).config
+        check_prompts(prompts, params, group=group, vocabulary=config.vocab_size)
+        if params.stop_strings and self.decode is None:
+            raise UserError("stop_strings need an engine with decode=: tokens to text.")
+        limit = getattr(config, "max_position_embeddings", None)
+        rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+        longest = max((len(p) for p in prompts), default=0)
+        if limit is not None and rope == "default" and longest + params.max_tokens > limit:
+            raise UserError(
+                f"generate: a prompt of {longest} tokens and max_tokens {params.max_tokens} go "
+                f"beyond the {limit} positions of the model. Shorten one of the two."
+            )
+
     def _ready(self) -> Decoder:
         if self._decoder is None:
             self.slow_because = why_not(self.model)
             if self.slow_because is None:
                 try:
                     self._decoder = LlamaDecoder(self.model)
-                except UnsupportedLayer as layer:
+                except UnsupportedLayerError as layer:
                     self.slow_because = f"it holds a layer that cannot be packed: {layer}"
             if self._decoder is None:
                 self._decoder = ModelDecoder(self.model)
@@ -181,28 +193,30 @@ class TorchEngine:
 def choose(
     logits: Float[Tensor, "R V"],
     uniform: Float[Tensor, " R"],
-    short: Tensor,
+    short: Bool[Tensor, " R"],
     params: SamplingParams,
 ) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Token of each row, its log π, and its log-probability under what it was drawn from.
 
     ``short`` is True for rows that may not stop yet.
     """
+    logits = logits.float()
     policy = filters.tempered(logits, params.temperature)
-    changed = filters.within_vocabulary(filters.biased(logits.float(), params.logit_bias), params.vocab_size)
+    allowed = filters.biased(logits, params.logit_bias)
+    allowed = filters.within_vocabulary(allowed, params.vocab_size)
     if params.stop_tokens and params.min_tokens:
-        changed = filters.without(changed, torch.tensor(params.stop_tokens, device=logits.device), short)
-    drawn = filters.tempered(changed, params.temperature)
+        stops = torch.tensor(params.stop_tokens, device=logits.device)
+        allowed = filters.without(allowed, stops, short)
+    drawn = policy if allowed is logits else filters.tempered(allowed, params.temperature)
     drawn = filters.top_k(drawn, params.top_k)
     drawn = filters.top_p(drawn, params.top_p)
     drawn = filters.min_p(drawn, params.min_p)
     if params.temperature == 0:
         tokens = drawn.argmax(-1)
-        return tokens, filters.log_prob(policy, tokens), torch.zeros_like(uniform)
+        return tokens, filters.log_prob(policy, tokens), policy.new_zeros(len(tokens))
     tokens = filters.draw(drawn, uniform)
     logp = filters.log_prob(policy, tokens)
-    same = drawn is policy
-    return tokens, logp, logp if same else filters.log_prob(drawn, tokens)
+    return tokens, logp, logp if drawn is policy else filters.log_prob(drawn, tokens)
 
 
 def stream(seed: int, waiting: Waiting, length: int) -> Any:

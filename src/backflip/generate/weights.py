@@ -15,7 +15,7 @@ from torch import Tensor, nn
 ROWS_EXPECTED = 16
 
 
-class UnsupportedLayer(Exception):
+class UnsupportedLayerError(Exception):
     """A module computes something else than x Wᵀ + b (+ a plain low-rank term)."""
 
 
@@ -53,24 +53,25 @@ def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a linear layer, active LoRA adapters added: W + Σ scale · B A.
 
     Raises:
-        UnsupportedLayer: not a plain linear layer, nor one with plain LoRA adapters.
+        UnsupportedLayerError: not a plain linear layer, nor one with plain LoRA adapters.
+
     """
     if type(module) is nn.Linear:
         return module.weight, module.bias
     layer = _lora_linear(module)
     base = layer.base_layer
     if type(base) is not nn.Linear:
-        raise UnsupportedLayer(f"LoRA over {type(base).__name__}")
+        raise UnsupportedLayerError(f"LoRA over {type(base).__name__}")
     if layer.disable_adapters:
         if layer.merged:
-            raise UnsupportedLayer("adapters that are merged and disabled at once")
+            raise UnsupportedLayerError("adapters that are merged and disabled at once")
         return base.weight, base.bias
     weight = base.weight
     for name in layer.active_adapters:
         if name not in layer.lora_A or name in layer.merged_adapters:
             continue
         if name in layer.lora_variant or layer.lora_bias.get(name):
-            raise UnsupportedLayer("a variant of LoRA")
+            raise UnsupportedLayerError("a variant of LoRA")
         weight = weight + layer.get_delta_weight(name).to(weight.dtype)
     return weight, base.bias
 
@@ -81,15 +82,16 @@ def _lora_linear(module: nn.Module):  # noqa: ANN202 - peft is imported only whe
 
         if type(module) is LoraLinear:
             return module
-    raise UnsupportedLayer(type(module).__name__)
+    raise UnsupportedLayerError(type(module).__name__)
 
 
 def plain_embedding(module: nn.Module) -> Tensor:
     """The table of an embedding that does nothing but look up.
 
     Raises:
-        UnsupportedLayer: an embedding with an adapter or a scale.
+        UnsupportedLayerError: an embedding with an adapter or a scale.
+
     """
     if type(module) is not nn.Embedding or module.max_norm is not None:
-        raise UnsupportedLayer(type(module).__name__)
+        raise UnsupportedLayerError(type(module).__name__)
     return module.weight.detach()

@@ -266,8 +266,8 @@ class CutOff(Rule):
         if len(shares) < self.window or trend.mean(shares) >= self.share:
             return None
         return (
-            f"Only {trend.mean(shares):.1%} of the answers end by themselves; the rest are cut off at "
-            "the length limit. Allow longer answers, check that the end token is learnt in SFT, "
+            f"Only {trend.mean(shares):.1%} of the answers end by themselves; the rest are cut off "
+            "at the length limit. Allow longer answers, check that the end token is learnt in SFT, "
             "or penalise a missing end."
         )
 

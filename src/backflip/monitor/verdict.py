@@ -1,4 +1,12 @@
-"""What came out of a run: in words, on cards, and as a row of a table."""
+"""What came out of a run: in words, on cards, and as a row of a table.
+
+Read from a stage's ``summary.json``, where every key may be missing: ``accuracy``,
+``accuracy_low``, ``accuracy_high``, ``baseline_longer``, ``ece``, ``reliability`` (a list of
+``confidence``, ``accuracy``, ``count``), ``reward_before``, ``reward_after``, ``heldout_before``,
+``heldout_after`` (a number, or ``mean``, ``low``, ``high``), ``kl_after`` (nats per answer),
+``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``, ``score_after``),
+``scores`` (lists by name, for the histogram), ``seconds`` and ``state``.
+"""
 
 from __future__ import annotations
 

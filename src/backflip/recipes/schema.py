@@ -195,7 +195,7 @@ class Stage(Common):
     epochs: Count = 1
     """Passes over the data."""
     steps: Count | None = None
-    """Optimiser steps (for PPO: rounds of sampling) to stop after; null goes by epochs."""
+    """Optimiser steps (for PPO: rounds of sampling) at most; null goes by epochs."""
     eval_every: Count = 25
     """Steps between validations; one more comes at the end."""
 
@@ -293,9 +293,19 @@ class PPORecipe(Stage):
 
 
 SHARED = (
-    "model tokenizer template precision activation_checkpointing token_budget seed threads "
-    "trackers checkpoint_every keep_last"
-).split()
+    "model",
+    "tokenizer",
+    "template",
+    "precision",
+    "activation_checkpointing",
+    "token_budget",
+    "seed",
+    "threads",
+    "trackers",
+    "checkpoint_every",
+    "keep_last",
+)
+"""Settings of a chain that its stages take over."""
 STAGES = ("sft", "reward_model", "ppo")
 
 
@@ -325,11 +335,13 @@ class RLHFRecipe(Common):
             given = raw.get(name, {})
             if isinstance(given, Mapping):
                 raw[name] = _handed_down(raw, long_forms(given), name)
+        if isinstance(raw.get("data"), Mapping) and "source" not in raw["data"]:
+            del raw["data"]  # settings for the stages' own sources, which have them now
         return raw
 
     @field_serializer(*STAGES)
     def _own_settings(self, stage: Stage) -> dict[str, Any]:
-        """What a stage says beyond the chain, so that a saved recipe can be changed in one place."""
+        """What a stage says beyond the chain: a saved recipe can be changed in one place."""
         own = stage.model_dump(mode="json")
         chain = {name: getattr(self, name) for name in SHARED}
         for name, value in chain.items():
@@ -345,8 +357,9 @@ def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> di
     down = {key: chain[key] for key in SHARED if key in chain} | own
     down["run"] = Path(chain["run"]) / name
     shared, data = chain.get("data"), own.get("data", {})
-    if isinstance(shared, Mapping) and isinstance(data, Mapping) and "source" not in data:
-        down["data"] = {**shared, **data}
+    if isinstance(shared, Mapping) and isinstance(data, Mapping):
+        other = "source" in data and "source" in shared
+        down["data"] = data if other else {**shared, **data}
     return down
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
+from backflip.functional.reductions import Loss
 from backflip.train.learner import Learner, Work
 
 
@@ -27,3 +30,15 @@ class OfflineLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
+
+
+@torch.no_grad()
+def assess(
+    objective: Objective, model: Any, data: TensorRecord, token_budget: int
+) -> dict[str, float]:
+    """Losses and metrics of an objective on held-out data of any size, as ``val_…``."""
+    sums: dict[str, Loss] = {}
+    for rows in model.plan(data, token_budget):
+        for name, loss in objective.loss(model, data[rows]).metrics.items():
+            sums[name] = sums[name] + loss if name in sums else loss
+    return {f"val_{name}": loss.mean() for name, loss in sums.items()}

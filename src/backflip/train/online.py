@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.protocol import OnlineAlgorithm
+from backflip.algorithms.protocol import Objective, OnlineAlgorithm
 from backflip.algorithms.values import ValueLoss, ValueSource
 from backflip.data.batches import Experience, Rollouts, Scored, TensorRecord
 from backflip.functional.reductions import Loss
@@ -27,6 +27,26 @@ class Actor(Protocol):
     def sync(self, policy: Any) -> None:
         """Act with the policy's present weights from now on."""
         ...
+
+
+class Endless(Protocol):
+    """Batches that never run out, and that know where they stand."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: Mapping[str, int]) -> None: ...
+
+
+class PretrainingMix:
+    """InstructGPT's γ·E[log π] on other text, against forgetting (Ouyang et al., 2022, eq. 2)."""
+
+    def __init__(self, objective: Objective, batches: Endless) -> None:
+        """``objective``: SFT with coef γ. ``batches``: demonstrations without end."""
+        self.objective, self.batches = objective, batches
+
+    def next(self) -> tuple[Work, ...]:
+        """The next batch, as work for the learner."""
+        return (Work(self.objective, next(iter(self.batches))),)
 
 
 @dataclass(frozen=True)
@@ -53,8 +73,8 @@ class OnlineLoop:
     minibatches: int = 1
     """Optimiser steps in one pass over the experience."""
     seed: int = 0
-    beside: Callable[[], tuple[Work, ...]] = tuple
-    """Work to add to every optimiser step: InstructGPT's pretraining mix."""
+    beside: PretrainingMix | None = None
+    """What else is learnt in every optimiser step."""
     last: Report | None = field(default=None, repr=False)
 
     def step(self, index: int, prompts: Any) -> dict[str, float]:
@@ -78,12 +98,15 @@ class OnlineLoop:
             "learner": self.learner.state_dict(),
             "values": values() if values else {},
             "algorithm": dataclasses.asdict(self.algorithm),
+            "beside": self.beside.batches.state_dict() if self.beside else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         if state["values"]:
             self.values.load_state_dict(state["values"])  # pyright: ignore
+        if self.beside:
+            self.beside.batches.load_state_dict(state["beside"])
         self.algorithm = type(self.algorithm)(**state["algorithm"])
         self.sampler.sync(self.learner.model)
 
@@ -106,7 +129,7 @@ class OnlineLoop:
         for epoch in range(self.algorithm.epochs):
             for batch in self._minibatches(experience, index, epoch):
                 metrics = dict(self.values.learn(batch))
-                metrics |= self.learner.step(Work(self.algorithm, batch), *self.beside())
+                metrics |= self.learner.step(Work(self.algorithm, batch), *(self.beside.next() if self.beside else ()))
                 for name, value in metrics.items():
                     new = Loss(torch.tensor(value), torch.tensor(1.0))
                     sums[name] = sums[name] + new if name in sums else new

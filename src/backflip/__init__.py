@@ -1,0 +1,85 @@
+"""Backflip: the whole loop of reinforcement learning from human feedback.
+
+>>> import backflip as bf
+>>> run = bf.train("rlhf", model="smollm2", data="comparisons.jsonl")
+>>> run.summary, run.model, run.report
+
+Names are imported when they are used, so that ``import backflip`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "train": "api",
+    "resume": "api",
+    "evaluate": "api",
+    "check": "api",
+    "Run": "api",
+    "load_recipe": "recipes.load",
+    "load_model": "api",
+    "load_reward_model": "models.save",
+    "load_tokenizer": "models.load",
+    "Conversation": "evaluate.conversation",
+    "RewardReport": "evaluate.reward_model",
+    "UserError": "data.errors",
+    "SFT": "algorithms.sft",
+    "BradleyTerry": "algorithms.bradley_terry",
+    "RaoKupper": "algorithms.rao_kupper",
+    "Davidson": "algorithms.davidson",
+    "PlackettLuce": "algorithms.plackett_luce",
+    "PPO": "algorithms.ppo",
+    "OneStepPPO": "algorithms.one_step_ppo",
+}
+
+__all__ = [  # noqa: RUF022 (in the order in which they are met)
+    "train",
+    "resume",
+    "evaluate",
+    "check",
+    "Run",
+    "load_recipe",
+    "load_model",
+    "load_reward_model",
+    "load_tokenizer",
+    "Conversation",
+    "RewardReport",
+    "UserError",
+    "SFT",
+    "BradleyTerry",
+    "RaoKupper",
+    "Davidson",
+    "PlackettLuce",
+    "PPO",
+    "OneStepPPO",
+]
+
+if TYPE_CHECKING:
+    from backflip.algorithms.bradley_terry import BradleyTerry
+    from backflip.algorithms.davidson import Davidson
+    from backflip.algorithms.one_step_ppo import OneStepPPO
+    from backflip.algorithms.plackett_luce import PlackettLuce
+    from backflip.algorithms.ppo import PPO
+    from backflip.algorithms.rao_kupper import RaoKupper
+    from backflip.algorithms.sft import SFT
+    from backflip.api import Run, check, evaluate, load_model, resume, train
+    from backflip.data.errors import UserError
+    from backflip.evaluate.conversation import Conversation
+    from backflip.evaluate.reward_model import RewardReport
+    from backflip.models.load import load_tokenizer
+    from backflip.models.save import load_reward_model
+    from backflip.recipes.load import load_recipe
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'backflip' has no attribute {name!r}")
+    return getattr(import_module(f"backflip.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

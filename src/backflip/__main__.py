@@ -1,0 +1,8 @@
+"""``python -m backflip`` is ``backflip``."""
+
+from __future__ import annotations
+
+from backflip.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The command line. Heavy imports stand inside the commands, so that ``--help`` comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from backflip import __version__
+from backflip.data.errors import UserError
+
+USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
+"""Exit codes."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The whole loop of reinforcement learning from human feedback.",
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of the recipe, such as data=rows.jsonl or algorithm.kl_coef=0.1.",
+        show_default=False,
+    ),
+]
+Format = Annotated[str | None, typer.Option(help="Format of the data; else by its columns.")]
+Limit = Annotated[int | None, typer.Option(help="Rows to read at most.")]
+MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, in tokens.")]
+Template = Annotated[str | None, typer.Option(help="chatml, hh or plain, for a model without.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code.
+
+    What the user can put right is one line on stderr and code 2, an interruption is code 130,
+    anything else code 1. ``--debug``, anywhere, shows the traceback as well.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    command = [word for word in given if word != "--debug"]
+    try:
+        code = app(args=command, prog_name="backflip", standalone_mode=False)
+    except BaseException as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        code = _failed(error)
+    sys.stdout.flush()
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _failed(error: BaseException) -> int:
+    """Say on stderr what went wrong; returns the exit code."""
+    kind = type(error).__name__
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else BUG
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+        sys.stdout = None
+        return 0
+    if isinstance(error, UserError):
+        _complain(str(error))
+        return USER_ERROR
+    if kind == "Interrupted":
+        _complain(str(error))
+        return INTERRUPTED
+    if isinstance(error, KeyboardInterrupt) or kind == "Abort":
+        _complain("interrupted")
+        return INTERRUPTED
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # from the parser
+        error.show()
+        return USER_ERROR
+    if kind == "NonFiniteError":
+        _complain(str(error))
+        return BUG
+    _complain(f"{kind}: {error}\nThis is a bug in backflip. Add --debug to see where it happened.")
+    return BUG
+
+
+def _complain(message: str) -> None:
+    print(f"backflip: {message}", file=sys.stderr)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    del debug  # taken out by main, wherever it stands
+    if version:
+        print(f"backflip {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="sft, reward_model, ppo, rlhf, or a YAML file.")],
+    settings: Settings = None,
+    help_recipe: Annotated[
+        bool, typer.Option("--help-recipe", help="List the recipe's settings instead.")
+    ] = False,
+) -> None:
+    """Train by a recipe: supervised fine-tuning, a reward model, PPO, or all three."""
+    from backflip import console
+
+    if help_recipe:
+        console.print_recipe(recipe)
+        return
+    from backflip import api
+    from backflip.recipes.advice import advise
+    from backflip.recipes.load import load_recipe
+
+    ready = load_recipe(recipe, settings or [])
+    console.notes(advise(ready))
+    console.print_result(api.train(ready))
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of the run that was interrupted.")],
+) -> None:
+    """Go on with a run from its last checkpoint."""
+    from backflip import api, console
+
+    console.print_result(api.resume(run))
+
+
+@app.command()
+def check(
+    what: Annotated[str, typer.Argument(help="Data (file, folder, hub name, demo:…), or recipe.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Of a recipe: its settings, and price=MONEY per hour. "
+            "Of data: kind, format, limit, model, template, max_length, against.",
+            show_default=False,
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Run a few steps of a recipe to forecast its time and memory.")
+    ] = True,
+) -> None:
+    """Look before training: what is wrong with data, or what a recipe will do and cost."""
+    from backflip.recipes.load import SUFFIXES, shipped
+
+    if what in shipped() or what.endswith(SUFFIXES):
+        _check_recipe(what, settings or [], measure=measure)
+    else:
+        _check_data(what, settings or [])
+
+
+def _check_data(data: str, settings: Sequence[str]) -> None:
+    import inspect
+
+    from backflip import api, console
+    from backflip.recipes.load import hint, pairs
+
+    known = [name for name in inspect.signature(api.check).parameters if name != "data"]
+    given = pairs(settings)
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
+    for name in ("limit", "max_length"):
+        if not isinstance(given.get(name), int | None):
+            raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    console.print_audit(api.check(data, **given))
+
+
+def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
+    from backflip import console
+    from backflip.recipes import forecast
+    from backflip.recipes.advice import advise
+    from backflip.recipes.load import load_recipe
+    from backflip.recipes.rules import check_recipe
+
+    own = [text for text in settings if not text.startswith("price=")]
+    recipe = load_recipe(name, own)
+    check_recipe(recipe)
+    price = forecast.price_in(settings)
+    plans = forecast.plan(recipe)
+    console.print_plans(plans)
+    console.notes(advise(recipe))
+    if measure:
+        console.say("measuring a few steps …")
+        console.print_forecast(forecast.forecast(recipe, plans, price=price))
+
+
+@app.command()
+def show(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of one run, or of several.")],
+    live: Annotated[bool, typer.Option("--live", help="Follow a running run.")] = False,
+    port: Annotated[int, typer.Option(help="Port of --live on this machine.")] = 8600,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write the report of a run, compare several, or follow a running one."""
+    from backflip import console
+
+    if live:
+        if len(runs) > 1:
+            raise UserError(f"--live follows one run, and {len(runs)} were given.")
+        console.follow(runs[0], port, browser=open_)
+        return
+    console.print_runs(runs, browser=open_)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A run, a folder, a hub name, or smollm2.")],
+    other: Annotated[str | None, typer.Argument(help="Another one, side by side.")] = None,
+    template: Template = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Decides the replies.")] = 0,
+) -> None:
+    """Talk to a model, or to two at once; reads one prompt where there is no terminal."""
+    from backflip import api, chatting
+    from backflip.evaluate.conversation import Conversation
+
+    given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    names = [name for name in (model, other) if name is not None]
+    chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
+    chatting.talk(names, chats)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A reward model: a run, a folder, a hub name.")],
+    data: Annotated[str, typer.Argument(help="Comparisons: file, folder, hub name, demo:….")],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    format: Format = None,
+    limit: Limit = None,
+    max_length: MaxLength = None,
+    policy: Annotated[
+        str | None, typer.Option(help="The model to be trained against it: compares sizes.")
+    ] = None,
+) -> None:
+    """Accuracy and calibration of a reward model on comparisons."""
+    from backflip import api, console
+
+    report = api.evaluate(
+        model, data, format=format, limit=limit, max_length=max_length, policy=policy
+    )
+    if json_:
+        import json
+
+        print(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
+    else:
+        console.print_report(report)
+
+
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="sft, reward_model, ppo, rlhf, or a YAML file.")],
+) -> None:
+    """Print a recipe and all of its settings, with their values and meanings."""
+    from backflip import console
+
+    console.print_recipe(name)
+
+
+@app.command()
+def demo(
+    settings: Settings = None,
+) -> None:
+    """All three stages on the package's own data, in minutes."""
+    from backflip.demo.run import run_demo
+
+    run_demo(settings or [])

@@ -1,0 +1,245 @@
+"""What the commands print: tables and sentences."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from backflip.api import Run
+    from backflip.data.audit import Audit
+    from backflip.evaluate.reward_model import RewardReport
+    from backflip.functional.statistics import Interval
+    from backflip.recipes.forecast import Forecast, Plan
+
+out = Console(highlight=False)
+COLOURS = {"error": "red", "warning": "yellow", "info": ""}
+
+
+def say(sentence: str, style: str = "") -> None:
+    """One line, printed as it is."""
+    out.print(Text(sentence, style=style), soft_wrap=True)
+
+
+def notes(sentences: Iterable[str]) -> None:
+    """Things to look at that stop nobody."""
+    for sentence in sentences:
+        say(f"note: {sentence}", "yellow")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of text; columns that begin with ``#`` are numbers."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for column in columns:
+        justify = "right" if column.startswith("#") else "left"
+        made.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    out.print(made)
+
+
+# ---- runs
+
+
+def print_result(run: Run) -> None:
+    """What a run came to, and what can be done with it."""
+    from backflip.monitor import verdict
+    from backflip.monitor.folder import read_run
+
+    read = read_run(run.folder)
+    for sentence in verdict.sentences(read):
+        say(sentence)
+    say(f"model   {run.model}")
+    say(f"report  {run.report}")
+    if read.stages and read.stages[-1].name != "reward_model":
+        say(f"try it  backflip chat {run.folder}")
+
+
+def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
+    """A table of the runs, and the page that shows them."""
+    from backflip.monitor import verdict
+    from backflip.monitor.folder import read_run
+    from backflip.monitor.report import write_comparison, write_report
+
+    runs = [(str(folder), read_run(folder)) for folder in folders]
+    head, rows = verdict.table(runs)
+    table("", head, rows)
+    if len(runs) == 1:
+        for sentence in verdict.sentences(runs[0][1]):
+            say(sentence)
+        page = write_report(folders[0])
+    else:
+        page = write_comparison(folders, folders[0].resolve().parent / "compare.html")
+    say(f"report  {page}")
+    if browser:
+        webbrowser.open(page.resolve().as_uri())
+
+
+def follow(folder: Path, port: int, *, browser: bool) -> None:
+    """Serve a page that follows a running run, until Ctrl-C."""
+    from backflip.monitor.live import serve
+
+    def ready(address: str) -> None:
+        say(f"following {folder} at {address}   (Ctrl-C ends it)")
+        if browser:
+            webbrowser.open(address)
+
+    serve(folder, port, ready=ready)
+
+
+# ---- checks
+
+
+def print_audit(audit: Audit) -> None:
+    """Everything that was counted in a dataset, the worst first."""
+    say(f"{audit.source}: {audit.total} rows, {audit.kind.lower()}s, format {audit.format}")
+    sizes = [
+        (name, *(f"{value:.0f}" for value in values)) for name, values in audit.lengths.items()
+    ]
+    if sizes:
+        table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
+    made = Table(box=box.SIMPLE_HEAD)
+    for column, justify in (("found", "left"), ("rows", "right"), ("share", "right")):
+        made.add_column(column, justify=justify)
+    made.add_column("for example", overflow="fold")
+    made.add_column("what to do", overflow="fold")
+    for finding in audit.rows():
+        cells = (finding.name, str(finding.count), f"{finding.share:.1%}")
+        words = ("\n".join(finding.examples), finding.advice)
+        made.add_row(*(Text(cell, style=COLOURS[finding.level]) for cell in (*cells, *words)))
+    out.print(made)
+    unusable = f"{audit.errors} of {audit.total} rows cannot be used."
+    say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
+
+
+def print_plans(plans: Sequence[Plan]) -> None:
+    """What will be trained, stage by stage."""
+    columns = ["stage", "#parameters", "#trainable", "#rows", "#held out", "#left out", "#steps"]
+    rows = [
+        (
+            plan.stage.replace("_", " "),
+            count(plan.parameters),
+            f"{count(plan.trainable)} ({plan.trainable / plan.parameters:.1%})",
+            str(plan.rows),
+            str(plan.held_out),
+            str(plan.left_out),
+            str(plan.steps),
+            count(plan.tokens),
+        )
+        for plan in plans
+    ]
+    table("what will be trained", [*columns, "#tokens"], rows)
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """What it will take."""
+    from backflip.monitor.progress import duration
+
+    rows = [
+        (
+            part.stage.replace("_", " "),
+            f"{part.seconds_per_step:.2f} s",
+            duration(part.seconds),
+            f"{part.tokens_per_second:.0f}",
+            f"{part.disk_gb:.2f} GB",
+        )
+        for part in forecast.stages
+    ]
+    table("forecast", ["stage", "#a step", "#in all", "#tokens a second", "#disk"], rows)
+    text = f"time {duration(forecast.seconds)}, memory {forecast.memory_gb:.1f} GB at its peak"
+    text += f", disk {forecast.disk_gb:.2f} GB, tokens {count(forecast.tokens)}"
+    if forecast.money is not None:
+        text += f", price {forecast.money:.2f}"
+    say(text)
+    for sentence in forecast.warnings:
+        say(f"note: {sentence}", "yellow")
+
+
+def print_recipe(name: str) -> None:
+    """A recipe as it is written, then every setting with its value and meaning."""
+    from backflip.recipes.describe import settings
+    from backflip.recipes.load import find_recipe, load_recipe
+
+    path = find_recipe(name)
+    recipe = load_recipe(name)
+    out.print(Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default"))
+    values = _flat(recipe.model_dump(mode="json"))
+    chosen = {values.get(f"{p}name") for p in _algorithms(values)}
+    made = Table(box=box.SIMPLE_HEAD)
+    for column in ("setting", "value", "may be", "meaning"):
+        made.add_column(column, overflow="fold")
+    for setting in settings(recipe.stage):
+        own = not setting.choice or setting.choice in chosen
+        value = values.get(setting.path, setting.default) if own else setting.default
+        shown = setting.path + (f" ({setting.choice})" if setting.choice else "")
+        cells = (shown, value, setting.kind, setting.meaning)
+        made.add_row(*(Text(cell) for cell in cells))
+    out.print(made)
+
+
+def _algorithms(values: Mapping[str, str]) -> list[str]:
+    return [key.removesuffix("name") for key in values if key.endswith(".name")]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    from backflip.recipes.describe import said
+
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{path}.")
+            if "name" in value:
+                found[path] = str(value["name"])
+        else:
+            found[path] = said(value)
+    return found
+
+
+# ---- a reward model
+
+
+def print_report(report: RewardReport) -> None:
+    """Accuracy, calibration and what is to be noticed."""
+    text = f"{report.pairs} pairs of {report.prompts} prompts"
+    say(text + (f", {report.ties} ties left out" if report.ties else ""))
+    rows = [
+        ("accuracy", *_percent(report.accuracy)),
+        ("“the longer reply wins”", *_percent(report.longer)),
+        *((f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy)) for s in report.slices),
+        ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
+        ("Brier score (guessing: 0.25)", *_number(report.brier)),
+        ("expected calibration error", f"{report.ece:.3f}", ""),
+        ("calibration slope", f"{report.slope:.2f}", "1 is calibrated"),
+        ("scores: mean ± deviation", f"{report.scores.mean:.2f} ± {report.scores.std:.2f}", ""),
+        ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
+    ]
+    table("", ["", "#measured", "95 % interval"], rows)
+    bins = [(f"{c:.0%}", f"{a:.0%}", str(n)) for c, a, n in report.reliability]
+    table("reliability", ["#claims", "#is right", "#pairs"], bins)
+    notes(report.sentences)
+
+
+def _percent(interval: Interval) -> tuple[str, str]:
+    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+    return f"{interval.estimate * 100:.1f} %", f"{low * 100:.1f} to {high * 100:.1f} %"
+
+
+def _number(interval: Interval) -> tuple[str, str]:
+    return f"{interval.estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def count(number: float) -> str:
+    """A large number in three digits: ``135 M``."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (1e3 if letter == 'k' else size):.3g} {letter}"
+    return f"{number:.0f}"

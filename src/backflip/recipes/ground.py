@@ -1,0 +1,131 @@
+"""What every stage stands on: tokenizer, template, model, data, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Fit, Tokenized
+from backflip.data.errors import UserError
+from backflip.data.formats import load
+from backflip.data.records import Record
+from backflip.data.splits import split_by_prompt
+from backflip.models.load import load_causal, load_tokenizer
+from backflip.models.lora import add_lora
+from backflip.recipes.schema import DataSettings, OptimizerSettings, Stage
+from backflip.train.learner import SCHEDULES, Learner, make_optimizer
+
+R = TypeVar("R", bound=Record)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The tokenizer and template of a stage, and how it makes the rest."""
+
+    recipe: Stage
+    tokenizer: Any
+    template: ChatTemplate
+    say: Say
+
+    @staticmethod
+    def of(recipe: Stage, say: Say) -> Ground:
+        """Seed, threads, tokenizer and template of a recipe."""
+        torch.manual_seed(recipe.seed)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        tokenizer = load_tokenizer(recipe.tokenizer or recipe.model)
+        template = ChatTemplate(tokenizer, recipe.template)
+        tokenizer.chat_template = template.source
+        return Ground(recipe, tokenizer, template, say)
+
+    def causal(self, name: str | None = None) -> Any:
+        """The language model that the recipe starts from, adapted where it says so."""
+        return self.adapted(load_causal(name or self.recipe.model, precision=self.recipe.precision))
+
+    def adapted(self, model: nn.Module) -> Any:
+        """The model with LoRA and activation checkpointing as the recipe has them."""
+        if self.recipe.activation_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # pyright: ignore
+            model.train()
+        return add_lora(model, self.recipe.lora) if self.recipe.lora else model
+
+    def records(
+        self, kind: type[R], settings: DataSettings | None = None
+    ) -> tuple[list[R], list[R]]:
+        """(train, held out) records, with every dropped row said aloud."""
+        data = settings or self.recipe.data
+        train = self.read(data.source, kind, data.format, data.limit)
+        if data.validation is None:
+            return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
+        return train, self.read(data.validation, kind, data.format, None)
+
+    def read(
+        self, source: str, kind: type[R], format: str | None = None, limit: int | None = None
+    ) -> list[R]:
+        """Records of one kind, with every dropped row said aloud."""
+        loaded = load(source, kind, format=format, limit=limit)
+        read = f"{source}: {len(loaded.records)} {kind.__name__.lower()}s, format {loaded.format}"
+        self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
+        for line in loaded.dropped.lines():
+            self.say(f"  left out: {line}")
+        return loaded.records
+
+    def fit(self, settings: DataSettings | None = None) -> Fit:
+        data = settings or self.recipe.data
+        return Fit(data.max_length, data.too_long)
+
+    def told(self, tokenized: Tokenized[Any]) -> Any:
+        """The rows of a tokenised dataset, with what did not fit said aloud."""
+        for line in tokenized.dropped.lines():
+            self.say(f"  left out: {line}")
+        if tokenized.cut:
+            self.say(f"  cut on the left to fit: {tokenized.cut} prompts")
+        return tokenized.data
+
+    def learner(self, model: Any, optimizer: OptimizerSettings, total: int) -> Learner:
+        """A learner for ``total`` optimiser steps of ``model``."""
+        warmup = int(-(-optimizer.warmup * total // 1))
+        return Learner(
+            model,
+            make_optimizer(
+                model,
+                lr=optimizer.lr,
+                betas=optimizer.betas,
+                eps=optimizer.eps,
+                weight_decay=optimizer.weight_decay,
+            ),
+            schedule=SCHEDULES[optimizer.schedule](total, warmup=warmup),
+            max_norm=optimizer.max_norm,
+            token_budget=self.recipe.token_budget,
+        )
+
+
+def total_steps(recipe: Stage, per_epoch: int) -> int:
+    """How many steps the stage takes: ``steps`` where given, else by epochs."""
+    by_epochs = per_epoch * recipe.epochs
+    return min(by_epochs, recipe.steps) if recipe.steps else by_epochs
+
+
+def same_tokens(tokenizer: Any, other: Any, folder: str | Path) -> None:
+    """Refuse a reward model that was trained on other tokens than the policy writes."""
+    ours, theirs = tokenizer.get_vocab(), other.get_vocab()
+    if ours == theirs:
+        return
+    strangers = len(set(ours.items()) ^ set(theirs.items()))
+    raise UserError(
+        f"{folder} has another tokenizer than the policy: {strangers} entries differ. A reward "
+        "model reads the policy's own tokens; train it from the same base model."
+    )
+
+
+def parameter_count(model: nn.Module) -> tuple[int, int]:
+    """(all, trainable) parameters."""
+    total = sum(p.numel() for p in model.parameters())
+    return total, sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,265 @@
+"""From a name and ``key=value`` to a recipe: strict keys, and errors that name the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from backflip.data.errors import UserError
+from backflip.recipes.describe import paths, settings
+from backflip.recipes.schema import (
+    NAMES,
+    RECIPES,
+    SHORT_FORMS,
+    STAGES,
+    Recipe,
+    default_run,
+    long_forms,
+)
+
+HERE = Path(__file__).parent
+SUFFIXES = (".yaml", ".yml")
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return [name for name in RECIPES if (HERE / f"{name}.yaml").is_file()]
+
+
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] | Mapping[str, Any] = (), **more: Any
+) -> Recipe:
+    """A recipe, complete: a shipped one by its name, or a YAML file by its path.
+
+    Args:
+        name: ``sft``, ``reward_model``, ``ppo``, ``rlhf``, or a path.
+        overrides: ``["optimizer.lr=1e-5", …]``, values written as in YAML; or a mapping of
+            (dotted) names to values.
+        more: the same by keyword; groups as mappings.
+
+    Raises:
+        UserError: no such recipe, not YAML, an unknown setting, a value that cannot be.
+
+    """
+    path = find_recipe(name)
+    raw = _spread(read_yaml(path))
+    stage = _stage(raw, path)
+    del raw["stage"]
+    for key, value in _ordered({**pairs(overrides), **more}):
+        if key not in paths(stage):
+            raise UserError(f"unknown setting {key!r}. {_meant(key, stage)}")
+        _set(raw, key.split("."), value, chain=stage == "rlhf")
+    raw.setdefault("run", default_run(path.stem))
+    return parse(raw, stage, f"recipe {name}")
+
+
+def parse(raw: Mapping[str, Any], stage: str, where: str) -> Recipe:
+    """Settings as a recipe; ``where`` they came from is named in errors."""
+    try:
+        return RECIPES[stage].model_validate(dict(raw))
+    except ValidationError as error:
+        raise UserError(_explained(error, stage, where)) from error
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe, resolved and complete: reading it again gives the same recipe."""
+    plain = recipe.model_dump(mode="json")
+    first = {key: plain.pop(key) for key in ("stage", "model", "run")}
+    return yaml.safe_dump(first | plain, sort_keys=False, allow_unicode=True)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe. Raises UserError with the nearest name where there is none."""
+    path = Path(name).expanduser()
+    if str(name) in shipped():
+        return HERE / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if path.suffix in SUFFIXES or path.parent != Path():
+        reason = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"recipe file {path} {reason}. Give a YAML file, or {_any_of(shipped())}.")
+    raise UserError(f"there is no recipe {str(name)!r}. {hint(str(name), shipped())}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UserError with the line of what is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "cannot be read"
+        raise UserError(f"{path}{line} is not YAML: {what}. Correct the line.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe file {path} cannot be read: {error}.") from error
+    if not isinstance(raw, dict):
+        seen = type(raw).__name__
+        raise UserError(f"{path} holds no settings but a {seen}. Write one `key: value` a line.")
+    return raw
+
+
+# ---- overrides
+
+
+def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """``key=value`` as a mapping, values read as YAML. Raises UserError where there is no ``=``."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    found: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"{text!r} is not a setting. Write key=value, as in optimizer.lr=1e-5.")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[key.strip()] = value
+    return found
+
+
+def _ordered(given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Wide settings first: ``data=…`` before ``sft.data=…`` before ``sft.data.limit=…``."""
+    return sorted(given.items(), key=lambda pair: pair[0].count("."))
+
+
+def _spread(raw: dict[str, Any]) -> dict[str, Any]:
+    """Groups given as one word written out, in the recipe and in its stages."""
+    raw = long_forms(raw)
+    for name in STAGES:
+        if isinstance(raw.get(name), Mapping):
+            raw[name] = long_forms(raw[name])
+    return raw
+
+
+def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) -> None:
+    """Put one value into nested settings."""
+    group = raw
+    for part in key[:-1]:
+        inner = group.get(part)
+        group[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        group = group[part]
+    last = key[-1]
+    inner = SHORT_FORMS.get(last)
+    if isinstance(value, str) and inner is not None:
+        value = {inner: value}
+    if isinstance(value, Mapping):
+        group[last] = _merged(group.get(last), value, last)
+    else:
+        group[last] = value
+    if chain and (key[0] == "data") and isinstance(raw.get("data"), Mapping):
+        _one_source(raw)
+
+
+def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """What stays of a group when some of it is given anew."""
+    kept = dict(old) if isinstance(old, Mapping) else {}
+    if group in ("data", "pretraining") and "source" in new:
+        kept = {k: v for k, v in kept.items() if k not in ("source", "format", "validation")}
+    if new.get("name", kept.get("name")) != kept.get("name"):
+        allowed = _fields_of(str(new["name"]))
+        kept = {k: v for k, v in kept.items() if k in allowed}
+    return kept | dict(new)
+
+
+def _fields_of(algorithm: str) -> set[str]:
+    found = [kind for kind, name in NAMES.items() if name == algorithm]
+    return {field.name for kind in found for field in dataclasses.fields(kind)}
+
+
+def _one_source(raw: dict[str, Any]) -> None:
+    """A source for the whole chain replaces those that the stages have of their own."""
+    if "source" not in raw["data"]:
+        return
+    for name in STAGES:
+        data = raw.get(name, {}).get("data")
+        if isinstance(data, Mapping):
+            gone = ("source", "format", "validation")
+            raw[name] = raw[name] | {"data": {k: v for k, v in data.items() if k not in gone}}
+
+
+# ---- errors
+
+
+def _stage(raw: Mapping[str, Any], path: Path) -> str:
+    stage = raw.get("stage")
+    if stage in RECIPES:
+        return str(stage)
+    seen = "has no `stage:`" if stage is None else f"has stage: {stage}, which is not known"
+    raise UserError(f"{path} {seen}. {hint(str(stage or ''), RECIPES)}")
+
+
+def _meant(key: str, stage: str) -> str:
+    """The nearest setting: one spelt alike, or one of the same name in another group."""
+    known = sorted(paths(stage))
+    if key in known:
+        only = {s.choice for s in settings(stage) if s.path == key and s.choice}
+        return f"It belongs to {_any_of(sorted(only))}, which the recipe does not use."
+    group, _, last = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == group]
+    leaves = {name: name.rpartition(".")[2] for name in known}
+    same = [name for name, leaf in leaves.items() if leaf == last]
+    close = difflib.get_close_matches(last, [leaves[n] for n in siblings], n=1, cutoff=0.7)
+    if close:
+        return f"Did you mean {'.'.join(filter(None, (group, close[0])))}?"
+    if same:
+        return f"Did you mean {_any_of(same)}?"
+    near = difflib.get_close_matches(last, set(leaves.values()), n=1, cutoff=0.75)
+    if near:
+        return f"Did you mean {_any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
+    there = f"{group} has" if siblings and group else f"recipe {stage} has"
+    return f"{there} {', '.join(siblings or [n for n in known if '.' not in n])}."
+
+
+def _explained(error: ValidationError, stage: str, where: str) -> str:
+    """One line about the first of the errors, with how many there are beside it."""
+    first = error.errors()[0]
+    path = _path(first["loc"], stage)
+    kind, value = first["type"], first.get("input")
+    others = f" ({error.error_count() - 1} more to correct.)" if error.error_count() > 1 else ""
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        said = f"unknown setting {path!r} in {where}. {_meant(path, stage)}"
+    elif kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        said = f"{path} is missing in {where}. Give it there, or as {path}=… on the command line."
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        options = first.get("ctx", {}).get("expected_tags", "").replace("'", "").split(", ")
+        seen = value.get("name") if isinstance(value, Mapping) else value
+        said = f"{path} in {where} is {seen!r}, which is not known. {hint(str(seen), options)}"
+    elif kind == "value_error":
+        reason = first.get("ctx", {}).get("error", first["msg"])
+        said = f"{path} in {where}: {reason}"
+    else:
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        said = f"{path} in {where} is {value!r}: {message}."
+    return said + others
+
+
+def _path(loc: Sequence[Any], stage: str) -> str:
+    """The dotted name of a place in pydantic's words, which also name the kinds it has tried."""
+    known, path = paths(stage), ""
+    leaves = {name for name in known if not any(n.startswith(f"{name}.") for n in known)}
+    for index, part in enumerate(map(str, loc)):
+        tag = part in NAMES.values() and index and loc[index - 1] in ("algorithm", "objective")
+        if tag:
+            continue
+        if path in leaves:
+            break
+        path = f"{path}.{part}" if path else part
+    return path
+
+
+def hint(word: str, options: Iterable[str]) -> str:
+    """The option that was probably meant, and all that there are."""
+    options = list(options)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    return f"{meant}There are: {', '.join(options)}."
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

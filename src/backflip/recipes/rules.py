@@ -1,0 +1,164 @@
+"""What can be found wrong with a recipe before any weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from backflip.data.errors import UserError
+from backflip.data.sources import HUB_NAME, read
+from backflip.models.load import load_config, resolve
+from backflip.models.smollm2 import NAME as SMOLLM2
+from backflip.recipes.schema import PPORecipe, Recipe, RewardModelRecipe, RLHFRecipe, Stage
+from backflip.train.run import RunFolder
+
+BOUNDS = {
+    "eps": (0.0, 1.0, "the ratio is clipped to 1 ± eps"),
+    "value_eps": (0.0, float("inf"), "values are clipped to ± value_eps"),
+    "gamma": (0.0, 1.0, "it is a discount"),
+    "lam": (0.0, 1.0, "it weighs returns of different lengths"),
+    "kl_coef": (0.0, float("inf"), "below 0 it would pay for leaving the reference"),
+    "vf_coef": (0.0, float("inf"), "it weighs a loss"),
+    "theta": (1.0, float("inf"), "at 1 there are no ties"),
+    "nu": (0.0, float("inf"), "at 0 there are no ties"),
+    "centering_coef": (0.0, float("inf"), "it weighs a loss"),
+    "epochs": (1, float("inf"), "they are passes over the answers"),
+}
+"""Values of an algorithm's fields outside which its mathematics fails, and why."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what cannot end well: the cheap checks first, then files, then the run's folder.
+
+    Raises:
+        UserError: settings that contradict each other, data or a model that is not there, a folder
+            that already holds a run.
+
+    """
+    for stage, prefix in stages_of(recipe):
+        for problem in _problems(stage, prefix, alone=not prefix):
+            raise UserError(problem)
+    for stage, prefix in stages_of(recipe):
+        _check_sources(stage, prefix)
+        _check_models(stage, alone=not prefix)
+    check_free(recipe.run)
+
+
+def stages_of(recipe: Recipe) -> list[tuple[Stage, str]]:
+    """The stages of a recipe, each with what stands before its settings' names."""
+    if isinstance(recipe, RLHFRecipe):
+        return [(recipe.sft, "sft."), (recipe.reward_model, "reward_model."), (recipe.ppo, "ppo.")]
+    return [(recipe, "")]
+
+
+def check_free(run: Path) -> None:
+    """Raises UserError where a run's folder is taken, or cannot be one."""
+    if RunFolder.holds_run(run):
+        raise UserError(
+            f"{run} already holds a run. Go on with it: backflip resume {run}; or give another "
+            "folder: run=…"
+        )
+    if run.exists() and not run.is_dir():
+        raise UserError(f"run={run} is a file. Give the name of a folder that is not there yet.")
+
+
+def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:
+    if stage.data.validation is None and stage.data.held_out == 0 and _needs_held_out(stage):
+        yield (
+            f"{prefix}data.held_out is 0 and {prefix}data.validation null: nothing is left to judge "
+            f"by. Set {prefix}data.held_out to 0.1, or give data.validation."
+        )
+    if isinstance(stage, RewardModelRecipe):
+        yield from _out_of_bounds(stage.objective, f"{prefix}objective")
+    if isinstance(stage, PPORecipe):
+        yield from _out_of_bounds(stage.algorithm, f"{prefix}algorithm")
+        yield from _ppo_problems(stage, prefix, alone=alone)
+
+
+def _needs_held_out(stage: Stage) -> bool:
+    return isinstance(stage, RewardModelRecipe | PPORecipe)
+
+
+def _ppo_problems(stage: PPORecipe, prefix: str, *, alone: bool) -> Iterator[str]:
+    if alone and stage.reward_model is None:
+        yield (
+            "ppo needs a reward model: reward_model=FOLDER of a run of `backflip train "
+            "reward_model`, or of any sequence classifier."
+        )
+    weight, name = stage.algorithm.vf_coef, f"{prefix}algorithm.vf_coef"
+    if stage.critic == "shared" and weight == 0:
+        yield f"critic: shared is never taught while {name} is 0. Set {name}=0.1."
+    if stage.critic == "separate" and weight > 0:
+        yield (
+            f"{name} is {weight:g}, but {prefix}critic is separate and has an optimiser of its own. "
+            f"Set {name}=0, or {prefix}critic=shared."
+        )
+    if stage.sampling.filters:
+        yield (
+            f"{prefix}sampling uses {', '.join(stage.sampling.filters)}: answers would be drawn from "
+            "another distribution than the one that learns. Remove it, and set temperature above 0."
+        )
+    if stage.minibatches > stage.prompts_per_step:
+        yield (
+            f"{prefix}minibatches is {stage.minibatches}, but a round has only "
+            f"{stage.prompts_per_step} prompts to share out. Lower it."
+        )
+
+
+def _out_of_bounds(algorithm: Any, prefix: str) -> Iterator[str]:
+    for name, (low, high, why) in BOUNDS.items():
+        value = getattr(algorithm, name, None)
+        if value is not None and not low <= value <= high:
+            bounds = f"at least {low:g}" + (f" and at most {high:g}" if high < 1e9 else "")
+            yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
+
+
+def _check_sources(stage: Stage, prefix: str) -> None:
+    """Read the first row of everything that lies on this machine."""
+    named: list[tuple[str, str | None]] = [
+        ("data.source", stage.data.source),
+        ("data.validation", stage.data.validation),
+    ]
+    if isinstance(stage, RewardModelRecipe):
+        named.append(("golden", stage.golden))
+    if isinstance(stage, PPORecipe) and stage.pretraining is not None:
+        named.append(("pretraining.source", stage.pretraining.source))
+    for name, source in _given(named):
+        if Path(source).expanduser().exists() or not HUB_NAME.fullmatch(source):
+            try:
+                next(iter(read(source, limit=1)), None)
+            except UserError as error:
+                raise UserError(f"{prefix}{name}: {error}") from error
+
+
+def _check_models(stage: Stage, *, alone: bool) -> None:
+    named: list[tuple[str, str | None]] = [("model", stage.model)]
+    if isinstance(stage, RewardModelRecipe):
+        named.append(("policy", stage.policy))
+    if isinstance(stage, PPORecipe):
+        named.append(("reward_model", stage.reward_model))
+    for name, model in _given(named):
+        if model != SMOLLM2:
+            try:
+                resolve(model)
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from error
+    if isinstance(stage, PPORecipe) and alone and stage.reward_model is not None:
+        _check_judge(stage.reward_model)
+
+
+def _check_judge(name: str) -> None:
+    """A language model in the place of the reward model is found out by its config."""
+    if name == SMOLLM2 or not Path(resolve(name)).is_dir():
+        return
+    made = str((load_config(name).architectures or ["?"])[0])
+    if not made.endswith("ForSequenceClassification"):
+        raise UserError(
+            f"reward_model: {name} is a {made}, not a reward model. Train one with `backflip train "
+            "reward_model`, or give a sequence classifier."
+        )
+
+
+def _given(named: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in named if value is not None)
