@@ -112,7 +112,7 @@ def evaluate(
     from backflip.data.formats import load
     from backflip.data.records import Comparison
     from backflip.evaluate.reward_model import evaluate_reward_model
-    from backflip.models.load import load_tokenizer
+    from backflip.models.load import load_tokenizer, parameters_of
     from backflip.models.save import load_reward_model
 
     name = str(model_of(model, of=("reward_model",)))
@@ -185,15 +185,3 @@ def kind_of(data: str, format: str | None) -> str:
     name = format or next((detect(row.fields, data).name for row in read(data, limit=1)), "")
     kinds = {"prompt": "prompts", "messages": "demonstrations", "text": "demonstrations"}
     return {**kinds, "prompt_completion": "demonstrations"}.get(name, "comparisons")
-
-
-def parameters_of(name: str) -> int:
-    """How many parameters a model has, without loading its weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from backflip.models.load import load_config
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(load_config(name))
-    return sum(p.numel() for p in model.parameters())

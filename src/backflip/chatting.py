@@ -54,11 +54,16 @@ def _asked(console: Console) -> str | None:
 def _answer_once(names: Sequence[str], chats: Sequence[Conversation], prompt: str) -> None:
     if not prompt.strip():
         raise UserError("there is no prompt on stdin. Try: echo 'Hello' | backflip chat MODEL")
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     for name, chat in zip(names, chats, strict=True):
         if len(chats) > 1:
-            print(f"[{name}]")
-        chat.say(prompt.strip(), lambda piece: print(piece, end="", flush=True))
-        print()
+            write(f"[{name}]\n")
+        chat.say(prompt.strip(), write)
+        write("\n")
 
 
 def _reply(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -14,6 +15,8 @@ from backflip.data.errors import UserError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
 """Exit codes."""
+OURS = ("NonFiniteError",)
+"""Ends of a run that are nobody's mistake in the code, by name: their modules import torch."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +28,7 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings of the recipe, such as data=rows.jsonl or algorithm.kl_coef=0.1.",
         show_default=False,
     ),
@@ -59,29 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _failed(error: BaseException) -> int:
     """Say on stderr what went wrong; returns the exit code."""
-    kind = type(error).__name__
+    kind, said = type(error).__name__, str(error)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
     if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-        sys.stdout = None
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until we leave)
         return 0
-    if isinstance(error, UserError):
-        _complain(str(error))
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # from the parser
+        cast("Any", error).show()
         return USER_ERROR
-    if kind == "Interrupted":
-        _complain(str(error))
-        return INTERRUPTED
-    if isinstance(error, KeyboardInterrupt) or kind == "Abort":
-        _complain("interrupted")
-        return INTERRUPTED
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # from the parser
-        error.show()
-        return USER_ERROR
-    if kind == "NonFiniteError":
-        _complain(str(error))
-        return BUG
-    _complain(f"{kind}: {error}\nThis is a bug in backflip. Add --debug to see where it happened.")
-    return BUG
+    if isinstance(error, KeyboardInterrupt) or kind in ("Interrupted", "Abort"):
+        code, said = INTERRUPTED, said or "interrupted"
+    elif isinstance(error, UserError):
+        code = USER_ERROR
+    else:
+        advice = "" if kind in OURS else "\nThis is a bug in backflip: --debug shows where it is."
+        code, said = BUG, f"{kind}: {said}{advice}"
+    _complain(said)
+    return code
 
 
 def _complain(message: str) -> None:
@@ -138,7 +136,7 @@ def check(
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Of a recipe: its settings, and price=MONEY per hour. "
             "Of data: kind, format, limit, model, template, max_length, against.",
             show_default=False,

@@ -107,8 +107,9 @@ def print_audit(audit: Audit) -> None:
     if sizes:
         table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
     made = Table(box=box.SIMPLE_HEAD)
-    for column, justify in (("found", "left"), ("rows", "right"), ("share", "right")):
-        made.add_column(column, justify=justify)
+    made.add_column("found")
+    made.add_column("rows", justify="right")
+    made.add_column("share", justify="right")
     made.add_column("for example", overflow="fold")
     made.add_column("what to do", overflow="fold")
     for finding in audit.rows():
@@ -170,18 +171,18 @@ def print_recipe(name: str) -> None:
 
     path = find_recipe(name)
     recipe = load_recipe(name)
-    out.print(Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default"))
+    out.print(Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default", word_wrap=True))
     values = _flat(recipe.model_dump(mode="json"))
     chosen = {values.get(f"{p}name") for p in _algorithms(values)}
     made = Table(box=box.SIMPLE_HEAD)
-    for column in ("setting", "value", "may be", "meaning"):
+    for column in ("setting", "value", "meaning; what it may be"):
         made.add_column(column, overflow="fold")
     for setting in settings(recipe.stage):
         own = not setting.choice or setting.choice in chosen
         value = values.get(setting.path, setting.default) if own else setting.default
         shown = setting.path + (f" ({setting.choice})" if setting.choice else "")
-        cells = (shown, value, setting.kind, setting.meaning)
-        made.add_row(*(Text(cell) for cell in cells))
+        meaning = Text(setting.meaning).append(f"  {setting.kind}", style="dim")
+        made.add_row(Text(shown), Text(value), meaning)
     out.print(made)
 
 

@@ -79,7 +79,9 @@ def test_conversations_that_part_at_the_user_share_the_turns_before_the_assistan
 def test_a_prompt_never_ends_between_two_messages_of_the_assistant(loaded):
     """Where it speaks twice in a row, both messages are its answer."""
     hello = turn("assistant", "Hello.")
-    record = loaded([{"chosen": [U, hello, A], "rejected": [U, hello, B]}], "comparisons").records[0]
+    record = loaded([{"chosen": [U, hello, A], "rejected": [U, hello, B]}], "comparisons").records[
+        0
+    ]
     assert record.prompt == ASKED
     assert record.answers[0] == (Message("assistant", "Hello."), *GOOD)
 

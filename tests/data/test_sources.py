@@ -133,6 +133,24 @@ def test_a_hub_that_never_answers_is_noticed_within_five_seconds(monkeypatch):
         assert time.monotonic() - start < 5.0
 
 
+def test_a_name_server_that_never_answers_keeps_nobody_waiting(monkeypatch):
+    """No timeout of a connection covers the look-up of its address."""
+    import threading
+    import urllib.request
+
+    never = threading.Event()
+
+    def hang(*_, **__):
+        never.wait(20)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(urllib.request, "urlopen", hang)
+    start = time.monotonic()
+    assert not hub_answers(0.2)
+    assert time.monotonic() - start < 2.0
+    never.set()
+
+
 def test_a_hub_that_answers_with_an_error_page_is_reachable(monkeypatch):
     """No server need allow HEAD; an answer is an answer."""
     import http.server

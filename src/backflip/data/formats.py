@@ -62,7 +62,7 @@ def load(
     Args:
         source: see ``sources.read``.
         kind: Demonstration, Comparison, Prompt, or their names in the plural. Comparisons also
-            serve as demonstrations (the best answer) and, like those, as prompts.
+            serve as demonstrations (the best answer); both serve as prompts.
         format: the name of a format; found by the columns when not given.
         limit: read at most so many rows.
         strict: stop at the first row that cannot be used, instead of counting it.
@@ -73,8 +73,7 @@ def load(
     """
     wanted = _kind(kind)
     chosen: Format | None = _named(format) if format else None
-    records: list[Record] = []
-    dropped = Tally()
+    records, dropped = list[Record](), Tally()
     held: type[Record] | None = None
     for row in read(source, limit=limit):
         if chosen is None:
@@ -88,9 +87,8 @@ def load(
                 raise UserError(f"{row.where}: {error}") from error
             dropped.add(error.reason, row.where)
     _check_any(source, records, dropped, wanted)
-    name = chosen.name if chosen else ""
-    converted = _conversion(held, wanted, len(records))
-    return Loaded(source, name, cast("list[R]", records), dropped, converted)
+    made = _conversion(held, wanted, len(records))
+    return Loaded(source, chosen.name if chosen else "", cast("list[R]", records), dropped, made)
 
 
 def detect(fields: Fields, source: str) -> Format:

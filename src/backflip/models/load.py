@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig
 
     return _load(AutoConfig, name)
+
+
+def parameters_of(name: str) -> int:
+    """How many parameters a language model has, without loading its weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(name))
+    return sum(p.numel() for p in model.parameters())
 
 
 def device() -> torch.device:

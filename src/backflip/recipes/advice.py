@@ -1,4 +1,4 @@
-"""Settings that are allowed and outside of what the literature uses, pointed out with the source."""
+"""Settings that are allowed but outside of what the literature uses, with the source."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ BY_STAGE = {
         Usual("algorithm.entropy_coef", 0.0, 0.01, "0; bonuses above 0.01 end in noise"),
         Usual("algorithm.vf_coef", 0.0, 1.0, "0.1"),
         Usual("sampling.temperature", 0.7, 1.0, "0.7 to 1"),
-        Usual("shaping.missing_eos", -EVER, 0.0, "−1 (Stiennon et al., 2020); above 0, rambling pays"),
+        Usual(
+            "shaping.missing_eos", -EVER, 0.0, "−1 (Stiennon et al., 2020); above 0, rambling pays"
+        ),
         Usual("shaping.length_penalty", 0.0, EVER, "0; below, length is paid for"),
         Usual("kl_stop", 1.0, 20.0, "beyond 20 nats replies are seldom English"),
     ),
@@ -95,7 +97,7 @@ def _about_rounds(stage: PPORecipe, prefix: str) -> Iterator[str]:
             "were whole, and the policy may learn never to stop."
         )
     if stage.kl_stop is None:
-        yield f"{prefix}kl_stop is null: nothing ends the run when the policy has left the language."
+        yield f"{prefix}kl_stop is null: nothing ends the run when replies are no longer language."
 
 
 def _at(stage: Stage, path: str) -> Any:

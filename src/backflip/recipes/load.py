@@ -212,7 +212,7 @@ def _meant(key: str, stage: str) -> str:
     near = difflib.get_close_matches(last, set(leaves.values()), n=1, cutoff=0.75)
     if near:
         return f"Did you mean {_any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
-    there = f"{group} has" if siblings and group else f"recipe {stage} has"
+    there = f"Group {group} has" if siblings and group else f"Recipe {stage} has"
     return f"{there} {', '.join(siblings or [n for n in known if '.' not in n])}."
 
 

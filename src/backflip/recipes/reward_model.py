@@ -16,7 +16,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_causal
+from backflip.models.load import load_causal, parameters_of
 from backflip.models.save import save_reward_model
 from backflip.recipes.ground import Ground, parameter_count, total_steps
 from backflip.recipes.schema import RewardModelRecipe
@@ -46,7 +46,8 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     learner = ground.learner(model, recipe.optimizer, total)
     learner.on_skip = keep_batches(run)
 
-    def validate() -> dict[str, float]:
+    def validate(step: int) -> dict[str, float]:
+        del step
         if held_out is None:
             return {}
         return assess(recipe.objective, model, held_out, recipe.token_budget)
@@ -106,7 +107,7 @@ def _report(
 ) -> dict[str, Any]:
     """Held-out accuracy and calibration, of the second head too, and the golden judgements."""
     report: dict[str, Any] = {}
-    policy_size = _size_of(recipe.policy) if recipe.policy else None
+    policy_size = parameters_of(recipe.policy) if recipe.policy else None
     if held_out is not None:
         main = evaluate_reward_model(model, held_out, policy_parameters=policy_size)
         report |= main.to_json()
@@ -121,13 +122,3 @@ def _report(
         report["golden"] = probe.to_json()
     return report
 
-
-def _size_of(name: str) -> int:
-    """Parameters of a model, without loading its weights."""
-    from transformers import AutoModelForCausalLM
-
-    from backflip.models.load import load_config
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(load_config(name))
-    return sum(p.numel() for p in model.parameters())

@@ -66,8 +66,8 @@ def check_free(run: Path) -> None:
 def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:
     if stage.data.validation is None and stage.data.held_out == 0 and _needs_held_out(stage):
         yield (
-            f"{prefix}data.held_out is 0 and {prefix}data.validation null: nothing is left to judge "
-            f"by. Set {prefix}data.held_out to 0.1, or give data.validation."
+            f"{prefix}data.held_out is 0 and {prefix}data.validation null: nothing is left to "
+            f"judge by. Set {prefix}data.held_out=0.1, or give {prefix}data.validation."
         )
     if isinstance(stage, RewardModelRecipe):
         yield from _out_of_bounds(stage.objective, f"{prefix}objective")
@@ -91,13 +91,13 @@ def _ppo_problems(stage: PPORecipe, prefix: str, *, alone: bool) -> Iterator[str
         yield f"critic: shared is never taught while {name} is 0. Set {name}=0.1."
     if stage.critic == "separate" and weight > 0:
         yield (
-            f"{name} is {weight:g}, but {prefix}critic is separate and has an optimiser of its own. "
+            f"{name} is {weight:g}, but {prefix}critic is separate, with an optimiser of its own. "
             f"Set {name}=0, or {prefix}critic=shared."
         )
     if stage.sampling.filters:
         yield (
-            f"{prefix}sampling uses {', '.join(stage.sampling.filters)}: answers would be drawn from "
-            "another distribution than the one that learns. Remove it, and set temperature above 0."
+            f"{prefix}sampling uses {', '.join(stage.sampling.filters)}: answers would be drawn "
+            "from another distribution than the one that learns. Leave it out."
         )
     if stage.minibatches > stage.prompts_per_step:
         yield (

@@ -34,7 +34,8 @@ def run_sft(recipe: SFTRecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     learner.on_skip = keep_batches(run)
     objective = SFT()
 
-    def validate() -> dict[str, float]:
+    def validate(step: int) -> dict[str, float]:
+        del step
         return assess(objective, policy, held_out, recipe.token_budget) if held_out else {}
 
     held_out = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from backflip.reward.source import Judgement, RewardSource
 from backflip.train.learner import Learner, Work
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Whoever lets the policy act on prompts: torch, vLLM, an environment."""
 
@@ -29,6 +30,7 @@ class Actor(Protocol):
         ...
 
 
+@runtime_checkable
 class Endless(Protocol):
     """Batches that never run out, and that know where they stand."""
 
@@ -129,7 +131,8 @@ class OnlineLoop:
         for epoch in range(self.algorithm.epochs):
             for batch in self._minibatches(experience, index, epoch):
                 metrics = dict(self.values.learn(batch))
-                metrics |= self.learner.step(Work(self.algorithm, batch), *(self.beside.next() if self.beside else ()))
+                beside = self.beside.next() if self.beside else ()
+                metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
                 for name, value in metrics.items():
                     new = Loss(torch.tensor(value), torch.tensor(1.0))
                     sums[name] = sums[name] + new if name in sums else new

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class RunFolder:
         Raises UserError where there is a run already, or something that a run would write over.
         """
         run = RunFolder(Path(path))
+        run._refuse_to_write_over()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,7 +56,7 @@ class RunFolder:
                 f"{run.path} cannot be made a run's folder: {error.strerror}. Give another, run=…"
             ) from error
         with run.locked():
-            run._refuse_to_write_over()
+            run._refuse_to_write_over()  # Somebody else may have come first.
             write_atomically(run.recipe_path, recipe)
         return run
 
@@ -149,7 +150,7 @@ class RunFolder:
         self.write_json(self.summary_path.name, summary)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None, None, None]:
         """Keep every other process out of the folder, for the length of the block.
 
         Blocks may be nested. The lock ends with the process, however it ends. Raises UserError

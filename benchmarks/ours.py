@@ -1,0 +1,155 @@
+"""Backflip's side: ``python ours.py WORK WORKLOAD.json``, one work in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from rates import product_rate, training_operations
+from timing import LR, answer, peak_gb, score_head, timed, versions
+from workloads import ANSWER_TOKENS, GROUP, Demonstration, Pair, Prompt, Workload
+
+import backflip
+from backflip.algorithms.bradley_terry import BradleyTerry
+from backflip.algorithms.ppo import PPO
+from backflip.algorithms.sft import SFT
+from backflip.data.batches import ComparisonBatch, DemonstrationBatch, Ragged, TokenSteps
+from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import Sampler
+from backflip.generate.torch_engine import TorchEngine
+from backflip.models.causal import CausalPolicy
+from backflip.models.heads import RewardModel, ValueModel
+from backflip.models.load import load_causal
+from backflip.reward.model import RewardModelSource
+from backflip.train.learner import Learner, Work, make_optimizer
+from backflip.train.online import Critic, OnlineLoop
+
+
+def reward_model(load: Workload) -> dict[str, Any]:
+    """Bradley-Terry on 8 pairs a step, all weights."""
+    model = new_reward_model(load)
+    batches = [comparisons(rows) for rows in load["pairs"]]
+    tokens = [sum(map(len, _sequences(batch))) for batch in batches[1:]]
+    work = [training_operations(model, batch, head_rows=0) for batch in batches[1:]]
+    learner = new_learner(model)
+    objective = BradleyTerry()
+    seconds, metrics = timed(lambda batch: learner.step(Work(objective, batch)), batches)
+    return trained(load, model, seconds, metrics, tokens) | {"operations": work}
+
+
+def sft(load: Workload) -> dict[str, Any]:
+    """Imitate the last reply of 8 conversations a step, all weights."""
+    model = CausalPolicy(load_causal(load["model"], precision=load["dtype"]))
+    batches = [demonstrations(rows) for rows in load["demonstrations"]]
+    tokens = [sum(map(len, _sequences(batch))) for batch in batches[1:]]
+    work = [
+        training_operations(model, batch, head_rows=int(batch.mask.sum())) for batch in batches[1:]
+    ]
+    learner = new_learner(model)
+    seconds, metrics = timed(lambda batch: learner.step(Work(SFT(), batch)), batches)
+    return trained(load, model, seconds, metrics, tokens) | {"operations": work}
+
+
+def sampling(load: Workload) -> dict[str, Any]:
+    """8 answers of at most 64 tokens to each of 2 prompts, from the model's own distribution."""
+    engine = TorchEngine(load_causal(load["model"], precision=load["dtype"]))
+    params = SamplingParams(max_tokens=ANSWER_TOKENS, stop_tokens=(load["stop"],))
+
+    def step(prompts: list[Prompt]) -> int:
+        rows = [prompt["tokens"] for prompt in prompts]
+        return sum(len(a.tokens) for a in engine.generate(rows, params, group=GROUP, seed=0))
+
+    seconds, tokens = timed(step, load["prompts"])
+    return result(seconds, tokens[1:])
+
+
+def ppo(load: Workload) -> dict[str, Any]:
+    """Sample, judge, and teach policy and critic once; four models, all weights."""
+    policy = CausalPolicy(load_causal(load["model"], precision=load["dtype"]))
+    critic = ValueModel(load_causal(load["model"], precision=load["dtype"]))
+    stop = (load["stop"],)
+    params = SamplingParams(max_tokens=ANSWER_TOKENS, min_tokens=ANSWER_TOKENS, stop_tokens=stop)
+    loop = OnlineLoop(
+        learner=new_learner(policy),
+        reference=policy.reference(),
+        sampler=Sampler(engine=TorchEngine(policy.model), params=params, group_size=GROUP),
+        reward=RewardModelSource(new_reward_model(load)),
+        values=Critic(new_learner(critic)),
+        algorithm=PPO(epochs=1),
+    )
+    batches = [[prompt["tokens"] for prompt in prompts] for prompts in load["prompts"]]
+
+    def step(prompts: list[list[int]]) -> int:
+        loop.step(0, prompts)
+        assert loop.last is not None
+        return int(loop.last.experience.scored.rollouts.mask.sum())
+
+    seconds, tokens = timed(step, batches)
+    return result(seconds, tokens[1:])
+
+
+def new_reward_model(load: Workload) -> RewardModel:
+    model = RewardModel(load_causal(load["model"], precision=load["dtype"]))
+    with torch.no_grad():
+        model.score.weight.copy_(score_head(model.score.in_features))
+    return model
+
+
+def new_learner(model: Any) -> Learner:
+    return Learner(model, make_optimizer(model, lr=LR))
+
+
+def comparisons(rows: list[Pair]) -> ComparisonBatch:
+    prompts = [row["prompt"] for row in rows for _ in range(2)]
+    answers = [row[side] for row in rows for side in ("chosen", "rejected")]
+    ones = torch.ones(len(rows))
+    return ComparisonBatch(
+        answers=Ragged(TokenSteps.of(prompts, answers), torch.arange(0, len(answers) + 1, 2)),
+        rank=Ragged.of([[0, 1]] * len(rows)),
+        margin=torch.zeros(len(rows)),
+        soft=ones,
+        weight=ones,
+        head=torch.zeros(len(rows), dtype=torch.long),
+    )
+
+
+def demonstrations(rows: list[Demonstration]) -> DemonstrationBatch:
+    steps = TokenSteps.of([row["prompt"] for row in rows], [row["answer"] for row in rows])
+    return DemonstrationBatch(steps, steps.mask, torch.ones(len(rows)))
+
+
+def _sequences(batch: ComparisonBatch | DemonstrationBatch) -> list[list[int]]:
+    steps = batch.sequences()[0]
+    return [steps.sequence(row) for row in range(len(steps))]
+
+
+def trained(
+    load: Workload,
+    model: Any,
+    seconds: list[float],
+    metrics: list[dict[str, float]],
+    tokens: list[int],
+) -> dict[str, Any]:
+    """Adds the first batch's loss and the rate of matrix products, measured in this process."""
+    peak = peak_gb()
+    config = model.trunk.config
+    dtype = getattr(torch, load["dtype"])
+    rate = product_rate(2048, config.hidden_size, config.intermediate_size, dtype)
+    return result(seconds, tokens) | {
+        "gb": peak,
+        "first_loss": metrics[0]["loss"],
+        "product_rate": rate,
+    }
+
+
+def result(seconds: list[float], tokens: list[int]) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "tokens": tokens,
+        "gb": peak_gb(),
+        "versions": versions("torch", "transformers") | {"backflip": backflip.__version__},
+    }
+
+
+if __name__ == "__main__":
+    answer({"reward_model": reward_model, "sft": sft, "sampling": sampling, "ppo": ppo})

@@ -1,0 +1,195 @@
+"""The peer's side: ``python peer.py WORK WORKLOAD.json`` in a Python that has TRL.
+
+TRL's own trainers take their own training steps; we watch when a step ends and what its loss was.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import tempfile
+from typing import Any
+
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from timing import LR, answer, now, peak_gb, score_head, timed, versions
+from workloads import ANSWER_TOKENS, CONVERSATIONS, GROUP, MAX_LENGTH, PAIRS, PROMPTS, Workload
+
+transformers.utils.logging.set_verbosity_error()
+
+
+def reward_model(load: Workload) -> dict[str, Any]:
+    """RewardTrainer on 8 pairs a step, all weights."""
+    rows = [row for batch in load["pairs"] for row in batch]
+    data = {
+        "chosen_ids": [row["prompt"] + row["chosen"] for row in rows],
+        "rejected_ids": [row["prompt"] + row["rejected"] for row in rows],
+    }
+    auto = transformers.AutoModelForSequenceClassification
+    model = auto.from_pretrained(load["model"], dtype=load["dtype"], num_labels=1)
+    with torch.no_grad():
+        model.score.weight.copy_(score_head(model.config.hidden_size))
+    trainer = trl.RewardTrainer(
+        model,
+        settings(trl.RewardConfig, PAIRS, load, max_length=MAX_LENGTH),
+        train_dataset=Dataset.from_dict(data),
+        processing_class=transformers.AutoTokenizer.from_pretrained(load["model"]),
+    )
+    seconds, first_loss = steps_of(trainer)
+    sequences = [len(ids) for pair in zip(*data.values(), strict=True) for ids in pair]
+    return result(seconds, per_batch(sequences, 2 * PAIRS)) | {"first_loss": first_loss}
+
+
+def sft(load: Workload) -> dict[str, Any]:
+    """SFTTrainer on 8 conversations a step, loss on the completion alone, all weights."""
+    rows = [row for batch in load["demonstrations"] for row in batch]
+    data = {
+        "input_ids": [row["prompt"] + row["answer"] for row in rows],
+        "completion_mask": [[0] * len(row["prompt"]) + [1] * len(row["answer"]) for row in rows],
+    }
+    auto = transformers.AutoModelForCausalLM
+    trainer = trl.SFTTrainer(
+        auto.from_pretrained(load["model"], dtype=load["dtype"]),
+        settings(
+            trl.SFTConfig, CONVERSATIONS, load, max_length=MAX_LENGTH, completion_only_loss=True
+        ),
+        train_dataset=Dataset.from_dict(data),
+        processing_class=transformers.AutoTokenizer.from_pretrained(load["model"]),
+    )
+    seconds, first_loss = steps_of(trainer)
+    tokens = per_batch([len(ids) for ids in data["input_ids"]], CONVERSATIONS)
+    return result(seconds, tokens) | {"first_loss": first_loss}
+
+
+def sampling(load: Workload) -> dict[str, Any]:
+    """transformers.generate with the whole vocabulary, padded on the left."""
+    auto = transformers.AutoModelForCausalLM
+    model = auto.from_pretrained(load["model"], dtype=load["dtype"]).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    stop = load["stop"]
+    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    how |= {"max_new_tokens": ANSWER_TOKENS, "num_return_sequences": GROUP}
+
+    @torch.inference_mode()
+    def step(prompts: list[Any]) -> int:
+        width = max(len(prompt["tokens"]) for prompt in prompts)
+        gaps = [width - len(prompt["tokens"]) for prompt in prompts]
+        rows = [[stop] * gap + p["tokens"] for gap, p in zip(gaps, prompts, strict=True)]
+        seen = [[0] * gap + [1] * (width - gap) for gap in gaps]
+        out = model.generate(
+            torch.tensor(rows, device=model.device),
+            attention_mask=torch.tensor(seen, device=model.device),
+            eos_token_id=stop,
+            pad_token_id=stop,
+            **how,
+        )
+        answers = out[:, width:].tolist()
+        return sum(a.index(stop) + 1 if stop in a else len(a) for a in answers)
+
+    torch.manual_seed(0)
+    seconds, tokens = timed(step, load["prompts"])
+    return result(seconds, tokens[1:])
+
+
+def ppo(load: Workload) -> dict[str, Any]:
+    """GRPOTrainer's step on the same prompts: one model, no critic, no reference, no reward model."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(load["model"])
+    prompts = [prompt for batch in load["prompts"] for prompt in batch]
+    for prompt in prompts:
+        chat = tokenizer.apply_chat_template(prompt["messages"], add_generation_prompt=True)
+        assert chat["input_ids"] == prompt["tokens"], "the peer reads other tokens"
+    written: list[int] = []
+
+    def length(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        written.append(sum(map(len, completion_ids)))
+        return [float(len(set(ids))) for ids in completion_ids]
+
+    trainer = trl.GRPOTrainer(
+        transformers.AutoModelForCausalLM.from_pretrained(load["model"], dtype=load["dtype"]),
+        length,
+        settings(
+            trl.GRPOConfig,
+            PROMPTS * GROUP,
+            load,
+            num_generations=GROUP,
+            max_completion_length=ANSWER_TOKENS,
+            generation_kwargs={"min_new_tokens": ANSWER_TOKENS},
+            shuffle_dataset=False,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": [prompt["messages"] for prompt in prompts]}),
+        processing_class=tokenizer,
+    )
+    seconds, _ = steps_of(trainer)
+    return result(seconds, written[1:])
+
+
+def settings(config: Any, rows: int, load: Workload, **more: Any) -> Any:
+    """float32 without autocast or checkpointing, rows in order, nothing logged, saved or shown."""
+    if config is not trl.GRPOConfig:
+        more["train_sampling_strategy"] = "sequential"
+    if config is not trl.SFTConfig:  # it has no such switch, and the models here no dropout
+        more["disable_dropout"] = True
+    return config(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=rows,
+        max_steps=len(load["pairs"]),
+        learning_rate=LR,
+        lr_scheduler_type="constant",
+        adam_epsilon=1e-5,
+        max_grad_norm=1.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **more,
+    )
+
+
+class Clock(transformers.TrainerCallback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.ends.append(now())
+
+
+def steps_of(trainer: Any) -> tuple[list[float], float]:
+    """Train; seconds of every step but the first, and the first step's loss."""
+    clock, losses, take_step = Clock(), [], trainer.training_step
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        losses.append(take_step(*args, **kwargs))
+        return losses[-1]
+
+    trainer.training_step = watched
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(clock)
+    trainer.train()
+    ends = clock.ends
+    return [b - a for a, b in zip(ends, ends[1:], strict=False)], float(losses[0])
+
+
+def per_batch(lengths: list[int], rows: int) -> list[int]:
+    """Tokens in every batch but the first."""
+    return [sum(lengths[i : i + rows]) for i in range(rows, len(lengths), rows)]
+
+
+def result(seconds: list[float], tokens: list[int]) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "tokens": tokens,
+        "gb": peak_gb(),
+        "versions": versions("torch", "transformers", "trl"),
+    }
+
+
+if __name__ == "__main__":
+    answer({"reward_model": reward_model, "sft": sft, "sampling": sampling, "ppo": ppo})

@@ -1,0 +1,62 @@
+"""How fast this machine multiplies matrices, and how many products a training step needs."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import torch
+from timing import now
+
+SQUARE = 2048
+REPEATS = 5
+
+
+def product_rate(rows: int, width: int, inner: int, dtype: torch.dtype) -> float:
+    """Floating-point operations a second: the fastest of a square and two of the model's shapes.
+
+    Each shape's rate is the median of ``REPEATS`` timings, in this process, with its threads.
+    """
+    shapes = [(SQUARE, SQUARE, SQUARE), (rows, width, inner), (rows, inner, width)]
+    return max(_rate(*shape, dtype) for shape in shapes)
+
+
+def _rate(m: int, k: int, n: int, dtype: torch.dtype) -> float:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.randn(m, k, device=device, dtype=dtype)
+    b = torch.randn(k, n, device=device, dtype=dtype)
+    times = []
+    for _ in range(REPEATS + 1):
+        start = now()
+        for _ in range(4):
+            a @ b
+        times.append((now() - start) / 4)
+    return 2 * m * k * n / statistics.median(times[1:])
+
+
+def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
+    """Operations of one step, forward and backward, on the forest that was really computed.
+
+    6 for each weight of the body's matrices and token; 12 for each query's visible key, layer and
+    channel; 6 for each weight of the vocabulary head and row that it runs on.
+    """
+    from backflip.models.forest import plant
+    from backflip.train.learner import Learner
+
+    config = model.trunk.config
+    body = sum(
+        p.numel()
+        for name, p in model.trunk.body.named_parameters()
+        if p.dim() == 2 and "embed" not in name
+    )
+    channels = config.num_attention_heads * getattr(
+        config, "head_dim", config.hidden_size // config.num_attention_heads
+    )
+    tokens = keys = 0
+    for rows in model.plan(record, Learner.token_budget):
+        steps = record[rows].sequences()[0]
+        forest = plant([steps.sequence(row) for row in range(len(steps))])
+        tokens += len(forest)
+        keys += int((forest.positions + 1).sum())
+    attention = 12 * channels * config.num_hidden_layers * keys
+    return 6 * body * tokens + attention + 6 * config.vocab_size * config.hidden_size * head_rows

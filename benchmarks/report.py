@@ -1,0 +1,237 @@
+"""RESULTS.md, results.json and the bar chart."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+NAMES = {
+    "reward_model": "reward model, 8 pairs a step",
+    "sft": "SFT, 8 conversations a step",
+    "sampling": "sampling, 2 prompts × 8 answers × ≤ 64 tokens",
+    "ppo": "PPO step (TRL: GRPO step), 2 prompts × 8 answers × 64 tokens",
+}
+
+
+def row(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> Row:
+    """What results.json says of one work.
+
+    Seconds are those of all timed batches over their number; for sampling, where the two sides
+    write answers of different lengths, seconds for 1,000 answer tokens.
+    """
+    ours, peer = sides["ours"], sides["peer"]
+    found = {
+        "work": NAMES[work],
+        "unit": "1,000 answer tokens" if work == "sampling" else "step",
+        "ours_s": _seconds(work, ours),
+        "peer_s": _seconds(work, peer),
+        "speedup": _seconds(work, peer) / _seconds(work, ours),
+        "ours_gb": ours["gb"],
+        "peer_gb": peer["gb"],
+        "ours_tokens_per_s": sum(ours["tokens"]) / sum(ours["seconds"]),
+        "peer_tokens_per_s": sum(peer["tokens"]) / sum(peer["seconds"]),
+        "ours_batches_s": ours["seconds"],
+        "peer_batches_s": peer["seconds"],
+        "dtype": dtype,
+        "machine": machine(),
+        "versions": ours["versions"] | peer["versions"],
+    }
+    if "operations" in ours:
+        done = sum(ours["operations"]) / sum(ours["seconds"])
+        found["product_rate"] = ours["product_rate"]
+        found["share_of_product_rate"] = done / ours["product_rate"]
+    return found
+
+
+def _seconds(work: str, side: dict[str, Any]) -> float:
+    per = sum(side["tokens"]) / 1000 if work == "sampling" else len(side["seconds"])
+    return sum(side["seconds"]) / per
+
+
+def machine() -> str:
+    """Device or processor, and cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [t for t in info.read_text().splitlines() if t.startswith("model name")]
+        name = models[0].split(":")[1].strip() if models else name
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def line(found: Row) -> str:
+    """One work on one line, for the terminal."""
+    share = found.get("share_of_product_rate")
+    return (
+        f"{found['work']}: {found['ours_s']:.2f} s against {found['peer_s']:.2f} s "
+        f"({found['speedup']:.2f} ×), {found['ours_gb']:.2f} GB against {found['peer_gb']:.2f} GB"
+        + (f", {share:.0%} of the matrix-product rate" if share else "")
+    )
+
+
+def merged(folder: Path, rows: list[Row]) -> list[Row]:
+    """New rows beside those of an earlier run, in the order of the table."""
+    path = folder / "results.json"
+    known = {r["work"]: r for r in json.loads(path.read_text())} if path.is_file() else {}
+    known |= {r["work"]: r for r in rows}
+    order = list(NAMES.values())
+    return sorted(known.values(), key=lambda r: order.index(r["work"]) if r["work"] in order else 9)
+
+
+def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side by side") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    (folder / "results.svg").write_text(chart(rows))
+    (folder / "RESULTS.md").write_text(page(rows, title))
+
+
+# ---- the page
+
+
+HEAD = (
+    "work", "seconds a step, ours", "TRL", "times as fast", "peak GB, ours", "TRL",
+    "tokens/s, ours", "TRL", "share of the matrix-product rate",
+)  # fmt: skip
+
+
+def page(rows: list[Row], title: str) -> str:
+    table = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
+    for r in rows:
+        share = r.get("share_of_product_rate")
+        cells = [
+            r["work"] + ("" if r["unit"] == "step" else f" (seconds for {r['unit']})"),
+            f"{r['ours_s']:.2f}",
+            f"{r['peer_s']:.2f}",
+            f"**{r['speedup']:.2f}**",
+            f"{r['ours_gb']:.2f}",
+            f"{r['peer_gb']:.2f}",
+            f"{r['ours_tokens_per_s']:,.0f}",
+            f"{r['peer_tokens_per_s']:,.0f}",
+            f"{share:.0%}" if share else "",
+        ]
+        table.append("| " + " | ".join(cells) + " |")
+    return "\n".join(
+        [f"# {title}", "", "![Times and memory](results.svg)", "", *table, "", method(rows), ""]
+    )
+
+
+def method(rows: list[Row]) -> str:
+    r = rows[0]
+    versions = ", ".join(f"{name} {v}" for name, v in r["versions"].items())
+    batches = [
+        f"* {x['work']}: ours {_listed(x['ours_batches_s'])}; TRL {_listed(x['peer_batches_s'])}"
+        for x in rows
+    ]
+    rate = [x["product_rate"] for x in rows if "product_rate" in x]
+    measured = f" ({statistics.median(rate) / 1e9:,.0f} GFLOP/s here)" if rate else ""
+    return f"""## How it was measured
+
+On {r["machine"]}, in {r["dtype"]}, with {versions}. Written by `benchmarks/versus_trl.py`
+(`make bench`); every number is also in `results.json`.
+
+* Each side of each work runs in a process of its own, ours first, then TRL, never both at once.
+  One step warms up; {len(r["ours_batches_s"])} steps are timed. "Seconds a step" is their mean,
+  "times as fast" the ratio of their sums.
+* Rows are HH comparisons in the order of the file, in the model's chat template, tokenised once;
+  both sides read the same token ids. Rows over 512 tokens, which TRL would drop or cut, are left
+  out beforehand. Tokens a second count every token of every sequence, and no padding.
+* TRL's trainers take their own training steps, with `bf16=False`, `gradient_checkpointing=False`,
+  and nothing logged, evaluated or saved. All weights are trained, by AdamW with gradients clipped
+  to 1. Ours uses the default token budget.
+* Reward model: RewardTrainer, the same score head on both sides. SFT: SFTTrainer on
+  prompt and completion with its default for such rows, loss on the completion (the last
+  reply) alone; ours learns the same tokens. In both, the first loss of the two sides must agree to
+  1e-3, or nothing is written.
+* Sampling: `transformers.generate` with its key-value cache, in inference mode, padded on the
+  left, no filter, the same stop token. Answers differ, so answer tokens a second are compared.
+* PPO: sampling with the stop token held back to the end, so that every answer has 64 tokens; reward
+  model, reference, critic and policy of the same size; one epoch. TRL has no PPO any more; its
+  GRPO step, on the same prompts, has one model, no reference (`beta=0`) and a reward function
+  that costs nothing.
+* Memory is the most the process ever held resident (`ru_maxrss`; reserved on the device on CUDA).
+* Matrix-product rate: the fastest of a square product of 2,048 and two shapes of the model, in
+  the same process after the steps{measured}. Operations of a step are counted on the forest that
+  was computed: 6 for each body weight and token, causal attention, 6 for each weight of the
+  vocabulary head where a loss is read.
+
+Seconds of each timed step:
+
+{chr(10).join(batches)}
+"""
+
+
+def _listed(seconds: list[float]) -> str:
+    return ", ".join(f"{s:.2f}" for s in seconds)
+
+
+# ---- the picture
+
+
+WIDTH, LEFT, BAR, GAP = 860, 16, 16, 34
+OURS, PEER, INK = "#2a78d6", "#a3a9b3", "#24292f"
+NAME_LINE = 22
+"""Height of the line with the name of the work."""
+
+
+def chart(rows: list[Row]) -> str:
+    """For each work two pairs of bars: seconds on the left, memory on the right."""
+    block = NAME_LINE + 2 * BAR + GAP - 14
+    height = 56 + block * len(rows) + 8
+    half = (WIDTH - 3 * LEFT) // 2
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="13">',
+        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+        _key(LEFT, 24),
+    ]
+    right = 2 * LEFT + half
+    parts += [_text(LEFT, 48, "seconds, less is better", bold=True)]
+    parts += [_text(right, 48, "peak memory in GB, less is better", bold=True)]
+    for number, r in enumerate(rows):
+        top = 56 + block * number
+        parts.append(_text(LEFT, top + 15, r["work"]))
+        ratio = f"{r['speedup']:.1f} × as fast"
+        seconds, memory = (r["ours_s"], r["peer_s"]), (r["ours_gb"], r["peer_gb"])
+        parts += _bars(LEFT, top + NAME_LINE, half, seconds, "{:.1f} s", ratio)
+        less = f"{r['ours_gb'] / r['peer_gb']:.0%} of the memory"
+        parts += _bars(right, top + NAME_LINE, half, memory, "{:.1f} GB", less)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _bars(
+    x: int, y: int, width: int, pair: tuple[float, float], form: str, remark: str
+) -> list[str]:
+    """Two bars on a scale of their own; the longer takes 55 % of the width."""
+    unit = 0.55 * width / max(pair)
+    parts = []
+    for place, (value, colour) in enumerate(zip(pair, (OURS, PEER), strict=True)):
+        top, long = y + place * (BAR + 2), value * unit
+        label = form.format(value) + (f"   {remark}" if place == 0 else "")
+        parts.append(
+            f'<rect x="{x}" y="{top}" width="{long:.1f}" height="{BAR}" rx="2" fill="{colour}"/>'
+        )
+        parts.append(_text(x + long + 6, top + BAR - 4, label, bold=place == 0))
+    return parts
+
+
+def _key(x: int, y: int) -> str:
+    box = '<rect x="{}" y="{}" width="12" height="12" rx="2" fill="{}"/>'
+    return "".join(
+        [
+            box.format(x, y - 11, OURS), _text(x + 18, y, "Backflip"),
+            box.format(x + 96, y - 11, PEER), _text(x + 114, y, "TRL, transformers"),
+        ]
+    )  # fmt: skip
+
+
+def _text(x: float, y: float, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="600"' if bold else ""
+    return f'<text x="{x:.1f}" y="{y}" fill="{INK}"{weight} xml:space="preserve">{text}</text>'

@@ -1,0 +1,95 @@
+"""Backflip against TRL: the same work, one process after the other, into RESULTS.md.
+
+    python benchmarks/versus_trl.py --peer-python .venv-trl/bin/python
+
+The peer's Python holds TRL and what it needs; this one holds Backflip. ``--works`` and
+``--batches`` make a short run; results of works that are not run again are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import report
+from workloads import build, hh_source
+
+HERE = Path(__file__).resolve().parent
+WORKS = ("reward_model", "sft", "sampling", "ppo")
+BATCHES = 6
+SAME_LOSS = {"float32": 1e-3, "bfloat16": 5e-2}
+"""How far the first losses of the two sides may be apart, for the work to count as equal."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peer-python", default=sys.executable, help="a Python with TRL")
+    parser.add_argument("--model", default="smollm2", help="a folder, a hub name, or smollm2")
+    parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
+    parser.add_argument("--batches", type=int, default=BATCHES, help="timed, after a warm-up")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md")
+    given = parser.parse_args()
+    rows = compare(
+        given.works, given.model, given.data, peer=given.peer_python, batches=given.batches
+    )
+    report.write(given.out, report.merged(given.out, rows))
+
+
+def compare(
+    works: Sequence[str],
+    model: str,
+    data: str,
+    *,
+    peer: str,
+    batches: int = BATCHES,
+    dtype: str = "float32",
+) -> list[report.Row]:
+    """One row for each work; ours and the peer's turn by turn, never at the same time."""
+    from backflip.models.load import resolve
+
+    rows: list[report.Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "workload.json"
+        workload = build(resolve(model), data, batches=batches, dtype=dtype)
+        path.write_text(json.dumps(workload))
+        for work in works:
+            sides = {
+                "ours": run(sys.executable, "ours.py", work, path),
+                "peer": run(peer, "peer.py", work, path),
+            }
+            check_equal(work, sides, dtype)
+            rows.append(report.row(work, sides, dtype))
+            print(report.line(rows[-1]), flush=True)
+    return rows
+
+
+def run(python: str, script: str, work: str, workload: Path) -> dict[str, Any]:
+    """What one side measured, in a process of its own."""
+    command = [python, str(HERE / script), work, str(workload)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script} {work} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_equal(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> None:
+    """Same weights and rows: the same loss at the first batch, and the same tokens."""
+    ours, peer = sides["ours"], sides["peer"]
+    if work != "sampling" and ours["tokens"] != peer["tokens"]:
+        raise SystemExit(f"{work}: tokens differ: {ours['tokens']} and {peer['tokens']}")
+    if "first_loss" in ours:
+        gap = abs(ours["first_loss"] - peer["first_loss"])
+        print(f"{work}: first loss {ours['first_loss']:.6f}, TRL {peer['first_loss']:.6f}")
+        if gap > SAME_LOSS[dtype]:
+            raise SystemExit(f"{work}: the first losses differ by {gap:.2g}: not the same work")
+
+
+if __name__ == "__main__":
+    main()

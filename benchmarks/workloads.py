@@ -1,0 +1,122 @@
+"""The rows that both sides learn from: HH, tokenised once, in the order of the file.
+
+Rows that TRL would drop or cut (over ``MAX_LENGTH`` tokens) are left out first. Both sides read the
+same token ids from one JSON file, so that neither depends on the other's tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypedDict
+
+MAX_LENGTH = 512
+"""Tokens of prompt and answer together."""
+ANSWER_TOKENS = 64
+"""Longest answer that is sampled."""
+GROUP = 8
+"""Answers sampled for each prompt."""
+PAIRS, CONVERSATIONS, PROMPTS = 8, 8, 2
+"""Rows in one batch of comparisons, demonstrations and prompts."""
+
+
+class Pair(TypedDict):
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+
+class Demonstration(TypedDict):
+    prompt: list[int]
+    answer: list[int]
+
+
+class Prompt(TypedDict):
+    tokens: list[int]
+    messages: list[dict[str, str]]
+
+
+class Workload(TypedDict):
+    """One JSON file. Of each list of batches the first is the warm-up, and is not timed."""
+
+    model: str
+    dtype: str
+    stop: int
+    pairs: list[list[Pair]]
+    demonstrations: list[list[Demonstration]]
+    prompts: list[list[Prompt]]
+
+
+def hh_source() -> str:
+    """The rows at hand (``$BACKFLIP_SHARED`` or ``../shared``), or else the hub's."""
+    root = Path(__file__).resolve().parents[1]
+    shared = Path(os.environ.get("BACKFLIP_SHARED", root.parent / "shared"))
+    local = shared / "data" / "hh_harmless.jsonl.gz"
+    return str(local) if local.is_file() else "Anthropic/hh-rlhf"
+
+
+def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
+    """``batches`` timed batches of each kind, after one for the warm-up."""
+    from backflip.data.chat import ChatTemplate
+    from backflip.data.formats import load
+    from backflip.data.records import Comparison
+    from backflip.models.load import load_tokenizer
+
+    size = batches + 1
+    tokenizer = load_tokenizer(model)
+    template = ChatTemplate(tokenizer)
+    records = load(data, Comparison, limit=32 * size).records
+    pairs = _pairs(records, template)
+    demonstrations: list[Demonstration] = [
+        {"prompt": pair["prompt"], "answer": pair["chosen"]} for pair in pairs
+    ]
+    return Workload(
+        model=model,
+        dtype=dtype,
+        stop=tokenizer.eos_token_id,
+        pairs=_cut(pairs, PAIRS, size),
+        demonstrations=_cut(demonstrations, CONVERSATIONS, size),
+        prompts=_cut(_prompts(records, template), PROMPTS, size),
+    )
+
+
+def _pairs(records: list[Any], template: Any) -> list[Pair]:
+    from backflip.data.collate import Fit, tokenize_comparisons
+
+    data = tokenize_comparisons(records, template, fit=Fit(MAX_LENGTH)).data
+    rows: list[Pair] = []
+    for row in range(len(data)):
+        answers, ranks = data.answers.row(row), data.rank.row(row).tolist()
+        best = ranks.index(0)
+        rows.append(
+            {
+                "prompt": answers.prompt.row(0).tolist(),
+                "chosen": answers.answer.row(best).tolist(),
+                "rejected": answers.answer.row(1 - best).tolist(),
+            }
+        )
+    return rows
+
+
+def _prompts(records: list[Any], template: Any) -> list[Prompt]:
+    from backflip.data.collate import Fit, tokenize_prompts
+    from backflip.data.records import Prompt as Record
+
+    rows = [Record(record.prompt, record.where) for record in records]
+    found = tokenize_prompts(rows, template, fit=Fit(MAX_LENGTH - ANSWER_TOKENS))
+    return [
+        {
+            "tokens": tokens.tolist(),
+            "messages": [{"role": m.role, "content": m.content} for m in rows[kept].messages],
+        }
+        for tokens, kept in zip(found.data.rows(), found.kept, strict=True)
+    ]
+
+
+def _cut(rows: list[Any], size: int, batches: int) -> list[list[Any]]:
+    if len(rows) < size * batches:
+        raise SystemExit(
+            f"{len(rows)} rows of at most {MAX_LENGTH} tokens do not fill {batches} batches of "
+            f"{size}: give --data with more rows, or fewer --batches"
+        )
+    return [rows[start : start + size] for start in range(0, size * batches, size)]

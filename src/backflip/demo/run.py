@@ -1,0 +1,87 @@
+"""Run the demo and say in a terminal what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from backflip.recipes.load import load_recipe
+from backflip.recipes.stages import resume, train
+from backflip.train.run import RunFolder
+
+HERE = Path(__file__).parent
+
+
+def run_demo(settings: Sequence[str] = (), console: Console | None = None) -> Path:
+    """SFT, reward model and PPO on the demo's data; returns the run's folder.
+
+    ``settings`` are ``key=value`` over those of ``demo.yaml``. A demo that was interrupted goes
+    on; a finished one stays, and the next gets a new number.
+    """
+    console = console or Console()
+    recipe = load_recipe(HERE / "demo.yaml", list(settings))
+    target = _free(recipe.run)
+    if RunFolder.holds_run(target):
+        console.print(f"going on with {target}; settings are those it began with")
+        resume(target)
+    else:
+        train(load_recipe(HERE / "demo.yaml", [*settings, f"run={target}"]))
+    summary = json.loads(RunFolder.open(target).summary_path.read_text(encoding="utf-8"))
+    _tell(console, summary, target)
+    return target
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or the first numbered one beside it that holds no finished run."""
+    number = 1
+    candidate = folder
+    while RunFolder.holds_run(candidate) and RunFolder.open(candidate).finished:
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _tell(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    console.print()
+    console.print(_numbers(summary["reward_model"], summary["ppo"]))
+    for example in summary["ppo"]["examples"]:
+        console.print(_example(example))
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"model:  {folder / 'ppo' / 'model'}", soft_wrap=True)
+
+
+def _numbers(reward_model: Mapping[str, Any], ppo: Mapping[str, Any]) -> Table:
+    table = Table(title="What came of it", title_justify="left", show_header=False)
+    table.add_row(
+        "reward model, held-out accuracy",
+        f"{reward_model['accuracy']:.0%} "
+        f"({reward_model['accuracy_low']:.0%} to {reward_model['accuracy_high']:.0%}, "
+        f"{reward_model['pairs']} pairs)",
+    )
+    table.add_row("  beside it: the longer reply wins", f"{reward_model['baseline_longer']:.0%}")
+    for key, name in (("reward", "mean reward"), ("reward_heldout", "by the held-out head")):
+        if f"{key}_before" in ppo:
+            before, after = ppo[f"{key}_before"], ppo[f"{key}_after"]
+            table.add_row(name, f"{_interval(before)}  →  {_interval(after)}")
+    table.add_row("gain, same prompts", _interval(ppo["reward_gain"]))
+    table.add_row("KL from the start", f"{ppo['kl_before']:.1f}  →  {ppo['kl_after']:.1f} nats")
+    return table
+
+
+def _interval(value: Mapping[str, float]) -> str:
+    return f"{value['mean']:+.2f} ({value['low']:+.2f} to {value['high']:+.2f})"
+
+
+def _example(example: Mapping[str, Any]) -> Panel:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row(f"before {example['score_before']:+.2f}", example["before"])
+    table.add_row(f"after  {example['score_after']:+.2f}", example["after"])
+    return Panel(table, title=example["prompt"], title_align="left")
