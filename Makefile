@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # More for the command behind the target: `make test ARGS="tests/data -x"`.
 ARGS ?=
+# Processes of `make test`, one thread each: tiny models gain nothing from a second thread. 0: in this process.
+WORKERS ?= 2
 
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -25,7 +27,7 @@ demo: $(VENV)/.demo  ## the whole loop on a small model, about 8 minutes on two 
 	$(BIN)/backflip demo $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that take seconds
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]  # 5: there are none
@@ -33,11 +35,11 @@ slow: $(VENV)/.dev  ## the tests that take minutes
 lint: style types layers  ## style, types and the direction of imports
 
 style: $(VENV)/.dev
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check --quiet .
 
 types: $(VENV)/.dev
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project . --pythonpath $(BIN)/python
 
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
@@ -46,7 +48,7 @@ bench: $(VENV)/.demo $(PEER)/.peer  ## speed and memory against TRL, into benchm
 	$(BIN)/python benchmarks/versus_trl.py --peer-python $(PEER)/bin/python $(ARGS)
 
 bench-cuda:  ## the same on a CUDA device
-	$(MAKE) bench VENV=.venv-cuda PEER=.venv-peer-cuda TORCH_INDEX= ARGS="--cuda $(ARGS)"
+	$(MAKE) bench VENV=.venv-cuda PEER=.venv-peer-cuda TORCH_INDEX= ARGS="$(ARGS)"
 
 wheel: $(VENV)/.dev  ## build dist/*.whl
 	$(BIN)/python -m build --wheel

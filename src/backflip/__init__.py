@@ -9,15 +9,18 @@ Names are imported when they are used, so that ``import backflip`` costs nothing
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+_ROOMS = ("train", "evaluate")
+"""Names that are a room and a function in one."""
+
 _PLACES = {
-    "train": "api",
     "resume": "api",
-    "evaluate": "api",
     "check": "api",
     "Run": "api",
     "load_recipe": "recipes.load",
@@ -75,7 +78,28 @@ if TYPE_CHECKING:
     from backflip.recipes.load import load_recipe
 
 
+class _Room(ModuleType):
+    """A room that bears the name of what one does in it: ``bf.train(…)``, ``bf.train.driver``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        verb = self.__name__.rpartition(".")[2]
+        return getattr(import_module("backflip.api"), verb)(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python puts a sub-package into its parent when it is first imported, by whomever.
+        if name in _ROOMS and type(value) is ModuleType:
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"backflip.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module 'backflip' has no attribute {name!r}")
     return getattr(import_module(f"backflip.{_PLACES[name]}"), name)

@@ -167,13 +167,20 @@ def load_model(name: str | Path | Run) -> Any:
 
 
 def model_of(name: Any, *, of: tuple[str, ...] = STAGES) -> Any:
-    """The model's own folder where a run was named; any other name as it is."""
+    """The model's own folder where a run was named; any other name as it is.
+
+    Raises UserError where a run has no model yet.
+    """
+    from backflip.data.errors import UserError
+
     if isinstance(name, Run):
         name = name.folder
+    folder = Path(name).expanduser()
     for stage in (*of, "."):
-        inner = Path(name).expanduser() / stage / "model"
-        if (inner / "config.json").is_file():
-            return inner
+        if (folder / stage / "model" / "config.json").is_file():
+            return folder / stage / "model"
+    if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
+        raise UserError(f"the run {name} has no model yet. Finish it: backflip resume {name}")
     return name
 
 

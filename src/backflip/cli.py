@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     command = [word for word in given if word != "--debug"]
+    if not debug and not sys.warnoptions:  # advice of libraries to whoever calls them
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         code = app(args=command, prog_name="backflip", standalone_mode=False)
     except BaseException as error:

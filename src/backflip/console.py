@@ -40,7 +40,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for column in columns:
         justify = "right" if column.startswith("#") else "left"
-        made.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
+        name, words = column.removeprefix("#"), not column.startswith("#")
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=not words)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     out.print(made)
@@ -123,12 +124,12 @@ def print_audit(audit: Audit) -> None:
 
 def print_plans(plans: Sequence[Plan]) -> None:
     """What will be trained, stage by stage."""
-    columns = ["stage", "#parameters", "#trainable", "#rows", "#held out", "#left out", "#steps"]
+    columns = ["stage", "#parameters", "#trained", "#rows", "#held out", "#left out", "#steps"]
     rows = [
         (
             plan.stage.replace("_", " "),
             count(plan.parameters),
-            f"{count(plan.trainable)} ({plan.trainable / plan.parameters:.1%})",
+            count(plan.trainable),
             str(plan.rows),
             str(plan.held_out),
             str(plan.left_out),
@@ -138,6 +139,8 @@ def print_plans(plans: Sequence[Plan]) -> None:
         for plan in plans
     ]
     table("what will be trained", [*columns, "#tokens"], rows)
+    for sentence in dict.fromkeys(line for plan in plans for line in plan.said):
+        say(sentence)
 
 
 def print_forecast(forecast: Forecast) -> None:
@@ -171,7 +174,9 @@ def print_recipe(name: str) -> None:
 
     path = find_recipe(name)
     recipe = load_recipe(name)
-    out.print(Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default", word_wrap=True))
+    out.print(
+        Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default", word_wrap=True)
+    )
     values = _flat(recipe.model_dump(mode="json"))
     chosen = {values.get(f"{p}name") for p in _algorithms(values)}
     made = Table(box=box.SIMPLE_HEAD)

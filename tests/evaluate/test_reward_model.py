@@ -71,7 +71,7 @@ def test_a_model_that_states_what_happens_is_calibrated():
 
 
 def test_doubled_scores_claim_twice_as_much():
-    said = scored(pairs(8), [2 * math.log(3)] * 6 + [-2 * math.log(3)] * 2)
+    said = scored(pairs(80), [2 * math.log(3)] * 60 + [-2 * math.log(3)] * 20)
     assert said.temperature == pytest.approx(2, rel=1e-5)
     assert any("divide scores by 2" in sentence for sentence in said.sentences)
 

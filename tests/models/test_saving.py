@@ -21,7 +21,7 @@ from tests.models.families import VOCABULARY, tiny
 from tests.models.test_policy_forest import ragged_steps
 
 
-@pytest.fixture()
+@pytest.fixture
 def tokenizer():
     words = {f"w{i}": i for i in range(VOCABULARY)}
     plain = Tokenizer(models.WordLevel(words, unk_token="w0"))

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
 from backflip.monitor.log import MetricsLog
 from backflip.reward.source import Judgement
-from backflip.train.checkpoints import CheckpointStore, learnt, restore
-from backflip.train.driver import Best, drive
+from backflip.train.checkpoints import CheckpointStore, learnt
+from backflip.train.driver import Best, Interrupted, drive
 from backflip.train.learner import Learner, linear_to_zero, make_optimizer
 from backflip.train.offline import OfflineLoop, assess
 from backflip.train.online import Critic, OnlineLoop, PretrainingMix
@@ -146,11 +147,11 @@ def go(kind, path, plant=None, stop_at=None, **settings):
     loop, batches, modules, validate = PARTS[kind]()
     watch = Watch(run)
     watch.stop_at = stop_at
-    best = Best("val_loss", higher=False) if validate else None
     defaults = {"total": TOTAL, "checkpoint_every": EVERY, "eval_every": 2, "assess": validate}
+    defaults |= {"best": Best("val_loss", higher=False)}
     with planted(plant, loop):
         outcome = drive(
-            loop, batches, run=run, stage=kind, modules=modules, watch=watch, best=best,
+            loop, batches, run=run, stage=kind, modules=modules, watch=watch,
             **defaults | settings,
         )  # fmt: skip
     return outcome, modules
@@ -159,8 +160,13 @@ def go(kind, path, plant=None, stop_at=None, **settings):
 def result(path, outcome, modules):
     """All that must be the same: weights to the bit, metrics without their time, the outcome."""
     weights = {f"{m}.{n}": t.clone() for m in modules for n, t in learnt(modules[m]).items()}
-    lines = [json.loads(line) for line in (Path(path) / "metrics.jsonl").read_text().splitlines()]
-    return weights, [(line["step"], line["metrics"]) for line in lines], outcome
+    return weights, logged(path), outcome
+
+
+def logged(path):
+    """Steps and metrics, without the time."""
+    lines = (Path(path) / "metrics.jsonl").read_text().splitlines()
+    return [(line["step"], line["metrics"]) for line in map(json.loads, lines)]
 
 
 def assert_same(one, other):
@@ -195,7 +201,8 @@ def _mine_step(stack, loop, kind, number, name="SIGKILL"):
     def step(*args):
         current[0] += 1
         if kind == "signal" and current[0] == number:
-            os.kill(os.getpid(), getattr(signal, name))
+            for one in name.split("+"):
+                os.kill(os.getpid(), getattr(signal, one))
         return original(*args)
 
     def dying_update(*args):
@@ -224,7 +231,12 @@ def _mine_save(stack, number, call):
 
     def save(self, step, *args):
         if step == number:
-            for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree")):
+            for owner, name in (
+                (os, "fsync"),
+                (Path, "rename"),
+                (Path, "mkdir"),
+                (shutil, "rmtree"),
+            ):
                 mine(owner, name)
         return original(self, step, *args)
 
@@ -232,9 +244,12 @@ def _mine_save(stack, number, call):
     stack.callback(setattr, CheckpointStore, "save", original)
 
 
-def child(kind, path, plant, pipe=None, **settings):
-    """``go`` for another process: exits with 0, or as the plant will have it."""
-    go(kind, path, plant, **settings)
+def child(kind, path, plant, **settings):
+    """``go`` for another process: exits with 0, with 130, or as the plant will have it."""
+    try:
+        go(kind, path, plant, **settings)
+    except Interrupted:
+        sys.exit(130)
 
 
 def hold(path, ready, leave):
@@ -242,7 +257,3 @@ def hold(path, ready, leave):
     with RunFolder.open(path).locked():
         ready.set()
         leave.wait(60)
-
-
-def restore_into(module, checkpoint):
-    restore(module, checkpoint.weights("nothing"), checkpoint.path)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from backflip.data.errors import UserError
-from backflip.train.checkpoints import CheckpointStore
+from backflip.train.checkpoints import CheckpointStore, restore
 from backflip.train.driver import Interrupted, load_best
 from backflip.train.run import RunFolder
 from tests.train import little
-from tests.train.little import EVERY, TOTAL, assert_same, child, go, result
+from tests.train.little import EVERY, TOTAL, assert_same, child, go, logged, result
 
 KINDS = ("sft", "ppo")
 
@@ -76,23 +76,26 @@ def test_killed_in_the_middle_of_a_step(kind, whole, apart, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_every_call_to_the_disk_of_a_save(kind, whole, apart, tmp_path):
-    """One process after the other dies one call later, until one survives the save."""
-    copies = 0
-    for call in range(40):
+    """One process after the other dies one call later, until one survives the save.
+
+    PPO, which takes longer, tries every fifth call.
+    """
+    kills = 0
+    for call in range(0, 60, 1 if kind == "sft" else 5):
         path = tmp_path / str(call)
-        code = apart(kind, path, ("save", 2 * EVERY, call), best=None)
+        code = apart(kind, path, ("save", 2 * EVERY, call))
         if code == 0:
             break
         assert code == -signal.SIGKILL
         before = [p.name for p in (path / "checkpoints").iterdir()]
         assert f"step_{EVERY:06d}" in before or f"step_{2 * EVERY:06d}" in before
-        end = result(path, *go(kind, path, best=None))
-        expected = whole(kind)
-        assert_same((*end[:2], None), (*expected[:2], None))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".* is damaged")
+            assert_same(result(path, *go(kind, path)), whole(kind))
         assert not list((path / "checkpoints").glob(".tmp-*")), "a leftover stayed"
-        copies += 1
+        kills += 1
     assert code == 0
-    assert copies >= 7, "mkdir, three files, two folders and a rename are places to die at"
+    assert kills >= (8 if kind == "sft" else 2), "three files, two folders, folders made and moved"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,29 +120,17 @@ def test_a_signal_in_every_single_step(whole, tmp_path):
 
 def test_a_second_sigint_leaves_at_once_and_is_still_safe(whole, tmp_path):
     path = tmp_path / "run"
-
-    def twice(step):
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-        raise AssertionError("still here after the second SIGINT")
-
     with pytest.raises(KeyboardInterrupt):
-        go("sft", path, assess=twice, best=None, eval_every=5)
-    assert steps(path) == [3]
+        go("sft", path, ("signal", 5, "SIGINT+SIGINT"))
+    assert steps(path)[-1] == 4
     assert_same(result(path, *go("sft", path)), whole("sft"))
 
 
 def test_a_second_sigterm_does_not_disturb_the_save(tmp_path):
     """Supervisors tend to send it more than once."""
-
-    def twice(step):
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
-        return {}
-
     with pytest.raises(Interrupted):
-        go("sft", tmp_path / "run", assess=twice)
-    assert steps(tmp_path / "run") == [2]
+        go("sft", tmp_path / "run", ("signal", 5, "SIGTERM+SIGTERM"))
+    assert steps(tmp_path / "run")[-1] == 5
 
 
 def test_works_off_the_main_thread(whole, tmp_path):
@@ -151,11 +142,14 @@ def test_works_off_the_main_thread(whole, tmp_path):
     assert_same(result(tmp_path / "run", *ends[0]), whole("sft"))
 
 
-def test_every_random_generator_goes_on_where_it_stood(whole, tmp_path):
-    with pytest.raises(Interrupted):
-        go("dice", tmp_path / "run", ("signal", 4, "SIGTERM"))
-    torch.rand(3)
-    assert_same(result(tmp_path / "run", *go("dice", tmp_path / "run")), whole("dice"))
+def test_every_random_generator_goes_on_where_it_stood(apart, tmp_path):
+    """In other processes: here, the checker of types draws from Python's generator too."""
+    assert apart("dice", tmp_path / "whole", None) == 0
+    assert apart("dice", tmp_path / "run", ("signal", 4, "SIGTERM")) == 130
+    assert len(logged(tmp_path / "run")) == 4
+    assert apart("dice", tmp_path / "run", None) == 0
+    assert logged(tmp_path / "run") == logged(tmp_path / "whole")
+    assert len(logged(tmp_path / "run")) == TOTAL
 
 
 def test_a_finished_drive_is_not_done_again(whole, tmp_path):
@@ -193,9 +187,11 @@ def test_retention_keeps_the_newest_and_the_best(whole, tmp_path):
     outcome, modules = go("sft", path, assess=lambda step: {"val_loss": next(values)})
     assert steps(path) == [2, 6, 7]
     assert (outcome.best_step, outcome.best_value) == (2, 1.0)
-    at_two, _ = go("sft", tmp_path / "short", total=2, assess=None)[1], None
+    _, at_two = go("sft", tmp_path / "short", total=2, assess=None)
     assert load_best(RunFolder.open(path), modules) == 2
-    for one, other in zip(modules["policy"].parameters(), at_two["policy"].parameters()):
+    for one, other in zip(
+        modules["policy"].parameters(), at_two["policy"].parameters(), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -219,10 +215,9 @@ def test_a_checkpoint_of_another_stage_or_model_is_refused(tmp_path):
         go("dice", tmp_path / "run")
     run = RunFolder.open(tmp_path / "run")
     go("dice", tmp_path / "dice", total=1)
+    latest = RunFolder.open(tmp_path / "dice").checkpoints.latest()
     with pytest.raises(UserError, match="of another model: 2 of 2 tensors differ"):
-        wrong = torch.nn.Linear(2, 3)
-        latest = RunFolder.open(tmp_path / "dice").checkpoints.latest()
-        little.restore_into(wrong, latest)
+        restore(torch.nn.Linear(2, 3), latest.weights("nothing"), latest.path)
     assert run.latest_step() == 1
 
 

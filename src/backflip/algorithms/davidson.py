@@ -6,42 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.protocol import Objective, Outcome
-from backflip.algorithms.rated import pair_metrics, rate
+from backflip.algorithms.rated import pairs_with_ties, preference, rate
 from backflip.data.batches import ComparisonBatch
-from backflip.functional.reductions import weighted_mean
-from backflip.functional.reward_losses import davidson, decided_pairs, prompt_mean, tied_pairs
+from backflip.functional.reward_losses import davidson, prompt_mean
 
 __all__ = ["Davidson"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Davidson(Objective):
-    """A tie is likelier the closer the answers
+    """A tie is likelier the closer the answers: P(tie) ∝ ν·√(p_i p_j).
 
-    Averaged over all pairs of each prompt, decided and tied.
+    Davidson (1970); averaged over all pairs of each prompt, decided and tied.
     """
 
     nu: float = 0.5
-    """ P(tie) ∝ ν·√(p_i p_j) (Davidson, 1970).:ν ≥ 0; at 0 there are no ties and this is Bradley-Terry."""
+    """ν ≥ 0; at 0 there are no ties and this is Bradley-Terry."""
 
     def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
         return {"preference": batch.weight.sum()}
 
     def loss(self, model: Any, batch: ComparisonBatch) -> Outcome:
         rated = rate(model, batch)
-        decided, tied = decided_pairs(rated.rank, rated.prompt), tied_pairs(rated.rank, rated.prompt)
-        first = torch.cat([decided.better, tied.better])
-        second = torch.cat([decided.worse, tied.worse])
-        tie = torch.arange(len(first), device=first.device) >= len(decided.better)
-        delta = rated.scores[first] - rated.scores[second]
-        per_pair = davidson(delta, tie, nu=self.nu)
-        prompt = torch.cat([decided.prompt, tied.prompt])
-        per_prompt = prompt_mean(per_pair, prompt, prompts=len(batch))
-        preference = weighted_mean(per_prompt, batch.weight.to(per_prompt.device))
-        metrics = pair_metrics(rated) | {"loss": preference.detached()}
-        return Outcome({"preference": preference}, metrics)
+        pairs = pairs_with_ties(rated)
+        per_pair = davidson(pairs.delta, pairs.tie, nu=self.nu)
+        per_prompt = prompt_mean(per_pair, pairs.prompt, prompts=len(batch))
+        return preference(rated, per_prompt, batch.weight)

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.protocol import Objective, Outcome
-from backflip.algorithms.rated import pair_metrics, prompts_with_a_winner, rate
+from backflip.algorithms.rated import preference, prompts_with_a_winner, rate
 from backflip.data.batches import ComparisonBatch
-from backflip.functional.reductions import weighted_mean
 from backflip.functional.reward_losses import plackett_luce
 
 __all__ = ["PlackettLuce"]
@@ -36,7 +35,4 @@ class PlackettLuce(Objective):
         scores = rated.scores.new_zeros(mask.shape).masked_scatter(mask, rated.scores)
         rank = rated.rank.new_zeros(mask.shape).masked_scatter(mask, rated.rank)
         per_prompt = plackett_luce(scores, rank, mask)
-        weight = (prompts_with_a_winner(batch) * batch.weight).to(per_prompt.device)
-        preference = weighted_mean(per_prompt, weight)
-        metrics = pair_metrics(rated) | {"loss": preference.detached()}
-        return Outcome({"preference": preference}, metrics)
+        return preference(rated, per_prompt, prompts_with_a_winner(batch) * batch.weight)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from backflip.algorithms.protocol import Outcome
 from backflip.data.batches import ComparisonBatch
-from backflip.functional.reductions import Loss
-from backflip.functional.reward_losses import decided_pairs
+from backflip.functional.reductions import Loss, weighted_mean
+from backflip.functional.reward_losses import decided_pairs, tied_pairs
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,34 @@ def rate(model: Any, batch: ComparisonBatch) -> Rated:
     head = batch.head[prompt].to(by_head.device)
     scores = by_head.gather(1, head[:, None])[:, 0]
     return Rated(scores, batch.rank.values.to(by_head.device), prompt.to(by_head.device))
+
+
+@dataclass(frozen=True)
+class PairsWithTies:
+    """All pairs of answers to each prompt: first those with a winner, then the tied ones."""
+
+    delta: Float[Tensor, " P"]
+    """Score of the winner (of a tie: of the first) minus that of the other."""
+    tie: Bool[Tensor, " P"]
+    prompt: Int[Tensor, " P"]
+
+
+def pairs_with_ties(rated: Rated) -> PairsWithTies:
+    """Every pair once, decided or not."""
+    won, tied = decided_pairs(rated.rank, rated.prompt), tied_pairs(rated.rank, rated.prompt)
+    first = torch.cat([won.better, tied.better])
+    second = torch.cat([won.worse, tied.worse])
+    tie = torch.arange(len(first), device=first.device) >= len(won.better)
+    delta = rated.scores[first] - rated.scores[second]
+    return PairsWithTies(delta, tie, torch.cat([won.prompt, tied.prompt]))
+
+
+def preference(
+    rated: Rated, per_prompt: Float[Tensor, " B"], weight: Float[Tensor, " B"]
+) -> Outcome:
+    """A loss per prompt as the one term of an objective, with what is watched beside it."""
+    loss = weighted_mean(per_prompt, weight.to(per_prompt.device))
+    return Outcome({"preference": loss}, pair_metrics(rated) | {"loss": loss.detached()})
 
 
 @torch.no_grad()

@@ -56,7 +56,8 @@ class TensorRecord:
 
 
 def _pick(value: Any, rows: Tensor | slice) -> Any:
-    return value[rows] if isinstance(value, Tensor | TensorRecord | Ragged) else value
+    ragged: type[Any] = Ragged
+    return value[rows] if isinstance(value, (Tensor, TensorRecord, ragged)) else value
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Ragged(Generic[Values]):
         return self.offsets.diff()
 
     def row(self, index: int) -> Values:
-        return self.values[int(self.offsets[index]) : int(self.offsets[index + 1])]
+        values: Any = self.values
+        return values[int(self.offsets[index]) : int(self.offsets[index + 1])]
 
     def rows(self) -> Iterator[Values]:
         for index in range(len(self)):
@@ -99,7 +101,8 @@ class Ragged(Generic[Values]):
         offsets = offsets_of(lengths)
         shift = (self.offsets[index] - offsets[:-1]).repeat_interleave(lengths)
         place = torch.arange(int(offsets[-1]), device=self.offsets.device) + shift
-        return Ragged(self.values[place], offsets)
+        values: Any = self.values
+        return Ragged(values[place], offsets)
 
     def to(self, device: torch.device | str) -> Ragged[Any]:
         return Ragged(self.values.to(device), self.offsets.to(device))
@@ -108,6 +111,10 @@ class Ragged(Generic[Values]):
         """For each value, the row that it belongs to."""
         rows = torch.arange(len(self), device=self.offsets.device)
         return rows.repeat_interleave(self.lengths)
+
+
+def _numbers(x: Any) -> list[int]:
+    return x.tolist()
 
 
 def offsets_of(lengths: Int[Tensor, " B"]) -> Int[Tensor, " B1"]:
@@ -143,7 +150,8 @@ class TokenSteps(TensorRecord):
 
     def sequence(self, row: int) -> list[int]:
         """Prompt and answer of one row, as token ids."""
-        return self.prompt.row(row).tolist() + self.answer.row(row).tolist()
+        prompt, answer = _numbers(self.prompt.row(row)), _numbers(self.answer.row(row))
+        return prompt + answer
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def _numbers(reward_model: Mapping[str, Any], ppo: Mapping[str, Any]) -> Table:
             before, after = ppo[f"{key}_before"], ppo[f"{key}_after"]
             table.add_row(name, f"{_interval(before)}  →  {_interval(after)}")
     table.add_row("gain, same prompts", _interval(ppo["reward_gain"]))
-    table.add_row("KL from the start", f"{ppo['kl_before']:.1f}  →  {ppo['kl_after']:.1f} nats")
+    before, after = abs(round(ppo["kl_before"], 1)), ppo["kl_after"]
+    table.add_row("KL from the start", f"{before:.1f}  →  {after:.1f} nats")
     return table
 
 

@@ -298,6 +298,8 @@ def _about_scores(said: RewardReport) -> Sequence[str]:
         )
     elif said.scores.std < NO_SPREAD:
         found.append("All answers score the same: the model has learnt nothing to optimise.")
+    elif said.pairs < FEW:
+        pass  # so few pairs cannot tell a slope
     elif said.slope < CALIBRATED[0]:
         found.append(
             f"It claims more than it knows: divide scores by {said.temperature:.2g} to make their "

@@ -36,9 +36,7 @@ def kl_k3(
     return torch.expm1(log_ratio) - log_ratio
 
 
-def adaptive_kl_coef(
-    kl_coef: float, kl: float, *, target: float, horizon: int, rows: int
-) -> float:
+def adaptive_kl_coef(kl_coef: float, kl: float, *, target: float, horizon: int, rows: int) -> float:
     """The coefficient for the next step (Ziegler et al., 2019, §2.2).
 
     β ← β · (1 + clip(kl/target − 1, −0.2, 0.2) · rows/horizon)

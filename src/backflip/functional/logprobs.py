@@ -25,13 +25,14 @@ def linear_logp(
     softcap: float | None = None,
     bias: Float[Tensor, " V"] | None = None,
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
-    """log softmax(z)[label] and the entropy of softmax(z), both in nats, float32.
+    """The log softmax(z)[label] and the entropy of softmax(z), both in nats, float32.
 
     z = cap(hidden · weightᵀ + bias) / temperature, where cap(x) = softcap·tanh(x / softcap).
     Gradients flow to ``hidden``, ``weight`` and ``bias`` through the log-probabilities only; the
     entropy is a number to watch. ``linear_entropy`` is the entropy to optimise.
     """
-    return _LinearLogp.apply(hidden, weight, bias, labels, 1.0 / temperature, softcap)
+    function: Any = _LinearLogp
+    return function.apply(hidden, weight, bias, labels, 1.0 / temperature, softcap)
 
 
 def linear_entropy(
@@ -43,14 +44,22 @@ def linear_entropy(
     bias: Float[Tensor, " V"] | None = None,
 ) -> Float[Tensor, " M"]:
     """Entropy of softmax(z) in nats with its gradient, in chunks that are computed twice."""
-    from torch.utils.checkpoint import checkpoint
+    import torch.utils.checkpoint
 
     def chunk(rows: Tensor, weight: Tensor) -> Tensor:
         logp = _logits(rows, weight, bias, 1.0 / temperature, softcap).log_softmax(-1)
         return -(logp.exp() * logp).sum(-1)
 
-    parts = [checkpoint(chunk, rows, weight, use_reentrant=False) for rows in hidden.split(ROWS)]
-    return torch.cat([p for p in parts if p is not None]) if parts else hidden.new_zeros(0)
+    twice: Any = torch.utils.checkpoint
+    parts: list[Tensor] = [
+        twice.checkpoint(chunk, rows, weight, use_reentrant=False) for rows in _chunks(hidden)
+    ]
+    return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def _chunks(x: Tensor) -> list[Tensor]:
+    """Pieces of at most ``ROWS`` rows; none of an empty tensor."""
+    return [x[start : start + ROWS] for start in range(0, len(x), ROWS)]
 
 
 def _logits(
@@ -69,7 +78,7 @@ class _LinearLogp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913 (autograd takes positional arguments only)
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -80,8 +89,8 @@ class _LinearLogp(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         head_learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         ahead = hidden.requires_grad and not head_learns
-        logp, entropy, slopes = [], [], []
-        for rows, label in zip(hidden.split(ROWS), labels.split(ROWS), strict=True):
+        logp, entropy, slopes = list[Tensor](), list[Tensor](), list[Tensor]()
+        for rows, label in zip(_chunks(hidden), _chunks(labels), strict=True):
             z = _logits(rows, weight, bias, scale, softcap)
             chosen = z.gather(1, label[:, None])[:, 0]
             top = z.max(1, keepdim=True).values
@@ -91,7 +100,7 @@ class _LinearLogp(torch.autograd.Function):
             p /= mass
             log_mass = (mass.log() + top)[:, 0]
             logp.append(chosen - log_mass)
-            entropy.append(log_mass - torch.linalg.vecdot(p, z))
+            entropy.append(log_mass - (p * z).sum(1))
             if ahead:
                 slope = _dlogp_dlogits(p, z, label, scale, softcap)
                 slopes.append(slope.to(weight.dtype) @ weight)

@@ -29,11 +29,11 @@ _walking: ContextVar[bool] = ContextVar("walking", default=False)
 
 def use_forest(config: PreTrainedConfig) -> None:
     """Let the model of this config take a forest beside its own attention."""
-    own = str(config._attn_implementation)  # noqa: SLF001
+    own = str(config._attn_implementation)
     if not own.startswith(NAME):
         AttentionInterface.register(NAME + own, functools.partial(_attention, own))
         AttentionMaskInterface.register(NAME + own, functools.partial(_attention_mask, own))
-        config._attn_implementation = NAME + own  # noqa: SLF001
+        config._attn_implementation = NAME + own
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def _attention_mask(own: str, *args: Any, **kwargs: Any) -> Any:
     return None if _walking.get() else AttentionMaskInterface()[own](*args, **kwargs)
 
 
-def forest_attention(
+def forest_attention(  # noqa: PLR0913 (the interface of transformers)
     module: nn.Module,
     query: Float[Tensor, "1 H N D"],
     key: Float[Tensor, "1 G N D"],
@@ -80,11 +80,11 @@ def forest_attention(
     ``sliding_window`` counts positions (a query at p sees p − window + 1 … p), not places in the
     packed row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
     """
-    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     if query.device.type == "cuda":
-        out = _flex(query, key, value, forest, scaling, sliding_window, softcap)
+        out = _flex(query, key, value, forest, scale, sliding_window, softcap)
     else:
-        out = _by_node(query, key, value, forest, scaling, sliding_window, softcap)
+        out = _by_node(query, key, value, forest, scale, sliding_window, softcap)
     return out.transpose(1, 2), None
 
 

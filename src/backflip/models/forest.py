@@ -128,9 +128,7 @@ class _Planter:
             self._branch(a, b, agree, agree, here)
         self.subtree_end[start : start + agree - depth] = [len(self.tokens)] * (agree - depth)
 
-    def _node(
-        self, low: int, high: int, depth: int, end: int, path: tuple[int, ...]
-    ) -> int | None:
+    def _node(self, low: int, high: int, depth: int, end: int, path: tuple[int, ...]) -> int | None:
         """Pack tokens ``depth:end`` of the sequences; None where that is nothing."""
         if end == depth:
             return None

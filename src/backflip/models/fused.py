@@ -44,7 +44,7 @@ def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[
 def rms_norm(
     x: Float[Tensor, "*shape D"], weight: Float[Tensor, " D"], eps: float
 ) -> Float[Tensor, "*shape D"]:
-    """x / √(mean x² + eps) · weight (Zhang & Sennrich, 2019); the mean is taken in float32."""
+    """The root-mean-square norm: x / √(mean x² + eps) · weight (Zhang & Sennrich, 2019)."""
     return _RMSNorm.apply(x, weight, eps)
 
 

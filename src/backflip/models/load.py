@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import urllib.error
 import urllib.request
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ def _load(auto: Any, name: str, **settings: Any) -> Any:
     source = resolve(name)
     local = Path(source).is_dir()
     try:
-        with _quiet():
+        with quiet():
             if local or not _cached(source):
                 if not local and not hub_answers():
                     raise UserError(
@@ -135,18 +137,18 @@ def _seen(path: Path) -> str:
     return ", ".join(names) if names else "an empty folder"
 
 
-class _quiet:  # noqa: N801 (reads as a word in ``with _quiet():``)
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """No progress bars over milliseconds, no advice meant for other people."""
+    from transformers.utils import logging as hf
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf
-
-        self.logger, self.level = logging.getLogger("transformers"), hf.get_verbosity()
-        hf.set_verbosity_error()
-        hf.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging as hf
-
-        hf.set_verbosity(self.level)
+    level = hf.get_verbosity()
+    hf.set_verbosity_error()
+    hf.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        hf.set_verbosity(level)
         hf.enable_progress_bar()

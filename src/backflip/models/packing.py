@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Int
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from backflip.data.batches import TensorRecord
 from backflip.models.forest import forest_size
+
+Size: TypeAlias = Callable[[list[list[int]]], int]
 
 
 def plan(batch: TensorRecord, token_budget: int, *, forest: bool = True) -> list[Int[Tensor, " n"]]:
@@ -39,10 +43,9 @@ def _padded_size(sequences: list[list[int]]) -> int:
 
 
 def _cut(
-    rows: list[int], of_row: list[list[list[int]]], budget: int, size: object
+    rows: list[int], of_row: list[list[list[int]]], budget: int, size: Size
 ) -> list[tuple[int, list[int]]]:
     """A group as one piece, or as several where it is over the budget."""
-    assert callable(size)
     total = size([s for row in rows for s in of_row[row]])
     if total <= budget or len(rows) == 1:
         return [(total, rows)]

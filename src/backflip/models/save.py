@@ -15,14 +15,14 @@ from torch import nn
 from backflip.data.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_classifier, load_config
+from backflip.models.load import load_classifier, load_config, quiet
 from backflip.models.lora import merged
 
 
 def save_policy(policy: CausalPolicy, tokenizer: Any, folder: Path) -> None:
     """Write ``folder``/model, and ``folder``/adapter beside it where there are adapters."""
     if is_adapted(policy.model):
-        _whole(folder / "adapter", lambda tmp: policy.model.save_pretrained(tmp))
+        _whole(folder / "adapter", policy.model.save_pretrained)
     plain = merged(policy.model)
     _whole(folder / "model", lambda tmp: _save(plain, tokenizer, tmp))
 
@@ -35,7 +35,8 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     if is_adapted(model.trunk.model):
-        _whole(folder / "adapter", lambda tmp: model.trunk.model.save_pretrained(tmp))
+        adapted: Any = model.trunk.model
+        _whole(folder / "adapter", adapted.save_pretrained)
     plain = merged(model.trunk.model)
     config = type(plain.config).from_dict(plain.config.to_dict())
     config.num_labels = model.heads
@@ -94,7 +95,8 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _save(model: nn.Module, tokenizer: Any, folder: Path) -> None:
-    model.save_pretrained(folder)  # pyright: ignore
+    with quiet():
+        model.save_pretrained(folder)  # pyright: ignore
     tokenizer.save_pretrained(folder)
 
 

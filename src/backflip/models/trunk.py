@@ -17,9 +17,7 @@ from backflip.data.batches import TokenSteps
 from backflip.models import attention
 from backflip.models.forest import Forest, plant
 
-GROWN = frozenset(
-    "llama mistral qwen2 qwen3 gpt2 gemma gemma2 gemma3_text granite olmo2 phi3".split()
-)
+GROWN = frozenset(("llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemma3_text"))
 """Model types known to take the forest. Others are tried once, on a few tokens."""
 
 
@@ -35,7 +33,8 @@ class Trunk(nn.Module):
     @property
     def whole(self) -> Any:
         """The transformers model, without peft's wrapper around it."""
-        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        model: Any = self.model
+        return model.get_base_model() if hasattr(model, "peft_config") else model
 
     @property
     def body(self) -> Any:
@@ -88,13 +87,13 @@ class Trunk(nn.Module):
     def _takes_forest(self) -> bool:
         # The body's own config may be another object than the whole model's.
         config = self.body.config
-        own = config._attn_implementation  # noqa: SLF001
+        own = config._attn_implementation
         attention.use_forest(config)
         if self.config.model_type in GROWN:
             return True
         if self._agrees():
             return True
-        config._attn_implementation = own  # noqa: SLF001
+        config._attn_implementation = own
         warnings.warn(
             f"{self.config.model_type} cannot take the prefix forest; sequences are padded "
             "instead, and prompts are computed once per answer: expect 2 to 4 times the time.",
@@ -132,9 +131,7 @@ def before_answer(steps: TokenSteps) -> tuple[Int[Tensor, " M"], Int[Tensor, " M
     return rows, answer_columns + steps.prompt.lengths[rows] - 1
 
 
-def dense(
-    flat: Float[Tensor, " M"], steps: TokenSteps
-) -> Float[Tensor, "B T"]:
+def dense(flat: Float[Tensor, " M"], steps: TokenSteps) -> Float[Tensor, "B T"]:
     """Numbers of ``before_answer``, laid out by row and answer position; 0 behind the end."""
     mask = steps.mask.to(flat.device)
     return flat.new_zeros(mask.shape).masked_scatter(mask, flat)

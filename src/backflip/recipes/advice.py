@@ -18,8 +18,8 @@ class Usual:
     """The range that a setting has in published work."""
 
     path: str
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     source: str
     """Who, and what lies outside."""
     adapted: bool | None = None

@@ -286,24 +286,25 @@ def _sample(records: Sequence[Record], rows: int, path: Path, seed: int) -> str:
 def _run(recipe: Path, folder: Path) -> tuple[float, float]:
     """(seconds, highest resident bytes) of training by a recipe in a process of its own."""
     began = time.monotonic()
-    with (folder / "said").open("w+", encoding="utf-8") as said:
+    with (folder / "said").open("w+", encoding="utf-8") as log:
         command = [sys.executable, "-m", "backflip", "train", str(recipe)]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        lines = said.read().strip().splitlines()
+        log.seek(0)
+        lines = log.read().strip().splitlines()
     if process.returncode != 0:
-        last = lines[-1].removeprefix("backflip: ") if lines else f"exit {process.returncode}"
+        said_last = [line for line in lines if line.startswith("backflip: ")] or lines
+        last = said_last[-1].removeprefix("backflip: ") if lines else "it said nothing"
         if process.returncode == -9:
             last = "it was killed, most likely for want of memory"
         raise UserError(f"the measurement failed: {last}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return time.monotonic() - began, used.ru_maxrss * unit
+    return time.monotonic() - began, float(used.ru_maxrss * unit)
 
 
 def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
@@ -325,7 +326,7 @@ def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
     )
 
 
-def _disk(stage: Stage, run: Path) -> float:
+def _disk(stage: Stage, run: Path) -> int:
     """Bytes of everything that a run keeps, with as many checkpoints as it will have."""
     folder = run / "checkpoints"
     kept = [_size(part) for part in folder.iterdir()] if folder.is_dir() else []

@@ -13,12 +13,12 @@ from backflip.algorithms.values import ValueSource
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import Batches, Fit, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
-from backflip.data.records import Demonstration, Prompt
+from backflip.data.records import Demonstration, Messages, Prompt
 from backflip.functional.statistics import bootstrap_mean, paired_difference
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.causal import CausalPolicy
-from backflip.models.heads import RewardModel, ValueModel
+from backflip.models.heads import ValueModel
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model, save_policy
 from backflip.recipes.ground import Ground, parameter_count, same_tokens, total_steps
@@ -167,15 +167,25 @@ def _pretraining(ground: Ground, settings: Pretraining) -> PretrainingMix:
     return PretrainingMix(SFT(coef=settings.coef), batches)
 
 
-def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], Ragged[Any]]:
-    """(prompts to learn on, held-out prompts), as tokens."""
+@dataclass(frozen=True)
+class _Questions:
+    """Held-out prompts, for the model and for people."""
+
+    tokens: Ragged[Any]
+    texts: list[str]
+
+
+def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], _Questions]:
+    """(prompts to learn on, held-out prompts)."""
     train, held = ground.records(Prompt)
     if not held:
         raise UserError("PPO needs held-out prompts to judge it by: set data.held_out above 0")
     fit = ground.fit()
     data = ground.told(tokenize_prompts(train, ground.template, fit=fit))
-    apart = ground.told(tokenize_prompts(held, ground.template, fit=fit))
-    return data, apart[torch.arange(min(len(apart), recipe.validation_prompts))]
+    apart = tokenize_prompts(held, ground.template, fit=fit)
+    tokens, kept = ground.told(apart), apart.kept[: recipe.validation_prompts]
+    texts = [shown_prompt(held[i].messages) for i in kept]
+    return data, _Questions(tokens[torch.arange(len(kept))], texts)
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ class _Exam:
     """Held-out prompts, answered with the same random numbers each time."""
 
     cast: _Cast
-    prompts: Ragged[Any]
+    prompts: _Questions
     recipe: PPORecipe
     watcher: Watcher
     ground: Ground
@@ -213,16 +223,14 @@ class _Exam:
     def sit(self, *, at: int, write: bool) -> _Sitting:
         """Answer, be judged, and, with ``write``, put the samples on record as of step ``at``."""
         cast, recipe = self.cast, self.recipe
-        rollouts = replace(cast.sampler, group_size=1)(self.prompts, seed=recipe.seed)
+        rollouts = replace(cast.sampler, group_size=1)(self.prompts.tokens, seed=recipe.seed)
         judgement = Shaped(cast.judge, recipe.shaping)(rollouts)
         budget = recipe.token_budget
         ref = evaluate_all(cast.reference, rollouts, {"logp"}, budget)["logp"]
         kl = torch.where(rollouts.mask, rollouts.logp - ref, 0.0).sum(-1)
         decode: Callable[[Any], str] = self.ground.tokenizer.decode
-        texts = [
-            (shown_prompt(decode(p.tolist())), plain(decode, a.tolist(), self.ground))
-            for p, a in zip(rollouts.steps.prompt.rows(), rollouts.steps.answer.rows(), strict=True)
-        ]
+        answers = [plain(decode, a.tolist(), self.ground) for a in rollouts.steps.answer.rows()]
+        texts = list(zip(self.prompts.texts, answers, strict=True))
         if write:
             scores = judgement.scores.tolist()
             self.watcher.log.samples(
@@ -241,9 +249,12 @@ def plain(decode: Callable[[Any], str], tokens: list[int], ground: Ground) -> st
     return decode([t for t in tokens if t not in ends]).strip()
 
 
-def shown_prompt(text: str) -> str:
-    """A prompt as it was sent, its template included: what the model really saw."""
-    return text.strip()
+def shown_prompt(messages: Messages) -> str:
+    """A prompt as people read it: the question alone, or the turns that led to it."""
+    turns = [m for m in messages if m.role != "system"]
+    if len(turns) == 1:
+        return turns[0].content.strip()
+    return "\n".join(f"{m.role}: {m.content.strip()}" for m in turns)
 
 
 def _before_and_after(before: _Sitting, after: _Sitting) -> dict[str, Any]:

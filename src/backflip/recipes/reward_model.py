@@ -121,4 +121,3 @@ def _report(
         probe = evaluate_reward_model(model, _tokens(ground, golden, held_out_head=False))
         report["golden"] = probe.to_json()
     return report
-

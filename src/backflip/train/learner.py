@@ -108,10 +108,10 @@ class Learner:
             terms = [
                 loss.total / counts[name].to(loss.total.device)
                 for name, loss in outcome.losses.items()
-                if float(counts[name]) > 0
+                if float(counts[name]) != 0  # NaN goes on, to be noticed in the gradient.
             ]
             if terms:
-                torch.stack(terms).sum().backward()
+                torch.autograd.backward(torch.stack(terms).sum())
             detached = {name: loss.detached() for name, loss in outcome.losses.items()}
             _merge(sums, detached | dict(outcome.metrics))
         return sums
@@ -123,7 +123,7 @@ class Learner:
     def _update(self, norm: float, lr_factor: float) -> None:
         if norm > self.max_norm:
             gradients = [p.grad for p in self._parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.max_norm / norm)  # noqa: SLF001
+            torch._foreach_mul_(gradients, self.max_norm / norm)  # pyright: ignore
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * lr_factor
         self.optimizer.step()
@@ -200,4 +200,3 @@ def constant(total: int, *, warmup: int = 0) -> Callable[[int], float]:
 
 
 SCHEDULES = {"linear": linear_to_zero, "cosine": cosine, "constant": constant}
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -148,10 +148,10 @@ class OnlineLoop:
             yield experience
             return
         groups = experience.scored.rollouts.group
-        names = groups.unique()
+        names = cast("Tensor", torch.unique(groups))  # pyright: ignore[reportUnknownMemberType]
         generator = torch.Generator().manual_seed(self.seed + 7919 * index + epoch)
         order = names[torch.randperm(len(names), generator=generator)]
-        for part in order.chunk(self.minibatches):
+        for part in torch.chunk(order, self.minibatches):
             yield experience[torch.isin(groups, part)]
 
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from backflip.data.errors import UserError
+from backflip.data.sources import write_jsonl
+from backflip.models.heads import RewardModel
+from backflip.models.lora import LoraSettings, add_lora
+from backflip.monitor.log import MetricsLog
+from backflip.recipes import forecast as forecasting
+from backflip.recipes.forecast import forecast, plan, price_in
+from backflip.recipes.load import load_recipe
+from tests.recipes.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Twelve comparisons, and one that cannot be used."""
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    good = [
+        {"prompt": f"Question {i}?", "chosen": "A long good answer.", "rejected": "No."}
+        for i in range(12)
+    ]
+    write_jsonl(path, [*good, {"prompt": "Really?", "chosen": "Yes.", "rejected": ""}])
+    return str(path)
+
+
+def recipe(name: str, model: str, rows: str, *settings: str) -> Any:
+    return load_recipe(name, [f"model={model}", f"data={rows}", "data.held_out=0.2", *settings])
+
+
+def test_parameters_are_those_of_the_model_that_will_be_built(model: str, rows: str):
+    torch.manual_seed(0)
+    adapted = add_lora(AutoModelForCausalLM.from_pretrained(model), LoraSettings(rank=16))
+    built = RewardModel(adapted, heads=2)
+    (planned,) = plan(recipe("reward_model", model, rows))
+    assert planned.parameters == sum(p.numel() for p in built.parameters())
+    trainable = sum(p.numel() for p in built.parameters() if p.requires_grad)
+    assert planned.trainable == trainable
+
+
+def test_without_adapters_everything_is_trained(model: str, rows: str):
+    (planned,) = plan(recipe("sft", model, rows, "lora=null"))
+    assert planned.trainable == planned.parameters
+
+
+def test_rows_are_all_accounted_for_and_steps_follow_from_them(model: str, rows: str):
+    (planned,) = plan(recipe("sft", model, rows, "batch_size=4", "epochs=3"))
+    assert planned.rows + planned.held_out == 12
+    assert planned.held_out >= 1
+    assert planned.steps == 3 * -(-planned.rows // 4)
+
+
+def test_a_row_that_cannot_be_used_is_said(model: str, rows: str):
+    (planned,) = plan(recipe("reward_model", model, rows))
+    assert planned.rows + planned.held_out == 12
+    assert any("1 × empty answer" in line for line in planned.said)
+
+
+def test_a_prompt_counts_once_however_many_answers_it_has(model: str, rows: str):
+    """The same prompts and chosen answers, with the rejected ones on top."""
+    few = ["data.limit=12", "batch_size=100", "epochs=1", "data.held_out=0.2"]
+    (alone,) = plan(recipe("sft", model, rows, *few))
+    (pairs,) = plan(recipe("reward_model", model, rows, *few))
+    assert alone.rows == pairs.rows
+    rejected = pairs.tokens - alone.tokens
+    assert 0 < rejected < alone.tokens / 2
+
+
+def test_rows_that_are_all_too_long_are_an_error_that_says_so(model: str, rows: str):
+    with pytest.raises(UserError, match=r"no demonstration .* longer than 4 tokens"):
+        plan(recipe("sft", model, rows, "data.max_length=4"))
+
+
+def test_a_chain_is_planned_stage_by_stage(model: str, rows: str):
+    chain = load_recipe("rlhf", [f"model={model}", "ppo.steps=7"])
+    planned = plan(chain)
+    assert [part.stage for part in planned] == ["sft", "reward_model", "ppo"]
+    assert planned[2].steps == 7
+    assert planned[2].parameters > 1.9 * planned[0].parameters  # a policy and a critic
+
+
+def test_the_price_is_money_per_hour():
+    assert price_in(["a=1", "price=2.5"]) == 2.5
+    assert price_in(["a=1"]) is None
+    with pytest.raises(UserError, match="price=much is not a number"):
+        price_in(["price=much"])
+
+
+def test_time_grows_from_the_measured_steps_to_all_of_them(
+    model: str, rows: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A pretended process: 2 s a step after a slow first one, 30 s in all, 3 GB at its peak."""
+
+    def pretend(file: Path, folder: Path) -> tuple[float, float]:
+        log = MetricsLog(load_recipe(file).run)
+        for step, seconds in enumerate((9.0, 11.0, 13.0, 15.0), start=1):
+            monkeypatch.setattr(log, "seconds", lambda now=seconds: now)
+            log.append(step, "sft", {"loss": 1.0})
+        return 30.0, 3e9
+
+    monkeypatch.setattr(forecasting, "_run", pretend)
+    ready = recipe("sft", model, rows, "batch_size=1", "epochs=10", "eval_every=1000")
+    plans = plan(ready)
+    said = forecast(ready, plans, price=36.0)
+    stage = said.stages[0]
+    assert stage.seconds_per_step == pytest.approx(2.0)
+    learning = 2.0 * plans[0].steps
+    validating = 2 * 0.4 * 2.0 * plans[0].held_out  # one more at the end
+    assert stage.seconds == pytest.approx(learning + validating)
+    assert said.seconds == pytest.approx(stage.seconds + 30 - 4 * 2.0)
+    assert said.money == pytest.approx(said.seconds / 100)
+    assert said.memory_gb == pytest.approx(3.0)
+
+
+def test_a_real_measurement_leaves_nothing_behind(
+    model: str, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    ready = recipe("sft", model, rows, f"run={tmp_path}/run")
+    said = forecast(ready, plan(ready))
+    assert said.seconds > 0
+    assert 0.05 < said.memory_gb < 20
+    assert said.disk_gb > 0
+    assert said.money is None
+    assert not list(tmp_path.glob("backflip-*"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_measurement_that_fails_passes_on_why(model: str, rows: str, tmp_path: Path):
+    ready = recipe("sft", model, rows)
+    plans = plan(ready)
+    broken = ready.model_copy(update={"tokenizer": model, "model": str(tmp_path)})
+    with pytest.raises(UserError, match=r"the measurement failed: .*config\.json"):
+        forecast(broken, plans)

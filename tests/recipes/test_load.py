@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from backflip.algorithms.one_step_ppo import OneStepPPO
+from backflip.algorithms.ppo import PPO
+from backflip.data.errors import UserError
+from backflip.recipes.describe import paths, settings
+from backflip.recipes.load import HERE, load_recipe, parse, shipped, to_yaml
+from backflip.recipes.schema import RECIPES, PPORecipe, RLHFRecipe
+
+
+def loaded(name: str | Path, *overrides: str) -> Any:
+    """Any recipe, its type left open."""
+    return load_recipe(name, list(overrides))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_shipped_recipe_parses_and_means_the_same_when_written_out_and_read(
+    name: str, tmp_path: Path
+):
+    assert name in shipped()
+    recipe = loaded(name)
+    assert recipe.stage == name
+    file = tmp_path / "again.yaml"
+    file.write_text(to_yaml(recipe), encoding="utf-8")
+    assert load_recipe(file) == recipe
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "../demo/demo"])
+def test_every_shipped_file_is_in_the_folder_and_has_no_key_twice(name: str):
+    """YAML keeps the last of two equal keys in silence."""
+    text = (HERE / f"{name}.yaml").read_text(encoding="utf-8")
+
+    def check(node: Any) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), keys
+            for _, value in node.value:
+                check(value)
+
+    check(yaml.compose(text))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_written_recipe_is_complete(name: str):
+    """Every setting of the schema stands in the file, of the algorithm that was chosen."""
+    written = yaml.safe_load(to_yaml(loaded(name)))
+
+    def flat(values: dict[str, Any], prefix: str = "") -> set[str]:
+        found = set[str]()
+        for key, value in values.items():
+            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+        return found
+
+    there = flat(written)
+    chosen = ("", "ppo", "bradley_terry")
+    for setting in settings(name):
+        path, choice = setting.path, setting.choice
+        handed_down = name == "rlhf" and path.split(".", 1)[-1] in there
+        above_is_null = any(path.startswith(f"{entry}.") for entry in there)
+        if choice in chosen and not handed_down and not above_is_null:
+            has_name = f"{path}.name" in there
+            is_mapping = path.endswith("logit_bias")
+            assert path in there or has_name or is_mapping or path.endswith(".run"), path
+
+
+def test_values_are_read_as_yaml_and_put_where_their_names_say():
+    recipe = loaded(
+        "sft", "optimizer.lr=1e-5", "lora=null", "data.limit=12", "trackers=[tensorboard]"
+    )
+    assert recipe.optimizer.lr == 1e-5  # YAML 1.1 reads this as text
+    assert recipe.lora is None
+    assert recipe.data.limit == 12
+    assert recipe.trackers == ("tensorboard",)
+
+
+def test_overrides_from_python_are_mappings_that_keep_the_rest_of_their_group():
+    recipe: Any = load_recipe("ppo", algorithm={"kl_coef": 0.1}, sampling={"max_tokens": 9})
+    assert (recipe.algorithm.kl_coef, recipe.algorithm.epochs) == (0.1, 4)
+    assert (recipe.sampling.max_tokens, recipe.sampling.temperature) == (9, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "adapted", "full"),
+    [("sft", 2e-4, 2e-5), ("reward_model", 1e-4, 9e-6), ("ppo", 5e-5, 3e-6)],
+)
+def test_learning_rates_follow_the_literature_for_lora_and_for_all_weights(
+    recipe: str, adapted: float, full: float
+):
+    assert loaded(recipe).optimizer.lr == adapted
+    assert loaded(recipe, "lora=null").optimizer.lr == full
+    assert loaded(recipe, "lora=null", "optimizer.lr=7e-6").optimizer.lr == 7e-6
+
+
+def test_the_critic_has_the_policys_rate_unless_it_is_given_its_own():
+    assert loaded("ppo", "lora=null").critic_optimizer.lr == 3e-6
+    assert loaded("ppo", "critic_optimizer.lr=1e-5").critic_optimizer.lr == 1e-5
+
+
+def test_the_hyperparameters_of_an_algorithm_are_its_fields():
+    recipe = loaded("ppo", "algorithm.lam=0.9")
+    assert recipe.algorithm == PPO(lam=0.9)
+
+
+def test_another_algorithm_keeps_the_settings_that_it_shares():
+    recipe = loaded("ppo", "algorithm=one_step_ppo", "algorithm.kl_coef=0.02")
+    assert recipe.algorithm == OneStepPPO(kl_coef=0.02)
+
+
+def test_a_short_form_is_the_same_as_the_long_one():
+    short = parse({"data": "demo:prompts", "algorithm": "one_step_ppo", "run": "r"}, "ppo", "here")
+    long = parse(
+        {"data": {"source": "demo:prompts"}, "algorithm": {"name": "one_step_ppo"}, "run": "r"},
+        "ppo",
+        "here",
+    )
+    assert short == long
+
+
+def test_other_data_leaves_nothing_of_the_former_source_behind(tmp_path: Path):
+    """Its format and its validation rows belong to it; its maximal length does not."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "stage: sft\ndata: {source: a.jsonl, format: hh, validation: b.jsonl, max_length: 99}\n"
+    )
+    data = loaded(file, "data=c.jsonl").data
+    assert (data.source, data.format, data.validation, data.max_length) == (
+        "c.jsonl",
+        None,
+        None,
+        99,
+    )
+
+
+def test_a_chain_hands_down_what_its_stages_do_not_say():
+    chain = loaded("rlhf", "model=some/model", "data=mine.jsonl", "data.limit=300", "seed=3")
+    for stage in (chain.sft, chain.reward_model, chain.ppo):
+        assert (stage.model, stage.seed) == ("some/model", 3)
+        assert (stage.data.source, stage.data.limit) == ("mine.jsonl", 300)
+        assert stage.run == chain.run / stage.stage
+    assert chain.ppo.data.max_length == 256  # its own
+
+
+def test_stages_of_a_chain_may_have_data_of_their_own():
+    chain = loaded("rlhf", "data=all.jsonl", "sft.data=mine.jsonl")
+    sources = [stage.data.source for stage in (chain.sft, chain.reward_model, chain.ppo)]
+    assert sources == ["mine.jsonl", "all.jsonl", "all.jsonl"]
+
+
+def test_a_saved_chain_can_be_given_another_model(tmp_path: Path):
+    """What the stages took over from the chain is not frozen into them."""
+    file = tmp_path / "chain.yaml"
+    file.write_text(to_yaml(loaded("rlhf", "data=rows.jsonl")), encoding="utf-8")
+    chain = loaded(file, "model=other/model", "data=else.jsonl")
+    assert isinstance(chain, RLHFRecipe)
+    assert chain.ppo.model == chain.sft.model == "other/model"
+    assert chain.reward_model.data.source == "else.jsonl"
+
+
+def test_a_run_is_named_after_its_recipe(tmp_path: Path):
+    file = tmp_path / "gentle.yaml"
+    file.write_text("stage: sft\ndata: rows.jsonl\n")
+    assert loaded(file).run.name.startswith("gentle-")
+    assert loaded(file, "run=here").run == Path("here")
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        loaded("sft").seed = 3
+
+
+ERRORS = [
+    ("pp", [], "there is no recipe 'pp'. Did you mean ppo?"),
+    ("nowhere/x.yaml", [], "nowhere/x.yaml does not exist"),
+    ("sft", ["lora"], "'lora' is not a setting. Write key=value"),
+    ("sft", ["lrora.rank=3"], "Did you mean lora.rank?"),
+    ("ppo", ["kl_coef=1"], "Did you mean algorithm.kl_coef?"),
+    ("ppo", ["algorithm.kl_cof=1"], "Did you mean algorithm.kl_coef?"),
+    ("ppo", ["sampling.temprature=1"], "Did you mean sampling.temperature?"),
+    ("rlhf", ["reward_modle.epochs=1"], "Did you mean"),
+    ("ppo", ["algorithm=pppo"], "Did you mean ppo?"),
+    ("ppo", ["algorithm=one_step_ppo", "algorithm.lam=1"], "It belongs to ppo"),
+    ("sft", ["seed=minus"], "seed in recipe sft is 'minus'"),
+    ("sft", ["data.held_out=2"], "data.held_out in recipe sft is 2"),
+    ("sft", ["template=chatlm"], "template in recipe sft is 'chatlm'"),
+    ("ppo", ["pretraining.coef=2"], "pretraining.source is missing"),
+    ("ppo", ["sampling.top_p=3"], "top_p must lie in"),
+    ("sft", ["optimizer.lr=.nan"], "optimizer.lr"),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides", "said"), ERRORS)
+def test_mistakes_are_answered_in_one_line_with_the_way_out(
+    name: str, overrides: list[str], said: str
+):
+    with pytest.raises(UserError) as caught:
+        load_recipe(name, overrides)
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stage: sft\ndata: [1,\n", "bad.yaml:3 is not YAML"),
+        ("- a\n- b\n", "holds no settings but a list"),
+        ("data: x\n", "has no `stage:`"),
+        ("stage: stf\n", "Did you mean sft?"),
+        ("stage: sft\n", "data is missing in recipe"),
+        ("stage: sft\ndata: x\nlora: {rnk: 3}\n", "Did you mean lora.rank?"),
+        ("stage: rlhf\ndata: x\nppo: {algorithm: {name: ppo, lamb: 1}}\n", "ppo.algorithm.lam?"),
+    ],
+)
+def test_mistakes_in_a_file_name_the_file(text: str, said: str, tmp_path: Path):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(file)
+    assert said in str(caught.value)
+    assert "bad.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_says_what_it_means(name: str):
+    silent = {s.path for s in settings(name) if not s.meaning}
+    assert not silent
+
+
+def test_groups_and_settings_have_names():
+    known = paths("rlhf")
+    assert {"ppo", "ppo.algorithm", "ppo.algorithm.kl_coef", "data.source"} <= known
+    assert "ppo.algorithm.ppo.kl_coef" not in known
+
+
+def test_ones_and_zeros_are_not_mistaken_for_yes_and_no():
+    """In Python 1 == True; a recipe that shows ``epochs: true`` would be a riddle."""
+    by_path = {setting.path: setting.default for setting in settings("sft")}
+    assert by_path["epochs"] == "1"
+    assert by_path["activation_checkpointing"] == "false"
+
+
+def test_schema_defaults_are_those_of_the_literature():
+    """PPO's as in Ziegler (2019) and the reproductions of TL;DR."""
+    recipe = parse({"data": "x", "run": "r"}, "ppo", "here")
+    assert isinstance(recipe, PPORecipe)
+    algorithm = recipe.algorithm
+    assert isinstance(algorithm, PPO)
+    assert (algorithm.epochs, algorithm.eps, algorithm.value_eps) == (4, 0.2, 0.2)
+    assert (algorithm.gamma, algorithm.lam, algorithm.kl_coef) == (1.0, 0.95, 0.05)
+    assert (recipe.optimizer.eps, recipe.kl_stop, recipe.shaping.missing_eos) == (1e-5, 20, -1)

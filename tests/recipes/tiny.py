@@ -1,0 +1,33 @@
+"""A model with its tokenizer on disk, small enough to be trained in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from tests.data.tiny import CHATML, byte_tokenizer
+
+
+def tiny_model(folder: Path) -> Path:
+    """A random Llama with two layers and a byte-level tokenizer with ChatML."""
+    torch.manual_seed(0)
+    tokenizer = byte_tokenizer(CHATML)
+    tokenizer.eos_token = "<|im_end|>"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=0,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
