@@ -10,6 +10,7 @@ import os
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import tempfile
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def reward_model(load: Workload) -> dict[str, Any]:
         model.score.weight.copy_(score_head(model.config.hidden_size))
     trainer = trl.RewardTrainer(
         model,
-        settings(trl.RewardConfig, PAIRS, load, max_length=MAX_LENGTH),
+        settings(trl.RewardConfig, PAIRS, load, max_length=MAX_LENGTH, pad_token=load["pad"]),
         train_dataset=Dataset.from_dict(data),
         processing_class=transformers.AutoTokenizer.from_pretrained(load["model"]),
     )
@@ -96,7 +97,7 @@ def sampling(load: Workload) -> dict[str, Any]:
 
 
 def ppo(load: Workload) -> dict[str, Any]:
-    """GRPOTrainer's step on the same prompts: one model, no critic, no reference, no reward model."""
+    """GRPOTrainer's step on the same prompts: no critic, reference or reward model."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(load["model"])
     prompts = [prompt for batch in load["prompts"] for prompt in batch]
     for prompt in prompts:
@@ -174,7 +175,7 @@ def steps_of(trainer: Any) -> tuple[list[float], float]:
     trainer.add_callback(clock)
     trainer.train()
     ends = clock.ends
-    return [b - a for a, b in zip(ends, ends[1:], strict=False)], float(losses[0])
+    return [b - a for a, b in pairwise(ends)], float(losses[0])
 
 
 def per_batch(lengths: list[int], rows: int) -> list[int]:

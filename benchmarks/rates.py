@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from timing import now
 
-SQUARE = 2048
+SQUARE = 8192 if torch.cuda.is_available() else 2048
 REPEATS = 5
 
 

@@ -193,11 +193,12 @@ def chart(rows: list[Row]) -> str:
         _key(LEFT, 24),
     ]
     right = 2 * LEFT + half
-    parts += [_text(LEFT, 48, "seconds, less is better", bold=True)]
-    parts += [_text(right, 48, "peak memory in GB, less is better", bold=True)]
+    parts += [_text(LEFT, 48, "seconds (less is better)", bold=True)]
+    parts += [_text(right, 48, "peak memory (less is better)", bold=True)]
     for number, r in enumerate(rows):
         top = 56 + block * number
-        parts.append(_text(LEFT, top + 15, r["work"]))
+        per = "" if r["unit"] == "step" else f", for {r['unit']}"
+        parts.append(_text(LEFT, top + 15, r["work"] + per))
         ratio = f"{r['speedup']:.1f} × as fast"
         seconds, memory = (r["ours_s"], r["peer_s"]), (r["ours_gb"], r["peer_gb"])
         parts += _bars(LEFT, top + NAME_LINE, half, seconds, "{:.1f} s", ratio)

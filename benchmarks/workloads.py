@@ -42,6 +42,9 @@ class Workload(TypedDict):
     model: str
     dtype: str
     stop: int
+    pad: str
+    """A token that ends no answer. Padded with the stop token, transformers' classifiers would
+    read the score one token too early."""
     pairs: list[list[Pair]]
     demonstrations: list[list[Demonstration]]
     prompts: list[list[Prompt]]
@@ -74,6 +77,7 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
         model=model,
         dtype=dtype,
         stop=tokenizer.eos_token_id,
+        pad=next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token),
         pairs=_cut(pairs, PAIRS, size),
         demonstrations=_cut(demonstrations, CONVERSATIONS, size),
         prompts=_cut(_prompts(records, template), PROMPTS, size),

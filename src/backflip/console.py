@@ -243,7 +243,7 @@ def _number(interval: Interval) -> tuple[str, str]:
     return f"{interval.estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
 
 
-def count(number: float) -> str:
+def count(number: float | int) -> str:
     """A large number in three digits: ``135 M``."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if number >= size:

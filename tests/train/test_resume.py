@@ -196,7 +196,7 @@ def test_retention_keeps_the_newest_and_the_best(whole, tmp_path):
 
 
 def test_the_best_is_forgotten_when_a_better_one_comes(tmp_path):
-    values = iter([3.0, float("nan"), 1.0, 2.0])
+    values = iter([float("nan"), 3.0, 1.0, 2.0])
     outcome, _ = go("sft", tmp_path / "run", assess=lambda step: {"val_loss": next(values)})
     assert outcome.best_step == 6
     assert steps(tmp_path / "run") == [6, 7]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from backflip.functional.value_losses import clipped_value_loss
 __all__ = ["NoValues", "ValueLoss", "ValueSource"]
 
 
+@runtime_checkable
 class ValueSource(Protocol):
     """What the score is expected to be before each choice."""
 

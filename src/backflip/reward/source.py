@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class Judgement:
     """What it is to be watched by, or made of: a held-out head, the sources of a mix."""
 
 
+@runtime_checkable
 class RewardSource(Protocol):
     """A reward model, a verifier, a judge, or a mix of them."""
 

@@ -334,7 +334,7 @@ def _write_tensors(tensors: Mapping[str, Tensor], file: _HashedFile) -> None:
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for tensor in tensors.values():
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = tensor.detach().cpu().reshape(-1)
         file.write(memoryview(cast("Any", flat.view(torch.uint8).numpy())))
 
 

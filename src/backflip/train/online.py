@@ -20,6 +20,7 @@ from backflip.train.learner import Learner, Work
 
 
 @runtime_checkable
+@runtime_checkable
 class Actor(Protocol):
     """Whoever lets the policy act on prompts: torch, vLLM, an environment."""
 
@@ -30,6 +31,7 @@ class Actor(Protocol):
         ...
 
 
+@runtime_checkable
 @runtime_checkable
 class Endless(Protocol):
     """Batches that never run out, and that know where they stand."""
