@@ -130,15 +130,14 @@ def test_one_step_ppo_by_hand():
     credit = OneStepPPO(kl_coef=0.1, whiten_advantages=False).credit(hand_made())
     expected = torch.tensor([[1.2, 1.2, 1.2], [0.65, 0.0, 0.0]])
     torch.testing.assert_close(credit.advantages, expected)
-    torch.testing.assert_close(
-        credit.returns, torch.tensor([[1.7, 1.7, 1.7], [0.9, 0.0, 0.0]])
-    )
+    torch.testing.assert_close(credit.returns, torch.tensor([[1.7, 1.7, 1.7], [0.9, 0.0, 0.0]]))
 
 
 def test_ppo_with_nothing_expected_and_lambda_one_is_reward_to_go():
     scored = hand_made()
-    scored = Scored(scored.rollouts, scored.scores, scored.logp_old, scored.logp_ref,
-                    torch.zeros(2, 3))
+    scored = Scored(
+        scored.rollouts, scored.scores, scored.logp_old, scored.logp_ref, torch.zeros(2, 3)
+    )
     credit = PPO(kl_coef=0.1, lam=1.0, whiten_advantages=False).credit(scored)
     expected = torch.tensor([[1.7, 1.8, 1.9], [0.9, 0.0, 0.0]])
     torch.testing.assert_close(credit.advantages, expected)

@@ -53,7 +53,9 @@ def learner(model: RewardModel) -> Learner:
 
 
 @pytest.mark.parametrize(
-    "objective", [BradleyTerry(), RaoKupper(), Davidson(), PlackettLuce()], ids=lambda o: type(o).__name__
+    "objective",
+    [BradleyTerry(), RaoKupper(), Davidson(), PlackettLuce()],
+    ids=lambda o: type(o).__name__,
 )
 def test_a_tiny_model_learns_the_preference(objective):
     model = RewardModel(tiny("llama"))

@@ -35,6 +35,7 @@ class OneStepPPO(OnlineAlgorithm):
     kl_coef: float = 0.05
     """Price of one nat of KL from the reference, in units of reward."""
     whiten_advantages: bool = True
+    """Give the advantages of a batch mean 0 and deviation 1."""
     entropy_coef: float = 0.0
     """Reward of one nat of entropy, in the loss."""
     vf_coef: float = 0.0

@@ -34,6 +34,7 @@ class PPO(OnlineAlgorithm):
     eps: float = 0.2
     """A ratio of new to old probability gains nothing beyond 1 ± eps."""
     gamma: float = 1.0
+    """Discount of a reward for each token that lies between; 1 does not discount."""
     lam: float = 0.95
     """λ of GAE: 1 trusts what happened, 0 trusts the value function."""
     kl_coef: float = 0.05
@@ -43,6 +44,7 @@ class PPO(OnlineAlgorithm):
     kl_horizon: int = 10_000
     """Answers over which the adaptation acts."""
     whiten_advantages: bool = True
+    """Give the advantages of a batch mean 0 and deviation 1."""
     whiten_rewards: bool = False
     """Divide token rewards by their spread over the batch, without moving their mean."""
     entropy_coef: float = 0.0

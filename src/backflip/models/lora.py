@@ -17,6 +17,7 @@ class LoraSettings:
     """What is adapted, and how strongly."""
 
     rank: int = 16
+    """Columns of A and B: how many directions an update may take."""
     alpha: float = 32.0
     """The update is alpha / rank · B·A."""
     target: str | tuple[str, ...] = "all-linear"
@@ -33,10 +34,11 @@ def add_lora(model: nn.Module, settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=0.0,
         target_modules=target,
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if hasattr(model, "prepare_inputs_for_generation") else None,
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        warnings.filterwarnings("ignore", category=FutureWarning)
         return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
 
 

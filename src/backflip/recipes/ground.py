@@ -109,8 +109,12 @@ class Ground:
 
 def total_steps(recipe: Stage, per_epoch: int) -> int:
     """How many steps the stage takes: ``steps`` where given, else by epochs."""
-    by_epochs = per_epoch * recipe.epochs
-    return min(by_epochs, recipe.steps) if recipe.steps else by_epochs
+    return recipe.steps or per_epoch * recipe.epochs
+
+
+def passes(recipe: Stage) -> int | None:
+    """Passes over the data; None, as many as it takes, where ``steps`` says when to end."""
+    return None if recipe.steps else recipe.epochs
 
 
 def same_tokens(tokenizer: Any, other: Any, folder: str | Path) -> None:

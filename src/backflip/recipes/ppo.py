@@ -21,7 +21,7 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model, save_policy
-from backflip.recipes.ground import Ground, parameter_count, same_tokens, total_steps
+from backflip.recipes.ground import Ground, parameter_count, passes, same_tokens, total_steps
 from backflip.recipes.schema import PPORecipe, Pretraining
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import RewardModelSource
@@ -49,7 +49,7 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
         prompts,
         size=recipe.prompts_per_step,
         seed=recipe.seed,
-        epochs=recipe.epochs,
+        epochs=passes(recipe),
         drop_last=len(prompts) >= recipe.prompts_per_step,
     )
     total = total_steps(recipe, batches.per_epoch)
@@ -123,14 +123,16 @@ class _Cast:
             reference=self.reference,
             sampler=self.sampler,
             reward=Shaped(self.judge, recipe.shaping),
-            values=self._values(ground, recipe, updates),
+            values=self._values(ground, recipe, updates, run),
             algorithm=recipe.algorithm,
             minibatches=recipe.minibatches,
             seed=recipe.seed,
             beside=_pretraining(ground, recipe.pretraining) if recipe.pretraining else None,
         )
 
-    def _values(self, ground: Ground, recipe: PPORecipe, updates: int) -> ValueSource:
+    def _values(
+        self, ground: Ground, recipe: PPORecipe, updates: int, run: RunFolder
+    ) -> ValueSource:
         if recipe.critic == "shared":
             return SharedValues(token_budget=recipe.token_budget)
         if recipe.critic_init == "policy":
@@ -138,6 +140,7 @@ class _Cast:
         else:
             model = _critic_from(ground, recipe)
         learner = ground.learner(model, recipe.critic_optimizer, updates)
+        learner.on_skip = keep_batches(run)
         return Critic(learner, value_eps=recipe.algorithm.value_eps)
 
     def modules(self, loop: OnlineLoop) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_causal, parameters_of
 from backflip.models.save import save_reward_model
-from backflip.recipes.ground import Ground, parameter_count, total_steps
+from backflip.recipes.ground import Ground, parameter_count, passes, total_steps
 from backflip.recipes.schema import RewardModelRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import score_all
@@ -40,7 +40,7 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     held_out = _tokens(ground, held, held_out_head=False) if held else None
     heads = 2 if recipe.held_out_head else 1
     model = RewardModel(ground.causal(), heads=heads, pooling=recipe.pooling)
-    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=recipe.epochs)
+    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
     total = total_steps(recipe, batches.per_epoch)
     watcher.announce(recipe, model, rows=len(data), steps=total)
     learner = ground.learner(model, recipe.optimizer, total)

@@ -195,7 +195,7 @@ class Stage(Common):
     epochs: Count = 1
     """Passes over the data."""
     steps: Count | None = None
-    """Optimiser steps (for PPO: rounds of sampling) at most; null goes by epochs."""
+    """Optimiser steps (for PPO: rounds of sampling), however many epochs; null goes by epochs."""
     eval_every: Count = 25
     """Steps between validations; one more comes at the end."""
 

@@ -9,7 +9,7 @@ from backflip.data.collate import Batches, tokenize_demonstrations
 from backflip.data.records import Demonstration
 from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
-from backflip.recipes.ground import Ground, parameter_count, total_steps
+from backflip.recipes.ground import Ground, parameter_count, passes, total_steps
 from backflip.recipes.schema import SFTRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.train.driver import drive, keep_batches
@@ -27,7 +27,7 @@ def run_sft(recipe: SFTRecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
         tokenize_demonstrations(train, ground.template, fit=ground.fit(), turns=recipe.turns)
     )
     policy = CausalPolicy(ground.causal())
-    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=recipe.epochs)
+    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
     total = total_steps(recipe, batches.per_epoch)
     watcher.announce(recipe, policy, rows=len(data), steps=total)
     learner = ground.learner(policy, recipe.optimizer, total)
