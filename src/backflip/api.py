@@ -60,6 +60,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     Args:
         recipe: ``sft``, ``reward_model``, ``ppo``, ``rlhf``, the path of a YAML file, or a recipe.
         overrides: settings by keyword; groups as mappings, of which the rest stays as it was.
+            Where a model is asked for, the run that made it will do.
 
     Raises:
         UserError: an unknown setting, data or a model that is not there, a folder that holds a run.
@@ -74,7 +75,8 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
         ready: Recipe = recipe
     else:
-        ready = load_recipe(recipe, overrides)
+        named = {k: str(model_of(v)) if isinstance(v, Run) else v for k, v in overrides.items()}
+        ready = load_recipe(recipe, named)
     check_recipe(ready)
     return Run(stages.train(ready))
 

@@ -1,0 +1,150 @@
+"""Whole stages on a tiny model: what a run leaves behind, how stages link, how they go on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from backflip.data.errors import UserError
+from backflip.models.save import load_reward_model
+from backflip.monitor.log import read_lines, read_metrics
+from backflip.recipes.load import load_recipe
+from backflip.recipes.stages import resume, train
+from backflip.train.checkpoints import CheckpointStore
+from tests.recipes.tiny import tiny_model
+
+QUICK = {
+    "sft.data.limit": 12,
+    "sft.epochs": 1,
+    "reward_model.data.limit": 16,
+    "ppo.steps": 2,
+    "ppo.data.limit": 12,
+    "ppo.sampling": {"max_tokens": 6},
+    "ppo.prompts_per_step": 4,
+    "ppo.validation_prompts": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def chain(model, tmp_path_factory):
+    """All three stages, once, for the tests that only look."""
+    folder = tmp_path_factory.mktemp("runs") / "chain"
+    return train(load_recipe("rlhf", {"model": str(model), "run": str(folder), **QUICK}))
+
+
+def test_a_chain_leaves_three_finished_runs_and_a_report(chain):
+    for stage in ("sft", "reward_model", "ppo"):
+        assert {"recipe.yaml", "metrics.jsonl", "environment.json", "summary.json", "model"} <= {
+            p.name for p in (chain / stage).iterdir()
+        }
+    summary = json.loads((chain / "summary.json").read_text())
+    assert 0 < summary["sft"]["rows"] < 12
+    assert 0 <= summary["reward_model"]["accuracy"] <= 1
+    assert "heldout_head" in summary["reward_model"]
+    assert summary["ppo"]["steps"] == 2
+    assert len(summary["ppo"]["examples"]) > 0
+    page = (chain / "report.html").read_text()
+    assert f"{summary['reward_model']['accuracy']:.1%}"[:-3] in page
+
+
+def test_stages_start_from_what_those_before_them_made(chain):
+    """Before the first step of PPO the policy is the SFT model: its KL is 0."""
+    first = read_metrics(chain / "ppo")[0].metrics
+    assert abs(first["kl"]) < 1e-3
+    summary = json.loads((chain / "ppo" / "summary.json").read_text())
+    assert abs(summary["kl_before"]) < 1e-3
+    base = json.loads((chain / "ppo" / "adapter" / "adapter_config.json").read_text())
+    assert base["base_model_name_or_path"].endswith("sft/model")
+
+
+def test_scores_have_mean_0_and_std_1_where_the_policy_stands(chain):
+    """The scale is taken on the SFT model's own answers, so PPO starts near 0."""
+    reward = load_reward_model(str(chain / "reward_model" / "model"))
+    assert reward.heads == 2
+    assert (reward.std > 0).all()
+    unshaped = read_metrics(chain / "ppo")[0].metrics["reward_unshaped"]
+    assert abs(unshaped) < 2.0
+
+
+def test_samples_hold_the_question_and_not_its_template(chain):
+    samples = list(read_lines(chain / "ppo" / "samples.jsonl"))
+    assert {s["step"] for s in samples} == {0, 2}
+    assert not any("<|im_start|>" in s["prompt"] for s in samples)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"critic": "separate", "lora": None},
+        {"critic": "separate"},
+        {"critic": "separate", "critic_init": "policy"},
+        {"critic": "shared", "algorithm.vf_coef": 0.1},
+        {"algorithm": "one_step_ppo"},
+        {"algorithm.kl_target": 6.0, "algorithm.entropy_coef": 0.01, "minibatches": 2},
+        {"pretraining": "demo:demonstrations"},
+    ],
+    ids=lambda s: ",".join(f"{k.split('.')[-1]}={v}" for k, v in s.items()),
+)
+def test_every_form_of_ppo_takes_a_step(chain, tmp_path, settings):
+    base = {
+        "model": str(chain / "sft"),
+        "reward_model": str(chain / "reward_model"),
+        "run": str(tmp_path / "ppo"),
+        **{key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")},
+    }
+    folder = train(load_recipe("ppo", {**base, **settings, "steps": 1}))
+    before = AutoModelForCausalLM.from_pretrained(chain / "sft" / "model").state_dict()
+    after = AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_interrupted_chain_goes_on_with_the_stage_that_was_open(chain, model, tmp_path):
+    """Break PPO after its stage has begun; what is finished is not done again."""
+    folder = tmp_path / "chain"
+    recipe = load_recipe("rlhf", {"model": str(model), "run": str(folder), **QUICK})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backflip.recipes.stages.run_ppo", _power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe)
+    done = (folder / "sft" / "metrics.jsonl").stat().st_mtime
+    resume(folder)
+    assert (folder / "sft" / "metrics.jsonl").stat().st_mtime == done
+    assert json.loads((folder / "summary.json").read_text())["ppo"]["steps"] == 2
+    for part in ("sft", "reward_model", "ppo"):
+        whole, again = (
+            CheckpointStore(f / part / "checkpoints").latest() for f in (chain, folder)
+        )
+        assert whole is not None
+        assert again is not None
+        name = "reward_model" if part == "reward_model" else "policy"
+        for key, value in whole.weights(name).items():
+            assert torch.equal(value, again.weights(name)[key]), (part, key)
+
+
+def _power_cut(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_reward_model_of_other_tokens_is_refused(chain, model, tmp_path):
+    other = tmp_path / "other"
+    tiny_model(other)
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens(["unheard-of"])
+    tokenizer.save_pretrained(other)
+    settings = {"model": str(other), "reward_model": str(chain / "reward_model")}
+    settings |= {"run": str(tmp_path / "ppo")}
+    with pytest.raises(UserError, match="another tokenizer than the policy"):
+        train(load_recipe("ppo", settings))
+
+
+def test_a_finished_run_is_not_resumed(chain):
+    with pytest.raises(UserError, match="is finished"):
+        resume(chain)
