@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,27 +28,41 @@ from backflip.train.online import Critic, OnlineLoop
 
 def reward_model(load: Workload) -> dict[str, Any]:
     """Bradley-Terry on 8 pairs a step, all weights."""
-    model = new_reward_model(load)
     batches = [comparisons(rows) for rows in load["pairs"]]
-    tokens = [sum(map(len, _sequences(batch))) for batch in batches[1:]]
-    work = [training_operations(model, batch, head_rows=0) for batch in batches[1:]]
-    learner = new_learner(model)
-    objective = BradleyTerry()
-    seconds, metrics = timed(lambda batch: learner.step(Work(objective, batch)), batches)
-    return trained(load, model, seconds, metrics, tokens) | {"operations": work}
+    return train(load, new_reward_model(load), BradleyTerry(), batches, lambda batch: 0)
 
 
 def sft(load: Workload) -> dict[str, Any]:
     """Imitate the last reply of 8 conversations a step, all weights."""
     model = CausalPolicy(load_causal(load["model"], precision=load["dtype"]))
     batches = [demonstrations(rows) for rows in load["demonstrations"]]
-    tokens = [sum(map(len, _sequences(batch))) for batch in batches[1:]]
-    work = [
-        training_operations(model, batch, head_rows=int(batch.mask.sum())) for batch in batches[1:]
-    ]
+    return train(load, model, SFT(), batches, lambda batch: int(batch.mask.sum()))
+
+
+def train(
+    load: Workload,
+    model: Any,
+    objective: Any,
+    batches: list[Any],
+    head_rows: Callable[[Any], int],
+) -> dict[str, Any]:
+    """Steps on the batches; the rate of matrix products is measured before and after them.
+
+    ``head_rows``: rows of a batch that the vocabulary head runs on.
+    """
+    config, dtype = model.trunk.config, getattr(torch, load["dtype"])
+    before = product_rate(config, dtype)
     learner = new_learner(model)
-    seconds, metrics = timed(lambda batch: learner.step(Work(SFT(), batch)), batches)
-    return trained(load, model, seconds, metrics, tokens) | {"operations": work}
+    seconds, metrics = timed(lambda batch: learner.step(Work(objective, batch)), batches)
+    tokens = [sum(map(len, _sequences(batch))) for batch in batches[1:]]
+    found = result(seconds, tokens)
+    return found | {
+        "first_loss": metrics[0]["loss"],
+        "operations": [
+            training_operations(model, batch, head_rows=head_rows(batch)) for batch in batches[1:]
+        ],
+        "product_rate": max(before, product_rate(config, dtype)),
+    }
 
 
 def sampling(load: Workload) -> dict[str, Any]:
@@ -121,25 +136,6 @@ def demonstrations(rows: list[Demonstration]) -> DemonstrationBatch:
 def _sequences(batch: ComparisonBatch | DemonstrationBatch) -> list[list[int]]:
     steps = batch.sequences()[0]
     return [steps.sequence(row) for row in range(len(steps))]
-
-
-def trained(
-    load: Workload,
-    model: Any,
-    seconds: list[float],
-    metrics: list[dict[str, float]],
-    tokens: list[int],
-) -> dict[str, Any]:
-    """Adds the first batch's loss and the rate of matrix products, measured in this process."""
-    peak = peak_gb()
-    config = model.trunk.config
-    dtype = getattr(torch, load["dtype"])
-    rate = product_rate(2048, config.hidden_size, config.intermediate_size, dtype)
-    return result(seconds, tokens) | {
-        "gb": peak,
-        "first_loss": metrics[0]["loss"],
-        "product_rate": rate,
-    }
 
 
 def result(seconds: list[float], tokens: list[int]) -> dict[str, Any]:

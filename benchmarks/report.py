@@ -157,10 +157,11 @@ On {r["machine"]}, in {r["dtype"]}, with {versions}. Written by `benchmarks/vers
   GRPO step, on the same prompts, has one model, no reference (`beta=0`) and a reward function
   that costs nothing.
 * Memory is the most the process ever held resident (`ru_maxrss`; reserved on the device on CUDA).
-* Matrix-product rate: the fastest of a square product of 2,048 and two shapes of the model, in
-  the same process after the steps{measured}. Operations of a step are counted on the forest that
-  was computed: 6 for each body weight and token, causal attention, 6 for each weight of the
-  vocabulary head where a loss is read.
+* Matrix-product rate: the fastest of a square product of 2,048 and two shapes of the model,
+  in the same process before and after the steps{measured}. The share is the operations a second
+  of the whole step, optimiser included, over that rate. Operations are counted on the forest that
+  was computed: 6 for each weight of the body's matrices and token, causal attention, 6 for each
+  weight of the vocabulary head where a loss is read.
 
 Seconds of each timed step:
 

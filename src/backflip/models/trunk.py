@@ -56,7 +56,7 @@ class Trunk(nn.Module):
         if self.forest:
             forest = plant(sequences)
             hidden = self._walk(forest.to(self.device))
-            return hidden[forest.place[rows, columns].to(self.device)]
+            return hidden[forest.place[rows.cpu(), columns.cpu()].to(self.device)]
         hidden = self._padded(sequences)
         return hidden[rows.to(self.device), columns.to(self.device)]
 

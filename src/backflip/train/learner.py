@@ -104,7 +104,8 @@ class Learner:
         counts = work.objective.counts(work.batch)
         sums: dict[str, Loss] = {}
         for rows in self.model.plan(work.batch, self.token_budget):
-            outcome = work.objective.loss(self.model, work.batch[rows])
+            piece = work.batch[rows].to(self.model.device)
+            outcome = work.objective.loss(self.model, piece)
             terms = [
                 loss.total / counts[name].to(loss.total.device)
                 for name, loss in outcome.losses.items()
