@@ -48,7 +48,8 @@ bench: $(VENV)/.demo $(PEER)/.peer  ## speed and memory against TRL, into benchm
 	$(BIN)/python benchmarks/versus_trl.py --peer-python $(PEER)/bin/python $(ARGS)
 
 bench-cuda:  ## the same on a CUDA device
-	$(MAKE) bench VENV=.venv-cuda PEER=.venv-peer-cuda TORCH_INDEX= ARGS="$(ARGS)"
+	$(MAKE) .venv-cuda/.demo .venv-peer-cuda/.peer VENV=.venv-cuda PEER=.venv-peer-cuda TORCH_INDEX=
+	.venv-cuda/bin/python benchmarks/cuda.py --peer-python .venv-peer-cuda/bin/python $(ARGS)
 
 wheel: $(VENV)/.dev  ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -101,15 +101,18 @@ def test_the_leash_holds():
     assert ends[1] < 0.5 * ends[0]
 
 
-def test_adaptive_kl_moves_the_price_towards_its_target():
-    algorithm = PPO(kl_target=6.0, kl_coef=0.1, kl_horizon=100)
+@pytest.mark.parametrize("kind", [PPO, OneStepPPO])
+def test_adaptive_kl_moves_the_price_towards_its_target(kind):
+    algorithm = kind(kl_target=6.0, kl_coef=0.1, kl_horizon=100)
     assert algorithm.adapted({"kl": 12.0, "answers": 10.0}).kl_coef == pytest.approx(0.1 * 1.02)
     assert algorithm.adapted({"kl": 0.0, "answers": 10.0}).kl_coef == pytest.approx(0.1 * 0.98)
-    assert PPO(kl_coef=0.1).adapted({"kl": 99.0, "answers": 10.0}).kl_coef == 0.1
+    assert kind(kl_coef=0.1).adapted({"kl": 99.0, "answers": 10.0}).kl_coef == 0.1
 
 
-def test_epochs_end_early_at_the_target():
-    loop = cast(epochs=50, target_kl=1e-3)
+@pytest.mark.parametrize("kind", [PPO, OneStepPPO])
+def test_epochs_end_early_at_the_target(kind):
+    loop = cast()
+    loop.algorithm = kind(epochs=50, target_kl=1e-3)
     loop.step(1, PROMPTS)
     assert 2 <= loop.learner.steps < 100
 

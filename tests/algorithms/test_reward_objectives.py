@@ -9,6 +9,7 @@ from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.davidson import Davidson
 from backflip.algorithms.plackett_luce import PlackettLuce
 from backflip.algorithms.rao_kupper import RaoKupper
+from backflip.algorithms.rated import Rated, pair_metrics
 from backflip.data.batches import ComparisonBatch, Ragged, TokenSteps, offsets_of
 from backflip.functional.reward_losses import all_pairs
 from backflip.models.heads import RewardModel
@@ -99,6 +100,22 @@ def test_a_tie_draws_the_scores_together(objective):
         gaps.append(float((scores[0] - scores[1]).abs()))
         teach.step(Work(objective, batch))
     assert gaps[-1] < 0.3 * gaps[0]
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_the_spread_of_scores_does_not_depend_on_how_a_batch_is_cut(shift):
+    """Mean square less squared mean, of pieces of unequal size, far from zero too."""
+    scores = 0.01 * torch.randn(10, generator=torch.Generator().manual_seed(0)) + shift
+    prompt = torch.arange(5).repeat_interleave(2)
+    pieces = [
+        pair_metrics(Rated(scores[rows], torch.tensor([0, 1] * (len(rows) // 2)), prompt[rows]))
+        for rows in torch.arange(10).split([2, 6, 2])
+    ]
+    mean, square = (
+        sum((p[name] for p in pieces[1:]), pieces[0][name]).mean()
+        for name in ("score_mean", "score_mean_square")
+    )
+    assert (square - mean**2) ** 0.5 == pytest.approx(float(scores.std(correction=0)), rel=1e-3)
 
 
 def test_a_held_out_head_learns_from_its_own_half_alone():

@@ -6,9 +6,11 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    CohereConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GraniteConfig,
     LlamaConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -58,12 +60,17 @@ CONFIGS = {
 FALLBACK = {
     "bloom": BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4),
 }
+# Models that multiply or divide their logits behind the vocabulary head.
+SCALED = {
+    "cohere": CohereConfig(**_SMALL, logit_scale=0.25),
+    "granite": GraniteConfig(**_SMALL, logits_scaling=4.0, attention_multiplier=0.3),
+}
 
 
 def tiny(family: str, seed: int = 0) -> PreTrainedModel:
     """A random model of the family, with weights large enough that mistakes show."""
     torch.manual_seed(seed)
-    config = CONFIGS.get(family) or FALLBACK[family]
+    config = (CONFIGS | FALLBACK | SCALED)[family]
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from backflip.data.errors import UserError
 from backflip.models import load
@@ -17,19 +12,8 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel
 from backflip.models.lora import LoraSettings, add_lora
 from backflip.models.save import load_reward_model, save_policy, save_reward_model
-from tests.models.families import VOCABULARY, tiny
+from tests.models.families import tiny
 from tests.models.test_policy_forest import ragged_steps
-
-
-@pytest.fixture
-def tokenizer():
-    words = {f"w{i}": i for i in range(VOCABULARY)}
-    plain = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    # Padding is the end of turn, as in SmolLM2: the trap that classifiers fall into.
-    return PreTrainedTokenizerFast(
-        tokenizer_object=plain, eos_token="w2", pad_token="w2", unk_token="w0"
-    )
 
 
 def disturbed_lora(model):

@@ -131,6 +131,12 @@ def test_kl_stops_a_run_only_where_that_was_asked_for():
         assert [a.severity for a in fired] == expected
 
 
+@pytest.mark.parametrize(("stop", "kl"), [(20.0, 21.0), (10.0, 25.0)])
+def test_a_warning_does_not_ring_together_with_the_stop(stop, kl):
+    fired = Alarms(default_rules(kl_stop=stop)).check(entries(kl=[kl]))
+    assert [a.severity for a in fired] == ["stop"]
+
+
 def test_an_alarm_rings_again_only_after_a_real_recovery():
     """Just under the limit is no recovery, however long; far under it is, after a few steps."""
     up, dancing, close, down = [21.0], [19.5, 20.5] * 5, [19.0] * 9, [10.0] * CALM

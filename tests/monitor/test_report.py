@@ -196,6 +196,52 @@ def test_suspicious_accuracies_get_a_word(tmp_path, accuracy, said):
     )
 
 
+def test_golden_judgements_have_a_card_and_a_sentence(tmp_path):
+    folder = reward_model_run(tmp_path / "run")
+    golden = {"accuracy": 0.61, "accuracy_low": 0.5, "accuracy_high": 0.72, "pairs": 80}
+    golden["sentences"] = ["It rewards length."]
+    save(folder / "summary.json", {"accuracy": 0.75, "golden": golden})
+    text = Page(render(folder)).text
+    assert "Golden judgements 61.0 %" in text
+    assert "80 pairs; 95 % interval 50 to 72 %" in text
+    assert "It agrees with 61.0 % of the golden judgements (80 pairs). It rewards length." in text
+    assert "61.0 %" in Page(compare([folder, reward_model_run(tmp_path / "other")])).text
+
+
+def test_the_heldout_reward_is_read_as_a_run_writes_it(tmp_path):
+    folder = ppo_run(tmp_path / "run")
+    summary = {
+        "reward_heldout_before": {"mean": 0.1, "low": 0.0, "high": 0.2},
+        "reward_heldout_after": {"mean": 0.15, "low": 0.05, "high": 0.25},
+    }
+    save(folder / "summary.json", summary)
+    text = Page(render(folder)).text
+    assert "The held-out reward did not follow (0.10 to 0.15): do not trust the gain." in text
+    assert "0.10 → 0.15" in text
+
+
+@pytest.mark.parametrize(("step", "said"), [(0, True), (25, False), (None, False)])
+def test_a_run_that_never_beat_its_start_says_so(tmp_path, step, said):
+    folder = ppo_run(tmp_path / "run")
+    save(folder / "summary.json", {"best_step": step})
+    assert ("No checkpoint beat the start" in Page(render(folder)).text) is said
+
+
+@pytest.mark.parametrize(
+    ("finished", "price", "said"), [(0.02, -1.0, True), (0.5, -1.0, False), (0.02, None, False)]
+)
+def test_a_reward_that_is_only_the_price_of_a_missing_end_is_called_that(
+    tmp_path, finished, price, said
+):
+    folder = ppo_run(tmp_path / "run")
+    save(folder / "summary.json", {"finished_after": finished, "missing_eos": price})
+    text = Page(render(folder)).text
+    assert ("98 % of the answers were cut off and got shaping.missing_eos (−1)" in text) is said
+    if said:
+        for way in ("sampling.max_tokens", "SFT first", "shaping.missing_eos=null"):
+            assert way in text
+
+
 def test_comparing_overlays_runs_and_names_what_differs(tmp_path):
     runs = [ppo_run(tmp_path / name, kl_coef=c) for name, c in (("mild", 0.1), ("wild", 0.01))]
     page = Page(compare(runs))

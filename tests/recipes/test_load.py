@@ -112,6 +112,15 @@ def test_another_algorithm_keeps_the_settings_that_it_shares():
     assert recipe.algorithm == OneStepPPO(kl_coef=0.02)
 
 
+@pytest.mark.parametrize("name", ["ppo", "one_step_ppo"])
+def test_both_forms_of_ppo_can_hold_a_kl_and_stop_early(name: str):
+    given = ["algorithm.kl_target=6", "algorithm.kl_horizon=99", "algorithm.target_kl=0.02"]
+    algorithm = loaded("ppo", f"algorithm={name}", *given).algorithm
+    assert (algorithm.kl_target, algorithm.kl_horizon, algorithm.target_kl) == (6.0, 99, 0.02)
+    meanings = {s.path: s.meaning for s in settings("ppo") if s.choice == name}
+    assert "Ziegler" in meanings["algorithm.kl_target"]
+
+
 def test_a_short_form_is_the_same_as_the_long_one():
     short = parse({"data": "demo:prompts", "algorithm": "one_step_ppo", "run": "r"}, "ppo", "here")
     long = parse(

@@ -103,6 +103,15 @@ def test_a_folder_that_holds_a_run_is_refused(model: str, tmp_path: Path):
         checked("sft", tmp_path, f"model={model}")
 
 
+def test_a_finished_run_is_not_to_be_gone_on_with(model: str, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("stage: sft\n")
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="already holds a run, which is finished") as caught:
+        checked("sft", tmp_path, f"model={model}")
+    assert "resume" not in str(caught.value)
+
+
 def test_a_run_cannot_be_a_file(model: str, tmp_path: Path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="is a file"):

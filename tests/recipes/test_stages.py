@@ -14,6 +14,7 @@ from backflip.monitor.log import read_lines, read_metrics
 from backflip.recipes.load import load_recipe
 from backflip.recipes.stages import resume, train
 from backflip.train.checkpoints import CheckpointStore
+from backflip.train.driver import Best, Interrupted
 from tests.recipes.tiny import tiny_model
 
 QUICK = {
@@ -112,16 +113,14 @@ def test_an_interrupted_chain_goes_on_with_the_stage_that_was_open(chain, model,
     recipe = load_recipe("rlhf", {"model": str(model), "run": str(folder), **QUICK})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backflip.recipes.stages.run_ppo", _power_cut)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted, match=f"backflip resume {folder}$"):
             train(recipe)
     done = (folder / "sft" / "metrics.jsonl").stat().st_mtime
     resume(folder)
     assert (folder / "sft" / "metrics.jsonl").stat().st_mtime == done
     assert json.loads((folder / "summary.json").read_text())["ppo"]["steps"] == 2
     for part in ("sft", "reward_model", "ppo"):
-        whole, again = (
-            CheckpointStore(f / part / "checkpoints").latest() for f in (chain, folder)
-        )
+        whole, again = (CheckpointStore(f / part / "checkpoints").latest() for f in (chain, folder))
         assert whole is not None
         assert again is not None
         name = "reward_model" if part == "reward_model" else "policy"
@@ -131,6 +130,62 @@ def test_an_interrupted_chain_goes_on_with_the_stage_that_was_open(chain, model,
 
 def _power_cut(*_):
     raise KeyboardInterrupt
+
+
+def test_a_policy_that_got_no_better_says_so_and_keeps_its_last_weights(chain, tmp_path):
+    """The bar is what the policy was before the first step; here it is out of reach."""
+    settings = {
+        "model": str(chain / "sft"),
+        "reward_model": str(chain / "reward_model"),
+        "run": str(tmp_path / "ppo"),
+        "eval_every": 1,
+        **{key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backflip.recipes.ppo._best", lambda _: Best("val_reward", start=1e9))
+        folder = train(load_recipe("ppo", settings))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["best_step"] == 0
+    assert "No checkpoint beat the start by held-out reward" in (folder / "report.html").read_text()
+    assert set(CheckpointStore(folder / "checkpoints").steps()) == {2}
+
+
+def test_the_bar_for_the_best_checkpoint_is_the_start(chain):
+    """What came out as best beat the held-out reward of the policy before its first step."""
+    summary = json.loads((chain / "ppo" / "summary.json").read_text())
+    before = summary["reward_heldout_before"]["mean"]
+    validated = {
+        entry.step: entry.metrics["val_reward_heldout"]
+        for entry in read_metrics(chain / "ppo")
+        if "val_reward_heldout" in entry.metrics
+    }
+    same = pytest.approx(before, rel=1e-5)
+    better = [step for step, value in validated.items() if value > before and value != same]
+    assert summary["best_step"] == max(better, key=lambda step: validated[step], default=0)
+
+
+def test_the_spread_of_scores_is_on_record(chain):
+    for entry in read_metrics(chain / "reward_model"):
+        assert entry.metrics["score_std"] > 0
+        assert "score_mean_square" not in entry.metrics
+    assert "val_score_std" in entry.metrics
+
+
+def test_the_last_validation_of_a_run_that_was_stopped_is_on_record(chain, tmp_path):
+    settings = {
+        "model": str(chain / "sft"),
+        "reward_model": str(chain / "reward_model"),
+        "run": str(tmp_path / "ppo"),
+        "kl_stop": 1e-9,
+        "optimizer.lr": 0.01,
+        **{key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")},
+        "steps": 9,
+    }
+    folder = train(load_recipe("ppo", settings))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] < 9
+    last = read_metrics(folder)[-1]
+    assert (last.step, "val_reward" in last.metrics) == (summary["steps"], True)
 
 
 def test_a_reward_model_of_other_tokens_is_refused(chain, model, tmp_path):

@@ -10,13 +10,16 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from tests.data.tiny import CHATML, byte_tokenizer
 
 
-def tiny_model(folder: Path) -> Path:
-    """A random Llama with two layers and a byte-level tokenizer with ChatML."""
+def tiny_model(folder: Path, *, spare: int = 0) -> Path:
+    """A random Llama with two layers and a byte-level tokenizer with ChatML.
+
+    ``spare``: rows of its vocabulary beyond those that the tokenizer knows.
+    """
     torch.manual_seed(0)
     tokenizer = byte_tokenizer(CHATML)
     tokenizer.eos_token = "<|im_end|>"
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) + spare,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,

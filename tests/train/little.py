@@ -66,6 +66,9 @@ class Watch:
         self.log.append(index, "little", metrics | {"seen": self.seen})
         return "enough of it" if index == self.stop_at else None
 
+    def validated(self, index, metrics):
+        self.log.append(index, "little", metrics)
+
     def sync(self):
         self.log.sync()
 

@@ -15,7 +15,7 @@ import torch
 
 from backflip.data.errors import UserError
 from backflip.train.checkpoints import CheckpointStore, restore
-from backflip.train.driver import Interrupted, load_best
+from backflip.train.driver import Best, Interrupted, load_best
 from backflip.train.run import RunFolder
 from tests.train import little
 from tests.train.little import EVERY, TOTAL, assert_same, child, go, logged, result
@@ -163,6 +163,7 @@ def test_a_run_that_was_stopped_stays_stopped(tmp_path):
     outcome, _ = go("sft", tmp_path / "run", stop_at=5)
     assert (outcome.steps, outcome.stopped) == (5, "enough of it")
     assert "val_loss" in outcome.metrics, "validated at its end, though step 5 was not due"
+    assert logged(tmp_path / "run")[-1] == (5, {"val_loss": outcome.metrics["val_loss"]})
     assert go("sft", tmp_path / "run")[0] == outcome
 
 
@@ -200,6 +201,18 @@ def test_the_best_is_forgotten_when_a_better_one_comes(tmp_path):
     outcome, _ = go("sft", tmp_path / "run", assess=lambda step: {"val_loss": next(values)})
     assert outcome.best_step == 6
     assert steps(tmp_path / "run") == [6, 7]
+
+
+def test_a_checkpoint_that_does_not_beat_the_start_is_not_the_best(tmp_path):
+    values = iter([3.0, 2.0, 1.0, 4.0])
+    best = Best("val_loss", higher=False, start=1.0)
+    path = tmp_path / "run"
+    outcome, modules = go("sft", path, best=best, assess=lambda step: {"val_loss": next(values)})
+    assert outcome.best_step is None
+    assert load_best(RunFolder.open(path), modules) is None
+    assert not Best("x", start=1.0).improved({"x": 1.0}, None)
+    assert Best("x", start=1.0).improved({"x": 1.1}, None)
+    assert Best("x", start=float("nan")).improved({"x": 1.1}, None)
 
 
 def test_without_a_best_checkpoint_the_weights_stay(tmp_path):

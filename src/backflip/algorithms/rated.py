@@ -63,16 +63,18 @@ def preference(
 
 @torch.no_grad()
 def pair_metrics(rated: Rated) -> dict[str, Loss]:
-    """How often the better answer scores higher, and by how much."""
+    """How often the better answer scores higher, by how much, and what all scores are like."""
     pairs = decided_pairs(rated.rank, rated.prompt)
     delta = rated.scores[pairs.better] - rated.scores[pairs.worse]
     size = delta.new_tensor(float(len(delta)))
     right = (delta > 0).to(delta.dtype).sum()
-    answers = delta.new_tensor(float(len(rated.scores)))
+    exact = rated.scores.double()  # a mean square less a squared mean cancels most digits
+    answers = exact.new_tensor(float(len(exact)))
     return {
         "accuracy": Loss(right, size),
         "margin": Loss(delta.sum(), size),
-        "score_mean": Loss(rated.scores.sum(), answers),
+        "score_mean": Loss(exact.sum(), answers),
+        "score_mean_square": Loss(exact.square().sum(), answers),
     }
 
 

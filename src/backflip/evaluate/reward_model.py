@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -160,13 +160,22 @@ def report(
 
     Raises UserError where no pair is decided.
     """
-    rank, prompt = batch.rank.values, batch.answers.owner()
-    pairs, ties = decided_pairs(rank, prompt), tied_pairs(rank, prompt)
+    owner = batch.answers.owner()
+    pairs, ties = (find(batch.rank.values, owner) for find in (decided_pairs, tied_pairs))
     if not len(pairs.better):
         raise UserError(
             f"none of the {len(batch)} comparisons is decided, so accuracy has no meaning. "
             "Give comparisons in which one answer is better than another."
         )
+    said = _measured(scores, batch, pairs, ties=len(ties.better), seed=seed)
+    sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters)
+    return replace(said, sentences=tuple(sentences))
+
+
+def _measured(
+    scores: Float[Tensor, " N"], batch: ComparisonBatch, pairs: Pairs, *, ties: int, seed: int
+) -> RewardReport:
+    """All numbers of the report, without a word about them."""
     delta = scores[pairs.better] - scores[pairs.worse]
     soft, group = batch.soft[pairs.prompt], _prompts(batch)[pairs.prompt]
     length = batch.answers.values.answer.lengths
@@ -176,10 +185,10 @@ def report(
         kept = group if rows is None else group[rows]
         return statistics.bootstrap_mean(per_pair, kept, seed=seed)
 
-    said = RewardReport(
+    return RewardReport(
         prompts=len(group.unique()),
         pairs=len(delta),
-        ties=len(ties.better),
+        ties=ties,
         accuracy=mean(statistics.accuracy(delta)),
         log_loss=mean(statistics.log_loss(delta, soft)),
         brier=mean(statistics.brier(delta, soft)),
@@ -195,8 +204,6 @@ def report(
         scores=_spread(scores),
         sentences=(),
     )
-    sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters)
-    return RewardReport(**{**vars(said), "sentences": tuple(sentences)})
 
 
 def remarks(

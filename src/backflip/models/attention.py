@@ -81,6 +81,8 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
     packed row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
     """
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+    # Under autocast rotations and norms leave queries and keys wider than values.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if query.device.type == "cuda":
         out = _flex(query, key, value, forest, scale, sliding_window, softcap)
     else:
@@ -147,7 +149,7 @@ def _capped(
     scores = softcap * torch.tanh(q @ k.transpose(2, 3) * scaling / softcap)
     if mask is None:
         mask = _causal_mask(q.shape[2], 0, 1 << 62)
-    return (scores + mask).softmax(-1) @ v
+    return (scores + mask).softmax(-1).to(v.dtype) @ v
 
 
 def _flex(

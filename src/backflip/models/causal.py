@@ -8,13 +8,15 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as nnf
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.data.errors import UserError
 from backflip.functional.logprobs import linear_entropy, linear_logp
 from backflip.models.packing import plan
-from backflip.models.trunk import Trunk, before_answer, dense
+from backflip.models.trunk import GROWN, Trunk, before_answer, dense
 
 
 class CausalPolicy(nn.Module):
@@ -24,16 +26,25 @@ class CausalPolicy(nn.Module):
     nothing.
     """
 
-    def __init__(self, model: nn.Module, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, *, temperature: float = 1.0, compute: torch.dtype | None = None
+    ) -> None:
         """``model``: a causal LM of transformers, plain or wrapped by peft.
 
         ``temperature`` divides the logits wherever this policy is asked for a probability.
+        ``compute``: the type to multiply in; None, that of the weights.
+
+        Raises:
+            UserError: the model makes its logits in a way that is not known here.
+
         """
         super().__init__()
-        self.trunk = Trunk(model)
+        self.trunk = Trunk(model, compute)
         self.value_head: nn.Linear | None = None
         self.temperature = temperature
         without_dropout(self)
+        if self.trunk.config.model_type not in GROWN:
+            check_head(self.trunk)
 
     @property
     def model(self) -> Any:
@@ -65,16 +76,18 @@ class CausalPolicy(nn.Module):
         hidden = self.trunk(sequences, rows, columns)
         labels = steps.answer.values.to(hidden.device)
         out: dict[str, Tensor] = {}
-        head = head_of(self.trunk)
+        head = head_of(self.trunk, self.temperature)
+        ready = hidden.to(head["weight"].dtype)
         if "logp" in want or "entropy" in want:
-            logp, entropy = linear_logp(hidden, labels=labels, temperature=self.temperature, **head)
+            logp, entropy = linear_logp(ready, labels=labels, **head)
             out |= {"logp": logp, "entropy": entropy}
         if "entropy_to_raise" in want:
-            out["entropy_to_raise"] = linear_entropy(hidden, temperature=self.temperature, **head)
+            out["entropy_to_raise"] = linear_entropy(ready, **head)
         if "values" in want:
             if self.value_head is None:
                 raise ValueError("this policy has no value head: call add_value_head() first")
-            out["values"] = self.value_head(hidden).float()[:, 0]
+            values = self.value_head(hidden.to(self.value_head.weight.dtype))
+            out["values"] = values.float()[:, 0]
         return {name: dense(out[name], steps) for name in want}
 
     def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
@@ -140,8 +153,49 @@ def hidden_size(trunk: Trunk) -> int:
     return int(trunk.config.get_text_config().hidden_size)
 
 
-def head_of(trunk: Trunk) -> dict[str, Any]:
-    """The vocabulary head as arguments of ``linear_logp``."""
-    head = trunk.whole.get_output_embeddings()
-    softcap = getattr(trunk.config, "final_logit_softcapping", None)
-    return {"weight": head.weight, "bias": getattr(head, "bias", None), "softcap": softcap}
+def head_of(trunk: Trunk, temperature: float = 1.0) -> dict[str, Any]:
+    """The vocabulary head and the temperature as arguments of ``linear_logp``.
+
+    Cohere multiplies its logits by a constant and Granite divides them by one: both are a
+    temperature.
+    """
+    head, config = trunk.whole.get_output_embeddings(), trunk.config
+    dtype = trunk.compute or head.weight.dtype
+    bias = getattr(head, "bias", None)
+    scale = _factor(config, "logit_scale") / _factor(config, "logits_scaling")
+    return {
+        "weight": head.weight.to(dtype),
+        "bias": None if bias is None else bias.to(dtype),
+        "softcap": getattr(config, "final_logit_softcapping", None),
+        "temperature": temperature / scale,
+    }
+
+
+def _factor(config: Any, name: str) -> float:
+    value = getattr(config, name, None)
+    return float(value) if isinstance(value, int | float) else 1.0
+
+
+@torch.no_grad()
+def check_head(trunk: Trunk) -> None:
+    """Refuse a model whose own logits are not what ``head_of`` makes of its hidden states."""
+    tokens = [(7 * i + 3) % int(trunk.config.get_text_config().vocab_size) for i in range(8)]
+    training = trunk.model.training
+    trunk.model.eval()
+    try:
+        hidden = trunk.padded([tokens])[0]
+        row = torch.tensor([tokens], device=trunk.device)
+        own = trunk.whole(input_ids=row, use_cache=False).logits[0].float()
+    finally:
+        trunk.model.train(training)
+    head = head_of(trunk)
+    weight, cap = head["weight"], head["softcap"]
+    logits = nnf.linear(hidden.to(weight.dtype), weight, head["bias"]).float()
+    logits = (cap * torch.tanh(logits / cap) if cap else logits) / head["temperature"]
+    difference = float((logits - own).abs().max() / own.abs().max())
+    if difference > max(1e-3, 4 * torch.finfo(weight.dtype).eps):
+        raise UserError(
+            f"{trunk.config.model_type} changes its logits behind the vocabulary head in a way "
+            f"that is not known here (they differ by {difference:.0%} of the largest), so that its "
+            "log-probabilities would be wrong. Use a model of another type."
+        )

@@ -26,15 +26,23 @@ class RewardModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, *, heads: int = 1, pooling: str = "last") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        heads: int = 1,
+        pooling: str = "last",
+        compute: torch.dtype | None = None,
+    ) -> None:
         """``model``: a causal LM or a classifier of transformers; its own head is not used.
 
         Head weights start from N(0, 1/√(d+1)), no bias (Stiennon et al., 2020).
+        ``compute``: the type to multiply in; None, that of the weights.
         """
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
-        self.trunk = Trunk(model)
+        self.trunk = Trunk(model, compute)
         self.pooling = pooling
         width = hidden_size(self.trunk)
         self.score = nn.Linear(width, heads, bias=False, device=self.trunk.device)
@@ -86,10 +94,19 @@ class RewardModel(nn.Module):
 class ValueModel(nn.Module):
     """A critic: the score expected before each token of an answer is chosen."""
 
-    def __init__(self, model: nn.Module, head: Float[Tensor, "1 D"] | None = None) -> None:
-        """``head``: weights to start from (a reward model's); zeros where there are none."""
+    def __init__(
+        self,
+        model: nn.Module,
+        head: Float[Tensor, "1 D"] | None = None,
+        *,
+        compute: torch.dtype | None = None,
+    ) -> None:
+        """``head``: weights to start from (a reward model's); zeros where there are none.
+
+        ``compute``: the type to multiply in; None, that of the weights.
+        """
         super().__init__()
-        self.trunk = Trunk(model)
+        self.trunk = Trunk(model, compute)
         self.value = nn.Linear(hidden_size(self.trunk), 1, device=self.trunk.device)
         nn.init.zeros_(self.value.bias)
         with torch.no_grad():

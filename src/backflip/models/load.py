@@ -16,6 +16,7 @@ import torch
 from backflip.data.errors import UserError
 from backflip.models import smollm2
 
+CLASSIFIER = "ForSequenceClassification"
 HUB_TIMEOUT = 4.0
 """Seconds after which a hub that has not answered counts as unreachable."""
 
@@ -34,7 +35,32 @@ def load_causal(name: str, *, precision: str = "auto") -> Any:
     """
     from transformers import AutoModelForCausalLM
 
+    kind = architecture(load_config(name))
+    if kind.endswith(CLASSIFIER):
+        raise UserError(
+            f"{name} is a {kind}: a reward model, not a language model. "
+            "Give the model that is to write, for example the folder of an SFT run."
+        )
     return _load(AutoModelForCausalLM, name, dtype=dtype_of(precision)).to(device())
+
+
+def load_trainable(
+    name: str, *, precision: str = "auto", adapted: bool
+) -> tuple[Any, torch.dtype | None]:
+    """A language model to train, and the type to multiply in (``compute``; None, its own)."""
+    weights, compute = masters(precision, adapted=adapted)
+    return load_causal(name, precision=weights), compute
+
+
+def masters(precision: str, *, adapted: bool) -> tuple[str, torch.dtype | None]:
+    """(precision of the weights, type to multiply in) of a model that is to be trained.
+
+    Weights that learn are float32: in bfloat16 a step below 1/256 of a weight is lost. With LoRA
+    (``adapted``) only the adapters learn, which peft keeps in float32 by itself.
+    """
+    if adapted or dtype_of(precision) == torch.float32:
+        return precision, None
+    return "float32", dtype_of(precision)
 
 
 def load_classifier(name: str, *, precision: str = "auto") -> Any:
@@ -50,6 +76,11 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig
 
     return _load(AutoConfig, name)
+
+
+def architecture(config: Any) -> str:
+    """Name of the class that a model was saved from; ``model`` where it does not say."""
+    return str((config.architectures or ["model"])[0])
 
 
 def parameters_of(name: str) -> int:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from backflip.data.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_classifier, load_config, quiet
+from backflip.models.load import CLASSIFIER, architecture, load_classifier, load_config, quiet
 from backflip.models.lora import merged
 
 
@@ -32,8 +32,6 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
 
     The scale (mean and std of each head) and the pooling stand in the config under ``backflip``.
     """
-    from transformers import AutoModelForSequenceClassification
-
     if is_adapted(model.trunk.model):
         adapted: Any = model.trunk.model
         _whole(folder / "adapter", adapted.save_pretrained)
@@ -46,8 +44,7 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
         "std": model.std.tolist(),
         "pooling": model.pooling,
     }
-    with torch.device("meta"):
-        classifier = AutoModelForSequenceClassification.from_config(config, dtype=plain.dtype)
+    classifier = _empty_classifier(config, plain.dtype)
     body = {
         f"{classifier.base_model_prefix}.{k}": v for k, v in plain.base_model.state_dict().items()
     }
@@ -56,16 +53,52 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     _whole(folder / "model", lambda tmp: _save(classifier, tokenizer, tmp))
 
 
+def check_savable(model: Any) -> None:
+    """Refuse, before any training, a model that could not be saved as a reward model.
+
+    ``model``: a transformers (or peft) model, or its config.
+
+    Raises:
+        UserError: transformers has no sequence classifier of this type that ends in ``score``.
+
+    """
+    _empty_classifier(getattr(model, "config", model), torch.float32)
+
+
+def _empty_classifier(config: Any, dtype: torch.dtype) -> Any:
+    """The sequence classifier of a model type, without memory for its weights."""
+    from transformers import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        AutoModelForSequenceClassification,
+    )
+
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        with torch.device("meta"), quiet():
+            classifier = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+        if hasattr(classifier, "score"):
+            return classifier
+    raise UserError(
+        f"{config.model_type} cannot be saved as a reward model: transformers has no sequence "
+        "classifier with a score head for it. Start from a Llama, Mistral, Qwen, Gemma or GPT-2."
+    )
+
+
 def load_reward_model(name: str, *, precision: str = "auto") -> RewardModel:
     """A reward model of ours, or any sequence classifier of transformers that ends in ``score``."""
     config = load_config(name)
-    if not str((config.architectures or ["?"])[0]).endswith("ForSequenceClassification"):
+    kind = architecture(config)
+    if not kind.endswith(CLASSIFIER):
         raise UserError(
-            f"{name} is a {(config.architectures or ['model'])[0]}, not a reward model. "
+            f"{name} is a {kind}, not a reward model. "
             "Train one with `backflip train reward_model`, or give a sequence classifier."
         )
     ours = getattr(config, "backflip", None) or {}
     classifier = load_classifier(name, precision=precision)
+    if not isinstance(getattr(classifier, "score", None), nn.Linear):
+        raise UserError(
+            f"{name} is a {kind}, whose head is not a linear layer called score, so it cannot be "
+            "read as a reward model. Train one with `backflip train reward_model`."
+        )
     model = RewardModel(
         classifier, heads=int(config.num_labels), pooling=ours.get("pooling", "last")
     )
@@ -101,19 +134,44 @@ def _save(model: nn.Module, tokenizer: Any, folder: Path) -> None:
 
 
 def _whole(folder: Path, write: Callable[[Path], object]) -> None:
-    """Write into a temporary folder and rename: what bears the name is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    """Write beside the folder and rename: what bears the name is complete.
+
+    Whatever goes wrong, the temporary folder goes, and what bore the name before stays.
+
+    Raises:
+        UserError: the disk is full, or may not be written to.
+
+    """
     try:
-        write(tmp)
-        tmp.chmod(0o755)
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
-            folder.rename(old)
-            tmp.rename(folder)
-            shutil.rmtree(old)
-        else:
-            tmp.rename(folder)
-    except OSError as error:
-        shutil.rmtree(tmp, ignore_errors=True)
-        raise UserError(f"{folder} could not be written: {error.strerror}") from error
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as beside:
+            new, old = Path(beside) / "new", Path(beside) / "old"
+            new.mkdir()
+            write(new)
+            _replace(folder, new, old)
+    except Exception as error:
+        if not _by_disk(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{folder} could not be written: {reason}. Set that right (free some space), then: "
+            f"backflip resume {shlex.quote(str(folder.parent))}"
+        ) from error
+
+
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+
+
+def _by_disk(error: Exception) -> bool:
+    """Whether the system refused to write: safetensors and tokenizers say so in their own ways."""
+    return isinstance(error, OSError | SafetensorError) or "(os error " in str(error)

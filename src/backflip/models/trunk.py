@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +25,14 @@ GROWN = frozenset(("llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemm
 class Trunk(nn.Module):
     """A transformers model without its head."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """``model``: a causal LM or a classifier of transformers, plain or wrapped by peft."""
+    def __init__(self, model: nn.Module, compute: torch.dtype | None = None) -> None:
+        """``model``: a causal LM or a classifier of transformers, plain or wrapped by peft.
+
+        ``compute``: multiply in this type and keep the weights in theirs; None, in theirs too.
+        """
         super().__init__()
         self.model = model
+        self.compute = compute
         self.forest = self._takes_forest()
 
     @property
@@ -52,13 +57,22 @@ class Trunk(nn.Module):
     def forward(
         self, sequences: Sequence[list[int]], rows: Int[Tensor, " M"], columns: Int[Tensor, " M"]
     ) -> Float[Tensor, "M D"]:
-        """Hidden states after token ``columns[m]`` of sequence ``rows[m]``."""
-        if self.forest:
-            forest = plant(sequences)
-            hidden = self._walk(forest.to(self.device))
-            return hidden[forest.place[rows.cpu(), columns.cpu()].to(self.device)]
-        hidden = self._padded(sequences)
-        return hidden[rows.to(self.device), columns.to(self.device)]
+        """Hidden states after token ``columns[m]`` of sequence ``rows[m]``.
+
+        In the type of the weights or in ``compute``: who multiplies on must cast.
+        """
+        with self._computing():
+            if self.forest:
+                forest = plant(sequences)
+                hidden = self._walk(forest.to(self.device))
+                return hidden[forest.place[rows.cpu(), columns.cpu()].to(self.device)]
+            hidden = self.padded(sequences)
+            return hidden[rows.to(self.device), columns.to(self.device)]
+
+    def _computing(self) -> contextlib.AbstractContextManager[Any]:
+        if self.compute is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.compute)
 
     def _walk(self, forest: Forest) -> Float[Tensor, "N D"]:
         with attention.walking():
@@ -71,7 +85,7 @@ class Trunk(nn.Module):
             )
         return out.last_hidden_state[0]
 
-    def _padded(self, sequences: Sequence[list[int]]) -> Float[Tensor, "S L D"]:
+    def padded(self, sequences: Sequence[list[int]]) -> Float[Tensor, "S L D"]:
         """Right padding, for models that cannot take a forest."""
         longest = max(len(s) for s in sequences)
         tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
@@ -112,7 +126,7 @@ class Trunk(nn.Module):
         try:
             forest = plant(pair)
             grown = self._walk(forest.to(self.device))
-            padded = self._padded(pair)
+            padded = self.padded(pair)
             return all(
                 torch.allclose(
                     grown[forest.place[row, : len(s)]], padded[row, : len(s)], atol=1e-3, rtol=1e-3

@@ -20,10 +20,14 @@ def default_rules(
     """Every rule with its default. Rules whose metrics a stage does not log stay silent.
 
     ``kl_stop`` is the KL to the reference, in nats per answer, at which to stop; None never stops.
+    A warning at ``kl_limit`` comes before it, and not where it would come with it or later.
     """
+    warn = (
+        () if kl_stop is not None and kl_stop <= kl_limit else (KLTooHigh(limit=float(kl_limit)),)
+    )
     stop = () if kl_stop is None else (KLTooHigh(limit=float(kl_stop), severity="stop"),)
     return (
-        KLTooHigh(limit=float(kl_limit)),
+        *warn,
         *stop,
         FewerWords(),
         DuplicateAnswers(),

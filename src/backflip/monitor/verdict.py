@@ -2,8 +2,10 @@
 
 Read from a stage's ``summary.json``, where every key may be missing: ``accuracy``,
 ``accuracy_low``, ``accuracy_high``, ``baseline_longer``, ``ece``, ``reliability`` (a list of
-``confidence``, ``accuracy``, ``count``), ``reward_before``, ``reward_after``, ``heldout_before``,
-``heldout_after`` (a number, or ``mean``, ``low``, ``high``), ``kl_after`` (nats per answer),
+``confidence``, ``accuracy``, ``count``), ``golden`` (``accuracy`` and its bounds, ``pairs``),
+``reward_before``, ``reward_after``, ``reward_heldout_before``, ``reward_heldout_after`` (a number,
+or ``mean``, ``low``, ``high``), ``kl_after`` (nats per answer), ``best_step`` (0 where no
+checkpoint beat the start), ``finished_after`` (share), ``missing_eos``,
 ``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``, ``score_after``),
 ``scores`` (lists by name, for the histogram), ``seconds`` and ``state``.
 """
@@ -24,10 +26,13 @@ NOISY, TRIVIAL = 0.65, 0.90
 """Held-out accuracies of a reward model that deserve a word."""
 LEASH = 20.0
 """Nats per answer."""
+NEARLY_NONE = 0.1
+"""Share of finished answers below which the reward is little but the price of a missing end."""
 COLUMNS = (
     "Run",
     "State",
     "Held-out accuracy",
+    "Golden judgements",
     "Reward",
     "Held-out reward",
     "KL to the reference",
@@ -59,7 +64,14 @@ class Mean:
 
 def sentences(run: Run) -> list[str]:
     """The results as somebody would tell them."""
-    said = [_reward_sentence(run), _heldout_sentence(run), _accuracy_sentence(run)]
+    said = [
+        _cut_off_sentence(run),
+        _reward_sentence(run),
+        _heldout_sentence(run),
+        _best_sentence(run),
+        _accuracy_sentence(run),
+        _golden_sentence(run),
+    ]
     return [sentence for sentence in said if sentence]
 
 
@@ -67,8 +79,9 @@ def cards(run: Run) -> list[Card]:
     """The headline numbers, those that exist."""
     made = [
         _accuracy_card(run),
+        _golden_card(run),
         _gain_card(run, "reward", "Reward"),
-        _gain_card(run, "heldout", "Held-out reward"),
+        _gain_card(run, "reward_heldout", "Held-out reward"),
         _kl_card(run),
         _loss_card(run),
         _time_card(run),
@@ -85,6 +98,20 @@ def table(runs: Sequence[tuple[str, Run]]) -> tuple[list[str], list[list[str]]]:
         rows.append({"Run": name, "State": run.state, **made, "Alarms": str(alarms)})
     head = [label for label in COLUMNS if any(label in row for row in rows)]
     return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _cut_off_sentence(run: Run) -> str:
+    """The reward of answers that were cut off is one number, whatever they say."""
+    finished = number(run.find("finished_after")[1])
+    price = number(run.find("missing_eos")[1])
+    if finished is None or price is None or finished >= NEARLY_NONE:
+        return ""
+    return (
+        f"{1 - finished:.0%}".replace("%", " %") + " of the answers were cut off and got "
+        f"shaping.missing_eos ({shown(price)}), whatever they say: there was next to nothing to "
+        "learn from. Allow longer answers (sampling.max_tokens), teach the end by SFT first, or "
+        "set shaping.missing_eos=null."
+    )
 
 
 def _reward_sentence(run: Run) -> str:
@@ -105,13 +132,19 @@ def _reward_sentence(run: Run) -> str:
 
 def _heldout_sentence(run: Run) -> str:
     """What the reward model says that nobody optimised against."""
-    before, after = _mean(run, "heldout_before"), _mean(run, "heldout_after")
+    before, after = _mean(run, "reward_heldout_before"), _mean(run, "reward_heldout_after")
     if before is None or after is None or not (before.known and after.known):
         return ""
     rose = after.mean > before.mean and not _overlap(before, after)
     follows = "The held-out reward rose with it" if rose else "The held-out reward did not follow"
     change = f"{_two(before.mean)} to {_two(after.mean)}"
     return f"{follows} ({change})." if rose else f"{follows} ({change}): do not trust the gain."
+
+
+def _best_sentence(run: Run) -> str:
+    if run.find("best_step")[1] != 0:
+        return ""
+    return "No checkpoint beat the start by held-out reward: the model has the last weights."
 
 
 def _overlap(a: Mean, b: Mean) -> bool:
@@ -132,6 +165,39 @@ def _accuracy_sentence(run: Run) -> str:
     elif accuracy > TRIVIAL:
         text += " Over 90 %: it may have memorised, or the comparisons are trivial."
     return text
+
+
+def _golden_sentence(run: Run) -> str:
+    golden = _golden(run)
+    accuracy = number(golden.get("accuracy"))
+    if accuracy is None:
+        return ""
+    said = [str(sentence) for sentence in golden.get("sentences") or ()]
+    text = f"It agrees with {_percent(accuracy)} of the golden judgements"
+    return " ".join([f"{text} ({_pairs(golden)}).", *said])
+
+
+def _golden_card(run: Run) -> Card | None:
+    golden = _golden(run)
+    accuracy = number(golden.get("accuracy"))
+    if accuracy is None:
+        return None
+    low, high = number(golden.get("accuracy_low")), number(golden.get("accuracy_high"))
+    detail, picture = _pairs(golden), Markup()
+    if low is not None and high is not None:
+        detail += f"; 95 % interval {low * 100:.0f} to {high * 100:.0f} %"
+        picture = intervals([("model", accuracy, low, high)])
+    return Card("Golden judgements", _percent(accuracy), detail, picture)
+
+
+def _golden(run: Run) -> Mapping[str, Any]:
+    golden = run.find("golden")[1]
+    return golden if isinstance(golden, Mapping) else {}
+
+
+def _pairs(report: Mapping[str, Any]) -> str:
+    pairs = report.get("pairs")
+    return "1 pair" if pairs == 1 else f"{pairs} pairs"
 
 
 def _accuracy_card(run: Run) -> Card | None:
@@ -157,8 +223,7 @@ def _accuracy_card(run: Run) -> Card | None:
 def _gain_card(run: Run, name: str, label: str) -> Card | None:
     before, after = _mean(run, f"{name}_before"), _mean(run, f"{name}_after")
     if before is None or after is None:
-        metric = {"reward": "reward", "heldout": "reward_heldout"}[name]
-        return _change_card(run, metric, label)
+        return _change_card(run, name, label)
     value = f"{_two(before.mean)} → {_two(after.mean)}"
     if not (before.known and after.known):
         return Card(label, value, "before and after")

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from backflip.algorithms.protocol import Objective
+from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Fit, Tokenized
+from backflip.data.collate import Batches, Fit, Tokenized
 from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Record
 from backflip.data.splits import split_by_prompt
+from backflip.generate.engine import SamplingParams
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.lora import add_lora
-from backflip.recipes.schema import DataSettings, OptimizerSettings, Stage
+from backflip.recipes.schema import (
+    DataSettings,
+    OptimizerSettings,
+    RewardModelRecipe,
+    SFTRecipe,
+    Stage,
+)
+from backflip.recipes.watcher import Watcher
+from backflip.train.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
 from backflip.train.learner import SCHEDULES, Learner, make_optimizer
+from backflip.train.offline import OfflineLoop, assess
+from backflip.train.run import RunFolder
 
 R = TypeVar("R", bound=Record)
 Say = Callable[[str], None]
@@ -89,6 +102,12 @@ class Ground:
             self.say(f"  cut on the left to fit: {tokenized.cut} prompts")
         return tokenized.data
 
+    def sampling(self, params: SamplingParams, model: Any) -> SamplingParams:
+        """The same, ended by the template's stop tokens, and without ids the tokenizer lacks."""
+        known = min(len(self.tokenizer), int(model.config.get_text_config().vocab_size))
+        stop_tokens = params.stop_tokens or self.template.stop_tokens
+        return replace(params, stop_tokens=stop_tokens, vocab_size=known)
+
     def learner(self, model: Any, optimizer: OptimizerSettings, total: int) -> Learner:
         """A learner for ``total`` optimiser steps of ``model``."""
         warmup = int(-(-optimizer.warmup * total // 1))
@@ -105,6 +124,59 @@ class Ground:
             max_norm=optimizer.max_norm,
             token_budget=self.recipe.token_budget,
         )
+
+    def drive(
+        self,
+        loop: Loop,
+        batches: Stream,
+        *,
+        run: RunFolder,
+        watcher: Watcher,
+        modules: Mapping[str, nn.Module],
+        assess: Assess,
+        best: Best | None = None,
+    ) -> Outcome:
+        """Take the loop through the steps that ``watcher`` has announced, as the recipe says."""
+        return drive(
+            loop,
+            batches,
+            run=run,
+            stage=watcher.stage,
+            total=watcher.total,
+            modules=modules,
+            watch=watcher,
+            assess=assess,
+            eval_every=self.recipe.eval_every,
+            checkpoint_every=self.recipe.checkpoint_every,
+            keep_last=self.recipe.keep_last,
+            best=best,
+        )
+
+
+def learn_offline(
+    ground: Ground,
+    objective: Objective,
+    model: Any,
+    rows: tuple[TensorRecord, TensorRecord | None],
+    run: RunFolder,
+    watcher: Watcher,
+) -> Outcome:
+    """A whole stage of learning from ``rows``: those to learn from, and the held-out ones."""
+    recipe, (train, held_out) = ground.recipe, rows
+    assert isinstance(recipe, SFTRecipe | RewardModelRecipe)
+    batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
+    total = total_steps(recipe, batches.per_epoch)
+    watcher.announce(recipe, model, rows=len(train), steps=total)
+    learner = ground.learner(model, recipe.optimizer, total)
+    learner.on_skip = keep_batches(run)
+
+    def validate(step: int) -> dict[str, float]:
+        del step
+        return assess(objective, model, held_out, recipe.token_budget) if held_out else {}
+
+    name = "policy" if isinstance(recipe, SFTRecipe) else "reward_model"
+    loop, modules = OfflineLoop(learner, objective), {name: model}
+    return ground.drive(loop, batches, run=run, watcher=watcher, modules=modules, assess=validate)
 
 
 def total_steps(recipe: Stage, per_epoch: int) -> int:

@@ -49,7 +49,7 @@ def load_recipe(
     """
     path = find_recipe(name)
     raw = _spread(read_yaml(path))
-    stage = _stage(raw, path)
+    stage = stage_in(raw, path)
     del raw["stage"]
     for key, value in _ordered({**pairs(overrides), **more}):
         if key not in paths(stage):
@@ -186,7 +186,8 @@ def _one_source(raw: dict[str, Any]) -> None:
 # ---- errors
 
 
-def _stage(raw: Mapping[str, Any], path: Path) -> str:
+def stage_in(raw: Mapping[str, Any], path: Path) -> str:
+    """Which recipe a file holds. Raises UserError where it does not say so."""
     stage = raw.get("stage")
     if stage in RECIPES:
         return str(stage)

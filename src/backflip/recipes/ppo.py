@@ -27,7 +27,7 @@ from backflip.recipes.watcher import Watcher
 from backflip.reward.model import RewardModelSource
 from backflip.reward.shaping import Shaped
 from backflip.reward.source import Judgement
-from backflip.train.driver import Best, drive, keep_batches, load_best
+from backflip.train.driver import Best, keep_batches, load_best
 from backflip.train.online import (
     Critic,
     OnlineLoop,
@@ -38,6 +38,8 @@ from backflip.train.online import (
 from backflip.train.run import RunFolder
 
 __all__ = ["run_ppo"]
+
+NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weights are kept"
 
 
 def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
@@ -55,34 +57,33 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     total = total_steps(recipe, batches.per_epoch)
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
     loop = cast.loop(ground, recipe, total, run)
+    modules = cast.modules(loop)
     exam = _Exam(cast, held, recipe, watcher, ground)
     before = exam.sit(at=0, write=run.latest_step() is None)
-    best = None
-    if recipe.best:
-        best = Best("val_reward_heldout" if cast.judge.model.heads > 1 else "val_reward")
-    outcome = drive(
-        loop,
-        batches,
-        run=run,
-        stage="ppo",
-        total=total,
-        modules=cast.modules(loop),
-        watch=watcher,
-        assess=exam.metrics,
-        eval_every=recipe.eval_every,
-        checkpoint_every=recipe.checkpoint_every,
-        keep_last=recipe.keep_last,
-        best=best,
+    best = _best(before) if recipe.best else None
+    outcome = ground.drive(
+        loop, batches, run=run, watcher=watcher, modules=modules, assess=exam.metrics, best=best
     )
+    summary = {"steps": outcome.steps, "stopped": outcome.stopped}
     if best is not None:
-        load_best(run, cast.modules(loop))
+        summary["best_step"] = outcome.best_step or 0
+        load_best(run, modules)
         loop.sampler.sync(cast.policy)
+        if outcome.best_step is None:
+            watcher.say(NOTHING_BETTER)
     after = exam.sit(at=outcome.steps, write=False)
     save_policy(cast.policy, ground.tokenizer, run.path)
     parameters, trainable = parameter_count(cast.policy)
-    summary = {"steps": outcome.steps, "best_step": outcome.best_step, "stopped": outcome.stopped}
     summary |= {"parameters": parameters, "trainable": trainable}
+    summary["missing_eos"] = recipe.shaping.missing_eos
     return summary | _before_and_after(before, after)
+
+
+def _best(before: _Sitting) -> Best:
+    """The checkpoint to keep: by the head that was not optimised against, where there is one."""
+    measured = before.metrics()
+    name = "val_reward_heldout" if "val_reward_heldout" in measured else "val_reward"
+    return Best(name, start=measured[name])
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,7 @@ class _Cast:
         reference = policy.reference()
         if recipe.critic == "shared":
             policy.add_value_head()
-        params = replace(
-            recipe.sampling,
-            stop_tokens=recipe.sampling.stop_tokens or ground.template.stop_tokens,
-            vocab_size=min(len(ground.tokenizer), int(policy.trunk.config.vocab_size)),
-        )
+        params = ground.sampling(recipe.sampling, policy.model)
         decode = ground.tokenizer.decode
         engine = TorchEngine(policy.model, max_rows=recipe.max_rows, decode=decode)
         sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
@@ -200,6 +197,18 @@ class _Sitting:
     kl: torch.Tensor
     texts: list[tuple[str, str]]
 
+    def metrics(self) -> dict[str, float]:
+        """Its means, as those of a validation."""
+        metrics = {
+            "val_reward": float(self.judgement.scores.mean()),
+            "val_kl": float(self.kl.mean()),
+            "val_length": float(self.rollouts.mask.sum(-1).float().mean()),
+            "val_finished": float(self.rollouts.finished.float().mean()),
+        }
+        if "heldout" in self.judgement.parts:
+            metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].mean())
+        return metrics
+
 
 @dataclass(frozen=True)
 class _Exam:
@@ -212,16 +221,7 @@ class _Exam:
     ground: Ground
 
     def metrics(self, step: int) -> dict[str, float]:
-        sitting = self.sit(at=step, write=True)
-        metrics = {
-            "val_reward": float(sitting.judgement.scores.mean()),
-            "val_kl": float(sitting.kl.mean()),
-            "val_length": float(sitting.rollouts.mask.sum(-1).float().mean()),
-            "val_finished": float(sitting.rollouts.finished.float().mean()),
-        }
-        if "heldout" in sitting.judgement.parts:
-            metrics["val_reward_heldout"] = float(sitting.judgement.parts["heldout"].mean())
-        return metrics
+        return self.sit(at=step, write=True).metrics()
 
     def sit(self, *, at: int, write: bool) -> _Sitting:
         """Answer, be judged, and, with ``write``, put the samples on record as of step ``at``."""
@@ -267,6 +267,8 @@ def _before_and_after(before: _Sitting, after: _Sitting) -> dict[str, Any]:
         "reward_after": _interval(after.judgement.scores),
         "kl_before": float(before.kl.mean()),
         "kl_after": float(after.kl.mean()),
+        "finished_before": float(before.rollouts.finished.float().mean()),
+        "finished_after": float(after.rollouts.finished.float().mean()),
     }
     gain = paired_difference(after.judgement.scores, before.judgement.scores)
     summary["reward_gain"] = {"mean": gain.estimate, "low": gain.low, "high": gain.high}

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from backflip.algorithms.bradley_terry import BradleyTerry
+from backflip.algorithms.plackett_luce import PlackettLuce
+from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, TokenSteps
-from backflip.data.collate import Batches, tokenize_comparisons, with_head
+from backflip.data.collate import tokenize_comparisons, with_head
+from backflip.data.errors import UserError
 from backflip.data.records import Comparison
 from backflip.data.splits import half_of
-from backflip.evaluate.reward_model import evaluate_reward_model
+from backflip.evaluate.reward_model import report
+from backflip.functional.reward_losses import decided_pairs
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_causal, parameters_of
-from backflip.models.save import save_reward_model
-from backflip.recipes.ground import Ground, parameter_count, passes, total_steps
+from backflip.models.load import load_causal, load_config, parameters_of
+from backflip.models.save import check_savable, save_reward_model
+from backflip.recipes.ground import Ground, learn_offline, parameter_count
 from backflip.recipes.schema import RewardModelRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import score_all
-from backflip.train.driver import drive, keep_batches
-from backflip.train.offline import OfflineLoop, assess
 from backflip.train.run import RunFolder
 
 __all__ = ["run_reward_model"]
@@ -35,44 +40,43 @@ PROBES = 64
 def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
     """Train, set the scale, write ``model/``, return the held-out report."""
     ground = Ground.of(recipe, watcher.say)
-    train, held = ground.records(Comparison)
-    data = _tokens(ground, train, held_out_head=recipe.held_out_head)
-    held_out = _tokens(ground, held, held_out_head=False) if held else None
+    check_savable(load_config(recipe.model))
+    rows = _Rows.of(ground, recipe)
+    policy_size = parameters_of(recipe.policy) if recipe.policy else None
     heads = 2 if recipe.held_out_head else 1
     model = RewardModel(ground.causal(), heads=heads, pooling=recipe.pooling)
-    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
-    total = total_steps(recipe, batches.per_epoch)
-    watcher.announce(recipe, model, rows=len(data), steps=total)
-    learner = ground.learner(model, recipe.optimizer, total)
-    learner.on_skip = keep_batches(run)
-
-    def validate(step: int) -> dict[str, float]:
-        del step
-        if held_out is None:
-            return {}
-        return assess(recipe.objective, model, held_out, recipe.token_budget)
-
-    outcome = drive(
-        OfflineLoop(learner, recipe.objective),
-        batches,
-        run=run,
-        stage="reward_model",
-        total=total,
-        modules={"reward_model": model},
-        watch=watcher,
-        assess=validate,
-        eval_every=recipe.eval_every,
-        checkpoint_every=recipe.checkpoint_every,
-        keep_last=recipe.keep_last,
-    )
+    held_out = rows.held_out
+    outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
     if recipe.normalise:
-        answers = _answers_for_scale(ground, recipe, held_out if held_out is not None else data)
+        answers = _answers_for_scale(ground, recipe, held_out or rows.train)
         model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
     save_reward_model(model, ground.tokenizer, run.path)
     parameters, trainable = parameter_count(model)
-    summary = {"steps": outcome.steps, "rows": len(data)}
+    summary = {"steps": outcome.steps, "rows": len(rows.train)}
     summary |= {"parameters": parameters, "trainable": trainable}
-    return summary | _report(ground, recipe, model, held_out)
+    return summary | _report(ground, model, rows, policy_size)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All comparisons of the stage, read before anything is trained."""
+
+    train: ComparisonBatch
+    held_out: ComparisonBatch | None
+    golden: ComparisonBatch | None
+
+    @staticmethod
+    def of(ground: Ground, recipe: RewardModelRecipe) -> _Rows:
+        """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
+        train, held = ground.records(Comparison)
+        data = _tokens(ground, train, held_out_head=recipe.held_out_head)
+        _check_ties(ground, recipe, data)
+        held_out = _decided(ground, held, "data: the held-out rows") if held else None
+        golden = None
+        if recipe.golden:
+            records = ground.read(recipe.golden, Comparison)
+            golden = _decided(ground, records, f"golden: {recipe.golden}")
+        return _Rows(data, held_out, golden)
 
 
 def _tokens(ground: Ground, records: list[Comparison], *, held_out_head: bool) -> ComparisonBatch:
@@ -82,6 +86,35 @@ def _tokens(ground: Ground, records: list[Comparison], *, held_out_head: bool) -
         return data
     halves = [half_of(records[i], seed=ground.recipe.seed) for i in tokenized.kept]
     return with_head(data, torch.tensor(halves))
+
+
+def _decided(ground: Ground, records: list[Comparison], what: str) -> ComparisonBatch:
+    """Comparisons to measure by. Raises UserError where no pair of them is decided."""
+    data = _tokens(ground, records, held_out_head=False)
+    if not len(decided_pairs(data.rank.values, data.answers.owner()).better):
+        raise UserError(
+            f"{what} hold {len(data)} comparisons, and all of them are ties: accuracy has no "
+            "meaning. Give comparisons in which one answer is better than another."
+        )
+    return data
+
+
+def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch) -> None:
+    """Say what an objective that cannot learn from ties leaves unused."""
+    if not isinstance(recipe.objective, BradleyTerry | PlackettLuce):
+        return
+    undecided = len(data) - int(prompts_with_a_winner(data).sum())
+    if undecided == len(data):
+        raise UserError(
+            f"{recipe.data.source}: all {undecided} comparisons to learn from are ties, which say "
+            "nothing to this objective. Set objective=rao_kupper or objective=davidson, or give "
+            "comparisons in which one answer is better."
+        )
+    if undecided:
+        ground.say(
+            f"  {undecided} of {len(data)} rows are ties, which say nothing to this objective; "
+            "objective=rao_kupper and objective=davidson learn from them"
+        )
 
 
 def _answers_for_scale(
@@ -94,30 +127,33 @@ def _answers_for_scale(
     firsts = data.answers.offsets[:-1][:PROBES]
     prompts = data.answers.values[firsts].prompt
     policy = load_causal(recipe.policy, precision=recipe.precision)
-    params = SamplingParams(max_tokens=64, stop_tokens=ground.template.stop_tokens)
+    params = ground.sampling(SamplingParams(max_tokens=64), policy)
     sampler = Sampler(engine=TorchEngine(policy), params=params, group_size=2)
     return sampler(prompts, seed=recipe.seed).steps
 
 
 def _report(
-    ground: Ground,
-    recipe: RewardModelRecipe,
-    model: RewardModel,
-    held_out: ComparisonBatch | None,
+    ground: Ground, model: RewardModel, rows: _Rows, policy_size: int | None
 ) -> dict[str, Any]:
     """Held-out accuracy and calibration, of the second head too, and the golden judgements."""
-    report: dict[str, Any] = {}
-    policy_size = parameters_of(recipe.policy) if recipe.policy else None
-    if held_out is not None:
-        main = evaluate_reward_model(model, held_out, policy_parameters=policy_size)
-        report |= main.to_json()
+    found: dict[str, Any] = {}
+    size, _ = parameter_count(model)
+
+    def scores(data: ComparisonBatch) -> Float[Tensor, "N heads"]:
+        return score_all(model, data.answers.values, ground.recipe.token_budget, raw=True)
+
+    if (held_out := rows.held_out) is not None:
+        by_head = scores(held_out)
+        sizes = {"parameters": size, "policy_parameters": policy_size}
+        main = report(by_head[:, 0], held_out, **sizes)
+        found |= main.to_json()
         for sentence in main.sentences:
             ground.say(sentence)
         if model.heads > 1:
-            second = dataclasses.replace(held_out, head=torch.ones(len(held_out), dtype=torch.long))
-            report["heldout_head"] = evaluate_reward_model(model, second).to_json()
-    if recipe.golden:
-        golden = ground.read(recipe.golden, Comparison)
-        probe = evaluate_reward_model(model, _tokens(ground, golden, held_out_head=False))
-        report["golden"] = probe.to_json()
-    return report
+            found["heldout_head"] = report(by_head[:, 1], held_out).to_json()
+    if rows.golden is not None:
+        golden = report(scores(rows.golden)[:, 0], rows.golden)
+        found["golden"] = golden.to_json()
+        for sentence in golden.sentences:
+            ground.say(f"golden judgements: {sentence}")
+    return found

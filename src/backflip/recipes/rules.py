@@ -54,13 +54,9 @@ def stages_of(recipe: Recipe) -> list[tuple[Stage, str]]:
 
 def check_free(run: Path) -> None:
     """Raises UserError where a run's folder is taken, or cannot be one."""
-    if RunFolder.holds_run(run):
-        raise UserError(
-            f"{run} already holds a run. Go on with it: backflip resume {run}; or give another "
-            "folder: run=…"
-        )
     if run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file. Give the name of a folder that is not there yet.")
+    RunFolder(run).check_free()
 
 
 def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:

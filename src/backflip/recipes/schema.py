@@ -166,7 +166,7 @@ class Common(Group):
     """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about 1.3 × the time."""
-    token_budget: Annotated[int, Field(ge=16)] = 2048
+    token_budget: Annotated[int, Field(ge=16)] = 1536
     """Forest tokens in one micro-batch: changes memory and speed, never the result."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides splits, order of rows, fresh weights and samples."""
@@ -287,7 +287,7 @@ class PPORecipe(Stage):
     kl_stop: Positive | None = 20.0
     """KL from the reference, in nats an answer, at which the run stops; null never stops."""
     best: bool = True
-    """Keep the weights with the highest held-out reward, not the last ones."""
+    """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
     validation_prompts: Count = 32
     """Held-out prompts answered at each validation."""
 

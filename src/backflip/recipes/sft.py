@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from backflip.algorithms.sft import SFT
-from backflip.data.collate import Batches, tokenize_demonstrations
+from backflip.data.batches import DemonstrationBatch
+from backflip.data.collate import tokenize_demonstrations
 from backflip.data.records import Demonstration
 from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
-from backflip.recipes.ground import Ground, parameter_count, passes, total_steps
+from backflip.recipes.ground import Ground, learn_offline, parameter_count
 from backflip.recipes.schema import SFTRecipe
 from backflip.recipes.watcher import Watcher
-from backflip.train.driver import drive, keep_batches
-from backflip.train.offline import OfflineLoop, assess
 from backflip.train.run import RunFolder
 
 __all__ = ["run_sft"]
@@ -23,39 +22,14 @@ def run_sft(recipe: SFTRecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     """Fine-tune, write ``model/``, return the summary."""
     ground = Ground.of(recipe, watcher.say)
     train, held = ground.records(Demonstration)
-    data = ground.told(
-        tokenize_demonstrations(train, ground.template, fit=ground.fit(), turns=recipe.turns)
-    )
+
+    def tokens(records: list[Demonstration]) -> DemonstrationBatch:
+        fit, turns = ground.fit(), recipe.turns
+        return ground.told(tokenize_demonstrations(records, ground.template, fit=fit, turns=turns))
+
+    data, held_out = tokens(train), tokens(held) if held else None
     policy = CausalPolicy(ground.causal())
-    batches = Batches(data, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
-    total = total_steps(recipe, batches.per_epoch)
-    watcher.announce(recipe, policy, rows=len(data), steps=total)
-    learner = ground.learner(policy, recipe.optimizer, total)
-    learner.on_skip = keep_batches(run)
-    objective = SFT()
-
-    def validate(step: int) -> dict[str, float]:
-        del step
-        return assess(objective, policy, held_out, recipe.token_budget) if held_out else {}
-
-    held_out = (
-        ground.told(tokenize_demonstrations(held, ground.template, turns=recipe.turns))
-        if held
-        else None
-    )
-    outcome = drive(
-        OfflineLoop(learner, objective),
-        batches,
-        run=run,
-        stage="sft",
-        total=total,
-        modules={"policy": policy},
-        watch=watcher,
-        assess=validate,
-        eval_every=recipe.eval_every,
-        checkpoint_every=recipe.checkpoint_every,
-        keep_last=recipe.keep_last,
-    )
+    outcome = learn_offline(ground, SFT(), policy, (data, held_out), run, watcher)
     save_policy(policy, ground.tokenizer, run.path)
     parameters, trainable = parameter_count(policy)
     return {

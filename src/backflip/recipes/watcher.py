@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ class Watcher:
         self.bar = self.progress.stage(self.stage, total=self.total, done=step)
 
     def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:
-        numbers = dict(metrics)
+        numbers = _with_spread(metrics)
         if isinstance(loop, OnlineLoop) and loop.last is not None:
             numbers = {**experience_metrics(loop.last.experience), **numbers}
             for name, part in loop.last.judgement.parts.items():
@@ -77,9 +78,24 @@ class Watcher:
         stops = [alarm.sentence for alarm in fired if alarm.severity == "stop"]
         return stops[0] if stops else None
 
+    def validated(self, index: int, metrics: Mapping[str, float]) -> None:
+        """The validation of the step at which a run was stopped: a line of its own."""
+        self.log.append(index, self.stage, _with_spread(metrics))
+
     def sync(self) -> None:
         """Put on disk what a checkpoint relies on."""
         self.log.sync()
 
     def close(self) -> None:
         self.log.close()
+
+
+def _with_spread(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics, with the standard deviation of scores in the place of their mean square."""
+    numbers = dict(metrics)
+    for prefix in ("", "val_"):
+        square = numbers.pop(f"{prefix}score_mean_square", None)
+        if square is not None:
+            variance = square - numbers[f"{prefix}score_mean"] ** 2
+            numbers[f"{prefix}score_std"] = math.sqrt(max(variance, 0.0))
+    return numbers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import os
 import random
 import signal
@@ -61,7 +62,8 @@ class Watch(Protocol):
     """Told of every step; a sentence is a reason to stop.
 
     Where they exist, these are called too: ``begin(step)`` before the first step and after a
-    resumption, ``sync()`` before a checkpoint, ``state_dict()`` and ``load_state_dict(state)``.
+    resumption, ``validated(step, metrics)`` with the validation of a run that it has stopped,
+    ``sync()`` before a checkpoint, ``state_dict()`` and ``load_state_dict(state)``.
     """
 
     def __call__(self, index: int, metrics: Metrics, loop: Any, /) -> str | None: ...
@@ -78,13 +80,18 @@ class Best:
     metric: str
     higher: bool = True
     """Whether more is better."""
+    start: float | None = None
+    """What the metric was before the first step: no checkpoint is best that does not beat it."""
 
     def improved(self, metrics: Metrics, before: float | None) -> bool:
         """Whether the metric was measured and beats what it was at best; NaN never does."""
-        value = metrics.get(self.metric)
-        if value is None or value != value:  # noqa: PLR0124 (NaN)
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
             return False
-        return before is None or (value > before if self.higher else value < before)
+        bar = self.start if before is None else before
+        if bar is None or math.isnan(bar):
+            return True
+        return value > bar if self.higher else value < bar
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
     Args:
         loop: knows what a step is.
         batches: as many as there are steps.
-        run: where checkpoints go. Locked for as long as this takes.
+        run: where checkpoints go; locked meanwhile.
         stage: what is trained, such as ``sft``; a checkpoint of another stage is refused.
         total: number of steps.
         modules: whose weights are saved, by a name that is a file name.
@@ -129,18 +136,17 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
         eval_every: steps from one validation to the next; 0 validates after the last step only.
         checkpoint_every: steps from one checkpoint to the next; 0 saves at the end only.
         keep_last: newest checkpoints to keep.
-        best: also keep the checkpoint that is best by a metric.
+        best: by which one more is kept.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; the step was finished and saved. A second SIGINT
-            leaves at once with KeyboardInterrupt; the last checkpoint stays.
+        Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
+        KeyboardInterrupt: a second SIGINT came; the last checkpoint stays.
         UserError: the disk is full, the folder is in use, or the checkpoint does not fit.
 
     """
     plan = _Plan(stage, total, eval_every, checkpoint_every, keep_last, best)
-    driver = _Driver(loop, batches, run, modules, watch, assess, plan)
     with run.locked():
-        return driver.go()
+        return _Driver(loop, batches, run, modules, watch, assess, plan).go()
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,10 @@ class _Driver:
             metrics |= self._validated(step)
         stopped = self.watch(step, metrics, self.loop)
         if stopped is not None and not validated:
-            metrics |= self._validated(step)
+            last = self._validated(step)
+            metrics |= last
+            if (tell := getattr(self.watch, "validated", None)) is not None:
+                tell(step, last)
         self.now = dataclasses.replace(self.now, steps=step, metrics=metrics, stopped=stopped)
         if self._note_best(metrics) or self.plan.saves(step):
             self._save()

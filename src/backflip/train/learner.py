@@ -47,7 +47,7 @@ class Learner:
     """Factor on the learning rate at each step, counted from 0."""
     max_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
-    token_budget: int = 2048
+    token_budget: int = 1536
     """Forest tokens in one micro-batch: more is faster and takes more memory."""
     on_skip: Callable[[int, tuple[Work, ...]], None] = lambda step, work: None
     """Called with the step and the work whose gradient was not finite."""

@@ -48,7 +48,7 @@ class RunFolder:
         Raises UserError where there is a run already, or something that a run would write over.
         """
         run = RunFolder(Path(path))
-        run._refuse_to_write_over()
+        run.check_free()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -56,7 +56,7 @@ class RunFolder:
                 f"{run.path} cannot be made a run's folder: {error.strerror}. Give another, run=…"
             ) from error
         with run.locked():
-            run._refuse_to_write_over()  # Somebody else may have come first.
+            run.check_free()  # Somebody else may have come first.
             write_atomically(run.recipe_path, recipe)
         return run
 
@@ -79,6 +79,22 @@ class RunFolder:
     def holds_run(path: Path | str) -> bool:
         """Whether there is a run in this folder, finished or not."""
         return (Path(path) / RECIPE).is_file()
+
+    def check_free(self) -> None:
+        """Raises UserError where a new run would write over something."""
+        if RunFolder.holds_run(self.path):
+            state = "is finished" if self.finished else "is not finished"
+            go_on = "" if self.finished else f"Go on with it: {resume_command(self.path)}. "
+            raise UserError(
+                f"{self.path} already holds a run, which {state}. {go_on}"
+                "For a new one give another folder, run=…"
+            )
+        found = [name for name in OURS if (self.path / name).exists()]
+        if found:
+            raise UserError(
+                f"{self.path} already holds {', '.join(found)}, which a run would write over. "
+                "Give another folder, run=…"
+            )
 
     @property
     def recipe_path(self) -> Path:
@@ -210,21 +226,6 @@ class RunFolder:
         for pattern in (".model-*", ".adapter-*", ".*.new"):
             for path in self.path.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def _refuse_to_write_over(self) -> None:
-        if RunFolder.holds_run(self.path):
-            state = "is finished" if self.finished else "is not finished"
-            go_on = "" if self.finished else f"Go on with it: {resume_command(self.path)}. "
-            raise UserError(
-                f"{self.path} already holds a run, which {state}. {go_on}"
-                "For a new one give another folder, run=…"
-            )
-        found = [name for name in OURS if (self.path / name).exists()]
-        if found:
-            raise UserError(
-                f"{self.path} already holds {', '.join(found)}, which a run would write over. "
-                "Give another folder, run=…"
-            )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
