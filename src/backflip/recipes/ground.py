@@ -19,7 +19,7 @@ from backflip.data.formats import load
 from backflip.data.records import Record
 from backflip.data.splits import split_by_prompt
 from backflip.generate.engine import SamplingParams
-from backflip.models.load import load_causal, load_tokenizer
+from backflip.models.load import load_causal, load_tokenizer, masters
 from backflip.models.lora import add_lora
 from backflip.recipes.schema import (
     DataSettings,
@@ -60,7 +60,12 @@ class Ground:
 
     def causal(self, name: str | None = None) -> Any:
         """The language model that the recipe starts from, adapted where it says so."""
-        return self.adapted(load_causal(name or self.recipe.model, precision=self.recipe.precision))
+        return self.adapted(load_causal(name or self.recipe.model, precision=self.masters[0]))
+
+    @property
+    def masters(self) -> tuple[str, torch.dtype | None]:
+        """(precision of the weights that learn, type to multiply in)."""
+        return masters(self.recipe.precision, adapted=self.recipe.lora is not None)
 
     def adapted(self, model: nn.Module) -> Any:
         """The model with LoRA and activation checkpointing as the recipe has them."""

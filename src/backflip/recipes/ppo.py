@@ -101,7 +101,11 @@ class _Cast:
         reward_model = load_reward_model(recipe.reward_model, precision=recipe.precision)
         reward_model.requires_grad_(requires_grad=False)
         same_tokens(ground.tokenizer, load_tokenizer(recipe.reward_model), recipe.reward_model)
-        policy = CausalPolicy(ground.causal(), temperature=recipe.sampling.temperature)
+        policy = CausalPolicy(
+            ground.causal(),
+            temperature=recipe.sampling.temperature,
+            compute=ground.masters[1],
+        )
         reference = policy.reference()
         if recipe.critic == "shared":
             policy.add_value_head()
@@ -133,7 +137,7 @@ class _Cast:
         if recipe.critic == "shared":
             return SharedValues(token_budget=recipe.token_budget)
         if recipe.critic_init == "policy":
-            model = ValueModel(ground.causal())
+            model = ValueModel(ground.causal(), compute=ground.masters[1])
         else:
             model = _critic_from(ground, recipe)
         learner = ground.learner(model, recipe.critic_optimizer, updates)
@@ -150,9 +154,10 @@ class _Cast:
 def _critic_from(ground: Ground, recipe: PPORecipe) -> ValueModel:
     """A critic that starts by expecting the reward model's own normalised score."""
     assert recipe.reward_model is not None
-    judge = load_reward_model(recipe.reward_model, precision=recipe.precision)
+    weights, compute = ground.masters
+    judge = load_reward_model(recipe.reward_model, precision=weights)
     head = judge.score.weight[:1].detach() / judge.std[0]
-    critic = ValueModel(ground.adapted(judge.trunk.model), head=head)
+    critic = ValueModel(ground.adapted(judge.trunk.model), head=head, compute=compute)
     with torch.no_grad():
         critic.value.bias.fill_(float(-judge.mean[0] / judge.std[0]))
     return critic

@@ -44,7 +44,9 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     rows = _Rows.of(ground, recipe)
     policy_size = parameters_of(recipe.policy) if recipe.policy else None
     heads = 2 if recipe.held_out_head else 1
-    model = RewardModel(ground.causal(), heads=heads, pooling=recipe.pooling)
+    model = RewardModel(
+        ground.causal(), heads=heads, pooling=recipe.pooling, compute=ground.masters[1]
+    )
     held_out = rows.held_out
     outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
     if recipe.normalise:

@@ -28,7 +28,7 @@ def run_sft(recipe: SFTRecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
         return ground.told(tokenize_demonstrations(records, ground.template, fit=fit, turns=turns))
 
     data, held_out = tokens(train), tokens(held) if held else None
-    policy = CausalPolicy(ground.causal())
+    policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     outcome = learn_offline(ground, SFT(), policy, (data, held_out), run, watcher)
     save_policy(policy, ground.tokenizer, run.path)
     parameters, trainable = parameter_count(policy)
