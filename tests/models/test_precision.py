@@ -10,7 +10,7 @@ from backflip.models.attention import forest_attention
 from backflip.models.causal import CausalPolicy
 from backflip.models.forest import plant
 from backflip.models.heads import RewardModel, ValueModel
-from backflip.models.load import load_trainable, masters
+from backflip.models.load import load_causal, masters
 from backflip.train.learner import make_optimizer
 from tests.models.families import CONFIGS, VOCABULARY, tiny
 from tests.models.test_policy_forest import naive_logp, ragged_steps
@@ -25,7 +25,8 @@ def every_token() -> TokenSteps:
 def test_a_small_step_in_bfloat16_moves_the_weights(tmp_path):
     """3e-6 is 1e-5 of a weight of 0.25, far below the 1/256 that bfloat16 can tell apart."""
     tiny("llama").save_pretrained(tmp_path)
-    model, compute = load_trainable(str(tmp_path), precision="bfloat16", adapted=False)
+    weights, compute = masters("bfloat16", adapted=False)
+    model = load_causal(str(tmp_path), precision=weights)
     policy = CausalPolicy(model, compute=compute)
     before = [p.detach().clone() for p in policy.parameters()]
     (-policy.evaluate(every_token())["logp"].sum()).backward()

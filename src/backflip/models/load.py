@@ -44,14 +44,6 @@ def load_causal(name: str, *, precision: str = "auto") -> Any:
     return _load(AutoModelForCausalLM, name, dtype=dtype_of(precision)).to(device())
 
 
-def load_trainable(
-    name: str, *, precision: str = "auto", adapted: bool
-) -> tuple[Any, torch.dtype | None]:
-    """A language model to train, and the type to multiply in (``compute``; None, its own)."""
-    weights, compute = masters(precision, adapted=adapted)
-    return load_causal(name, precision=weights), compute
-
-
 def masters(precision: str, *, adapted: bool) -> tuple[str, torch.dtype | None]:
     """(precision of the weights, type to multiply in) of a model that is to be trained.
 
