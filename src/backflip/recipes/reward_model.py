@@ -33,7 +33,7 @@ from backflip.train.run import RunFolder
 
 __all__ = ["run_reward_model"]
 
-PROBES = 64
+PROBES = 32
 """Prompts on whose answers, by the policy, the scale of the scores is set."""
 
 
