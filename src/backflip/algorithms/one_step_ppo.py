@@ -9,7 +9,7 @@ import torch
 from backflip.algorithms.surrogate import ClippedSurrogate
 from backflip.data.batches import Experience, Scored
 from backflip.functional.credit import one_step, whiten
-from backflip.functional.kl import kl_k1
+from backflip.functional.kl import answer_kl
 
 __all__ = ["OneStepPPO"]
 
@@ -24,8 +24,7 @@ class OneStepPPO(ClippedSurrogate):
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask
-        divergence = torch.where(mask, kl_k1(s.logp_old, s.logp_ref), 0.0).sum(-1)
-        reward = s.scores - self.kl_coef * divergence
+        reward = s.scores - self.kl_coef * answer_kl(s.logp_old, s.logp_ref, mask)
         advantages = one_step(reward, s.values, mask)
         returns = torch.where(mask, reward[:, None], 0.0)
         white = whiten(advantages, mask) if self.whiten_advantages else advantages

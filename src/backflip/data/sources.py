@@ -237,6 +237,11 @@ def _demo(name: str) -> Iterator[Row]:
 # ---- the hub
 
 
+def offline() -> bool:
+    """Whether the user has said not to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+
+
 def hub_answers(seconds: float = HUB_SECONDS) -> bool:
     """Whether the model and data hub can be reached; never takes longer than ``seconds``."""
     import urllib.error
@@ -250,8 +255,9 @@ def hub_answers(seconds: float = HUB_SECONDS) -> bool:
         try:
             with urllib.request.urlopen(request, timeout=seconds):
                 answered.set()
-        except urllib.error.HTTPError:
-            answered.set()
+        except urllib.error.HTTPError as error:  # 403 and 5xx are a proxy's way to say no
+            if error.code < 500 and error.code != 403:
+                answered.set()
         except (OSError, ValueError):
             finished.set()
         finished.set()
@@ -266,8 +272,7 @@ def _hub(source: str) -> Iterator[Row]:
     name, *rest = source.split(":")
     config = rest[0] if len(rest) == 2 else None
     split = rest[-1] if rest else "train"
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    if not offline and not hub_answers():
+    if not offline() and not hub_answers():
         raise UserError(
             f"there is no file or folder {source}, and the hub cannot be reached to look for a "
             "dataset of that name; give a path, or set HF_HUB_OFFLINE=1 to use what is cached"

@@ -9,6 +9,7 @@ from pathlib import Path
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Message
 from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import suited
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 
@@ -43,12 +44,8 @@ class Conversation:
         causal = load_causal(self.name)
         self._decode: Callable[[list[int]], str] = tokenizer.decode
         self._engine = TorchEngine(causal, max_rows=1, decode=self._decode)
-        self._params = SamplingParams(
-            max_tokens=max_tokens,
-            temperature=temperature,
-            stop_tokens=self._template.stop_tokens,
-            vocab_size=min(len(tokenizer), int(causal.config.vocab_size)),
-        )
+        params = SamplingParams(max_tokens=max_tokens, temperature=temperature)
+        self._params = suited(params, self._template, causal)
         self._seeds = itertools.count(seed)
         self.messages: list[Message] = []
 

@@ -21,6 +21,7 @@ from backflip.functional import statistics
 from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
 from backflip.functional.statistics import Interval
 from backflip.models.heads import RewardModel
+from backflip.models.load import parameter_count
 from backflip.reward.model import score_all
 
 NOISY, TRIVIAL = 0.65, 0.90
@@ -142,7 +143,7 @@ def evaluate_reward_model(
     by_head = score_all(model, batch.answers.values, token_budget, raw=True)
     head = batch.head[batch.answers.owner()]
     scores = by_head.gather(1, head[:, None])[:, 0]
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters, _ = parameter_count(model)
     return report(
         scores, batch, parameters=parameters, policy_parameters=policy_parameters, seed=seed
     )

@@ -7,7 +7,7 @@ that of KL(ref‖π); k1 is useless there, because its gradient is zero on avera
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 MAX_LOG_RATIO = 20.0
@@ -34,6 +34,13 @@ def kl_k3(
     """ref/π − 1 − log(ref/π): unbiased, quieter than k1, never negative."""
     log_ratio = (logp_ref - logp).clamp(max=MAX_LOG_RATIO)
     return torch.expm1(log_ratio) - log_ratio
+
+
+def answer_kl(
+    logp: Float[Tensor, "B T"], logp_ref: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """KL(π‖ref) of each answer, in nats: Σ k1 over its choices. Unbiased, can be negative."""
+    return torch.where(mask, kl_k1(logp, logp_ref), 0.0).sum(-1)
 
 
 def adaptive_kl_coef(kl_coef: float, kl: float, *, target: float, horizon: int, rows: int) -> float:

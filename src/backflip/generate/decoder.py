@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from backflip.generate.cache import SharedCache
 from backflip.generate.decoding import Waiting, distinct_prompts
 from backflip.generate.weights import Linear, UnsupportedLayerError, effective, plain_embedding
+from backflip.models.trunk import unwrapped
 
 FAMILIES = {
     "LlamaForCausalLM",
@@ -70,7 +71,7 @@ class LlamaDecoder:
             UnsupportedLayerError: some layer is not plain.
 
         """
-        lm: Any = bare(model)
+        lm = unwrapped(model)
         reason = why_not(lm)
         if reason:
             raise UnsupportedLayerError(reason)
@@ -226,15 +227,9 @@ def _pieces(prompts: Sequence[Waiting], budget: int) -> Iterator[list[Waiting]]:
 # From a transformers model
 
 
-def bare(model: nn.Module) -> Any:
-    """The causal LM inside a peft model, or the model itself."""
-    wrapped: Any = model
-    return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def why_not(model: nn.Module) -> str | None:
     """What keeps a model from being decoded here; None where nothing does."""
-    lm: Any = bare(model)
+    lm = unwrapped(model)
     if type(lm).__name__ not in FAMILIES:
         return f"{type(lm).__name__} is not of the Llama family"
     config = lm.config

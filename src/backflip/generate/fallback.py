@@ -16,15 +16,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from backflip.generate.decoder import bare
 from backflip.generate.decoding import Waiting, distinct_prompts
+from backflip.models.trunk import unwrapped
 
 
 class ModelDecoder:
     """The model itself, in eval mode from ``start`` to ``finish``."""
 
     def __init__(self, model: nn.Module) -> None:
-        lm = bare(model)
+        lm = unwrapped(model)
         if lm.get_output_embeddings() is None:
             raise ValueError(f"{type(lm).__name__} has no language-model head: give the causal LM")
         self.model: Any = model

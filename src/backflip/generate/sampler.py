@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.chat import ChatTemplate
 from backflip.data.errors import UserError
 from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
 
@@ -58,6 +59,13 @@ class Sampler:
     def sync(self, policy: Any) -> None:
         """From now on, draw with the weights that ``policy.model`` has now."""
         self.engine.sync(policy.model)
+
+
+def suited(params: SamplingParams, template: ChatTemplate, model: Any) -> SamplingParams:
+    """The same, ended by the template's stop tokens, and without ids that its tokenizer lacks."""
+    known = min(len(template.tokenizer), int(model.config.get_text_config().vocab_size))
+    stop_tokens = params.stop_tokens or template.stop_tokens
+    return replace(params, stop_tokens=stop_tokens, vocab_size=known)
 
 
 def rollouts(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from backflip.data.errors import UserError
 from backflip.generate import filters
-from backflip.generate.decoder import LlamaDecoder, bare, why_not
+from backflip.generate.decoder import LlamaDecoder, why_not
 from backflip.generate.decoding import Decoder, Waiting
 from backflip.generate.engine import (
     Completion,
@@ -28,6 +28,7 @@ from backflip.generate.engine import (
 )
 from backflip.generate.fallback import ModelDecoder
 from backflip.generate.weights import UnsupportedLayerError
+from backflip.models.trunk import unwrapped
 
 Decode = Callable[[list[int]], str]
 
@@ -103,7 +104,7 @@ class TorchEngine:
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
-        config: Any = bare(self.model).config
+        config = unwrapped(self.model).config
         check_prompts(prompts, params, group=group, vocabulary=config.vocab_size)
         if params.stop_strings and self.decode is None:
             raise UserError("stop_strings need an engine with decode=: tokens to text.")

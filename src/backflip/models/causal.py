@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -115,18 +114,11 @@ class AdaptersOff:
     def evaluate(
         self, steps: TokenSteps, want: Collection[str] = ("logp",)
     ) -> dict[str, Float[Tensor, "B T"]]:
-        with adapters_off(self.policy.model), torch.no_grad():
+        with self.policy.model.disable_adapter(), torch.no_grad():
             return self.policy.evaluate(steps, want)
 
     def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
         return self.policy.plan(batch, token_budget)
-
-
-@contextlib.contextmanager
-def adapters_off(model: Any) -> Iterator[None]:
-    """Compute without LoRA inside the block."""
-    with model.disable_adapter():
-        yield
 
 
 def is_adapted(model: nn.Module) -> bool:

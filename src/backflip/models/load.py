@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from backflip.data.errors import UserError
+from backflip.data.sources import hub_answers, offline
 from backflip.models import smollm2
 
 CLASSIFIER = "ForSequenceClassification"
-HUB_TIMEOUT = 4.0
-"""Seconds after which a hub that has not answered counts as unreachable."""
 
 
 def load_tokenizer(name: str) -> Any:
@@ -81,7 +78,25 @@ def parameters_of(name: str) -> int:
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(load_config(name))
-    return sum(p.numel() for p in model.parameters())
+    return parameter_count(model)[0]
+
+
+def parameter_count(model: nn.Module) -> tuple[int, int]:
+    """(all, trainable) parameters."""
+    total = sum(p.numel() for p in model.parameters())
+    return total, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def check_classifier(name: str) -> Any:
+    """The config of a sequence classifier. Raises UserError where ``name`` is something else."""
+    config = load_config(name)
+    kind = architecture(config)
+    if not kind.endswith(CLASSIFIER):
+        raise UserError(
+            f"{name} is a {kind}, not a reward model. "
+            "Train one with `backflip train reward_model`, or give a sequence classifier."
+        )
+    return config
 
 
 def device() -> torch.device:
@@ -97,7 +112,7 @@ def dtype_of(precision: str) -> torch.dtype:
 def resolve(name: str) -> str:
     """A folder or hub name that transformers can load without waiting for a dead network."""
     if name == smollm2.NAME:
-        return smollm2.find(hub_answers)
+        return smollm2.find()
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -114,28 +129,13 @@ def resolve(name: str) -> str:
     return name
 
 
-def hub_answers() -> bool:
-    """Whether the model hub can be reached, found out within ``HUB_TIMEOUT`` seconds."""
-    if os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"}:
-        return False
-    url = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    request = urllib.request.Request(url, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500 and error.code != 403
-    except OSError:
-        return False
-
-
 def _load(auto: Any, name: str, **settings: Any) -> Any:
     source = resolve(name)
     local = Path(source).is_dir()
     try:
         with quiet():
             if local or not _cached(source):
-                if not local and not hub_answers():
+                if not local and (offline() or not hub_answers()):
                     raise UserError(
                         f"{name} is not in the local cache and the hub does not answer. "
                         "Check the network, or give a folder, or smollm2."

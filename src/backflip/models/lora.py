@@ -54,10 +54,8 @@ def _targets(model: Any, target: str | tuple[str, ...]) -> list[str]:
     """The names as a list, each of them a linear layer of the model, but not its head."""
     from transformers.pytorch_utils import Conv1D
 
-    names, head = (
-        [target] if isinstance(target, str) else list(target),
-        model.get_output_embeddings(),
-    )
+    names = [target] if isinstance(target, str) else list(target)
+    head = model.get_output_embeddings()
     linear = [
         name
         for name, module in model.named_modules()

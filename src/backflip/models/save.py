@@ -15,7 +15,7 @@ from torch import nn
 from backflip.data.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import RewardModel
-from backflip.models.load import CLASSIFIER, architecture, load_classifier, load_config, quiet
+from backflip.models.load import architecture, check_classifier, load_classifier, quiet
 from backflip.models.lora import merged
 
 
@@ -85,19 +85,13 @@ def _empty_classifier(config: Any, dtype: torch.dtype) -> Any:
 
 def load_reward_model(name: str, *, precision: str = "auto") -> RewardModel:
     """A reward model of ours, or any sequence classifier of transformers that ends in ``score``."""
-    config = load_config(name)
-    kind = architecture(config)
-    if not kind.endswith(CLASSIFIER):
-        raise UserError(
-            f"{name} is a {kind}, not a reward model. "
-            "Train one with `backflip train reward_model`, or give a sequence classifier."
-        )
+    config = check_classifier(name)
     ours = getattr(config, "backflip", None) or {}
     classifier = load_classifier(name, precision=precision)
     if not isinstance(getattr(classifier, "score", None), nn.Linear):
         raise UserError(
-            f"{name} is a {kind}, whose head is not a linear layer called score, so it cannot be "
-            "read as a reward model. Train one with `backflip train reward_model`."
+            f"{name} is a {architecture(config)}, whose head is not a linear layer called score, "
+            "so it cannot be read as a reward model. Train one with `backflip train reward_model`."
         )
     model = RewardModel(
         classifier, heads=int(config.num_labels), pooling=ours.get("pooling", "last")

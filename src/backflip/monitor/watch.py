@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from backflip.data.batches import Experience, Scored, TokenSteps
-from backflip.functional.kl import kl_k1, kl_k3
+from backflip.functional.kl import answer_kl, kl_k3
 from backflip.functional.statistics import distinct_n, pearson
 
 Tokens = Sequence[Sequence[int]]
@@ -36,7 +36,7 @@ def scored_metrics(scored: Scored) -> dict[str, float]:
     metrics = {
         "reward": float(scores.mean()),
         "reward_std": float(scores.std(correction=0)),
-        "kl": float(per_answer(kl_k1(*logps), rollouts.mask).mean()),
+        "kl": float(answer_kl(*logps, rollouts.mask).mean()),
         "kl_k3": float(per_answer(kl_k3(*logps), rollouts.mask).mean()),
         "entropy": -masked_mean(scored.logp_old, rollouts.mask),
         "length": float(lengths.to(scores.dtype).mean()),

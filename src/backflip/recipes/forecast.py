@@ -22,10 +22,10 @@ from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Prompt, Record
 from backflip.data.sources import write_jsonl
 from backflip.models.heads import RewardModel, ValueModel
-from backflip.models.load import load_config
+from backflip.models.load import load_config, parameter_count
 from backflip.models.lora import add_lora
 from backflip.monitor.log import read_metrics
-from backflip.recipes.ground import Ground, parameter_count, total_steps
+from backflip.recipes.ground import Ground, total_steps
 from backflip.recipes.load import to_yaml
 from backflip.recipes.rules import stages_of
 from backflip.recipes.schema import PPORecipe, Recipe, RewardModelRecipe, RLHFRecipe, Stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +19,10 @@ from backflip.data.formats import load
 from backflip.data.records import Record
 from backflip.data.splits import split_by_prompt
 from backflip.generate.engine import SamplingParams
-from backflip.models.load import load_causal, load_tokenizer, masters
+from backflip.generate.sampler import suited
+from backflip.models.load import load_causal, load_tokenizer, masters, parameter_count
 from backflip.models.lora import add_lora
 from backflip.recipes.schema import (
-    DataSettings,
     OptimizerSettings,
     RewardModelRecipe,
     SFTRecipe,
@@ -58,9 +58,9 @@ class Ground:
         tokenizer.chat_template = template.source
         return Ground(recipe, tokenizer, template, say)
 
-    def causal(self, name: str | None = None) -> Any:
+    def causal(self) -> Any:
         """The language model that the recipe starts from, adapted where it says so."""
-        return self.adapted(load_causal(name or self.recipe.model, precision=self.masters[0]))
+        return self.adapted(load_causal(self.recipe.model, precision=self.masters[0]))
 
     @property
     def masters(self) -> tuple[str, torch.dtype | None]:
@@ -74,11 +74,9 @@ class Ground:
             model.train()
         return add_lora(model, self.recipe.lora) if self.recipe.lora else model
 
-    def records(
-        self, kind: type[R], settings: DataSettings | None = None
-    ) -> tuple[list[R], list[R]]:
+    def records(self, kind: type[R]) -> tuple[list[R], list[R]]:
         """(train, held out) records, with every dropped row said aloud."""
-        data = settings or self.recipe.data
+        data = self.recipe.data
         train = self.read(data.source, kind, data.format, data.limit)
         if data.validation is None:
             return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
@@ -95,9 +93,9 @@ class Ground:
             self.say(f"  left out: {line}")
         return loaded.records
 
-    def fit(self, settings: DataSettings | None = None) -> Fit:
-        data = settings or self.recipe.data
-        return Fit(data.max_length, data.too_long)
+    def fit(self) -> Fit:
+        """What becomes of rows that are too long."""
+        return Fit(self.recipe.data.max_length, self.recipe.data.too_long)
 
     def told(self, tokenized: Tokenized[Any]) -> Any:
         """The rows of a tokenised dataset, with what did not fit said aloud."""
@@ -109,9 +107,7 @@ class Ground:
 
     def sampling(self, params: SamplingParams, model: Any) -> SamplingParams:
         """The same, ended by the template's stop tokens, and without ids the tokenizer lacks."""
-        known = min(len(self.tokenizer), int(model.config.get_text_config().vocab_size))
-        stop_tokens = params.stop_tokens or self.template.stop_tokens
-        return replace(params, stop_tokens=stop_tokens, vocab_size=known)
+        return suited(params, self.template, model)
 
     def learner(self, model: Any, optimizer: OptimizerSettings, total: int) -> Learner:
         """A learner for ``total`` optimiser steps of ``model``."""
@@ -184,6 +180,17 @@ def learn_offline(
     return ground.drive(loop, batches, run=run, watcher=watcher, modules=modules, assess=validate)
 
 
+def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:
+    """What the summary of every stage begins with."""
+    parameters, trainable = parameter_count(model)
+    return {
+        "steps": outcome.steps,
+        "rows": rows,
+        "parameters": parameters,
+        "trainable": trainable,
+    }
+
+
 def total_steps(recipe: Stage, per_epoch: int) -> int:
     """How many steps the stage takes: ``steps`` where given, else by epochs."""
     return recipe.steps or per_epoch * recipe.epochs
@@ -204,9 +211,3 @@ def same_tokens(tokenizer: Any, other: Any, folder: str | Path) -> None:
         f"{folder} has another tokenizer than the policy: {strangers} entries differ. A reward "
         "model reads the policy's own tokens; train it from the same base model."
     )
-
-
-def parameter_count(model: nn.Module) -> tuple[int, int]:
-    """(all, trainable) parameters."""
-    total = sum(p.numel() for p in model.parameters())
-    return total, sum(p.numel() for p in model.parameters() if p.requires_grad)

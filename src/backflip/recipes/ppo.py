@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from backflip.algorithms.sft import SFT
 from backflip.algorithms.values import ValueSource
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Ragged
 from backflip.data.collate import Batches, Fit, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
-from backflip.data.records import Demonstration, Messages, Prompt
-from backflip.functional.statistics import bootstrap_mean, paired_difference
+from backflip.data.records import Demonstration, Prompt
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model, save_policy
-from backflip.recipes.ground import Ground, parameter_count, passes, same_tokens, total_steps
+from backflip.recipes.exam import Exam, Questions, Sitting, before_and_after, shown_prompt
+from backflip.recipes.ground import Ground, basics, passes, same_tokens, total_steps
 from backflip.recipes.schema import PPORecipe, Pretraining
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import RewardModelSource
 from backflip.reward.shaping import Shaped
-from backflip.reward.source import Judgement
 from backflip.train.driver import Best, keep_batches, load_best
 from backflip.train.online import (
     Critic,
     OnlineLoop,
     PretrainingMix,
     SharedValues,
-    evaluate_all,
 )
 from backflip.train.run import RunFolder
 
@@ -58,28 +55,28 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
     loop = cast.loop(ground, recipe, total, run)
     modules = cast.modules(loop)
-    exam = _Exam(cast, held, recipe, watcher, ground)
-    before = exam.sit(at=0, write=run.latest_step() is None)
+    judge = Shaped(cast.judge, recipe.shaping)
+    exam = Exam(held, cast.sampler, judge, cast.reference, ground, watcher.log)
+    before = exam.sit(0, write=run.latest_step() is None)
     best = _best(before) if recipe.best else None
     outcome = ground.drive(
         loop, batches, run=run, watcher=watcher, modules=modules, assess=exam.metrics, best=best
     )
-    summary = {"steps": outcome.steps, "stopped": outcome.stopped}
+    now, summary = outcome.steps, dict[str, Any](stopped=outcome.stopped)
     if best is not None:
         summary["best_step"] = outcome.best_step or 0
-        load_best(run, modules)
+        now = load_best(run, modules) or now
         loop.sampler.sync(cast.policy)
         if outcome.best_step is None:
             watcher.say(NOTHING_BETTER)
-    after = exam.sit(at=outcome.steps, write=False)
+    after = exam.at(now)
     save_policy(cast.policy, ground.tokenizer, run.path)
-    parameters, trainable = parameter_count(cast.policy)
-    summary |= {"parameters": parameters, "trainable": trainable}
     summary["missing_eos"] = recipe.shaping.missing_eos
-    return summary | _before_and_after(before, after)
+    told = before_and_after(before, after)
+    return basics(outcome, cast.policy, len(prompts)) | summary | told
 
 
-def _best(before: _Sitting) -> Best:
+def _best(before: Sitting) -> Best:
     """The checkpoint to keep: by the head that was not optimised against, where there is one."""
     measured = before.metrics()
     name = "val_reward_heldout" if "val_reward_heldout" in measured else "val_reward"
@@ -172,15 +169,7 @@ def _pretraining(ground: Ground, settings: Pretraining) -> PretrainingMix:
     return PretrainingMix(SFT(coef=settings.coef), batches)
 
 
-@dataclass(frozen=True)
-class _Questions:
-    """Held-out prompts, for the model and for people."""
-
-    tokens: Ragged[Any]
-    texts: list[str]
-
-
-def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], _Questions]:
+def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], Questions]:
     """(prompts to learn on, held-out prompts)."""
     train, held = ground.records(Prompt)
     if not held:
@@ -190,109 +179,4 @@ def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], _Questions
     apart = tokenize_prompts(held, ground.template, fit=fit)
     tokens, kept = ground.told(apart), apart.kept[: recipe.validation_prompts]
     texts = [shown_prompt(held[i].messages) for i in kept]
-    return data, _Questions(tokens[torch.arange(len(kept))], texts)
-
-
-@dataclass(frozen=True)
-class _Sitting:
-    """How the policy did on the held-out prompts at one time."""
-
-    rollouts: Rollouts
-    judgement: Judgement
-    kl: torch.Tensor
-    texts: list[tuple[str, str]]
-
-    def metrics(self) -> dict[str, float]:
-        """Its means, as those of a validation."""
-        metrics = {
-            "val_reward": float(self.judgement.scores.mean()),
-            "val_kl": float(self.kl.mean()),
-            "val_length": float(self.rollouts.mask.sum(-1).float().mean()),
-            "val_finished": float(self.rollouts.finished.float().mean()),
-        }
-        if "heldout" in self.judgement.parts:
-            metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].mean())
-        return metrics
-
-
-@dataclass(frozen=True)
-class _Exam:
-    """Held-out prompts, answered with the same random numbers each time."""
-
-    cast: _Cast
-    prompts: _Questions
-    recipe: PPORecipe
-    watcher: Watcher
-    ground: Ground
-
-    def metrics(self, step: int) -> dict[str, float]:
-        return self.sit(at=step, write=True).metrics()
-
-    def sit(self, *, at: int, write: bool) -> _Sitting:
-        """Answer, be judged, and, with ``write``, put the samples on record as of step ``at``."""
-        cast, recipe = self.cast, self.recipe
-        rollouts = replace(cast.sampler, group_size=1)(self.prompts.tokens, seed=recipe.seed)
-        judgement = Shaped(cast.judge, recipe.shaping)(rollouts)
-        budget = recipe.token_budget
-        ref = evaluate_all(cast.reference, rollouts, {"logp"}, budget)["logp"]
-        kl = torch.where(rollouts.mask, rollouts.logp - ref, 0.0).sum(-1)
-        decode: Callable[[Any], str] = self.ground.tokenizer.decode
-        answers = [plain(decode, a.tolist(), self.ground) for a in rollouts.steps.answer.rows()]
-        texts = list(zip(self.prompts.texts, answers, strict=True))
-        if write:
-            scores = judgement.scores.tolist()
-            self.watcher.log.samples(
-                at,
-                [
-                    {"prompt": p, "answer": a, "score": s, "kl": k}
-                    for (p, a), s, k in zip(texts, scores, kl.tolist(), strict=True)
-                ],
-            )
-        return _Sitting(rollouts, judgement, kl, texts)
-
-
-def plain(decode: Callable[[Any], str], tokens: list[int], ground: Ground) -> str:
-    """An answer as people read it, without the token that ended it."""
-    ends = set(ground.template.stop_tokens)
-    return decode([t for t in tokens if t not in ends]).strip()
-
-
-def shown_prompt(messages: Messages) -> str:
-    """A prompt as people read it: the question alone, or the turns that led to it."""
-    turns = [m for m in messages if m.role != "system"]
-    if len(turns) == 1:
-        return turns[0].content.strip()
-    return "\n".join(f"{m.role}: {m.content.strip()}" for m in turns)
-
-
-def _before_and_after(before: _Sitting, after: _Sitting) -> dict[str, Any]:
-    """Rewards with their intervals, KL, and three prompts with both replies."""
-    summary: dict[str, Any] = {
-        "reward_before": _interval(before.judgement.scores),
-        "reward_after": _interval(after.judgement.scores),
-        "kl_before": float(before.kl.mean()),
-        "kl_after": float(after.kl.mean()),
-        "finished_before": float(before.rollouts.finished.float().mean()),
-        "finished_after": float(after.rollouts.finished.float().mean()),
-    }
-    gain = paired_difference(after.judgement.scores, before.judgement.scores)
-    summary["reward_gain"] = {"mean": gain.estimate, "low": gain.low, "high": gain.high}
-    if "heldout" in after.judgement.parts:
-        summary["reward_heldout_before"] = _interval(before.judgement.parts["heldout"])
-        summary["reward_heldout_after"] = _interval(after.judgement.parts["heldout"])
-    summary["examples"] = [
-        {
-            "prompt": before.texts[i][0],
-            "before": before.texts[i][1],
-            "after": after.texts[i][1],
-            "score_before": float(before.judgement.scores[i]),
-            "score_after": float(after.judgement.scores[i]),
-        }
-        for i in range(min(3, len(before.texts)))
-    ]
-    return summary
-
-
-def _interval(scores: torch.Tensor) -> dict[str, float]:
-    interval = bootstrap_mean(scores)
-    return {"mean": interval.estimate, "low": interval.low, "high": interval.high}
+    return data, Questions(tokens[torch.arange(len(kept))], texts)

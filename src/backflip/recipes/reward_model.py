@@ -23,9 +23,9 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_causal, load_config, parameters_of
+from backflip.models.load import load_causal, load_config, parameter_count, parameters_of
 from backflip.models.save import check_savable, save_reward_model
-from backflip.recipes.ground import Ground, learn_offline, parameter_count
+from backflip.recipes.ground import Ground, basics, learn_offline
 from backflip.recipes.schema import RewardModelRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import score_all
@@ -53,10 +53,7 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
         answers = _answers_for_scale(ground, recipe, held_out or rows.train)
         model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
     save_reward_model(model, ground.tokenizer, run.path)
-    parameters, trainable = parameter_count(model)
-    summary = {"steps": outcome.steps, "rows": len(rows.train)}
-    summary |= {"parameters": parameters, "trainable": trainable}
-    return summary | _report(ground, model, rows, policy_size)
+    return basics(outcome, model, len(rows.train)) | _report(ground, model, rows, policy_size)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backflip.recipes.schema import PPORecipe, RewardModelRecipe, RLHFRecipe, SFTRecipe
 
 __all__ = ["linked"]
@@ -15,10 +13,7 @@ def linked(recipe: RLHFRecipe) -> Links:
     """The recipes of the three stages, each pointing at what those before it will have made."""
     sft = recipe.sft
     tuned = str(sft.run / "model")
-    reward_model = _with(recipe.reward_model, model=tuned, policy=tuned)
-    judged_by = str(recipe.reward_model.run / "model")
-    return sft, reward_model, _with(recipe.ppo, model=tuned, reward_model=judged_by)
-
-
-def _with(recipe: Any, **changes: Any) -> Any:
-    return recipe.model_copy(update=changes)
+    reward_model = recipe.reward_model.model_copy(update={"model": tuned, "policy": tuned})
+    judge = str(recipe.reward_model.run / "model")
+    ppo = recipe.ppo.model_copy(update={"model": tuned, "reward_model": judge})
+    return sft, reward_model, ppo

@@ -8,7 +8,7 @@ from typing import Any
 
 from backflip.data.errors import UserError
 from backflip.data.sources import HUB_NAME, read
-from backflip.models.load import load_config, resolve
+from backflip.models.load import check_classifier, resolve
 from backflip.models.smollm2 import NAME as SMOLLM2
 from backflip.recipes.schema import PPORecipe, Recipe, RewardModelRecipe, RLHFRecipe, Stage
 from backflip.train.run import RunFolder
@@ -148,12 +148,10 @@ def _check_judge(name: str) -> None:
     """A language model in the place of the reward model is found out by its config."""
     if name == SMOLLM2 or not Path(resolve(name)).is_dir():
         return
-    made = str((load_config(name).architectures or ["?"])[0])
-    if not made.endswith("ForSequenceClassification"):
-        raise UserError(
-            f"reward_model: {name} is a {made}, not a reward model. Train one with `backflip train "
-            "reward_model`, or give a sequence classifier."
-        )
+    try:
+        check_classifier(name)
+    except UserError as error:
+        raise UserError(f"reward_model: {error}") from error
 
 
 def _given(named: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str]]:

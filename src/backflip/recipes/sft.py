@@ -10,7 +10,7 @@ from backflip.data.collate import tokenize_demonstrations
 from backflip.data.records import Demonstration
 from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
-from backflip.recipes.ground import Ground, learn_offline, parameter_count
+from backflip.recipes.ground import Ground, basics, learn_offline
 from backflip.recipes.schema import SFTRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.train.run import RunFolder
@@ -31,11 +31,5 @@ def run_sft(recipe: SFTRecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     outcome = learn_offline(ground, SFT(), policy, (data, held_out), run, watcher)
     save_policy(policy, ground.tokenizer, run.path)
-    parameters, trainable = parameter_count(policy)
-    return {
-        "steps": outcome.steps,
-        "rows": len(data),
-        "parameters": parameters,
-        "trainable": trainable,
-        **{k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")},
-    }
+    losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
+    return basics(outcome, policy, len(data)) | losses

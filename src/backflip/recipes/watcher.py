@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.progress import Progress, StageProgress
@@ -46,8 +47,7 @@ class Watcher:
 
     def announce(self, recipe: Stage, model: nn.Module, *, rows: int, steps: int) -> None:
         """Say what is about to happen."""
-        everything = sum(p.numel() for p in model.parameters())
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        everything, trainable = parameter_count(model)
         how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
         self.say(
             f"{self.stage.replace('_', ' ')}: {everything / 1e6:.0f} M parameters, "

@@ -118,13 +118,12 @@ class Learner:
         return sums
 
     def _norm(self) -> float:
-        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        gradients = self._gradients()
         return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     def _update(self, norm: float, lr_factor: float) -> None:
         if norm > self.max_norm:
-            gradients = [p.grad for p in self._parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.max_norm / norm)  # pyright: ignore
+            torch._foreach_mul_(self._gradients(), self.max_norm / norm)  # pyright: ignore
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * lr_factor
         self.optimizer.step()
@@ -139,8 +138,9 @@ class Learner:
                 "rate, or look for extreme scores or empty answers in the data."
             )
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+    def _gradients(self) -> list[Tensor]:
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
 
 def _merge(sums: dict[str, Loss], new: dict[str, Loss]) -> None:

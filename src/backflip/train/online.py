@@ -14,12 +14,12 @@ from torch import Tensor
 from backflip.algorithms.protocol import Objective, OnlineAlgorithm
 from backflip.algorithms.values import ValueLoss, ValueSource
 from backflip.data.batches import Experience, Rollouts, Scored, TensorRecord
+from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
 from backflip.reward.source import Judgement, RewardSource
 from backflip.train.learner import Learner, Work
 
 
-@runtime_checkable
 @runtime_checkable
 class Actor(Protocol):
     """Whoever lets the policy act on prompts: torch, vLLM, an environment."""
@@ -31,7 +31,6 @@ class Actor(Protocol):
         ...
 
 
-@runtime_checkable
 @runtime_checkable
 class Endless(Protocol):
     """Batches that never run out, and that know where they stand."""
@@ -172,8 +171,7 @@ def evaluate_all(
 
 def mean_kl(scored: Scored) -> float:
     """KL(π‖ref) in nats an answer: the mean over answers of Σ (log π − log π_ref)."""
-    difference = torch.where(scored.rollouts.mask, scored.logp_old - scored.logp_ref, 0.0)
-    return float(difference.sum(-1).mean())
+    return float(answer_kl(scored.logp_old, scored.logp_ref, scored.rollouts.mask).mean())
 
 
 class Critic:
