@@ -14,7 +14,7 @@ import backflip
 from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.ppo import PPO
 from backflip.algorithms.sft import SFT
-from backflip.data.batches import ComparisonBatch, DemonstrationBatch, Ragged, TokenSteps
+from backflip.data.batches import ComparisonBatch, DemonstrationBatch, TokenSteps
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
@@ -115,17 +115,8 @@ def new_learner(model: Any) -> Learner:
 
 
 def comparisons(rows: list[Pair]) -> ComparisonBatch:
-    prompts = [row["prompt"] for row in rows for _ in range(2)]
-    answers = [row[side] for row in rows for side in ("chosen", "rejected")]
-    ones = torch.ones(len(rows))
-    return ComparisonBatch(
-        answers=Ragged(TokenSteps.of(prompts, answers), torch.arange(0, len(answers) + 1, 2)),
-        rank=Ragged.of([[0, 1]] * len(rows)),
-        margin=torch.zeros(len(rows)),
-        soft=ones,
-        weight=ones,
-        head=torch.zeros(len(rows), dtype=torch.long),
-    )
+    answers = [[row["chosen"], row["rejected"]] for row in rows]
+    return ComparisonBatch.of([row["prompt"] for row in rows], answers, [[0, 1]] * len(rows))
 
 
 def demonstrations(rows: list[Demonstration]) -> DemonstrationBatch:

@@ -10,7 +10,7 @@ from backflip.algorithms.davidson import Davidson
 from backflip.algorithms.plackett_luce import PlackettLuce
 from backflip.algorithms.rao_kupper import RaoKupper
 from backflip.algorithms.rated import Rated, pair_metrics
-from backflip.data.batches import ComparisonBatch, Ragged, TokenSteps, offsets_of
+from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import all_pairs
 from backflip.models.heads import RewardModel
 from backflip.train.learner import Learner, Work, make_optimizer
@@ -21,19 +21,7 @@ GOOD, BAD = 7, 9
 
 def comparisons(ranks: list[list[int]], answers: list[list[list[int]]]) -> ComparisonBatch:
     """One prompt per list of answers."""
-    flat = [answer for row in answers for answer in row]
-    prompts = [[10 + i % 8, 20, 21] for i, row in enumerate(answers) for _ in row]
-    size = len(answers)
-    return ComparisonBatch(
-        answers=Ragged(
-            TokenSteps.of(prompts, flat), offsets_of(torch.tensor([len(row) for row in answers]))
-        ),
-        rank=Ragged.of(ranks),
-        margin=torch.zeros(size),
-        soft=torch.ones(size),
-        weight=torch.ones(size),
-        head=torch.zeros(size, dtype=torch.long),
-    )
+    return ComparisonBatch.of([[10 + i % 8, 20, 21] for i in range(len(answers))], answers, ranks)
 
 
 def good_beats_bad(seed: int, size: int = 16) -> ComparisonBatch:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from backflip.data.batches import ComparisonBatch, Ragged, TokenSteps, offsets_of
+from backflip.data.batches import ComparisonBatch
 from backflip.data.errors import UserError
 from backflip.evaluate.reward_model import evaluate_reward_model, report, size_class
 from backflip.models.heads import RewardModel
@@ -22,18 +23,8 @@ def comparisons(
     soft: float = 1.0,
 ) -> ComparisonBatch:
     """One row per prompt, with its answers and their ranks."""
-    flat = [(p, a) for p, many in zip(prompts, answers, strict=True) for a in many]
-    steps = TokenSteps.of([p for p, _ in flat], [a for _, a in flat])
-    sizes = torch.tensor([len(many) for many in answers])
-    rows = len(prompts)
-    return ComparisonBatch(
-        answers=Ragged(steps, offsets_of(sizes)),
-        rank=Ragged.of(ranks),
-        margin=torch.zeros(rows),
-        soft=torch.full((rows,), soft),
-        weight=torch.ones(rows),
-        head=torch.zeros(rows, dtype=torch.long),
-    )
+    batch = ComparisonBatch.of(prompts, answers, ranks)
+    return replace(batch, soft=torch.full((len(prompts),), soft))
 
 
 def pairs(number: int, lengths: tuple[int, int] = (3, 3), soft: float = 1.0) -> ComparisonBatch:

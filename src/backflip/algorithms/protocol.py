@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import Experience, Scored
 from backflip.functional.reductions import Loss
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,15 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """Anything a learner can minimise: SFT, reward modelling, PPO."""
+    """Anything a learner can minimise: SFT, reward modelling, DPO, PPO."""
+
+    def prepare(self, model: Any, batch: Batch, token_budget: int) -> Batch:
+        """The batch with what its rows must know of the whole of it, before it is cut.
+
+        Called once in every optimiser step, without a graph: KTO stamps its KL here.
+        """
+        del model, token_budget
+        return batch
 
     @abstractmethod
     def counts(self, batch: Any) -> Mapping[str, Float[Tensor, ""]]:
@@ -35,6 +45,11 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, model: Any, batch: Any) -> Outcome:
         """Score a piece of the batch with ``model`` and say how wrong it is."""
+
+    def adapted(self, metrics: Mapping[str, float]) -> Objective:
+        """The objective for the next step: where an adaptive coefficient moves."""
+        del metrics
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +66,6 @@ class OnlineAlgorithm(Objective):
         """Assign advantages. Sees the whole batch, gathered from every rank."""
 
     def adapted(self, metrics: Mapping[str, float]) -> OnlineAlgorithm:
-        """The algorithm for the next step: where an adaptive coefficient moves."""
         return self
 
     def enough(self, metrics: Mapping[str, float]) -> bool:

@@ -2,7 +2,8 @@
 
 Each stage is frozen and contains the one before it. A stage that has been skipped is a missing
 argument, not a field that happens to be None. Beside them stand the batches of offline learning:
-DemonstrationBatch and ComparisonBatch.
+DemonstrationBatch, ComparisonBatch and LabelledBatch, and what these two become when a reference
+policy has stated its log-probabilities: ReferencedComparisons and ReferencedLabels.
 """
 
 from __future__ import annotations
@@ -117,6 +118,20 @@ def _numbers(x: Any) -> list[int]:
     return x.tolist()
 
 
+def won(rank: Sequence[int]) -> list[float]:
+    """For each answer, the share of the others that it is ranked above; ties count half."""
+    others = len(rank) - 1
+    return [(sum((r > own) + (r == own) / 2 for r in rank) - 0.5) / others for own in rank]
+
+
+def dense_mask(rows: Sequence[Sequence[bool]], steps: TokenSteps) -> Bool[Tensor, "B T"]:
+    """A mask over the answers' tokens out of one list per answer."""
+    mask = torch.zeros(len(rows), steps.width, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        mask[number, : len(row)] = torch.as_tensor(row, dtype=torch.bool)
+    return mask
+
+
 def offsets_of(lengths: Int[Tensor, " B"]) -> Int[Tensor, " B1"]:
     """Where each row starts when rows of these lengths lie end to end."""
     return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
@@ -174,6 +189,9 @@ class ComparisonBatch(TensorRecord):
 
     answers: Ragged[TokenSteps]
     """The K answers of each prompt; every answer repeats its prompt, the forest shares it."""
+    mask: Ragged[Tensor]
+    """Bool[N T], rows as in ``answers``: True on the assistant's own tokens, False on later turns
+    of the user."""
     rank: Ragged[Tensor]
     """Int, 0 is best; equal ranks are ties."""
     margin: Float[Tensor, " B"]
@@ -184,9 +202,92 @@ class ComparisonBatch(TensorRecord):
     """How much each prompt counts; 1 unless the data says otherwise."""
     head: Int[Tensor, " B"]
     """Which of the model's scalar heads learns from the prompt; 0 unless a second is held out."""
+    win: Ragged[Tensor]
+    """Float, one per answer: P(it beats an answer of the policy), as SPPO estimates it; without
+    estimates the share of the other answers that it is ranked above, ties counting half."""
+
+    @staticmethod
+    def of(
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[Sequence[int]]],
+        ranks: Sequence[Sequence[int]],
+        *,
+        masks: Sequence[Sequence[Sequence[bool]]] | None = None,
+        wins: Sequence[Sequence[float]] | None = None,
+    ) -> ComparisonBatch:
+        """Comparisons of tokens: hard labels without margins, each prompt counting once.
+
+        ``masks`` marks the assistant's own tokens of every answer; without it they all are.
+        """
+        sizes = [len(row) for row in answers]
+        flat = [tokens for row in answers for tokens in row]
+        repeated = [p for p, size in zip(prompts, sizes, strict=True) for _ in range(size)]
+        steps = TokenSteps.of(repeated, flat)
+        offsets = offsets_of(torch.tensor(sizes, dtype=torch.long))
+        mask = steps.mask if masks is None else dense_mask([m for row in masks for m in row], steps)
+        ones = torch.ones(len(sizes))
+        return ComparisonBatch(
+            answers=Ragged(steps, offsets),
+            mask=Ragged(mask, offsets),
+            rank=Ragged.of(ranks),
+            margin=torch.zeros(len(sizes)),
+            soft=ones,
+            weight=ones,
+            head=torch.zeros(len(sizes), dtype=torch.long),
+            win=Ragged.of([won(r) for r in ranks] if wins is None else wins, torch.float32),
+        )
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.answers.values, self.answers.owner(), torch.arange(len(self))
+
+
+@dataclass(frozen=True)
+class LabelledBatch(TensorRecord):
+    """Single answers, each of them judged good or bad."""
+
+    steps: TokenSteps
+    mask: Bool[Tensor, "B T"]
+    """True on the assistant's own tokens; False on later turns of the user."""
+    label: Bool[Tensor, " B"]
+    """True where the answer was judged good."""
+    weight: Float[Tensor, " B"]
+    """How much each answer counts; 1 unless the data says otherwise."""
+    mismatched: TokenSteps
+    """The same prompts, each with the answer to another: what KTO's KL is estimated from."""
+    mismatched_mask: Bool[Tensor, "B T2"]
+    """True on the assistant's own tokens of ``mismatched``."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.steps.sequences()
+
+
+@dataclass(frozen=True)
+class ReferencedComparisons(TensorRecord):
+    """Comparisons whose answers a reference policy has stated the log-probability of."""
+
+    comparisons: ComparisonBatch
+    logp_ref: Ragged[Tensor]
+    """Float, one per answer: Σ over its own tokens, in nats."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.comparisons.sequences()
+
+
+@dataclass(frozen=True)
+class ReferencedLabels(TensorRecord):
+    """Labelled answers whose log-probability a reference policy has stated."""
+
+    labelled: LabelledBatch
+    logp_ref: Float[Tensor, " B"]
+    """Σ over the answer's own tokens, in nats."""
+    mismatched_ref: Float[Tensor, " B"]
+    """The same for the mismatched answer."""
+    kl: Float[Tensor, " B"]
+    """KL(π‖ref) in nats an answer, one number for the whole batch, repeated: stamped by the
+    objective before the batch is cut, 0 until then."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.labelled.sequences()
 
 
 @dataclass(frozen=True)

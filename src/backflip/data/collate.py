@@ -12,10 +12,14 @@ from torch import Tensor
 from backflip.data.batches import (
     ComparisonBatch,
     DemonstrationBatch,
+    LabelledBatch,
     Ragged,
+    ReferencedComparisons,
+    ReferencedLabels,
     TensorRecord,
     TokenSteps,
-    offsets_of,
+    dense_mask,
+    won,
 )
 from backflip.data.chat import ChatTemplate, Turns, split_at_last_answer
 from backflip.data.errors import UserError
@@ -105,7 +109,7 @@ def tokenize_demonstrations(
     steps = TokenSteps.of([t[0].prompt for t in rows], [t[0].answer for t in rows])
     data = DemonstrationBatch(
         steps=steps,
-        mask=_dense([t[0].mask for t in rows], steps.width),
+        mask=dense_mask([t[0].mask for t in rows], steps),
         weight=_floats([records[i].weight for i in kept]),
     )
     return stage.finished(data, kept, len(records), "demonstration")
@@ -120,15 +124,17 @@ def tokenize_comparisons(
     encoded = stage.encode([[(r.prompt, a) for a in r.answers] for r in records], where)
     kept, rows = stage.fitted(encoded, where)
     kept, rows, ranks = stage.distinct(kept, rows, [r.rank for r in records], where)
-    flat = [turns for row in rows for turns in row]
-    offsets = offsets_of(torch.tensor([len(row) for row in rows], dtype=torch.long))
-    data = ComparisonBatch(
-        answers=Ragged(TokenSteps.of([t.prompt for t in flat], [t.answer for t in flat]), offsets),
-        rank=Ragged.of(ranks),
+    data = replace(
+        ComparisonBatch.of(
+            [row[0].prompt for row in rows],
+            [[turns.answer for turns in row] for row in rows],
+            ranks,
+            masks=[[turns.mask for turns in row] for row in rows],
+            wins=[records[i].win or won(rank) for i, rank in zip(kept, ranks, strict=True)],
+        ),
         margin=_floats([records[i].margin for i in kept]),
         soft=_floats([records[i].soft for i in kept]),
         weight=_floats([records[i].weight for i in kept]),
-        head=torch.zeros(len(kept), dtype=torch.long),
     )
     return stage.finished(data, kept, len(records), "comparison")
 
@@ -235,13 +241,6 @@ def _floats(numbers: Sequence[float]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float32)
 
 
-def _dense(rows: Sequence[Sequence[bool]], width: int) -> Tensor:
-    mask = torch.zeros(len(rows), width, dtype=torch.bool)
-    for number, row in enumerate(rows):
-        mask[number, : len(row)] = torch.tensor(row, dtype=torch.bool)
-    return mask
-
-
 # ---- batches
 
 
@@ -256,8 +255,22 @@ def narrowed(data: Any) -> Any:
         steps = _narrow_steps(data.steps)
         return replace(data, steps=steps, mask=data.mask[:, : steps.width])
     if isinstance(data, ComparisonBatch):
-        answers = Ragged(_narrow_steps(data.answers.values), data.answers.offsets)
-        return replace(data, answers=answers)
+        offsets, steps = data.answers.offsets, _narrow_steps(data.answers.values)
+        mask = Ragged(data.mask.values[:, : steps.width], offsets)
+        return replace(data, answers=Ragged(steps, offsets), mask=mask)
+    if isinstance(data, LabelledBatch):
+        steps, other = _narrow_steps(data.steps), _narrow_steps(data.mismatched)
+        return replace(
+            data,
+            steps=steps,
+            mask=data.mask[:, : steps.width],
+            mismatched=other,
+            mismatched_mask=data.mismatched_mask[:, : other.width],
+        )
+    if isinstance(data, ReferencedComparisons):
+        return replace(data, comparisons=narrowed(data.comparisons))
+    if isinstance(data, ReferencedLabels):
+        return replace(data, labelled=narrowed(data.labelled))
     return data
 
 

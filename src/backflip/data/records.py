@@ -1,4 +1,4 @@
-"""What people gave: messages, prompts, demonstrations and comparisons, before any token.
+"""What people gave: messages, prompts, demonstrations, comparisons, labels, before any token.
 
 Every record says where it came from, and refuses to exist when it cannot be learnt from.
 """
@@ -124,6 +124,8 @@ class Comparison:
     """For pairs, P(the better-ranked answer is better); 1 is a hard label."""
     weight: float = 1.0
     """How much the prompt counts; above 0."""
+    win: tuple[float, ...] = ()
+    """Per answer, P(it beats an answer of the policy); empty where nobody has estimated it."""
     where: Provenance = field(default=NOWHERE, compare=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +145,13 @@ class Comparison:
             )
         if min(self.rank) != 0:
             raise BadRecordError("ranks do not start with 0", "0 is the best answer")
+        if self.win and len(self.win) != len(self.answers):
+            raise BadRecordError(
+                "win probabilities and answers differ in number",
+                f"{len(self.win)} for {len(self.answers)} answers; give one per answer, or none",
+            )
+        for chance in self.win:
+            _check_number("win probability", chance, low=0.0, high=1.0)
         _check_number("margin", self.margin, low=0.0)
         _check_number("soft label", self.soft, low=0.0, high=1.0)
         _check_number("weight", self.weight, low=0.0, open_low=True)
@@ -158,7 +167,25 @@ class Comparison:
         return len(set(self.rank)) == 1
 
 
-Record: TypeAlias = Prompt | Demonstration | Comparison
+@dataclass(frozen=True)
+class Labelled:
+    """A prompt with one answer that somebody called good or bad: a thumb up or down."""
+
+    prompt: Messages
+    answer: Messages
+    label: bool
+    """True for good."""
+    weight: float = 1.0
+    """How much it counts; above 0."""
+    where: Provenance = field(default=NOWHERE, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_answer(self.answer)
+        _check_number("weight", self.weight, low=0.0, open_low=True)
+
+
+Record: TypeAlias = Prompt | Demonstration | Comparison | Labelled
 
 
 def _check_number(
@@ -222,6 +249,6 @@ def prompt_of(record: Record | Sequence[Message]) -> Messages:
     """What the assistant was given: the prompt of any record."""
     if isinstance(record, Prompt):
         return record.messages
-    if isinstance(record, Demonstration | Comparison):
+    if isinstance(record, Demonstration | Comparison | Labelled):
         return record.prompt
     return tuple(record)

@@ -101,11 +101,14 @@ class Learner:
 
     def _backward(self, work: Work) -> dict[str, Loss]:
         """Add the gradient of Σ total/count over the terms; return sums of losses and metrics."""
-        counts = work.objective.counts(work.batch)
+        objective = work.objective
+        with torch.no_grad():
+            batch = objective.prepare(self.model, work.batch, self.token_budget)
+        counts = objective.counts(batch)
         sums: dict[str, Loss] = {}
-        for rows in self.model.plan(work.batch, self.token_budget):
-            piece = work.batch[rows].to(self.model.device)
-            outcome = work.objective.loss(self.model, piece)
+        for rows in self.model.plan(batch, self.token_budget):
+            piece = batch[rows].to(self.model.device)
+            outcome = objective.loss(self.model, piece)
             terms = [
                 loss.total / counts[name].to(loss.total.device)
                 for name, loss in outcome.losses.items()

@@ -1,7 +1,8 @@
-"""Learning from records: SFT, reward models, and later the direct family."""
+"""Learning from records: SFT, reward models and the direct family."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +24,21 @@ class OfflineLoop:
     def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
         """Learn from one batch; ``index`` is the number of the step."""
         del index
-        return self.learner.step(Work(self.objective, batch))
+        metrics = self.learner.step(Work(self.objective, batch))
+        self.objective = self.objective.adapted(metrics)
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        return {"learner": self.learner.state_dict()}
+        numbers = {
+            field.name: value
+            for field in dataclasses.fields(self.objective)
+            if isinstance(value := getattr(self.objective, field.name), float | int)
+        }
+        return {"learner": self.learner.state_dict(), "objective": numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
+        self.objective = dataclasses.replace(self.objective, **state["objective"])
 
 
 @torch.no_grad()
@@ -38,6 +47,7 @@ def assess(
 ) -> dict[str, float]:
     """Losses and metrics of an objective on held-out data of any size, as ``val_…``."""
     sums: dict[str, Loss] = {}
+    data = objective.prepare(model, data, token_budget)
     for rows in model.plan(data, token_budget):
         for name, loss in objective.loss(model, data[rows]).metrics.items():
             sums[name] = sums[name] + loss if name in sums else loss

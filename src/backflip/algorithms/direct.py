@@ -1,0 +1,223 @@
+"""What every objective of the direct family starts from: how likely policy and reference hold
+each answer to be, and the pairs among the answers of a prompt.
+
+The implicit reward of an answer is β·log π(y|x)/π_ref(y|x) up to a constant of the prompt (Rafailov
+et al., 2023, eq. 5): that makes every direct objective a reward-model objective on other scores.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from backflip.algorithms.protocol import Objective, Outcome
+from backflip.data.batches import ComparisonBatch, ReferencedComparisons, TensorRecord
+from backflip.functional.reductions import Loss, weighted_mean
+from backflip.functional.reward_losses import decided_pairs, prompt_mean
+
+Preferences = ComparisonBatch | ReferencedComparisons
+"""What the direct family learns from; objectives without a reference take the plain comparisons."""
+SEPARATED = 0.9
+"""A pair is separated where σ(its implicit margin) is above this: it has little left to teach."""
+
+
+@dataclass(frozen=True)
+class Told(TensorRecord):
+    """What is known of N answers to B prompts once the policy has read them."""
+
+    logp: Float[Tensor, " N"]
+    """log π(y|x): Σ over the answer's own tokens, in nats. The only field with a gradient."""
+    logp_ref: Float[Tensor, " N"]
+    """The same under the reference; 0 for an objective without one."""
+    length: Float[Tensor, " N"]
+    """The answer's own tokens, its end included."""
+    rank: Int[Tensor, " N"]
+    win: Float[Tensor, " N"]
+    prompt: Int[Tensor, " N"]
+
+    @property
+    def ratio(self) -> Float[Tensor, " N"]:
+        """Log π/π_ref, in nats an answer."""
+        return self.logp - self.logp_ref
+
+    @property
+    def mean_logp(self) -> Float[Tensor, " N"]:
+        """Log π(y|x) in nats a token."""
+        return self.logp / self.length
+
+    @property
+    def mean_ratio(self) -> Float[Tensor, " N"]:
+        """Log π/π_ref in nats a token."""
+        return self.ratio / self.length
+
+
+@dataclass(frozen=True)
+class Pair(TensorRecord):
+    """P pairs of answers to the same prompt, of which the first was preferred."""
+
+    better: Told
+    worse: Told
+    margin: Float[Tensor, " P"]
+    """How far apart the label calls for, at least 0."""
+    soft: Float[Tensor, " P"]
+    """P(the label is right)."""
+
+    def __len__(self) -> int:
+        return len(self.margin)
+
+    @property
+    def delta(self) -> Float[Tensor, " P"]:
+        """Difference of the log-ratios: the implicit margin over β."""
+        return self.better.ratio - self.worse.ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectObjective(Objective):
+    """Learns from comparisons without a reward model. A subclass says what a prompt costs."""
+
+    needs_reference: ClassVar[bool] = True
+    learns_ties: ClassVar[bool] = False
+    """Whether tied answers say something to it."""
+    beta: float = 0.1
+    """How tightly the policy is held; the scale of the implicit reward."""
+    nll_coef: float = 0.0
+    """Weight of the negative log-likelihood of the best answer, in nats a token, beside the
+    preference: RPO's term (Pang et al., 2024, eq. 1); Llama 3.1 takes 0.2."""
+
+    @abstractmethod
+    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+        """The loss of each prompt of ``batch``, from what was said of its answers."""
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        """The implicit reward of each answer, by which pairs are ordered."""
+        return self.beta * told.ratio
+
+    def counts(self, batch: Preferences) -> Mapping[str, Float[Tensor, ""]]:
+        rows = comparisons_of(batch)
+        best = rows.mask.values * _best(rows)[:, None]
+        return {"preference": (self._says(rows) * rows.weight).sum(), "nll": best.sum()}
+
+    def loss(self, model: Any, batch: Preferences) -> Outcome:
+        rows = comparisons_of(batch)
+        logp = model.evaluate(rows.answers.values)["logp"]
+        told = tell(logp, batch)
+        weight = (self._says(rows) * rows.weight).to(logp.device)
+        preference = weighted_mean(self.per_prompt(told, rows), weight)
+        losses = {"preference": preference}
+        metrics = {"loss": preference.detached()} | self._metrics(told)
+        if self.nll_coef:
+            own = (rows.mask.values * _best(rows)[:, None]).to(logp)
+            nll = weighted_mean(-logp, own)
+            losses["nll"] = nll.scaled(self.nll_coef)
+            metrics["nll"] = nll.detached()
+        return Outcome(losses, metrics)
+
+    def _says(self, rows: ComparisonBatch) -> Float[Tensor, " B"]:
+        """1 for each prompt that says something to this objective."""
+        if self.learns_ties:
+            return torch.ones(len(rows))
+        pairs = decided_pairs(rows.rank.values.cpu(), rows.answers.owner().cpu())
+        has = torch.zeros(len(rows))
+        has[pairs.prompt] = 1.0
+        return has.to(rows.weight.device)
+
+    @torch.no_grad()
+    def _metrics(self, told: Told) -> dict[str, Loss]:
+        return preference_metrics(told, self.reward(told))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairObjective(DirectObjective):
+    """A direct objective that looks at two answers at a time: all decided pairs of a prompt."""
+
+    @abstractmethod
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        """What each pair costs."""
+
+    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+        pairs = decided_pairs(told.rank, told.prompt)
+        margin, soft = (x.to(told.logp)[pairs.prompt] for x in (batch.margin, batch.soft))
+        pair = Pair(told[pairs.better], told[pairs.worse], margin, soft)
+        return prompt_mean(self.per_pair(pair), pairs.prompt, prompts=len(batch))
+
+
+def comparisons_of(batch: Preferences) -> ComparisonBatch:
+    return batch.comparisons if isinstance(batch, ReferencedComparisons) else batch
+
+
+def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> Told:
+    """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
+    rows, on = comparisons_of(batch), logp.device
+    mask = rows.mask.values.to(on)
+    total = torch.where(mask, logp, 0.0).sum(-1)
+    known = isinstance(batch, ReferencedComparisons)
+    return Told(
+        logp=total,
+        logp_ref=batch.logp_ref.values.to(on) if known else torch.zeros_like(total),
+        length=mask.sum(-1).clamp(min=1).to(total.dtype),
+        rank=rows.rank.values.to(on),
+        win=rows.win.values.to(on),
+        prompt=rows.answers.owner().to(on),
+    )
+
+
+@torch.no_grad()
+def preference_metrics(told: Told, reward: Float[Tensor, " N"]) -> dict[str, Loss]:
+    """What to watch in every step of the direct family; each a mean over pairs or answers.
+
+    ``logp_change_chosen``: log π/π_ref of the preferred answers; below 0 the policy holds them less
+    likely than the reference did (likelihood displacement: Razin et al., 2024). The sums named
+    ``length_…`` and ``reward_…`` become the correlation of implicit reward and length.
+    """
+    pairs = decided_pairs(told.rank, told.prompt)
+    better, worse = told[pairs.better], told[pairs.worse]
+    delta = reward[pairs.better] - reward[pairs.worse]
+    return {
+        **_means(
+            accuracy=(delta > 0).to(delta),
+            margin=delta,
+            separated=(delta.sigmoid() > SEPARATED).to(delta),
+            reward_chosen=reward[pairs.better],
+            reward_rejected=reward[pairs.worse],
+            logp_chosen=better.logp,
+            logp_rejected=worse.logp,
+            logp_change_chosen=better.ratio,
+            logp_change_rejected=worse.ratio,
+            length_chosen=better.length,
+            length_rejected=worse.length,
+        ),
+        **_moments(reward.detach(), told.length),
+    }
+
+
+def _means(**values: Float[Tensor, " P"]) -> dict[str, Loss]:
+    return {
+        name: Loss(value.detach().sum(), value.new_tensor(float(len(value))))
+        for name, value in values.items()
+    }
+
+
+def _moments(reward: Float[Tensor, " N"], length: Float[Tensor, " N"]) -> dict[str, Loss]:
+    """Sums from which the monitor makes the correlation of reward and length."""
+    x, y = reward.double(), length.double()
+    return _means(
+        moment_reward=x,
+        moment_length=y,
+        moment_reward_2=x * x,
+        moment_length_2=y * y,
+        moment_reward_length=x * y,
+    )
+
+
+def _best(rows: ComparisonBatch) -> Float[Tensor, " N"]:
+    """The weight of its prompt for each answer of rank 0 (shared out among equals), else 0."""
+    best = (rows.rank.values == 0).to(rows.weight)
+    owner = rows.answers.owner()
+    equals = torch.zeros_like(rows.weight).index_add(0, owner, best)
+    return best * (rows.weight / equals.clamp(min=1))[owner]

@@ -1,0 +1,29 @@
+"""DPO: the policy is its own reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.direct import Pair, PairObjective
+from backflip.functional.preference_losses import dpo
+
+__all__ = ["DPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPO(PairObjective):
+    """−log σ(β·(log π/π_ref of the better − of the worse answer)) (Rafailov et al., 2023, eq. 7).
+
+    Soft labels of the data are learnt by cross-entropy, margins as an offset that the implicit
+    margin must exceed (ODPO: Amini et al., 2024, eq. 8).
+    """
+
+    label_smoothing: float = 0.0
+    """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        soft = pair.soft * (1 - self.label_smoothing) + (1 - pair.soft) * self.label_smoothing
+        return dpo(pair.delta, beta=self.beta, margin=pair.margin, soft=soft)
