@@ -74,7 +74,7 @@ def test_rows_come_and_go_and_each_sees_its_own_sequence():
         ]
         q, kv = torch.randn(len(owners), REPEATS * KV, DIM), torch.randn(len(owners), WIDTH)
         cache.advance()
-        seen = cache.attend(0, q, kv)
+        seen = cache.attend(0, q, kv, cache.write_at, cache.own_bias)
         for row, history in enumerate(histories):
             history.append(kv[row])
             everything = torch.cat([prompts[owners[row]], torch.stack(history)])

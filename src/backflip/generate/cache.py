@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 CHUNK = 64
@@ -35,6 +35,8 @@ class SharedCache:
         self.head_dim, self.max_rows = head_dim, max_rows
         self.width = 2 * kv_heads * head_dim
         self.like = like
+        self.arrangement = 0
+        """Another number whenever rows, prompts or memory are laid out anew."""
         self.own = self._zeros(max_rows, CHUNK)
         self.shared = self._zeros(0, 0)
         self.row_slot: list[int] = []
@@ -65,6 +67,7 @@ class SharedCache:
             grown = self._zeros(max(more, have), max(room, _round_up(length)))
             grown[:, :have, :room] = self.shared
             self.shared = grown
+            self.arrangement += 1
 
     def add_rows(self, slots: Sequence[int]) -> None:
         """New answers, still empty."""
@@ -109,6 +112,7 @@ class SharedCache:
             place.append((slot, len(members[slot])))
             members[slot].append(row)
         self.members = max((len(m) for m in members), default=0)
+        self.arrangement += 1
         grid = [row for m in members for row in m + [0] * (self.members - len(m))]
         flat = [slot * self.members + member for slot, member in place]
         identity = list(range(len(self.row_slot)))
@@ -119,9 +123,11 @@ class SharedCache:
         self.shared_span = max(self.slot_length, default=0)
         self.shared_bias = self._bias(self.slot_length, self.shared_span)
 
-    def _bias(self, lengths: list[int], span: int) -> Float[Tensor, "B 1 1 span"] | None:
-        """-inf behind each length; None where all are equal."""
-        if all(length == span for length in lengths):
+    def _bias(
+        self, lengths: list[int], span: int, *, always: bool = False
+    ) -> Float[Tensor, "B 1 1 span"] | None:
+        """-inf behind each length; None where all are equal, unless there must be one."""
+        if not always and all(length == span for length in lengths):
             return None
         device = self.like.device
         behind = torch.arange(span, device=device) >= torch.tensor(lengths, device=device)[:, None]
@@ -137,8 +143,11 @@ class SharedCache:
             for slot, length in zip(self.row_slot, self.row_length, strict=True)
         ]
 
-    def advance(self) -> None:
-        """Make room for one more token in every row."""
+    def advance(self, *, fixed: bool = False) -> None:
+        """Make room for one more token in every row.
+
+        ``fixed``: look at all the room there is, so that shapes stay the same until it is full.
+        """
         span = max(self.row_length) + 1
         room = self.own.shape[2]
         if span > room:
@@ -146,25 +155,31 @@ class SharedCache:
             grown[:, :, :room] = self.own
             self.own = grown
             room = 2 * room
+            self.arrangement += 1
         flat = [row * room + length for row, length in enumerate(self.row_length)]
         self.write_at = torch.tensor(flat, device=self.like.device)
         self.row_length = [length + 1 for length in self.row_length]
-        self.own_span = span
-        self.own_bias = self._bias(self.row_length, span)
+        self.own_span = room if fixed else span
+        self.own_bias = self._bias(self.row_length, self.own_span, always=fixed)
 
     def write_prompt(self, layer: int, slot: int, kv: Float[Tensor, "P W"]) -> None:
         """Keys and values of a whole prompt in one layer."""
         self.shared[layer, slot, : len(kv)] = kv
 
     def attend(
-        self, layer: int, q: Float[Tensor, "R H D"], kv: Float[Tensor, "R W"]
+        self,
+        layer: int,
+        q: Float[Tensor, "R H D"],
+        kv: Float[Tensor, "R W"],
+        write_at: Int[Tensor, " R"],
+        own_bias: Float[Tensor, "R 1 1 M"] | None,
     ) -> Float[Tensor, "R HD"]:
         """Store the keys and values of one token per row, then look at prompt and answer."""
         rows, repeats, kv_heads = len(q), self.repeats, self.kv_heads
-        self.own[layer].flatten(0, 1).index_copy_(0, self.write_at, kv)
+        self.own[layer].flatten(0, 1).index_copy_(0, write_at, kv)
         q = q.reshape(rows, repeats, kv_heads, self.head_dim)
         own, own_lse = attention(
-            q.transpose(1, 2), *self._split(self.own[layer, :rows, : self.own_span]), self.own_bias
+            q.transpose(1, 2), *self._split(self.own[layer, :rows, : self.own_span]), own_bias
         )
         slots, members = len(self.slot_prompt), self.members
         grid = q if self.in_order else q.index_select(0, self.grid)

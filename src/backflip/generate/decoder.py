@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from backflip.generate.cache import SharedCache
 from backflip.generate.decoding import Waiting, distinct_prompts
+from backflip.generate.graphs import IDLE, STEADY, Recorder, StepGraph, StepInputs, cuda_graph
 from backflip.generate.weights import Linear, UnsupportedLayerError, effective, plain_embedding
 from backflip.models.trunk import unwrapped
 
@@ -89,10 +90,15 @@ class LlamaDecoder:
         self.cosine = self.sine = self.embedding.new_zeros(0, head_dim)
         self.cache: SharedCache | None = None
         self.first: dict[int, Tensor] = {}
+        self.record: Recorder | None = cuda_graph if self.embedding.is_cuda else None
+        """How steps are recorded; None, where launching costs little, reads each one anew."""
+        self.graph: StepGraph | None = None
+        self.lasted = (0, 0)
+        """An arrangement of rows, and the steps that it has lasted."""
 
     def start(self, max_rows: int) -> None:
         """Forget everybody; at most ``max_rows`` answers will be open at once."""
-        self.first = {}
+        self.first, self.graph, self.lasted = {}, None, (0, 0)
         self.cache = SharedCache(
             layers=len(self.layers),
             kv_heads=self.shape.kv_heads,
@@ -104,7 +110,7 @@ class LlamaDecoder:
 
     def finish(self) -> None:
         """Give the cache's memory back."""
-        self.cache, self.first = None, {}
+        self.cache, self.first, self.graph = None, {}, None
 
     def admit(self, waiting: Sequence[Waiting], free: int) -> Float[Tensor, "n V"]:
         """Open as many answers as fit; a prompt is read when its first answer opens."""
@@ -145,12 +151,41 @@ class LlamaDecoder:
         """Read one more token per row; the logits of the next."""
         cache = self._running()
         positions = cache.positions()
-        cache.advance()
+        cache.advance(fixed=self.record is not None)
         device = self.embedding.device
         places = torch.tensor(positions, device=device)
         cosine, sine = self._turns(places, max(positions) + 1)
-        hidden = self._trunk(torch.tensor(tokens, device=device), cosine, sine, cache.attend)
+        read = torch.tensor(tokens, device=device)
+        inputs = StepInputs(read, cosine, sine, cache.write_at, cache.own_bias)
+        if self.record is None:
+            return self._read(inputs)
+        return self._replayed(inputs, cache.arrangement, self.record)
+
+    def _read(self, inputs: StepInputs) -> Float[Tensor, "R V"]:
+        cache = self._running()
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            return cache.attend(layer, q, kv, inputs.write_at, inputs.own_bias)
+
+        hidden = self._trunk(inputs.tokens, inputs.cosine, inputs.sine, attend)
         return self.head(self._norm(hidden, self.norm))
+
+    def _replayed(
+        self, inputs: StepInputs, arrangement: int, record: Recorder
+    ) -> Float[Tensor, "R V"]:
+        """The step from a recording, once the same rows have stayed for a while."""
+        before, steps = self.lasted
+        self.lasted = (arrangement, steps + 1 if arrangement == before else 0)
+        if self.lasted[1] < STEADY:
+            self.graph = None
+            return self._read(inputs)
+        if self.graph is None:
+            self.graph = StepGraph(self._read, inputs, record)
+        return self.graph(inputs)
+
+    def idle(self, alive: Sequence[bool]) -> bool:
+        """Whether rows that have ended may stay in their places for now."""
+        return self.record is not None and alive.count(False) <= IDLE * len(alive)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Row i becomes what row ``rows[i]`` ≥ i was; rows that are not named have left."""

@@ -43,6 +43,10 @@ class Decoder(Protocol):
         """Read one more token per row; the logits of the next."""
         ...
 
+    def idle(self, alive: Sequence[bool]) -> bool:
+        """Whether rows that have ended may stay in their places for now, and be read on."""
+        ...
+
     def keep(self, rows: Sequence[int]) -> None:
         """Row i becomes what row ``rows[i]`` ≥ i was; rows that are not named have left."""
         ...

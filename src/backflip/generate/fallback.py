@@ -66,6 +66,11 @@ class ModelDecoder:
         """Read one more token per row; the logits of the next."""
         return self._forward(torch.tensor(tokens, device=self.device)[:, None])
 
+    def idle(self, alive: Sequence[bool]) -> bool:
+        """Never: a row that has ended costs as much as one that goes on."""
+        del alive
+        return False
+
     def keep(self, rows: Sequence[int]) -> None:
         """Row i becomes what row ``rows[i]`` was; rows that are not named have left."""
         self.rows = len(rows)

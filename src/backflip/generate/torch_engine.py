@@ -45,6 +45,11 @@ class Row:
     behaviour_logp: list[float] = field(default_factory=list[float])
     reason: FinishReason | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Still being written; a row that is not may stand idle for a few more steps."""
+        return self.reason is None
+
 
 class TorchEngine:
     """Answers prompts with a transformers (or peft) causal LM.
@@ -148,21 +153,22 @@ class TorchEngine:
                 logits.append(first)
                 rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
                 del queue[: len(first)]
+            written = [row for row in rows if row.alive]
             self._write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], params)
             if progress is not None:
-                for row in rows:
+                for row in written:
                     progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
-            alive = [row.reason is None for row in rows]
-            if not all(alive):
-                done += [_completion(row) for row in rows if row.reason is not None]
+            done += [_completion(row) for row in written if not row.alive]
+            alive = [row.alive for row in rows]
+            if not all(alive) and (queue or not decoder.idle(alive)):
                 kept = fill_holes(alive)
                 decoder.keep(kept)
                 rows = [rows[i] for i in kept]
         return done
 
     def _write(self, rows: list[Row], logits: Float[Tensor, "R V"], params: SamplingParams) -> None:
-        """Choose a token for each row and say whether that ends it."""
-        at = [len(row.tokens) for row in rows]
+        """Choose a token for each row that is alive and say whether that ends it."""
+        at = [min(len(row.tokens), params.max_tokens - 1) for row in rows]
         uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
         short = torch.tensor([t < params.min_tokens for t in at])
         tokens, logp, behaviour = choose(
@@ -170,6 +176,8 @@ class TorchEngine:
         )
         columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
         for row, token, own, drawn in columns:
+            if not row.alive:
+                continue
             row.tokens.append(token)
             row.logp.append(own)
             row.behaviour_logp.append(drawn)
