@@ -15,6 +15,11 @@ NAMES = {
     "sft": "SFT, 8 conversations a step",
     "sampling": "sampling, 2 prompts × 8 answers × ≤ 64 tokens",
     "ppo": "PPO step (TRL: GRPO step), 2 prompts × 8 answers × 64 tokens",
+    "dpo": "DPO, 8 pairs a step, reference included",
+    "dpo_cached": "DPO, 8 pairs a step, reference cached",
+    "kto": "KTO, 16 answers a step, reference included",
+    "orpo": "ORPO, 8 pairs a step",
+    "simpo": "SimPO, 8 pairs a step",
 }
 
 

@@ -16,6 +16,10 @@ LR = 1e-5
 """Of every optimiser: small, so that no loss runs away in a few steps."""
 
 
+BETA, GAMMA = 0.1, 0.5
+"""Of the direct objectives; SimPO's own β is 2."""
+
+
 def now() -> float:
     """Seconds, with all work on the device done."""
     if torch.cuda.is_available():

@@ -7,6 +7,7 @@ same token ids from one JSON file, so that neither depends on the other's tokeni
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -16,8 +17,8 @@ ANSWER_TOKENS = 64
 """Longest answer that is sampled."""
 GROUP = 8
 """Answers sampled for each prompt."""
-PAIRS, CONVERSATIONS, PROMPTS = 8, 8, 2
-"""Rows in one batch of comparisons, demonstrations and prompts."""
+PAIRS, CONVERSATIONS, PROMPTS, LABELS = 8, 8, 2, 16
+"""Rows in one batch of comparisons, demonstrations, prompts and labelled answers."""
 
 
 class Pair(TypedDict):
@@ -31,9 +32,23 @@ class Demonstration(TypedDict):
     answer: list[int]
 
 
+class Label(TypedDict):
+    prompt: list[int]
+    answer: list[int]
+    label: bool
+    mismatched: list[int]
+    """The answer of another row of the batch, for KTO's KL."""
+
+
 class Prompt(TypedDict):
     tokens: list[int]
     messages: list[dict[str, str]]
+
+
+class Ranking(TypedDict):
+    prompt: list[int]
+    answers: list[list[int]]
+    """Best first."""
 
 
 class Workload(TypedDict):
@@ -48,6 +63,9 @@ class Workload(TypedDict):
     pairs: list[list[Pair]]
     demonstrations: list[list[Demonstration]]
     prompts: list[list[Prompt]]
+    labels: list[list[Label]]
+    rankings: list[list[Ranking]]
+    """For the curves alone."""
 
 
 def hh_source() -> str:
@@ -81,6 +99,8 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
         pairs=_cut(pairs, PAIRS, size),
         demonstrations=_cut(demonstrations, CONVERSATIONS, size),
         prompts=_cut(_prompts(records, template), PROMPTS, size),
+        labels=_labels(pairs, size),
+        rankings=[],
     )
 
 
@@ -100,6 +120,30 @@ def _pairs(records: list[Any], template: Any) -> list[Pair]:
             }
         )
     return rows
+
+
+def _labels(pairs: list[Pair], batches: int) -> list[list[Label]]:
+    """Both answers of every pair, shuffled; the mismatched answer is that of the row before."""
+    half = LABELS // 2
+    if len(pairs) < half * batches:
+        raise SystemExit(f"{len(pairs)} pairs do not fill {batches} batches of {LABELS} answers")
+    rows = [(p, side) for p in pairs[: half * batches] for side in ("chosen", "rejected")]
+    random.Random(0).shuffle(rows)
+    cut: list[list[Label]] = []
+    for batch in _cut(rows, LABELS, batches):
+        answers: list[list[int]] = [pair[side] for pair, side in batch]
+        cut.append(
+            [
+                {
+                    "prompt": pair["prompt"],
+                    "answer": pair[side],
+                    "label": side == "chosen",
+                    "mismatched": before,
+                }
+                for (pair, side), before in zip(batch, answers[-1:] + answers[:-1], strict=True)
+            ]
+        )
+    return cut
 
 
 def _prompts(records: list[Any], template: Any) -> list[Prompt]:

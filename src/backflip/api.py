@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,6 @@ if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.evaluate.reward_model import RewardReport
     from backflip.recipes.schema import Recipe
-
-STAGES = ("ppo", "reward_model", "sft")
-"""Where the result of a chain lies: in the last of its stages."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,34 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     return Run(stages.train(ready))
 
 
+def sweep(
+    recipe: str | Path,
+    over: Sequence[str] | Mapping[str, Sequence[Any]],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> Path:
+    """Run a recipe for every value: ``sweep("dpo", {"objective.beta": [0.05, 0.1, 0.3]})``.
+
+    ``overrides`` are settings that all runs share. Returns the folder of the runs, whose
+    ``sweep.json`` has their summaries.
+    """
+    from backflip.recipes.sweep import train_sweep
+
+    return train_sweep(recipe, overrides, over, before=_announce)
+
+
+def resume_sweep(folder: str | Path) -> Path:
+    """Go on with the runs of a sweep that are not finished."""
+    from backflip.recipes import sweep
+
+    return sweep.resume_sweep(Path(folder), before=_announce)
+
+
+def _announce(point: Any) -> None:
+    from rich.console import Console
+
+    Console().rule(point.name, align="left")
+
+
 def resume(run: str | Path | Run) -> Run:
     """Go on with a run that was interrupted, from its last whole checkpoint."""
     from backflip.recipes import stages
@@ -97,8 +123,14 @@ def evaluate(
     limit: int | None = None,
     max_length: int | None = None,
     policy: str | None = None,
+    reference: str | None = None,
+    beta: float | None = None,
+    template: str | None = None,
 ) -> RewardReport:
-    """Accuracy and calibration of a reward model on comparisons.
+    """Accuracy and calibration on comparisons, of a reward model or of a policy as one.
+
+    A run of the direct family is measured by its own objective against its own reference, any
+    other language model by β·log π/π_ref against the ``reference`` that is given.
 
     Args:
         model: a folder, a run or a hub name.
@@ -107,22 +139,22 @@ def evaluate(
         limit: rows to read at most.
         max_length: tokens beyond which a row is dropped and counted.
         policy: the model to be trained against it, whose size is compared.
+        reference: what a language model was trained from; of a run, another than its own.
+        beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
+        template: chatml, hh or plain, for a model without a chat template.
+
+    Raises:
+        UserError: a language model without a reference, a reward model with one, no such model.
 
     """
-    from backflip.data.chat import ChatTemplate
-    from backflip.data.collate import Fit, tokenize_comparisons
-    from backflip.data.formats import load
-    from backflip.data.records import Comparison
-    from backflip.evaluate.reward_model import evaluate_reward_model
-    from backflip.models.load import load_tokenizer, parameters_of
-    from backflip.models.save import load_reward_model
+    from backflip.recipes.judges import judge_of, measured
 
-    name = str(model_of(model, of=("reward_model",)))
-    loaded = load(data, Comparison, format=format, limit=limit)
-    template = ChatTemplate(load_tokenizer(name))
-    tokenized = tokenize_comparisons(loaded.records, template, fit=Fit(max_length))
-    size = parameters_of(str(model_of(policy))) if policy else None
-    return evaluate_reward_model(load_reward_model(name), tokenized.data, policy_parameters=size)
+    run = model.folder if isinstance(model, Run) else Path(model)
+    name = str(model_of(model, of=("direct", "reward_model")))
+    other = str(model_of(reference)) if reference is not None else None
+    judge = judge_of(run, name, reference=other, beta=beta)
+    rows = {"format": format, "limit": limit, "max_length": max_length, "template": template}
+    return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
 def check(
@@ -140,7 +172,7 @@ def check(
 
     Args:
         data: a file, folder, hub name or demo:NAME.
-        kind: demonstrations, comparisons or prompts; told by the columns when not given.
+        kind: demonstrations, comparisons, labelled or prompts; told by the columns when not given.
         format: of the data; found by the columns when not given.
         limit: rows to read at most.
         model: whose tokenizer counts lengths; without it they are words.
@@ -151,11 +183,11 @@ def check(
     """
     from backflip.data.audit import audit
     from backflip.data.chat import ChatTemplate
-    from backflip.data.formats import load
+    from backflip.data.formats import kind_of, load
     from backflip.models.load import load_tokenizer
 
     found = kind or kind_of(data, format)
-    other = load(against, kind_of(against, None)).records if against else None
+    other = load(against, kind_of(against)).records if against else None
     chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
     loaded = load(data, found, format=format, limit=limit)
     return audit(loaded, template=chat, max_length=max_length, against=other)
@@ -168,29 +200,16 @@ def load_model(name: str | Path | Run) -> Any:
     return load_causal(str(model_of(name)))
 
 
-def model_of(name: Any, *, of: tuple[str, ...] = STAGES) -> Any:
+def model_of(name: Any, *, of: tuple[str, ...] | None = None) -> Any:
     """The model's own folder where a run was named; any other name as it is.
 
-    Raises UserError where a run has no model yet.
+    ``of``: the stages of a chain whose model is wanted; else those that end in a policy. Raises
+    UserError where a run has no model yet.
     """
-    from backflip.data.errors import UserError
+    from backflip.models.load import POLICIES, model_folder
+    from backflip.models.smollm2 import NAME
 
-    if isinstance(name, Run):
-        name = name.folder
-    folder = Path(name).expanduser()
-    for stage in (*of, "."):
-        if (folder / stage / "model" / "config.json").is_file():
-            return folder / stage / "model"
-    if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
-        raise UserError(f"the run {name} has no model yet. Finish it: backflip resume {name}")
-    return name
-
-
-def kind_of(data: str, format: str | None) -> str:
-    """Which kind of record a source holds, told by the columns of its first row."""
-    from backflip.data.formats import detect
-    from backflip.data.sources import read
-
-    name = format or next((detect(row.fields, data).name for row in read(data, limit=1)), "")
-    kinds = {"prompt": "prompts", "messages": "demonstrations", "text": "demonstrations"}
-    return {**kinds, "prompt_completion": "demonstrations"}.get(name, "comparisons")
+    if name == NAME:
+        return name
+    folder = name.folder if isinstance(name, Run) else Path(name).expanduser()
+    return model_folder(folder, of=of or POLICIES) or name

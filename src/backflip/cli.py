@@ -26,6 +26,7 @@ app = typer.Typer(
     help="The whole loop of reinforcement learning from human feedback.",
 )
 
+RECIPE = "sft, reward_model, ppo, rlhf; dpo, ipo, kto, orpo, simpo, …; or a YAML file."
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
@@ -102,13 +103,20 @@ def _options(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="sft, reward_model, ppo, rlhf, or a YAML file.")],
+    recipe: Annotated[str, typer.Argument(help=RECIPE)],
     settings: Settings = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,VALUE",
+            help="A run for each value, such as objective.beta=0.05,0.1; again for a grid.",
+        ),
+    ] = None,
     help_recipe: Annotated[
         bool, typer.Option("--help-recipe", help="List the recipe's settings instead.")
     ] = False,
 ) -> None:
-    """Train by a recipe: supervised fine-tuning, a reward model, PPO, or all three."""
+    """Train by a recipe: fine-tuning, a reward model, PPO, all three, or the direct family."""
     from backflip import console
 
     if help_recipe:
@@ -118,6 +126,9 @@ def train(
     from backflip.recipes.advice import advise
     from backflip.recipes.load import load_recipe
 
+    if sweep:
+        console.print_sweep(api.sweep(recipe, sweep, settings or []))
+        return
     ready = load_recipe(recipe, settings or [])
     console.notes(advise(ready))
     console.print_result(api.train(ready))
@@ -125,11 +136,15 @@ def train(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="Folder of the run that was interrupted.")],
+    run: Annotated[Path, typer.Argument(help="Folder of what was interrupted: a run, a sweep.")],
 ) -> None:
-    """Go on with a run from its last checkpoint."""
+    """Go on with a run from its last checkpoint, or with what is missing of a sweep."""
     from backflip import api, console
+    from backflip.recipes.load import SWEEP
 
+    if (run / SWEEP).is_file():
+        console.print_sweep(api.resume_sweep(run))
+        return
     console.print_result(api.resume(run))
 
 
@@ -233,8 +248,18 @@ def chat(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A reward model: a run, a folder, a hub name.")],
-    data: Annotated[str, typer.Argument(help="Comparisons: file, folder, hub name, demo:….")],
+    model: Annotated[
+        str, typer.Argument(help="A reward model or a direct run; or any model, with reference=….")
+    ],
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA [KEY=VALUE]...",
+            help="Comparisons (file, folder, hub name, demo:…), then reference=MODEL for a "
+            "language model, beta=0.1, template=chatml, and the options below.",
+            show_default=False,
+        ),
+    ],
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     format: Format = None,
     limit: Limit = None,
@@ -243,12 +268,12 @@ def evaluate(
         str | None, typer.Option(help="The model to be trained against it: compares sizes.")
     ] = None,
 ) -> None:
-    """Accuracy and calibration of a reward model on comparisons."""
+    """Accuracy and calibration of a reward model, or of a policy as one, on comparisons."""
     from backflip import api, console
 
-    report = api.evaluate(
-        model, data, format=format, limit=limit, max_length=max_length, policy=policy
-    )
+    options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
+    given = {name: value for name, value in options.items() if value is not None}
+    report = api.evaluate(model, **(_evaluated(settings) | given))
     if json_:
         import json
 
@@ -257,9 +282,36 @@ def evaluate(
         console.print_report(report)
 
 
+def _evaluated(words: Sequence[str]) -> dict[str, Any]:
+    """The data, wherever it is named, and the settings beside it."""
+    import inspect
+
+    from backflip import api
+    from backflip.recipes.load import hint, pairs
+
+    known = [name for name in inspect.signature(api.evaluate).parameters if name != "model"]
+    first = words[0].partition("=")[0] not in known
+    given = ({"data": words[0]} if first else {}) | pairs(words[1:] if first else words)
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown setting {name!r} of evaluate. {hint(name, known)}")
+    for name in ("limit", "max_length"):
+        if not isinstance(given.get(name), int | None):
+            raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    if "beta" in given:
+        try:
+            given["beta"] = float(given["beta"])  # YAML takes 1e-3 for a word
+        except (TypeError, ValueError) as error:
+            wrong = f"beta is {given['beta']!r}; it must be a number above 0, such as 0.1."
+            raise UserError(wrong) from error
+    if "data" not in given:
+        raise UserError("no comparisons are named. Give data=…: a file, a folder, a hub name.")
+    return given
+
+
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="sft, reward_model, ppo, rlhf, or a YAML file.")],
+    name: Annotated[str, typer.Argument(help=RECIPE)],
 ) -> None:
     """Print a recipe and all of its settings, with their values and meanings."""
     from backflip import console

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from backflip.recipes.forecast import Forecast, Plan
 
 out = Console(highlight=False)
+FEW = 5
+"""Algorithms whose settings are listed side by side; of more, only those of the chosen one."""
 COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 
 
@@ -62,6 +64,38 @@ def print_result(run: Run) -> None:
     say(f"report  {run.report}")
     if read.stages and read.stages[-1].name != "reward_model":
         say(f"try it  backflip chat {run.folder}")
+
+
+def print_sweep(folder: Path) -> None:
+    """What came of every run of a sweep, and the page that compares them."""
+    from backflip.monitor.report import write_comparison
+    from backflip.recipes.sweep import results
+
+    found = results(folder)
+    rows = [(point.name, *_sweep_row(summary)) for point, summary in found]
+    head = ["run", "#held-out accuracy", "#95 % interval", "#KL, nats", "#length, tokens"]
+    table("", head, rows)
+    if found and isinstance(base := found[0][1].get("baseline_longer"), float):
+        say(f"the longer reply wins {base:.1%}, the shorter one {1 - base:.1%}".replace("%", " %"))
+    page = write_comparison([folder / point.name for point, _ in found], folder / "compare.html")
+    say(f"report  {page}")
+
+
+def _sweep_row(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Accuracy, its interval, KL and length; a dash for what was not measured."""
+
+    def said(key: str, form: str) -> str:
+        value = summary.get(key)
+        return "—" if not isinstance(value, float | int) else format(value, form).replace("%", " %")
+
+    interval = f"{said('accuracy_low', '.1%')} to {said('accuracy_high', '.1%')}"
+    known = summary.get("accuracy") is not None
+    return (
+        said("accuracy", ".1%"),
+        interval if known else "—",
+        said("kl_after", ".2f"),
+        said("length_after", ".0f"),
+    )
 
 
 def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
@@ -179,16 +213,22 @@ def print_recipe(name: str) -> None:
     )
     values = _flat(recipe.model_dump(mode="json"))
     chosen = {values.get(f"{p}name") for p in _algorithms(values)}
+    listed = settings(recipe.stage)
+    brief = len({setting.choice for setting in listed}) > FEW
     made = Table(box=box.SIMPLE_HEAD)
     for column in ("setting", "value", "meaning; what it may be"):
         made.add_column(column, overflow="fold")
-    for setting in settings(recipe.stage):
+    for setting in listed:
         own = not setting.choice or setting.choice in chosen
+        if brief and not own:
+            continue
         value = values.get(setting.path, setting.default) if own else setting.default
         shown = setting.path + (f" ({setting.choice})" if setting.choice else "")
         meaning = Text(setting.meaning).append(f"  {setting.kind}", style="dim")
         made.add_row(Text(shown), Text(value), meaning)
     out.print(made)
+    if brief:
+        say("what each of the other objectives has: backflip recipe NAME")
 
 
 def _algorithms(values: Mapping[str, str]) -> list[str]:
@@ -220,6 +260,7 @@ def print_report(report: RewardReport) -> None:
     rows = [
         ("accuracy", *_percent(report.accuracy)),
         ("“the longer reply wins”", *_percent(report.longer)),
+        ("“the shorter reply wins”", *_percent(report.shorter)),
         *((f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy)) for s in report.slices),
         ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
         ("Brier score (guessing: 0.25)", *_number(report.brier)),

@@ -132,3 +132,63 @@ def test_wilson_is_the_published_interval():
 def test_the_longer_reply_wins_44_percent_of_hh(hh_file, smollm2):
     result = audit(load(hh_file, "comparisons"), template=ChatTemplate(smollm2))
     assert result.finding("longer reply won").share == pytest.approx(0.44, abs=0.01)
+
+
+def thumb(prompt, answer, label, **more):
+    return {"prompt": prompt, "completion": answer, "label": label, **more}
+
+
+BALANCED = [thumb(f"Question {n}?", f"reply {n}", n % 2 == 0) for n in range(8)]
+
+
+def test_balanced_labels_have_no_warnings(audited):
+    result = audited(BALANCED, "labelled")
+    assert [f.name for f in result.rows() if f.level != "info"] == []
+    assert result.finding("labelled good").share == 0.5
+    assert result.kind == "Labelled answer"
+
+
+@pytest.mark.parametrize(("label", "kind", "other"), [(True, "good", "bad"), (0, "bad", "good")])
+def test_labels_of_one_kind_only_are_named_as_a_problem(label, kind, other, audited):
+    result = audited([row | {"label": label} for row in BALANCED], "labelled")
+    finding = result.finding(f"all answers labelled {kind}")
+    assert (finding.count, finding.level) == (8, "warning")
+    assert f"need {other} answers" in finding.advice
+
+
+def test_prompts_and_answers_with_both_labels_are_counted_apart(audited):
+    rows = [
+        *BALANCED,
+        thumb("Question 0?", "another", False),  # and row 1: a prompt with both labels
+        thumb("Question 1?", "reply 1", True),  # and row 2: the same answer with both
+        thumb("Question 3?", "reply 3", False),  # a copy of row 4
+    ]
+    result = audited(rows, "labelled")
+    assert result.finding("prompt has good and bad answers").count == 4
+    torn = result.finding("same answer labelled good and bad")
+    assert (torn.count, torn.level) == (2, "warning")
+    assert [example.rsplit(":")[-1] for example in torn.examples] == ["2", "10"]
+    assert result.finding("duplicate rows").count == 1
+
+
+def test_good_answers_that_are_longer_are_a_warning_with_both_means(audited):
+    rows = [thumb(f"Q {n}?", "one two three four five", True) for n in range(20)]
+    rows += [thumb(f"P {n}?", "one two three", False) for n in range(20)]
+    finding = audited(rows, "labelled").finding("good answer longer than the median bad")
+    assert (finding.count, finding.share, finding.level) == (20, 1.0, "warning")
+    assert "good 5, bad 3" in finding.advice
+    turned = [row | {"label": not row["label"]} for row in rows]
+    finding = audited(turned, "labelled").finding("good answer longer than the median bad")
+    assert (finding.count, finding.level) == (0, "warning")
+    short = audited(rows[18:22], "labelled").finding("good answer longer than the median bad")
+    assert short.level == "info", "two answers are too few to tell"
+
+
+def test_thumbs_that_are_none_are_rows_that_cannot_be_used(audited, tokenizers):
+    rows = [*BALANCED, thumb("Q?", "a", None)]
+    template = ChatTemplate(tokenizers["chatml"])
+    result = audited(rows, "labelled", template=template, max_length=500)
+    assert (result.total, result.errors) == (9, 1)
+    assert result.finding("no label").examples[0].endswith("rows.jsonl:9")
+    assert result.unit == "tokens"
+    assert len(result.lengths) == 2

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from backflip.data.batches import Ragged
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import (
-    Batches,
     Fit,
     tokenize_comparisons,
     tokenize_demonstrations,
@@ -20,6 +19,7 @@ from backflip.data.collate import (
 from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration, Prompt, Provenance, messages
+from backflip.data.stream import Batches
 
 ASKED = messages(("user", "Is it late? " * 5))
 GOOD, BAD = messages(("assistant", "Yes, go to bed.")), messages(("assistant", "No."))

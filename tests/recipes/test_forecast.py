@@ -144,3 +144,41 @@ def test_a_measurement_that_fails_passes_on_why(model: str, rows: str, tmp_path:
     broken = ready.model_copy(update={"tokenizer": model, "model": str(tmp_path)})
     with pytest.raises(UserError, match=r"the measurement failed: .*config\.json"):
         forecast(broken, plans)
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "orpo"])
+def test_the_direct_family_is_planned_like_any_stage(name: str, model: str, rows: str):
+    """A pair counts its prompt once; taken apart into thumbs, twice."""
+    (planned,) = plan(recipe(name, model, rows, "batch_size=100", "epochs=1"))
+    (judged,) = plan(recipe("reward_model", model, rows, "batch_size=100", "epochs=1"))
+    assert planned.stage == "direct"
+    labels = name == "kto"
+    assert planned.rows == (2 if labels else 1) * judged.rows
+    assert planned.steps == 1
+    assert (planned.tokens / planned.rows < judged.tokens / judged.rows) is labels
+    assert any("1 × empty answer" in line for line in planned.said)
+
+
+def test_the_reference_and_the_sampled_answers_take_time(
+    model: str, rows: str, monkeypatch: pytest.MonkeyPatch
+):
+    def pretend(file: Path, folder: Path) -> tuple[float, float]:
+        trial: Any = load_recipe(file)
+        assert trial.sampled_prompts == 0, "measured with the steps, they would count as steps"
+        log = MetricsLog(trial.run)
+        for step, seconds in enumerate((9.0, 11.0, 13.0, 15.0), start=1):
+            monkeypatch.setattr(log, "seconds", lambda now=seconds: now)
+            log.append(step, "direct", {"loss": 1.0})
+        return 30.0, 3e9
+
+    monkeypatch.setattr(forecasting, "_run", pretend)
+
+    def seconds(name: str, *settings: str) -> float:
+        ready = recipe(name, model, rows, "batch_size=1", "eval_every=1000", *settings)
+        return forecast(ready, plan(ready)).stages[0].seconds
+
+    alone = seconds("simpo", "sampled_prompts=0")
+    (planned,) = plan(recipe("dpo", model, rows))
+    asked = seconds("dpo", "sampled_prompts=0")
+    assert asked - alone == pytest.approx(0.4 * 2.0 * (planned.rows + planned.held_out))
+    assert seconds("dpo", "sampled_prompts=4") > asked

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
+from backflip.algorithms.apo_zero import APOZero
+from backflip.algorithms.dpo import DPO
 from backflip.algorithms.one_step_ppo import OneStepPPO
 from backflip.algorithms.ppo import PPO
+from backflip.algorithms.simpo import SimPO
 from backflip.data.errors import UserError
 from backflip.recipes.describe import paths, settings
 from backflip.recipes.load import HERE, load_recipe, parse, shipped, to_yaml
+from backflip.recipes.objectives import DIRECT
 from backflip.recipes.schema import RECIPES, PPORecipe, RLHFRecipe
 
 
@@ -19,19 +23,19 @@ def loaded(name: str | Path, *overrides: str) -> Any:
     return load_recipe(name, list(overrides))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", shipped())
 def test_every_shipped_recipe_parses_and_means_the_same_when_written_out_and_read(
     name: str, tmp_path: Path
 ):
-    assert name in shipped()
     recipe = loaded(name)
-    assert recipe.stage == name
+    assert recipe.stage == (name if name in RECIPES else "direct")
+    assert recipe.run.name.startswith(f"{name}-")
     file = tmp_path / "again.yaml"
     file.write_text(to_yaml(recipe), encoding="utf-8")
     assert load_recipe(file) == recipe
 
 
-@pytest.mark.parametrize("name", [*RECIPES, "../demo/demo"])
+@pytest.mark.parametrize("name", [*shipped(), "../demo/demo"])
 def test_every_shipped_file_is_in_the_folder_and_has_no_key_twice(name: str):
     """YAML keeps the last of two equal keys in silence."""
     text = (HERE / f"{name}.yaml").read_text(encoding="utf-8")
@@ -46,7 +50,13 @@ def test_every_shipped_file_is_in_the_folder_and_has_no_key_twice(name: str):
     check(yaml.compose(text))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def test_every_stage_and_every_objective_has_a_file():
+    direct = {loaded(name).objective for name in shipped() if name not in RECIPES}
+    assert {type(objective) for objective in direct} == set(DIRECT.values())
+    assert set(RECIPES) - {"direct"} < set(shipped())
+
+
+@pytest.mark.parametrize("name", set(shipped()) & {*RECIPES, "dpo"})
 def test_the_written_recipe_is_complete(name: str):
     """Every setting of the schema stands in the file, of the algorithm that was chosen."""
     written = yaml.safe_load(to_yaml(loaded(name)))
@@ -58,8 +68,8 @@ def test_the_written_recipe_is_complete(name: str):
         return found
 
     there = flat(written)
-    chosen = ("", "ppo", "bradley_terry")
-    for setting in settings(name):
+    chosen = ("", "ppo", "bradley_terry", "dpo")
+    for setting in settings(name if name in RECIPES else "direct"):
         path, choice = setting.path, setting.choice
         handed_down = name == "rlhf" and path.split(".", 1)[-1] in there
         above_is_null = any(path.startswith(f"{entry}.") for entry in there)
@@ -87,7 +97,14 @@ def test_overrides_from_python_are_mappings_that_keep_the_rest_of_their_group():
 
 @pytest.mark.parametrize(
     ("recipe", "adapted", "full"),
-    [("sft", 2e-4, 2e-5), ("reward_model", 1e-4, 9e-6), ("ppo", 5e-5, 3e-6)],
+    [
+        ("sft", 2e-4, 2e-5),
+        ("reward_model", 1e-4, 9e-6),
+        ("ppo", 5e-5, 3e-6),
+        ("dpo", 5e-5, 1e-6),
+        ("simpo", 3e-5, 1e-6),
+        ("orpo", 1e-4, 8e-6),
+    ],
 )
 def test_learning_rates_follow_the_literature_for_lora_and_for_all_weights(
     recipe: str, adapted: float, full: float
@@ -183,7 +200,30 @@ def test_a_recipe_cannot_be_changed():
         loaded("sft").seed = 3
 
 
+def test_the_terms_of_a_mixture_are_objectives_like_any_other():
+    recipe = loaded("mixture")
+    assert recipe.objective.terms == (DPO(beta=0.1), APOZero(beta=0.1))
+    short = {"name": "mixture", "terms": ["dpo", {"name": "simpo", "beta": 3}], "weights": [1, 2]}
+    made: Any = load_recipe("dpo", objective=short)
+    assert made.objective.terms == (DPO(), SimPO(beta=3.0))
+    assert made.objective.weights == (1.0, 2.0)
+
+
+def test_another_objective_brings_its_own_rate_and_its_own_defaults():
+    recipe = loaded("dpo", "objective=simpo")
+    assert recipe.optimizer.lr == 3e-5
+    assert recipe.objective.target_margin == 1.0
+
+
 ERRORS = [
+    ("dpo", ["objective=dop"], "Did you mean dpo?"),
+    ("dpo", ["objective.bta=1"], "Did you mean objective.beta?"),
+    ("dpo", ["objective.target_margin=1"], "It belongs to simpo"),
+    ("dpo", ["refrence=x"], "Did you mean reference?"),
+    ("f_dpo", ["objective.divergence=kl"], "objective.divergence in recipe f_dpo is 'kl'"),
+    ("dpo", ["objective={name: mixture, terms: [dpo], weights: []}"], "1 terms and 0 weights"),
+    ("dpo", ["objective={name: mixture, terms: [dop], weights: [1]}"], "dop"),
+    ("dpoo", [], "Did you mean dpo?"),
     ("pp", [], "there is no recipe 'pp'. Did you mean ppo?"),
     ("nowhere/x.yaml", [], "nowhere/x.yaml does not exist"),
     ("sft", ["lora"], "'lora' is not a setting. Write key=value"),

@@ -7,7 +7,7 @@ import pytest
 
 from backflip.data.errors import UserError
 from backflip.recipes.advice import advise
-from backflip.recipes.load import load_recipe
+from backflip.recipes.load import load_recipe, shipped
 from backflip.recipes.rules import check_recipe
 from tests.recipes.tiny import tiny_model
 
@@ -53,6 +53,23 @@ def test_recipes_that_are_well_pass(model: str, judge: str, tmp_path: Path):
         ("ppo", ["algorithm.kl_coef=-1"], "algorithm.kl_coef is -1"),
         ("reward_model", ["objective=rao_kupper", "objective.theta=0.5"], "objective.theta is 0.5"),
         ("reward_model", ["data.held_out=0"], "nothing is left to judge by"),
+        ("dpo", ["objective.beta=0"], "objective.beta is 0; it must be above 0: at 0 preferences"),
+        ("dpo", ["objective.label_smoothing=0.5"], "it must be at least 0 and below 0.5"),
+        ("robust_dpo", ["objective.label_noise=0.6"], "objective.label_noise is 0.6"),
+        ("f_dpo", ["objective.alpha=1"], "it must be above 0 and below 1"),
+        ("tr_dpo", ["objective.mix=1.5"], "it must be above 0 and at most 1"),
+        ("tr_dpo", ["objective.every=0"], "objective.every is 0"),
+        ("exo", ["objective.smoothing=0"], "the divergence is infinite"),
+        ("kto", ["objective.desirable_weight=-1"], "objective.desirable_weight is -1"),
+        ("dpo", ["objective.nll_coef=-1"], "objective.nll_coef is -1"),
+        ("rao_kupper_dpo", ["objective.theta=0.5"], "objective.theta is 0.5"),
+        ("simpo", ["reference=smollm2"], "simpo compares with none"),
+        ("tr_dpo", ["reference=smollm2"], "follows the policy itself"),
+        (
+            "dpo",
+            ["objective={name: mixture, terms: [{name: dpo, beta: -1}], weights: [1]}"],
+            "objective.terms[1].beta is -1",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_before_anything_is_looked_for(
@@ -118,7 +135,7 @@ def test_a_run_cannot_be_a_file(model: str, tmp_path: Path):
         checked("sft", tmp_path, f"model={model}")
 
 
-@pytest.mark.parametrize("name", ["sft", "reward_model", "ppo", "rlhf"])
+@pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_within_the_literature(name: str):
     assert advise(load_recipe(name)) == []
     if name != "rlhf":
@@ -137,6 +154,12 @@ def test_shipped_recipes_are_within_the_literature(name: str):
         ("ppo", "shaping.missing_eos=null", "never to stop"),
         ("ppo", "kl_stop=null", "nothing ends the run"),
         ("ppo", "prompts_per_step=2", "is 4: whitening"),
+        ("dpo", "objective.beta=2", "objective.beta is 2; the literature has 0.01 to 0.5"),
+        ("simpo", "objective.beta=0.1", "2.0 to 2.5"),
+        ("sppo", "objective.beta=0.1", "an η of 1,000"),
+        ("dpo", "optimizer.lr=0.01", "with LoRA"),
+        ("kto", "batch_size=4", "mostly noise"),
+        ("dpo", "epochs=5", "1 to 3"),
     ],
 )
 def test_values_outside_the_literature_are_pointed_out(name: str, setting: str, said: str):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from backflip.api import model_of
 from backflip.data.errors import UserError
+from backflip.models.load import REWARD_MODELS, resolve
 from backflip.models.save import load_reward_model
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.recipes.load import load_recipe
@@ -198,6 +200,18 @@ def test_a_reward_model_of_other_tokens_is_refused(chain, model, tmp_path):
     settings |= {"run": str(tmp_path / "ppo")}
     with pytest.raises(UserError, match="another tokenizer than the policy"):
         train(load_recipe("ppo", settings))
+
+
+def test_the_folder_of_a_chain_stands_for_the_model_that_is_asked_for(chain, model, tmp_path):
+    """The policy for who starts from it, the reward model for who is judged by it."""
+    assert resolve(str(chain)) == str(chain / "ppo" / "model")
+    assert resolve(str(chain), of=REWARD_MODELS) == str(chain / "reward_model" / "model")
+    assert load_reward_model(str(chain)).heads == 2
+    assert model_of(chain) == chain / "ppo" / "model"
+    settings = {"model": str(chain), "reward_model": str(chain), "run": str(tmp_path / "ppo")}
+    settings |= {key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")}
+    folder = train(load_recipe("ppo", settings | {"steps": 1}))
+    assert abs(json.loads((folder / "summary.json").read_text())["kl_before"]) < 1e-3
 
 
 def test_a_finished_run_is_not_resumed(chain):

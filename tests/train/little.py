@@ -17,7 +17,7 @@ import torch
 from backflip.algorithms.ppo import PPO
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch, Ragged, TokenSteps
-from backflip.data.collate import Batches
+from backflip.data.stream import Batches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine

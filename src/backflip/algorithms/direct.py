@@ -71,6 +71,10 @@ class Pair(TensorRecord):
     def __len__(self) -> int:
         return len(self.margin)
 
+    def smoothed(self, label_smoothing: float) -> Float[Tensor, " P"]:
+        """P(the label is right) where besides each label is turned round so often."""
+        return self.soft * (1 - label_smoothing) + (1 - self.soft) * label_smoothing
+
     @property
     def delta(self) -> Float[Tensor, " P"]:
         """Difference of the log-ratios: the implicit margin over β."""
@@ -84,6 +88,8 @@ class DirectObjective(Objective):
     needs_reference: ClassVar[bool] = True
     learns_ties: ClassVar[bool] = False
     """Whether tied answers say something to it."""
+    heeds: ClassVar[frozenset[str]] = frozenset()
+    """What it uses of a label besides who won: "soft", "margin", "win" (see ComparisonBatch)."""
     beta: float = 0.1
     """How tightly the policy is held; the scale of the implicit reward."""
     nll_coef: float = 0.0
@@ -98,23 +104,45 @@ class DirectObjective(Objective):
         """The implicit reward of each answer, by which pairs are ordered."""
         return self.beta * told.ratio
 
+    @property
+    def nll_weight(self) -> float:
+        """The weight of the negative log-likelihood in all."""
+        return self.nll_coef
+
+    def preference_counts(self, rows: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """The denominator of each of ``preferences``."""
+        return {"preference": (self._says(rows) * rows.weight).sum()}
+
+    def preferences(self, told: Told, rows: ComparisonBatch) -> dict[str, Loss]:
+        """What is to be minimised beside the likelihood; ``Mixture`` has a term for each part."""
+        weight = (self._says(rows) * rows.weight).to(told.logp)
+        return {"preference": weighted_mean(self.per_prompt(told, rows), weight)}
+
     def counts(self, batch: Preferences) -> Mapping[str, Float[Tensor, ""]]:
         rows = comparisons_of(batch)
         best = rows.mask.values * _best(rows)[:, None]
-        return {"preference": (self._says(rows) * rows.weight).sum(), "nll": best.sum()}
+        return {**self.preference_counts(rows), "nll": best.sum()}
 
     def loss(self, model: Any, batch: Preferences) -> Outcome:
+        """Every answer is read once.
+
+        Raises ValueError for comparisons without a reference where the objective needs one.
+        """
         rows = comparisons_of(batch)
+        if self.needs_reference and not isinstance(batch, ReferencedComparisons):
+            raise ValueError(
+                f"{type(self).__name__} compares with a reference policy, but these comparisons "
+                "come without its log-probabilities. Give ReferencedComparisons, or take an "
+                "objective that needs no reference (SimPO, ORPO, CPO, SLiC)."
+            )
         logp = model.evaluate(rows.answers.values)["logp"]
         told = tell(logp, batch)
-        weight = (self._says(rows) * rows.weight).to(logp.device)
-        preference = weighted_mean(self.per_prompt(told, rows), weight)
-        losses = {"preference": preference}
-        metrics = {"loss": preference.detached()} | self._metrics(told)
-        if self.nll_coef:
+        losses = self.preferences(told, rows)
+        metrics = {"loss": _together(losses)} | self._metrics(told)
+        if self.nll_weight:
             own = (rows.mask.values * _best(rows)[:, None]).to(logp)
             nll = weighted_mean(-logp, own)
-            losses["nll"] = nll.scaled(self.nll_coef)
+            losses["nll"] = nll.scaled(self.nll_weight)
             metrics["nll"] = nll.detached()
         return Outcome(losses, metrics)
 
@@ -134,7 +162,11 @@ class DirectObjective(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class PairObjective(DirectObjective):
-    """A direct objective that looks at two answers at a time: all decided pairs of a prompt."""
+    """A direct objective that looks at two answers at a time: all decided pairs of a prompt.
+
+    Margins and soft labels are used where ``heeds`` says so; the others take every label of a
+    decided pair for certain.
+    """
 
     @abstractmethod
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
@@ -145,6 +177,16 @@ class PairObjective(DirectObjective):
         margin, soft = (x.to(told.logp)[pairs.prompt] for x in (batch.margin, batch.soft))
         pair = Pair(told[pairs.better], told[pairs.worse], margin, soft)
         return prompt_mean(self.per_pair(pair), pairs.prompt, prompts=len(batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFree(PairObjective):
+    """Looks at pairs, and at log-likelihoods in the place of log-ratios."""
+
+    needs_reference: ClassVar[bool] = False
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.logp
 
 
 def comparisons_of(batch: Preferences) -> ComparisonBatch:
@@ -172,14 +214,15 @@ def preference_metrics(told: Told, reward: Float[Tensor, " N"]) -> dict[str, Los
     """What to watch in every step of the direct family; each a mean over pairs or answers.
 
     ``logp_change_chosen``: log π/π_ref of the preferred answers; below 0 the policy holds them less
-    likely than the reference did (likelihood displacement: Razin et al., 2024). The sums named
-    ``length_…`` and ``reward_…`` become the correlation of implicit reward and length.
+    likely than the reference did (likelihood displacement: Razin et al., 2024). The means named
+    ``moment_…`` become the correlation of implicit reward and length. ``separated``: the share of
+    pairs whose margin has σ above SEPARATED.
     """
     pairs = decided_pairs(told.rank, told.prompt)
     better, worse = told[pairs.better], told[pairs.worse]
     delta = reward[pairs.better] - reward[pairs.worse]
     return {
-        **_means(
+        **means(
             accuracy=(delta > 0).to(delta),
             margin=delta,
             separated=(delta.sigmoid() > SEPARATED).to(delta),
@@ -192,21 +235,27 @@ def preference_metrics(told: Told, reward: Float[Tensor, " N"]) -> dict[str, Los
             length_chosen=better.length,
             length_rejected=worse.length,
         ),
-        **_moments(reward.detach(), told.length),
+        **moments(reward.detach(), told.length),
     }
 
 
-def _means(**values: Float[Tensor, " P"]) -> dict[str, Loss]:
+def _together(losses: Mapping[str, Loss]) -> Loss:
+    """The terms as one number to watch, over what the first of them counts."""
+    first, *others = (loss.detached() for loss in losses.values())
+    return Loss(first.total + sum(loss.total for loss in others), first.count)
+
+
+def means(**values: Float[Tensor, " P"]) -> dict[str, Loss]:
     return {
         name: Loss(value.detach().sum(), value.new_tensor(float(len(value))))
         for name, value in values.items()
     }
 
 
-def _moments(reward: Float[Tensor, " N"], length: Float[Tensor, " N"]) -> dict[str, Loss]:
+def moments(reward: Float[Tensor, " N"], length: Float[Tensor, " N"]) -> dict[str, Loss]:
     """Sums from which the monitor makes the correlation of reward and length."""
     x, y = reward.double(), length.double()
-    return _means(
+    return means(
         moment_reward=x,
         moment_length=y,
         moment_reward_2=x * x,

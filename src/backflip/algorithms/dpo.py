@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,9 +22,10 @@ class DPO(PairObjective):
     margin must exceed (ODPO: Amini et al., 2024, eq. 8).
     """
 
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
     label_smoothing: float = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        soft = pair.soft * (1 - self.label_smoothing) + (1 - pair.soft) * self.label_smoothing
+        soft = pair.smoothed(self.label_smoothing)
         return dpo(pair.delta, beta=self.beta, margin=pair.margin, soft=soft)

@@ -13,12 +13,15 @@ from backflip.data.conversations import (
     is_transcript,
     prompt_messages,
     split_common,
+    split_last,
     split_text,
 )
+from backflip.data.judgements import is_prose, label, thumb
 from backflip.data.records import (
     BadRecordError,
     Comparison,
     Demonstration,
+    Labelled,
     Message,
     Messages,
     Prompt,
@@ -29,6 +32,9 @@ from backflip.data.sources import Row
 Fields: TypeAlias = Mapping[str, Any]
 
 ANSWERS = ("completions", "responses", "answers")
+REPLIES = ("completion", "response", "answer", "reply")
+TALKS = ("messages", "conversations")
+THUMBS = ("thumb", "feedback", "rating")
 SCORES = ("scores", "ratings")
 SOFT = ("p_chosen", "soft", "soft_label")
 STRENGTHS = {
@@ -51,6 +57,8 @@ class Format:
     """The columns in words, for messages to the user."""
     fits: Callable[[Fields], bool]
     read: Callable[[Row], Record]
+    kind: type[Record]
+    """What its rows are read as."""
 
 
 # ---- the formats
@@ -102,6 +110,37 @@ def _ranking(row: Row) -> Comparison:
         answers,
         rank,
         weight=_number(row.fields, "weight", 1.0),
+        win=_win(row.fields),
+        where=row.where,
+    )
+
+
+def _labelled(row: Row) -> Labelled:
+    if "label" not in row.fields:
+        raise KeyError("label")
+    return _one_answer(row, label("label", row.fields["label"]))
+
+
+def _thumbs(row: Row) -> Labelled:
+    name = next((name for name in THUMBS if row.fields.get(name) is not None), None)
+    return _one_answer(row, thumb(name or THUMBS[0], row.fields[name] if name else None))
+
+
+def _one_answer(row: Row, good: bool) -> Labelled:
+    """A prompt and its answer, or a conversation of which the last answer was judged."""
+    fields = row.fields
+    if fields.get("prompt") is not None:
+        name = _first(fields, REPLIES)
+        prompt = prompt_messages(fields["prompt"])
+        answer = answer_messages(name, fields[name], prompt)
+    else:
+        name = _first(fields, TALKS)
+        prompt, answer = split_last(conversation_of(name, fields[name]))
+    return Labelled(
+        _with_system(row, prompt),
+        answer,
+        good,
+        weight=_number(fields, "weight", 1.0),
         where=row.where,
     )
 
@@ -115,7 +154,7 @@ def _prompt_completion(row: Row) -> Demonstration:
 
 
 def _messages(row: Row) -> Demonstration:
-    name = _first(row.fields, ("messages", "conversations"))
+    name = _first(row.fields, TALKS)
     return _demonstration(row, conversation_of(name, row.fields[name]))
 
 
@@ -136,42 +175,76 @@ def _has(*names: str) -> Callable[[Fields], bool]:
     return lambda fields: all(name in fields for name in names)
 
 
+def _any(names: Iterable[str], fields: Fields) -> bool:
+    return any(name in fields for name in names)
+
+
+def _holds_thumbs(fields: Fields) -> bool:
+    """Beside a conversation a text that is no thumb is a comment, which a log may well have."""
+    names = [name for name in THUMBS if name in fields]
+    if "prompt" in fields:
+        return bool(names) and _any(REPLIES, fields)
+    judged = any(not is_prose(fields[name]) for name in names)
+    return judged and _any(TALKS, fields)
+
+
 FORMATS = (
     Format(
         "hh",
         r"chosen, rejected (transcripts: \n\nHuman: … \n\nAssistant: …)",
-        lambda f: (
+        fits=lambda f: (
             _has("chosen", "rejected")(f) and f.get("prompt") is None and is_transcript(f["chosen"])
         ),
-        _hh,
+        read=_hh,
+        kind=Comparison,
     ),
     Format(
         "preference",
         "chosen, rejected and, unless both begin with it, prompt (text or messages)",
-        _has("chosen", "rejected"),
-        _preference,
+        fits=_has("chosen", "rejected"),
+        read=_preference,
+        kind=Comparison,
     ),
     Format(
         "ranking",
         "prompt, completions, and rank (0 is best) or scores",
-        lambda f: (
-            "prompt" in f
-            and any(name in f for name in ANSWERS)
-            and any(name in f for name in ("rank", *SCORES))
-        ),
-        _ranking,
+        fits=lambda f: "prompt" in f and _any(ANSWERS, f) and _any(("rank", *SCORES), f),
+        read=_ranking,
+        kind=Comparison,
     ),
     Format(
-        "prompt_completion", "prompt, completion", _has("prompt", "completion"), _prompt_completion
+        "labelled",
+        "prompt, completion (or messages) and label (true or false)",
+        fits=lambda f: (
+            _has("prompt", "completion", "label")(f)
+            or ("label" in f and _any(TALKS, f) and not is_prose(f["label"]))
+        ),
+        read=_labelled,
+        kind=Labelled,
+    ),
+    Format(
+        "thumbs",
+        "messages (or prompt and response) and thumb, feedback or rating (up or down, +1 or −1)",
+        fits=_holds_thumbs,
+        read=_thumbs,
+        kind=Labelled,
+    ),
+    Format(
+        "prompt_completion",
+        "prompt, completion",
+        fits=_has("prompt", "completion"),
+        read=_prompt_completion,
+        kind=Demonstration,
     ),
     Format(
         "messages",
         "messages (a list of {role, content})",
-        lambda f: "messages" in f or "conversations" in f,
-        _messages,
+        fits=lambda f: _any(TALKS, f),
+        read=_messages,
+        kind=Demonstration,
     ),
-    Format("text", "text", _has("text"), _text),
-    Format("prompt", "prompt", _has("prompt"), _prompt_only),
+    Format("text", "text", fits=_has("text"), read=_text, kind=Demonstration),
+    Format("prompt", "prompt", fits=_has("prompt"), read=_prompt_only, kind=Prompt),
 )
 """In the order in which they are tried: the first whose columns are there is taken."""
 
@@ -204,6 +277,7 @@ def _pair(row: Row, prompt: Messages, chosen: Messages, rejected: Messages) -> C
         margin=margin,
         soft=soft,
         weight=_number(fields, "weight", 1.0),
+        win=_win(fields),
         where=row.where,
     )
 
@@ -219,6 +293,12 @@ def _strength(fields: Fields) -> float:
     return _number(fields, "strength", 0.0)
 
 
+def _win(fields: Fields) -> tuple[float, ...]:
+    """P(the answer beats an answer of the policy), in the order of the answers of the row."""
+    value = fields.get("win")
+    return () if value is None else tuple(_numbers("win", value))
+
+
 def _demonstration(row: Row, messages: Messages) -> Demonstration:
     return Demonstration(
         _with_system(row, messages), _number(row.fields, "weight", 1.0), where=row.where
@@ -228,7 +308,9 @@ def _demonstration(row: Row, messages: Messages) -> Demonstration:
 def _with_system(row: Row, messages: Messages) -> Messages:
     """Put the text of a column ``system`` first, unless the conversation has a system message."""
     system = row.fields.get("system")
-    if not isinstance(system, str) or not system.strip() or messages[0].role == "system":
+    if not isinstance(system, str) or not system.strip() or not messages:
+        return messages
+    if messages[0].role == "system":
         return messages
     return (Message("system", system), *messages)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from backflip.data.records import (
     BadRecordError,
     Comparison,
     Demonstration,
+    Labelled,
     Message,
     Messages,
     Prompt,
@@ -49,6 +51,7 @@ class Audit:
     source: str
     format: str
     kind: str
+    """What one record is called."""
     total: int
     """Rows read: usable and not."""
     findings: tuple[Finding, ...]
@@ -99,6 +102,13 @@ def audit(
     if template:
         findings += _control_tokens(records, template)
     comparisons = [record for record in records if isinstance(record, Comparison)]
+    labelled = [record for record in records if isinstance(record, Labelled)]
+    if labelled:
+        findings += [
+            *_one_kind(labelled),
+            *_both_kinds(labelled),
+            *_length_of_good(labelled, sizes),
+        ]
     if comparisons:
         findings += _contradictions(comparisons)
         findings += _labels(comparisons, sizes)
@@ -107,7 +117,7 @@ def audit(
     return Audit(
         source=loaded.source,
         format=loaded.format,
-        kind=type(records[0]).__name__ if records else "",
+        kind=_word(records[0]) if records else "",
         total=loaded.rows,
         findings=tuple(findings),
         lengths=sizes.summary(),
@@ -219,6 +229,58 @@ def _labels(records: Sequence[Comparison], sizes: _Sizes) -> Iterable[Finding]:
     yield _finding("longer reply won", longer, unequal, advice, "warning" if biased else "info")
 
 
+def _one_kind(records: Sequence[Labelled]) -> Iterable[Finding]:
+    """How many are good; and a problem where all are, or none is."""
+    good = [str(record.where) for record in records if record.label]
+    yield _finding("labelled good", good, len(records), "", "info")
+    if 0 < len(good) < len(records):
+        return
+    kind, other = ("good", "bad") if good else ("bad", "good")
+    advice = f"nothing tells good from bad: kto and its kin need {other} answers too"
+    where = [str(record.where) for record in records]
+    yield _finding(f"all answers labelled {kind}", where, len(records), advice)
+
+
+def _both_kinds(records: Sequence[Labelled]) -> Iterable[Finding]:
+    """Rows whose prompt, and rows whose very answer, has the other label elsewhere."""
+    prompts: dict[Messages, set[bool]] = defaultdict(set)
+    answers: dict[tuple[Messages, Messages], set[bool]] = defaultdict(set)
+    for record in records:
+        prompts[record.prompt].add(record.label)
+        answers[record.prompt, record.answer].add(record.label)
+    shared = [str(r.where) for r in records if len(prompts[r.prompt]) == 2]
+    advice = "such prompts can be learnt from as comparisons too"
+    yield _finding("prompt has good and bad answers", shared, len(records), advice, "info")
+    torn = [str(r.where) for r in records if len(answers[r.prompt, r.answer]) == 2]
+    advice = "people disagree, and one label undoes the other; keep the majority's, or neither"
+    yield _finding("same answer labelled good and bad", torn, len(records), advice)
+
+
+def _length_of_good(records: Sequence[Labelled], sizes: _Sizes) -> Iterable[Finding]:
+    """How many good answers are longer than the median bad one."""
+    lengths = [len(answers[0]) for _, answers in sizes.parts]
+    good = [n for n, record in zip(lengths, records, strict=True) if record.label]
+    bad = [n for n, record in zip(lengths, records, strict=True) if not record.label]
+    if not good or not bad:
+        return
+    middle = statistics.median(bad)
+    where = [
+        str(record.where)
+        for n, record in zip(lengths, records, strict=True)
+        if record.label and n > middle
+    ]
+    unequal = sum(n != middle for n in good)
+    low, high = wilson(len(where), unequal)
+    biased = unequal > 0 and not low <= 0.5 <= high and abs(len(where) / unequal - 0.5) > 0.1
+    advice = (
+        f"{sizes.unit} on average: good {statistics.mean(good):.0f}, bad {statistics.mean(bad):.0f}"
+    )
+    if biased:
+        advice += "; length alone predicts the label, so watch the length of what is generated"
+    level = "warning" if biased else "info"
+    yield _finding("good answer longer than the median bad", where, unequal, advice, level)
+
+
 def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Finding]:
     other: dict[str, Provenance] = {}
     for record in against:
@@ -275,7 +337,11 @@ def _answers(record: Record) -> list[Messages]:
         return list(record.answers)
     if isinstance(record, Demonstration):
         return [record.messages[len(record.prompt) :]]
-    return []
+    return [record.answer] if isinstance(record, Labelled) else []
+
+
+def _word(record: Record) -> str:
+    return "Labelled answer" if isinstance(record, Labelled) else type(record).__name__
 
 
 def _words(record: Record) -> Parts:

@@ -74,7 +74,9 @@ class Ragged(Generic[Values]):
     """Starts with 0; one longer than the number of rows."""
 
     @staticmethod
-    def of(rows: Sequence[Sequence[int] | Tensor], dtype: torch.dtype = torch.long) -> Ragged[Any]:
+    def of(
+        rows: Sequence[Sequence[int] | Sequence[float] | Tensor], dtype: torch.dtype = torch.long
+    ) -> Ragged[Any]:
         """Pack lists of numbers."""
         tensors = [torch.as_tensor(row, dtype=dtype) for row in rows]
         lengths = torch.tensor([len(t) for t in tensors], dtype=torch.long)
@@ -225,14 +227,13 @@ class ComparisonBatch(TensorRecord):
         steps = TokenSteps.of(repeated, flat)
         offsets = offsets_of(torch.tensor(sizes, dtype=torch.long))
         mask = steps.mask if masks is None else dense_mask([m for row in masks for m in row], steps)
-        ones = torch.ones(len(sizes))
         return ComparisonBatch(
             answers=Ragged(steps, offsets),
             mask=Ragged(mask, offsets),
             rank=Ragged.of(ranks),
             margin=torch.zeros(len(sizes)),
-            soft=ones,
-            weight=ones,
+            soft=torch.ones(len(sizes)),
+            weight=torch.ones(len(sizes)),
             head=torch.zeros(len(sizes), dtype=torch.long),
             win=Ragged.of([won(r) for r in ranks] if wins is None else wins, torch.float32),
         )

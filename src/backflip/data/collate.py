@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,9 +14,6 @@ from backflip.data.batches import (
     DemonstrationBatch,
     LabelledBatch,
     Ragged,
-    ReferencedComparisons,
-    ReferencedLabels,
-    TensorRecord,
     TokenSteps,
     dense_mask,
     won,
@@ -27,6 +24,7 @@ from backflip.data.records import (
     BadRecordError,
     Comparison,
     Demonstration,
+    Labelled,
     Messages,
     Prompt,
     Provenance,
@@ -139,6 +137,75 @@ def tokenize_comparisons(
     return stage.finished(data, kept, len(records), "comparison")
 
 
+def tokenize_labelled(
+    records: Sequence[Labelled],
+    template: ChatTemplate,
+    *,
+    fit: Fit | None = None,
+    seed: int = 0,
+) -> Tokenized[LabelledBatch]:
+    """Judged answers as tokens, each prompt with its own answer and with that of another row.
+
+    Which other row, ``seed`` decides once: the pairs stay the same in every epoch, so that a
+    reference is asked about them once. Where prompt and foreign answer together exceed
+    ``max_length``, this copy of the prompt loses its start.
+    """
+    stage = _Stage(template, fit or Fit())
+    where = [record.where for record in records]
+    encoded = stage.encode([[(r.prompt, r.answer)] for r in records], where)
+    kept, rows = stage.fitted(encoded, where)
+    turns = [row[0] for row in rows]
+    others = [turns[i] for i in mismatched([records[i].prompt for i in kept], seed=seed)]
+    pairs = list(zip(turns, others, strict=True))
+    steps = TokenSteps.of([t.prompt for t in turns], [t.answer for t in turns])
+    foreign = TokenSteps.of(
+        [stage.shortened(own.prompt, len(other.answer)) for own, other in pairs],
+        [other.answer for other in others],
+    )
+    data = LabelledBatch(
+        steps=steps,
+        mask=dense_mask([t.mask for t in turns], steps),
+        label=torch.tensor([records[i].label for i in kept], dtype=torch.bool),
+        weight=_floats([records[i].weight for i in kept]),
+        mismatched=foreign,
+        mismatched_mask=dense_mask([other.mask for other in others], foreign),
+    )
+    return stage.finished(data, kept, len(records), "labelled answer")
+
+
+def mismatched(prompts: Sequence[Hashable], *, seed: int = 0) -> list[int]:
+    """For each row another row, whose answer it is paired with; each row is taken once.
+
+    Never a row with the same prompt, unless more than half of all rows have that prompt, and then
+    as seldom as can be; never the row itself, unless it is the only one. Rows lie in a random order
+    of prompts and are shifted by as many as the most frequent prompt has.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    groups: dict[Hashable, list[int]] = {}
+    shuffled: Any = torch.randperm(len(prompts), generator=generator)
+    for row in shuffled.tolist():
+        groups.setdefault(prompts[row], []).append(row)
+    order = [row for rows in groups.values() for row in rows]
+    shift = max((len(rows) for rows in groups.values()), default=0)
+    shift = shift if shift < len(order) else 1
+    taken = dict(zip(order, [*order[shift:], *order[:shift]], strict=True))
+    return [taken[row] for row in range(len(prompts))]
+
+
+def check_both_kinds(records: Sequence[Labelled], source: str) -> tuple[int, int]:
+    """Good and bad answers, counted. Raises UserError where there are only those of one kind."""
+    good = sum(record.label for record in records)
+    bad = len(records) - good
+    if good and bad:
+        return good, bad
+    seen, other = ("good", "bad") if good else ("bad", "good")
+    instead = ", or imitate them with sft" if good else ""
+    raise UserError(
+        f"{source}: {len(records)} labelled answers, all of them {seen}; a method that learns from "
+        f"labels needs both kinds. Add {other} ones{instead}"
+    )
+
+
 def tokenize_prompts(
     records: Sequence[Prompt], template: ChatTemplate, *, fit: Fit | None = None
 ) -> Tokenized[Ragged[Tensor]]:
@@ -191,6 +258,12 @@ class _Stage:
         self.cut += isinstance(fitted, list) and len(fitted) < len(prompt)
         return fitted
 
+    def shortened(self, prompt: list[int], answer: int) -> list[int]:
+        """The prompt, without its start where it does not fit beside ``answer`` tokens."""
+        whole = replace(self.fit, too_long="cut")
+        fitted = whole.prompt(prompt, answer, self.template.tokenizer.bos_token_id)
+        return fitted if isinstance(fitted, list) else prompt[-1:]
+
     def fitted(
         self, encoded: Sequence[tuple[int, list[Turns]]], where: Sequence[Provenance]
     ) -> tuple[list[int], list[list[Turns]]]:
@@ -239,142 +312,6 @@ def _demonstration_parts(record: Demonstration, turns: str) -> Part:
 
 def _floats(numbers: Sequence[float]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float32)
-
-
-# ---- batches
-
-
-def _narrow_steps(steps: TokenSteps) -> TokenSteps:
-    width = int(steps.answer.lengths.max()) if len(steps) else 0
-    return replace(steps, width=width)
-
-
-def narrowed(data: Any) -> Any:
-    """The same rows, with T as long as their own longest answer and no longer."""
-    if isinstance(data, DemonstrationBatch):
-        steps = _narrow_steps(data.steps)
-        return replace(data, steps=steps, mask=data.mask[:, : steps.width])
-    if isinstance(data, ComparisonBatch):
-        offsets, steps = data.answers.offsets, _narrow_steps(data.answers.values)
-        mask = Ragged(data.mask.values[:, : steps.width], offsets)
-        return replace(data, answers=Ragged(steps, offsets), mask=mask)
-    if isinstance(data, LabelledBatch):
-        steps, other = _narrow_steps(data.steps), _narrow_steps(data.mismatched)
-        return replace(
-            data,
-            steps=steps,
-            mask=data.mask[:, : steps.width],
-            mismatched=other,
-            mismatched_mask=data.mismatched_mask[:, : other.width],
-        )
-    if isinstance(data, ReferencedComparisons):
-        return replace(data, comparisons=narrowed(data.comparisons))
-    if isinstance(data, ReferencedLabels):
-        return replace(data, labelled=narrowed(data.labelled))
-    return data
-
-
-Rows = TypeVar("Rows", bound="TensorRecord | Ragged[Any]")
-
-
-class Batches(Generic[Rows]):
-    """Batches of a dataset, epoch after epoch, in an order that only the seed decides.
-
-    The order of epoch e is a permutation drawn from (seed, e). The position is already behind a
-    batch when the batch is handed out: save it with the step's checkpoint, and the resumed run
-    goes on with the next batch.
-
-    Args:
-        data: the rows.
-        size: rows in a batch.
-        seed: decides the order of every epoch.
-        epochs: passes over the data; None goes on for ever.
-        shuffle: False keeps the order of the data.
-        drop_last: leave out the last, smaller batch of each epoch.
-
-    """
-
-    def __init__(
-        self,
-        data: Rows,
-        *,
-        size: int,
-        seed: int = 0,
-        epochs: int | None = 1,
-        shuffle: bool = True,
-        drop_last: bool = False,
-    ) -> None:
-        if size < 1:
-            raise UserError(f"the batch size is {size}; it must be at least 1")
-        if drop_last and len(data) < size:
-            raise UserError(
-                f"{len(data)} rows do not fill one batch of {size}; lower the batch size"
-            )
-        if len(data) == 0:
-            raise UserError("there are no rows to make batches of")
-        self.data = data
-        self.size, self.seed, self.epochs = size, seed, epochs
-        self.shuffle, self.drop_last = shuffle, drop_last
-        self.epoch, self.position = 0, 0
-
-    @property
-    def per_epoch(self) -> int:
-        """Batches in one epoch."""
-        full = len(self.data) // self.size
-        return full if self.drop_last else -(-len(self.data) // self.size)
-
-    def __len__(self) -> int:
-        """Batches in all epochs, those handed out included."""
-        if self.epochs is None:
-            raise TypeError("batches without a number of epochs go on for ever")
-        return self.per_epoch * self.epochs
-
-    def order(self, epoch: int) -> Tensor:
-        """Row numbers in the order of this epoch."""
-        if not self.shuffle:
-            return torch.arange(len(self.data))
-        generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        return torch.randperm(len(self.data), generator=generator)
-
-    def __iter__(self) -> Iterator[Rows]:
-        while self.epochs is None or self.epoch < self.epochs:
-            order = self.order(self.epoch)
-            while self.position < self.per_epoch:
-                start = self.position * self.size
-                self.position += 1
-                yield narrowed(cast("Any", self.data)[order[start : start + self.size]])
-            self.epoch, self.position = self.epoch + 1, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the next batch stands, and what must be the same to find it there."""
-        return {"epoch": self.epoch, "position": self.position, **self._identity()}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where ``state`` was taken. Refuses another seed, batch size or dataset."""
-        for key, now in self._identity().items():
-            if state.get(key) != now:
-                raise UserError(
-                    f"cannot resume the data: {key} was {state.get(key)} and is {now} now; "
-                    "resume with the same data and settings, or start a new run"
-                )
-        self.epoch, self.position = state["epoch"], state["position"]
-
-    def _identity(self) -> dict[str, int]:
-        return {
-            "rows": len(self.data),
-            "size": self.size,
-            "seed": self.seed,
-            "shuffle": int(self.shuffle),
-            "drop_last": int(self.drop_last),
-        }
-
-
-def _mixed(seed: int, epoch: int) -> int:
-    """One number out of two, so that epoch 1 of seed 0 is not epoch 0 of seed 1."""
-    import hashlib
-
-    digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def with_head(data: ComparisonBatch, head: Tensor) -> ComparisonBatch:

@@ -81,6 +81,19 @@ def answer_messages(column: str, value: Any, prompt: Messages) -> Messages:
     )
 
 
+def split_last(turns: Messages) -> tuple[Messages, Messages]:
+    """All before the assistant's last words, and those: one message, or several in a row."""
+    if turns and turns[-1].role != "assistant":
+        raise BadRecordError(
+            f"conversation ends with the {turns[-1].role}",
+            "the last message must be the assistant's",
+        )
+    start = len(turns)
+    while start > 0 and turns[start - 1].role == "assistant":
+        start -= 1
+    return turns[:start], turns[start:]
+
+
 def split_common(a: Messages, b: Messages) -> tuple[Messages, Messages, Messages]:
     """The shared prompt of two conversations and the rest of each.
 

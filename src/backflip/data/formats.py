@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from backflip.data.adapters import FORMATS, Fields, Format, known_formats
+from backflip.data.conversions import KINDS, check_convertible, convert, plural
 from backflip.data.errors import UserError
+from backflip.data.judgements import SCORE
 from backflip.data.records import (
     BadRecordError,
     Comparison,
     Demonstration,
+    Labelled,
     Messages,
     Prompt,
     Record,
@@ -23,12 +26,6 @@ from backflip.data.records import (
 from backflip.data.sources import Row, read
 
 R = TypeVar("R", bound=Record)
-
-KINDS: dict[str, type[Record]] = {
-    "demonstrations": Demonstration,
-    "comparisons": Comparison,
-    "prompts": Prompt,
-}
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,9 @@ class Loaded(Generic[R]):
     dropped: Tally = field(default_factory=Tally)
     """Rows that could not be used, by reason."""
     converted: str = ""
-    """What was made out of what, where the data held another kind of record; else empty."""
-
-    @property
-    def rows(self) -> int:
-        """Rows that were read: kept and dropped."""
-        return len(self.records) + self.dropped.total
+    """How many of what became what, where the data held another kind of record; else empty."""
+    rows: int = 0
+    """Rows that were read: used and dropped."""
 
 
 def load(
@@ -61,8 +55,8 @@ def load(
 
     Args:
         source: see ``sources.read``.
-        kind: Demonstration, Comparison, Prompt, or their names in the plural. Comparisons also
-            serve as demonstrations (the best answer); both serve as prompts.
+        kind: Demonstration, Comparison, Labelled, Prompt, or their names in the plural. What is
+            found becomes what is asked for where it can; see ``conversions.convert``.
         format: the name of a format; found by the columns when not given.
         limit: read at most so many rows.
         strict: stop at the first row that cannot be used, instead of counting it.
@@ -72,23 +66,39 @@ def load(
 
     """
     wanted = _kind(kind)
+    held, dropped = list[Record](), Tally()
     chosen: Format | None = _named(format) if format else None
-    records, dropped = list[Record](), Tally()
-    held: type[Record] | None = None
     for row in read(source, limit=limit):
         if chosen is None:
             chosen = detect(row.fields, source)
+            check_convertible(chosen.kind, wanted, source)
         try:
-            record = _read(chosen, row)
-            records.append(_converted(record, wanted))
-            held = held or type(record)
+            held.append(_read(chosen, row))
         except BadRecordError as error:
             if strict:
                 raise UserError(f"{row.where}: {error}") from error
             dropped.add(error.reason, row.where)
-    _check_any(source, records, dropped, wanted)
-    made = _conversion(held, wanted, len(records))
-    return Loaded(source, chosen.name if chosen else "", cast("list[R]", records), dropped, made)
+    _check_scores(source, held, dropped)
+    rows = len(held) + dropped.total
+    made = convert(held, wanted)
+    if strict and made.dropped:
+        raise UserError(f"{source}: {'; '.join(made.dropped.lines())}")
+    dropped.update(made.dropped)
+    _check_any(source, made.records, dropped, wanted)
+    name = chosen.name if chosen else ""
+    return Loaded(source, name, cast("list[R]", made.records), dropped, made.said, rows)
+
+
+def kind_of(source: str, format: str | None = None) -> str:
+    """Which kind of record a source holds, told by the columns of its first row.
+
+    The plural, as ``load`` takes it.
+    """
+    if format:
+        return _name_of(_named(format).kind)
+    for row in read(source, limit=1):
+        return _name_of(detect(row.fields, source).kind)
+    raise UserError(f"{source}: the source has no rows")
 
 
 def detect(fields: Fields, source: str) -> Format:
@@ -129,29 +139,20 @@ def _named(name: str) -> Format:
     raise UserError(f"format={name!r} is not known; use one of {', '.join(known_formats())}")
 
 
-def _converted(record: Record, wanted: type[Record]) -> Record:
-    if isinstance(record, wanted):
-        return record
-    if wanted is Demonstration and isinstance(record, Comparison):
-        messages = record.prompt + record.best
-        return Demonstration(messages, record.weight, where=record.where)
-    if wanted is Prompt and not isinstance(record, Prompt):
-        return Prompt(record.prompt, record.where)
-    raise UserError(
-        f"{record.where.source} holds {_plural(type(record))}, and {_plural(wanted)} are needed; "
-        f"{_plural(wanted)} cannot be made out of them"
-    )
-
-
-def _conversion(held: type[Record] | None, wanted: type[Record], count: int) -> str:
-    if held is None or held is wanted:
-        return ""
-    how = " (the best answer of each)" if wanted is Demonstration else ""
-    return f"{count} {_plural(held)} read as {_plural(wanted)}{how}"
-
-
-def _plural(kind: type[Record]) -> str:
+def _name_of(kind: type[Record]) -> str:
     return next(name for name, entry in KINDS.items() if entry is kind)
+
+
+def _check_scores(source: str, held: Sequence[Record], dropped: Tally) -> None:
+    """Refuse thumbs beside scores: 1 of 5 stars would be read as a thumb up."""
+    reason = SCORE.format(column="rating")
+    if held and reason in dropped:
+        raise UserError(
+            f"{source}: {dropped.counts[reason]} × {reason} (e.g. "
+            f"{', '.join(dropped.examples[reason])}), so a rating of 1 may be the worst and not a "
+            "thumb up. Decide which ratings are good and write a column label (true or false), or "
+            "set format=messages to imitate all answers"
+        )
 
 
 def _check_any(
@@ -160,7 +161,7 @@ def _check_any(
     if records:
         return
     why = "; ".join(dropped.lines()) if dropped else "the source has no rows"
-    raise UserError(f"{source}: no usable {_plural(wanted)}: {why}")
+    raise UserError(f"{source}: no usable {plural(wanted)}: {why}")
 
 
 def as_row(record: Record) -> dict[str, Any]:
@@ -171,6 +172,9 @@ def as_row(record: Record) -> dict[str, Any]:
         if not record.prompt:
             return {"text": record.messages[0].content, "weight": record.weight}
         return {"messages": _dicts(record.messages), "weight": record.weight}
+    if isinstance(record, Labelled):
+        row = {"prompt": _dicts(record.prompt), "completion": _dicts(record.answer)}
+        return row | {"label": record.label, "weight": record.weight}
     return _comparison_row(record)
 
 
@@ -178,10 +182,14 @@ def _comparison_row(record: Comparison) -> dict[str, Any]:
     row: dict[str, Any] = {"prompt": _dicts(record.prompt), "weight": record.weight}
     if len(record.answers) > 2:
         answers = [_dicts(answer) for answer in record.answers]
-        return row | {"completions": answers, "rank": list(record.rank)}
+        row |= {"completions": answers, "rank": list(record.rank)}
+        return row | ({"win": list(record.win)} if record.win else {})
     best = record.rank.index(0)
-    row |= {"chosen": _dicts(record.answers[best]), "rejected": _dicts(record.answers[1 - best])}
+    order = (best, 1 - best)
+    chosen, rejected = (_dicts(record.answers[number]) for number in order)
+    row |= {"chosen": chosen, "rejected": rejected}
     row |= {"margin": record.margin, "p_chosen": record.soft}
+    row |= {"win": [record.win[number] for number in order]} if record.win else {}
     return row | ({"tie": True} if record.tied else {})
 
 

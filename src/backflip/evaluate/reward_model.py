@@ -1,7 +1,7 @@
 """How far a reward model can be trusted: accuracy, calibration, and what it may be reading instead.
 
 Scores are taken as the heads give them, before normalising: σ of a difference of those is the
-probability that the model was trained to state.
+probability that the model was trained to state. A policy's implicit rewards are scores as well.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class RewardReport:
     temperature: float
     """1 / slope: what to divide scores by."""
     longer: Interval
-    """Accuracy of "the longer reply wins", in tokens: the bar to clear."""
+    """Accuracy of "the longer reply wins", in tokens, ½ for equal lengths: the bar to clear."""
+    shorter: Interval
+    """Accuracy of "the shorter reply wins": 1 − ``longer``, the bar where people like it short."""
     slices: tuple[Slice, ...]
     """Accuracy where people preferred the longer reply, the shorter one, or lengths are alike."""
     scores: Scores
@@ -104,6 +106,7 @@ class RewardReport:
             "calibration_slope": finite(self.slope),
             "temperature": finite(self.temperature),
             **_interval("baseline_longer", self.longer),
+            **_interval("baseline_shorter", self.shorter),
             "slices": {
                 part.name: {"pairs": part.pairs, **_interval("accuracy", part.accuracy)}
                 for part in self.slices
@@ -155,9 +158,12 @@ def report(
     *,
     parameters: int = 0,
     policy_parameters: int | None = None,
+    beta: float | None = None,
     seed: int = 0,
 ) -> RewardReport:
     """The same from raw scores that are known already, one per answer of ``batch``.
+
+    ``beta``: of implicit rewards, what they are measured in; None for those of a reward model.
 
     Raises UserError where no pair is decided.
     """
@@ -169,7 +175,7 @@ def report(
             "Give comparisons in which one answer is better than another."
         )
     said = _measured(scores, batch, pairs, ties=len(ties.better), seed=seed)
-    sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters)
+    sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters, beta=beta)
     return replace(said, sentences=tuple(sentences))
 
 
@@ -181,6 +187,8 @@ def _measured(
     soft, group = batch.soft[pairs.prompt], _prompts(batch)[pairs.prompt]
     length = batch.answers.values.answer.lengths
     curve = statistics.reliability_curve(delta, soft)
+
+    longer_by = length[pairs.better] - length[pairs.worse]
 
     def mean(per_pair: Any, rows: Tensor | None = None) -> Interval:
         kept = group if rows is None else group[rows]
@@ -200,7 +208,8 @@ def _measured(
         ),
         slope=statistics.calibration_slope(delta, soft),
         temperature=statistics.temperature(delta, soft),
-        longer=mean(statistics.accuracy(length[pairs.better] - length[pairs.worse])),
+        longer=mean(statistics.accuracy(longer_by)),
+        shorter=mean(statistics.accuracy(-longer_by)),
         slices=_slices(delta, length, pairs, mean),
         scores=_spread(scores),
         sentences=(),
@@ -208,10 +217,15 @@ def _measured(
 
 
 def remarks(
-    said: RewardReport, *, parameters: int = 0, policy_parameters: int | None = None
+    said: RewardReport,
+    *,
+    parameters: int = 0,
+    policy_parameters: int | None = None,
+    beta: float | None = None,
 ) -> list[str]:
-    """What a person should notice about these numbers."""
-    found = [*_about_accuracy(said), *_about_scores(said)]
+    """What a person should notice about these numbers; ``beta`` as in ``report``."""
+    about_scores = _about_scores(said) if beta is None else _about_implicit(said, beta)
+    found = [*_about_accuracy(said), *about_scores]
     if said.pairs < FEW:
         found.append(f"Only {said.pairs} pairs were measured: collect more before believing this.")
     if policy_parameters is not None and parameters:
@@ -279,17 +293,20 @@ def _about_accuracy(said: RewardReport) -> Sequence[str]:
         found.append(
             f"{text}, over 90 %: it has memorised the data, or the comparisons are trivial."
         )
-    if a.low <= said.longer.estimate:
+    baselines = {"longer": said.longer.estimate, "shorter": said.shorter.estimate}
+    word, best = max(baselines.items(), key=lambda item: item[1])
+    if a.low <= best:
         found.append(
-            f"Choosing the longer reply would get {_percent(said.longer.estimate)}: the model is "
-            "not clearly better than that."
+            f"Choosing the {word} reply would get {_percent(best)}: the model is not clearly "
+            "better than that."
         )
     by_name = {part.name: part.accuracy for part in said.slices}
     longer, shorter = (by_name.get(f"{w} reply preferred") for w in ("longer", "shorter"))
-    if longer and shorter and longer.low > shorter.high:
+    if longer and shorter and (longer.low > shorter.high or shorter.low > longer.high):
+        what = "length" if longer.low > shorter.high else "brevity"
         found.append(
             f"It is right on {_percent(longer.estimate)} of the pairs where people preferred the "
-            f"longer reply and {_percent(shorter.estimate)} where the shorter: it rewards length."
+            f"longer reply and {_percent(shorter.estimate)} where the shorter: it rewards {what}."
         )
     return found
 
@@ -321,6 +338,29 @@ def _about_scores(said: RewardReport) -> Sequence[str]:
             "differences probabilities."
         )
     return found
+
+
+def _about_implicit(said: RewardReport, beta: float) -> Sequence[str]:
+    """Only differences of implicit rewards mean anything, and those in units of ``beta``."""
+    if not math.isfinite(said.scores.std):
+        return ["Some implicit rewards are not numbers: training has diverged. Lower the rate."]
+    if said.scores.std < NO_SPREAD * beta:
+        return ["All implicit rewards are the same: the policy is still its reference."]
+    if said.pairs < FEW:
+        return []  # so few pairs cannot tell a slope
+    if said.slope <= 0:
+        return ["Its implicit rewards point the wrong way: the policy learnt what people rejected."]
+    wrong = said.slope < CALIBRATED[0] or CALIBRATED[1] < said.slope < math.inf
+    if not wrong:
+        return []
+    more, how, factor = ("more", "divide", said.temperature)
+    if said.slope > 1:
+        more, how, factor = ("less", "multiply", said.slope)
+    return [
+        f"Read as probabilities, its implicit rewards claim {more} than they know: {how} them by "
+        f"{factor:.2g} (they are in units of beta, {beta:g}) to make their differences "
+        "probabilities."
+    ]
 
 
 def _about_size(parameters: int, policy_parameters: int) -> Sequence[str]:

@@ -16,6 +16,8 @@ from backflip.data.sources import hub_answers, offline
 from backflip.models import smollm2
 
 CLASSIFIER = "ForSequenceClassification"
+POLICIES, REWARD_MODELS = ("ppo", "direct", "sft"), ("reward_model",)
+"""The stages of a chain that leave a language model behind, the last one first; and a judge."""
 
 
 def load_tokenizer(name: str) -> Any:
@@ -56,15 +58,16 @@ def load_classifier(name: str, *, precision: str = "auto") -> Any:
     """A sequence classifier: what a reward model is on disk."""
     from transformers import AutoModelForSequenceClassification
 
-    model = _load(AutoModelForSequenceClassification, name, dtype=dtype_of(precision))
+    dtype = dtype_of(precision)
+    model = _load(AutoModelForSequenceClassification, name, of=REWARD_MODELS, dtype=dtype)
     return model.to(device())
 
 
-def load_config(name: str) -> Any:
-    """The configuration alone: sizes without weights."""
+def load_config(name: str, *, of: tuple[str, ...] = POLICIES) -> Any:
+    """The configuration alone: sizes without weights. ``of`` as in ``resolve``."""
     from transformers import AutoConfig
 
-    return _load(AutoConfig, name)
+    return _load(AutoConfig, name, of=of)
 
 
 def architecture(config: Any) -> str:
@@ -89,7 +92,7 @@ def parameter_count(model: nn.Module) -> tuple[int, int]:
 
 def check_classifier(name: str) -> Any:
     """The config of a sequence classifier. Raises UserError where ``name`` is something else."""
-    config = load_config(name)
+    config = load_config(name, of=REWARD_MODELS)
     kind = architecture(config)
     if not kind.endswith(CLASSIFIER):
         raise UserError(
@@ -109,18 +112,19 @@ def dtype_of(precision: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
-def resolve(name: str) -> str:
-    """A folder or hub name that transformers can load without waiting for a dead network."""
+def resolve(name: str, *, of: tuple[str, ...] = POLICIES) -> str:
+    """A folder or hub name that transformers can load without waiting for a dead network.
+
+    ``of``: the stages of a chain whose model is wanted, where its folder is named.
+    """
     if name == smollm2.NAME:
         return smollm2.find()
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            inner = path / "model"
-            if (inner / "config.json").is_file():
-                return str(inner)  # a run's folder: its model lies inside
+        found = model_folder(path, of=of)
+        if found is None:
             raise UserError(f"{path} has no config.json, so it is no model; seen: {_seen(path)}.")
-        return str(path)
+        return str(found)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UserError(
             f"there is no model {name!r}: no such folder, and a hub name looks like owner/name. "
@@ -129,8 +133,23 @@ def resolve(name: str) -> str:
     return name
 
 
-def _load(auto: Any, name: str, **settings: Any) -> Any:
-    source = resolve(name)
+def model_folder(folder: Path, *, of: tuple[str, ...] = POLICIES) -> Path | None:
+    """The model in a folder: itself, a run's, or that of the last stage of a chain.
+
+    None where there is neither a model nor a run. Raises UserError where a run has none yet.
+    """
+    if (folder / "config.json").is_file():
+        return folder
+    for inner in (folder / "model", *(folder / stage / "model" for stage in (*of, *REWARD_MODELS))):
+        if (inner / "config.json").is_file():
+            return inner
+    if (folder / "recipe.yaml").is_file():
+        raise UserError(f"the run {folder} has no model yet. Finish it: backflip resume {folder}")
+    return None
+
+
+def _load(auto: Any, name: str, *, of: tuple[str, ...] = POLICIES, **settings: Any) -> Any:
+    source = resolve(name, of=of)
     local = Path(source).is_dir()
     try:
         with quiet():

@@ -32,6 +32,8 @@ class Stage:
     samples: Sequence[Mapping[str, Any]]
     alarms: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
+    objective: str = ""
+    """What the recipe calls what it minimises; empty where it does not say."""
 
     def series(self, metric: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, where it was measured and finite."""
@@ -42,6 +44,12 @@ class Stage:
     def metrics(self) -> list[str]:
         """The names of all metrics, in the order of their first appearance."""
         return list(dict.fromkeys(name for e in self.entries for name in e.metrics))
+
+    def length_baseline(self) -> tuple[str, float] | None:
+        """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
+        known = [(w, number(self.summary.get(f"baseline_{w}"))) for w in ("longer", "shorter")]
+        found = [(word, share) for word, share in known if share is not None]
+        return max(found, key=lambda pair: pair[1]) if found else None
 
     @property
     def seconds(self) -> float | None:
@@ -142,6 +150,7 @@ def _stages(folder: Path, *, alone: bool) -> list[Stage]:
         entries = [Entry(e.step, names[0], e.time, e.metrics) for e in entries]
     samples, alarms = list(read_lines(folder / SAMPLES)), list(read_lines(folder / ALARMS))
     summary = _json(folder / "summary.json")
+    objective = _objective(folder)
     return [
         Stage(
             name=name,
@@ -149,6 +158,7 @@ def _stages(folder: Path, *, alone: bool) -> list[Stage]:
             samples=[s for s in samples if not alone or s.get("stage", names[-1]) == name],
             alarms=[a for a in alarms if not alone or (a.get("stage") or names[-1]) == name],
             summary=summary if name == names[-1] else {},
+            objective=objective,
         )
         for name in names
     ]
@@ -157,6 +167,12 @@ def _stages(folder: Path, *, alone: bool) -> list[Stage]:
 def _method(folder: Path) -> str:
     recipe = _yaml(_text(folder / "recipe.yaml"))
     return str(recipe.get("method") or recipe.get("stage") or folder.resolve().name)
+
+
+def _objective(folder: Path) -> str:
+    said = _yaml(_text(folder / "recipe.yaml")).get("objective")
+    name = said.get("name") if isinstance(said, Mapping) else said
+    return "" if name is None else str(name)
 
 
 def _state(folder: Path, parts: Sequence[Path]) -> str:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from backflip.monitor.direct_panels import DIRECT, DIRECT_ENGINE
 from backflip.monitor.folder import Run, Stage, number
+from backflip.monitor.panel import Panel
 from backflip.monitor.pictures import Chart, Series, histogram, line_chart, reliability_diagram
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One chart: metrics by the names they are shown under."""
-
-    title: str
-    unit: str
-    metrics: Mapping[str, str]
-    percent: bool = False
-    zero: bool = False
-    lines: tuple[tuple[str, float], ...] = ()
-
 
 ONLINE = (
     Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out"}),
@@ -67,8 +55,10 @@ STAGES = {
         Panel("Margin", "score, preferred − other", {"margin": "margin"}, zero=True),
         Panel("Scores", "score", {"score_mean": "mean", "score_std": "standard deviation"}),
     ),
+    "direct": DIRECT,
 }
 ENGINE = (
+    *DIRECT_ENGINE,
     Panel("Critic: loss", "squared score", {"value_loss": "value loss"}, zero=True),
     Panel("Critic: explained variance", "share", {"explained_variance": "explained"}, zero=True),
     Panel("Clipped choices", "share", {"clip_fraction": "outside the clip"}, True, True),
@@ -82,6 +72,8 @@ ENGINE = (
     Panel("Speed", "tokens a second", {"tokens_per_s": "tokens"}, zero=True),
 )
 MOST_HISTOGRAM_STEPS = 2
+JUDGES = ("reward_model", "direct")
+"""Stages whose accuracy is a share of comparisons."""
 
 
 def panels_of(stage: Stage) -> Sequence[Panel]:
@@ -145,9 +137,9 @@ def _chart(panel: Panel, stage: Stage) -> Chart:
         for colour, (metric, label) in enumerate(panel.metrics.items(), start=1)
     ]
     lines = dict(panel.lines)
-    baseline = number(stage.summary.get("baseline_longer"))
-    if "val_accuracy" in panel.metrics and stage.name == "reward_model" and baseline is not None:
-        lines = {"the longer reply wins": baseline}
+    baseline = stage.length_baseline()
+    if "val_accuracy" in panel.metrics and stage.name in JUDGES and baseline is not None:
+        lines = {f"the {baseline[0]} reply wins": baseline[1]}
     marks = [
         (step, f"{alarm.get('name')}: {alarm.get('sentence')}")
         for alarm in stage.alarms

@@ -14,6 +14,7 @@ from rich.text import Text
 HEADLINES: Mapping[str, Sequence[str]] = {
     "sft": ("loss", "val_loss"),
     "reward_model": ("loss", "accuracy", "val_accuracy"),
+    "direct": ("loss", "accuracy", "val_accuracy", "margin"),
     "ppo": ("reward", "reward_heldout", "kl"),
 }
 """What is worth a glance. Never a policy-gradient loss: on-policy it says nothing."""

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from backflip.monitor import panels, verdict
 from backflip.monitor.folder import Run, Stage, flat_recipe, number, read_run
 from backflip.monitor.progress import duration
+from backflip.monitor.titles import title
 
 HERE = Path(__file__).parent
-TITLES = {"sft": "Supervised fine-tuning", "reward_model": "Reward model", "ppo": "PPO"}
 MOST_STEPS, MOST_SAMPLES, MOST_LETTERS = 20, 12, 2000
 
 
@@ -36,7 +36,7 @@ def render(folder: Path | str, *, live: str = "") -> str:
     Raises UserError when there is no run in the folder.
     """
     run = read_run(folder)
-    alarms = [{**alarm, "stage": title(s.name)} for s in run.stages for alarm in s.alarms]
+    alarms = [{**alarm, "stage": _title(s)} for s in run.stages for alarm in s.alarms]
     return _page(
         "report.html",
         live=live,
@@ -66,7 +66,7 @@ def compare(folders: Sequence[Path | str]) -> str:
         settings=_differences(runs),
         keys=[(name, panels.colour_of(i)) for i, (name, _) in enumerate(runs)],
         stages=[
-            {"id": name, "title": title(name), "charts": main, "engine": engine}
+            {"id": name, "title": _common_title(runs, name), "charts": main, "engine": engine}
             for name in stages
             for main, engine in [panels.compared_charts(runs, name)]
         ],
@@ -78,16 +78,20 @@ def write_comparison(folders: Sequence[Path | str], path: Path | str) -> Path:
     return _write(Path(path), compare(folders))
 
 
-def title(stage: str) -> str:
-    """A stage as people call it; short names are abbreviations."""
-    name = stage.replace("_", " ")
-    return TITLES.get(stage) or (name.upper() if len(name) <= len("grpo") else name.capitalize())
+def _title(stage: Stage) -> str:
+    return title(stage.name, stage.objective)
+
+
+def _common_title(runs: Sequence[tuple[str, Run]], name: str) -> str:
+    """What all runs together call a stage: ``DPO, KTO`` where they have several objectives."""
+    same = [_title(stage) for _, run in runs for stage in run.stages if stage.name == name]
+    return ", ".join(dict.fromkeys(same))
 
 
 def _section(stage: Stage) -> dict[str, Any]:
     return {
         "id": stage.name,
-        "title": title(stage.name),
+        "title": _title(stage),
         "time": None if stage.seconds is None else duration(stage.seconds),
         "step": stage.entries[-1].step if stage.entries else None,
         "charts": panels.main_charts(stage),

@@ -49,6 +49,13 @@ class KLTooHigh(Rule):
 
     limit: float = 20.0
     """Nats per answer; published RLHF runs end between about 5 and 15."""
+    metric: str = "kl"
+    seen: str = "KL to the reference"
+    """What the metric is, in words."""
+    advice: str = (
+        "the reward may no longer mean anything here. Read the samples; raise kl_coef, lower the "
+        "learning rate, or go back to an earlier checkpoint."
+    )
 
     @property
     def name(self) -> str:
@@ -56,17 +63,13 @@ class KLTooHigh(Rule):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ("kl",)
+        return (self.metric,)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        kl = history[-1].metrics["kl"]
+        kl = history[-1].metrics[self.metric]
         if not kl > self.limit:
             return None
-        return (
-            f"KL to the reference is {kl:.1f} nats per answer, above {self.limit:g}: the reward "
-            "may no longer mean anything here. Read the samples; raise kl_coef, lower the "
-            "learning rate, or go back to an earlier checkpoint."
-        )
+        return f"{self.seen} is {kl:.1f} nats per answer, above {self.limit:g}: {self.advice}"
 
     def relaxed(self) -> Rule:
         return replace(self, limit=self.limit * (1 - SLACK))

@@ -43,3 +43,10 @@ def pairs(history: Sequence[Entry], a: str, b: str, n: int) -> tuple[list[float]
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def upper(values: Sequence[float], errors: float) -> float:
+    """The mean, ``errors`` standard errors up; two values at least."""
+    centre, n = mean(values), len(values)
+    spread = sum((v - centre) ** 2 for v in values) / (n - 1)
+    return centre + errors * math.sqrt(spread / n)

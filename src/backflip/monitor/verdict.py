@@ -7,17 +7,25 @@ Read from a stage's ``summary.json``, where every key may be missing: ``accuracy
 or ``mean``, ``low``, ``high``), ``kl_after`` (nats per answer), ``best_step`` (0 where no
 checkpoint beat the start), ``finished_after`` (share), ``missing_eos``,
 ``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``, ``score_after``),
-``scores`` (lists by name, for the histogram), ``seconds`` and ``state``.
+``scores`` (lists by name, for the histogram), ``seconds`` and ``state``. What a stage of the direct
+family has to say is in ``direct_verdict.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from backflip.monitor.card import Card
+from backflip.monitor.direct_verdict import (
+    direct_cards,
+    direct_sentences,
+    direct_stages,
+    sampled_kl,
+)
 from backflip.monitor.folder import Run, number
 from backflip.monitor.pictures import intervals, shown
 from backflip.monitor.progress import duration
@@ -33,6 +41,8 @@ COLUMNS = (
     "State",
     "Held-out accuracy",
     "Golden judgements",
+    "Implicit accuracy",
+    "Chosen answers",
     "Reward",
     "Held-out reward",
     "KL to the reference",
@@ -40,16 +50,6 @@ COLUMNS = (
     "Time",
     "Alarms",
 )
-
-
-@dataclass(frozen=True)
-class Card:
-    """One number at the top of the page."""
-
-    label: str
-    value: str
-    detail: str = ""
-    picture: Markup = field(default_factory=Markup)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def sentences(run: Run) -> list[str]:
         _best_sentence(run),
         _accuracy_sentence(run),
         _golden_sentence(run),
+        *direct_sentences(run),
     ]
     return [sentence for sentence in said if sentence]
 
@@ -80,6 +81,7 @@ def cards(run: Run) -> list[Card]:
     made = [
         _accuracy_card(run),
         _golden_card(run),
+        *direct_cards(run),
         _gain_card(run, "reward", "Reward"),
         _gain_card(run, "reward_heldout", "Held-out reward"),
         _kl_card(run),
@@ -151,12 +153,22 @@ def _overlap(a: Mean, b: Mean) -> bool:
     return a.low <= b.high and b.low <= a.high
 
 
+def _reward_model(run: Run) -> Mapping[str, Any]:
+    """The summary of the stage that trained a reward model; an implicit one is none."""
+    own = [stage.summary for stage in run.stages if stage not in direct_stages(run)]
+    found = [summary for summary in own if summary.get("accuracy") is not None]
+    if found:
+        return found[-1]
+    return {} if direct_stages(run) else run.summary
+
+
 def _accuracy_sentence(run: Run) -> str:
-    accuracy = number(run.find("accuracy")[1])
+    summary = _reward_model(run)
+    accuracy = number(summary.get("accuracy"))
     if accuracy is None:
         return ""
     text = f"The reward model agrees with {_percent(accuracy)} of the held-out comparisons"
-    longer = number(run.find("baseline_longer")[1])
+    longer = number(summary.get("baseline_longer"))
     if longer is not None:
         text += f"; taking the longer reply would get {_percent(longer)}"
     text += "."
@@ -201,11 +213,10 @@ def _pairs(report: Mapping[str, Any]) -> str:
 
 
 def _accuracy_card(run: Run) -> Card | None:
-    stage, value = run.find("accuracy")
-    accuracy = number(value)
+    summary = _reward_model(run)
+    accuracy = number(summary.get("accuracy"))
     if accuracy is None:
         return None
-    summary: Mapping[str, Any] = stage.summary if stage else run.summary
     low, high = number(summary.get("accuracy_low")), number(summary.get("accuracy_high"))
     longer = number(summary.get("baseline_longer"))
     detail: list[str] = []
@@ -244,6 +255,8 @@ def _change_card(run: Run, metric: str, label: str, end: str = "so far") -> Card
 
 def _kl_card(run: Run) -> Card | None:
     kl = number(run.find("kl_after")[1])
+    if kl is None:
+        kl = sampled_kl(run)
     if kl is None:
         last = [values[-1] for stage in run.stages if (values := stage.series("kl")[1])]
         if not last:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from backflip.algorithms.kto import KTO
+from backflip.recipes.objectives import NAMES
 from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import PPORecipe, Recipe, Stage
+from backflip.recipes.schema import DirectRecipe, PPORecipe, Recipe, Stage
 
 EVER = math.inf
 
@@ -46,6 +48,14 @@ BY_STAGE = {
         Usual("batch_size", 8, 512, "64 prompts (InstructGPT) to 512 pairs (Llama 2)"),
         Usual("objective.centering_coef", 0.0, 0.1, "0.01 (Eisenstein et al., 2023)"),
     ),
+    "direct": (
+        Usual("optimizer.lr", 1e-7, 1e-5, "5e-7 to 8e-6 for all weights", adapted=False),
+        Usual("optimizer.lr", 1e-6, 3e-4, "5e-6 to 1e-4 with LoRA", adapted=True),
+        Usual("epochs", 1, 3, "1 to 3; on one's own samples 1"),
+        Usual("objective.nll_coef", 0.0, 1.0, "0.2 (Llama 3.1) to 1 (Pang et al., 2024)"),
+        Usual("objective.label_smoothing", 0.0, 0.3, "0.1 to 0.3 where labels are noisy"),
+        Usual("objective.label_noise", 0.0, 0.4, "0.1 to 0.4 (Chowdhury et al., 2024)"),
+    ),
     "ppo": (
         Usual("optimizer.lr", 1e-7, 1e-5, "1e-6 to 3e-6 for all weights", adapted=False),
         Usual("optimizer.lr", 5e-6, 3e-4, "1e-5 to 1e-4 with LoRA", adapted=True),
@@ -67,6 +77,39 @@ BY_STAGE = {
     ),
 }
 
+DPO_BETA = Usual("objective.beta", 0.01, 0.5, "0.01 to 0.5, mostly 0.1 (Rafailov et al., 2023)")
+NEAR_DPO = (
+    "dpo",
+    "robust_dpo",
+    "f_dpo",
+    "r_dpo",
+    "tr_dpo",
+    "plackett_luce_dpo",
+    "davidson_dpo",
+    "rao_kupper_dpo",
+    "apo_zero",
+    "apo_down",
+    "apo_zero_unpaired",
+    "exo",
+    "kto",
+    "bco",
+)
+"""Objectives whose β has the meaning that it has in DPO."""
+BY_OBJECTIVE = {
+    **dict.fromkeys(NEAR_DPO, DPO_BETA),
+    "ipo": Usual("objective.beta", 0.01, 1.0, "0.01 to 1 (Meng et al., 2024, table 7)"),
+    "ipo_sum": Usual("objective.beta", 0.01, 1.0, "0.1 to 1 (Azar et al., 2023)"),
+    "psi_po": Usual("objective.beta", 0.01, 1.0, "0.1 to 1 (Azar et al., 2023)"),
+    "length_normalised_dpo": Usual("objective.beta", 2.0, 10.0, "5 (Lambert et al., 2024)"),
+    "sppo": Usual("objective.beta", 1e-4, 1e-2, "0.001, an η of 1,000 (Wu et al., 2024)"),
+    "nca": Usual("objective.beta", 1e-3, 0.1, "0.01 (Chen et al., 2024)"),
+    "orpo": Usual("objective.beta", 0.05, 1.0, "0.1 to 1 (Hong et al., 2024)"),
+    "simpo": Usual("objective.beta", 1.5, 10.0, "2.0 to 2.5, up to 10 (Meng et al., 2024)"),
+    "cpo": Usual("objective.beta", 0.01, 0.5, "0.1 (Xu et al., 2024)"),
+    "slic": Usual("objective.beta", 0.1, 2.0, "1; the paper has none (Zhao et al., 2023)"),
+}
+"""The scale of preferences, which means something else to each objective of the direct family."""
+
 
 def advise(recipe: Recipe) -> list[str]:
     """One sentence for each setting outside what the literature uses; often none."""
@@ -74,14 +117,29 @@ def advise(recipe: Recipe) -> list[str]:
 
 
 def _advice(stage: Stage, prefix: str) -> Iterator[str]:
-    kind = str(getattr(stage, "stage", ""))
-    for usual in (*BY_STAGE[kind], *ALWAYS):
+    for usual in (*BY_STAGE[stage.stage], *_of_objective(stage), *ALWAYS):
         value = _at(stage, usual.path)
         applies = usual.adapted in (None, stage.lora is not None)
         if applies and value is not None and not usual.low <= value <= usual.high:
             yield f"{prefix}{usual.path} is {value:g}; the literature has {usual.source}."
     if isinstance(stage, PPORecipe):
         yield from _about_rounds(stage, prefix)
+    if isinstance(stage, DirectRecipe):
+        yield from _about_labels(stage, prefix)
+
+
+def _of_objective(stage: Stage) -> tuple[Usual, ...]:
+    """What is usual for the objective of the direct family, where the stage has one."""
+    name = NAMES[type(stage.objective)] if isinstance(stage, DirectRecipe) else ""
+    return (BY_OBJECTIVE[name],) if name in BY_OBJECTIVE else ()
+
+
+def _about_labels(stage: DirectRecipe, prefix: str) -> Iterator[str]:
+    if isinstance(stage.objective, KTO) and stage.batch_size < 8:
+        yield (
+            f"{prefix}batch_size is {stage.batch_size}: KTO's KL is estimated within a batch, and "
+            "over fewer than 8 rows it is mostly noise (Ethayarajh et al., 2024)."
+        )
 
 
 def _about_rounds(stage: PPORecipe, prefix: str) -> Iterator[str]:

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from backflip.recipes.schema import NAMES, RECIPES
+from backflip.recipes.objectives import NAMES
+from backflip.recipes.schema import RECIPES
 
 NEEDED = "needed"
 PLAIN = {type(None): "null", str: "text", int: "whole number", float: "number", bool: "yes/no"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from backflip.data.batches import Ragged, Rollouts
-from backflip.data.records import Messages
+from backflip.data.collate import tokenize_prompts
+from backflip.data.records import Messages, Prompt
 from backflip.functional.kl import answer_kl
 from backflip.functional.statistics import bootstrap_mean, paired_difference
 from backflip.generate.sampler import Sampler
@@ -18,7 +19,7 @@ from backflip.recipes.ground import Ground
 from backflip.reward.source import Judgement, RewardSource
 from backflip.train.online import evaluate_all
 
-__all__ = ["Exam", "Questions", "Sitting", "before_and_after", "shown_prompt"]
+__all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after"]
 
 
 @dataclass(frozen=True)
@@ -28,24 +29,55 @@ class Questions:
     tokens: Ragged[Any]
     texts: list[str]
 
+    @staticmethod
+    def of(ground: Ground, prompts: Sequence[Prompt], most: int) -> Questions:
+        """The first ``most`` of the prompts that fit."""
+        apart = tokenize_prompts(prompts, ground.template, fit=ground.fit())
+        tokens, kept = ground.told(apart), apart.kept[:most]
+        texts = [shown_prompt(prompts[i].messages) for i in kept]
+        return Questions(tokens[torch.arange(len(kept))], texts)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One answer to each of the questions."""
+
+    rollouts: Rollouts
+    kl: torch.Tensor
+    """From the reference, in nats an answer."""
+    texts: list[tuple[str, str]]
+    """Prompt and answer as people read them."""
+
+    def metrics(self) -> dict[str, float]:
+        """Their means, as those of a validation."""
+        return {
+            "val_kl": float(self.kl.mean()),
+            "val_length": float(self.rollouts.mask.sum(-1).float().mean()),
+            "val_finished": float(self.rollouts.finished.float().mean()),
+        }
+
+
+def answered(ground: Ground, questions: Questions, sampler: Sampler, reference: Any) -> Answers:
+    """Answer every question once, with the same random numbers each time."""
+    recipe = ground.recipe
+    rollouts = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
+    ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
+    decode: Callable[[Any], str] = ground.tokenizer.decode
+    written = [plain(decode, a.tolist(), ground) for a in rollouts.steps.answer.rows()]
+    texts = list(zip(questions.texts, written, strict=True))
+    return Answers(rollouts, answer_kl(rollouts.logp, ref, rollouts.mask), texts)
+
 
 @dataclass(frozen=True)
 class Sitting:
     """How the policy did on the held-out prompts at one time."""
 
-    rollouts: Rollouts
+    answers: Answers
     judgement: Judgement
-    kl: torch.Tensor
-    texts: list[tuple[str, str]]
 
     def metrics(self) -> dict[str, float]:
         """Its means, as those of a validation."""
-        metrics = {
-            "val_reward": float(self.judgement.scores.mean()),
-            "val_kl": float(self.kl.mean()),
-            "val_length": float(self.rollouts.mask.sum(-1).float().mean()),
-            "val_finished": float(self.rollouts.finished.float().mean()),
-        }
+        metrics = {"val_reward": float(self.judgement.scores.mean())} | self.answers.metrics()
         if "heldout" in self.judgement.parts:
             metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].mean())
         return metrics
@@ -74,20 +106,18 @@ class Exam:
 
     def sit(self, step: int, *, write: bool) -> Sitting:
         """Answer, be judged, and, with ``write``, put the samples on record as of ``step``."""
-        recipe = self.ground.recipe
-        rollouts = replace(self.sampler, group_size=1)(self.questions.tokens, seed=recipe.seed)
-        judgement = self.judge(rollouts)
-        ref = evaluate_all(self.reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
-        kl = answer_kl(rollouts.logp, ref, rollouts.mask)
-        decode: Callable[[Any], str] = self.ground.tokenizer.decode
-        answers = [plain(decode, a.tolist(), self.ground) for a in rollouts.steps.answer.rows()]
-        texts = list(zip(self.questions.texts, answers, strict=True))
+        answers = answered(self.ground, self.questions, self.sampler, self.reference)
+        judgement = self.judge(answers.rollouts)
         if write:
-            rows = zip(texts, judgement.scores.tolist(), kl.tolist(), strict=True)
+            scores, kl = judgement.scores.tolist(), answers.kl.tolist()
             self.log.samples(
-                step, [{"prompt": p, "answer": a, "score": s, "kl": k} for (p, a), s, k in rows]
+                step,
+                [
+                    {"prompt": p, "answer": a, "score": s, "kl": k}
+                    for (p, a), s, k in zip(answers.texts, scores, kl, strict=True)
+                ],
             )
-        self.sittings[step] = Sitting(rollouts, judgement, kl, texts)
+        self.sittings[step] = Sitting(answers, judgement)
         return self.sittings[step]
 
 
@@ -110,10 +140,10 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "reward_before": _interval(before.judgement.scores),
         "reward_after": _interval(after.judgement.scores),
-        "kl_before": float(before.kl.mean()),
-        "kl_after": float(after.kl.mean()),
-        "finished_before": float(before.rollouts.finished.float().mean()),
-        "finished_after": float(after.rollouts.finished.float().mean()),
+        "kl_before": float(before.answers.kl.mean()),
+        "kl_after": float(after.answers.kl.mean()),
+        "finished_before": float(before.answers.rollouts.finished.float().mean()),
+        "finished_after": float(after.answers.rollouts.finished.float().mean()),
     }
     gain = paired_difference(after.judgement.scores, before.judgement.scores)
     summary["reward_gain"] = {"mean": gain.estimate, "low": gain.low, "high": gain.high}
@@ -122,13 +152,13 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
         summary["reward_heldout_after"] = _interval(after.judgement.parts["heldout"])
     summary["examples"] = [
         {
-            "prompt": before.texts[i][0],
-            "before": before.texts[i][1],
-            "after": after.texts[i][1],
+            "prompt": before.answers.texts[i][0],
+            "before": before.answers.texts[i][1],
+            "after": after.answers.texts[i][1],
             "score_before": float(before.judgement.scores[i]),
             "score_after": float(after.judgement.scores[i]),
         }
-        for i in range(min(3, len(before.texts)))
+        for i in range(min(3, len(before.answers.texts)))
     ]
     return summary
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from backflip.data.batches import ComparisonBatch, DemonstrationBatch, Ragged
+from backflip.data.batches import ComparisonBatch, DemonstrationBatch, LabelledBatch, Ragged
 from backflip.data.collate import tokenize_comparisons, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row
@@ -27,8 +27,17 @@ from backflip.models.lora import add_lora
 from backflip.monitor.log import read_metrics
 from backflip.recipes.ground import Ground, total_steps
 from backflip.recipes.load import to_yaml
+from backflip.recipes.objectives import learns_from
+from backflip.recipes.preferences import tokenized
 from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import PPORecipe, Recipe, RewardModelRecipe, RLHFRecipe, Stage
+from backflip.recipes.schema import (
+    DirectRecipe,
+    PPORecipe,
+    Recipe,
+    RewardModelRecipe,
+    RLHFRecipe,
+    Stage,
+)
 
 TRIAL_STEPS = 4
 """Steps that are measured; the first warms up and is not counted."""
@@ -66,7 +75,7 @@ class StageForecast:
     stage: str
     seconds_per_step: float
     seconds: float
-    """All steps and validations."""
+    """All steps and validations, and what the reference says of all rows before."""
     tokens_per_second: float
     disk_gb: float
     """Model, adapter and the checkpoints that are kept, in 10⁹ bytes."""
@@ -114,49 +123,47 @@ def _planned(stage: Stage) -> Plan:
     said: list[str] = []
     ground = Ground.of(stage, said.append)
     train, held = ground.records(_kind(stage))
-    tokenized = _tokenized(ground, train)
-    rows = len(tokenized.data)
+    made = _tokenized(ground, train)
+    rows = len(made.data)
     if not rows:
-        raise UserError(
-            f"no row of {stage.data.source} fits: {'; '.join(tokenized.dropped.lines())}"
-        )
+        raise UserError(f"no row of {stage.data.source} fits: {'; '.join(made.dropped.lines())}")
     size = _rows_per_step(stage)
     per_epoch = max(rows // size, 1) if isinstance(stage, PPORecipe) else -(-rows // size)
     steps = total_steps(stage, per_epoch)
     parameters, trainable = _parameters(stage)
     return Plan(
-        stage=_name(stage),
+        stage=stage.stage,
         parameters=parameters,
         trainable=trainable,
         rows=rows,
         held_out=len(held),
-        left_out=tokenized.dropped.total,
+        left_out=made.dropped.total,
         steps=steps,
-        tokens=round(_tokens_per_row(stage, tokenized.data) * size * steps),
+        tokens=round(_tokens_per_row(stage, made.data) * size * steps),
         said=tuple(said),
     )
 
 
-def _name(stage: Stage) -> str:
-    return str(getattr(stage, "stage", ""))
-
-
 def _kind(stage: Stage) -> type[Any]:
+    if isinstance(stage, DirectRecipe):
+        return learns_from(stage.objective)
     kinds: dict[str, type[Any]] = {
         "sft": Demonstration,
         "reward_model": Comparison,
         "ppo": Prompt,
     }
-    return kinds[_name(stage)]
+    return kinds[stage.stage]
 
 
 def _tokenized(ground: Ground, records: Sequence[Any]) -> Any:
+    if isinstance(ground.recipe, DirectRecipe):
+        return tokenized(ground, records)
     by_stage: dict[str, Any] = {
         "sft": tokenize_demonstrations,
         "reward_model": tokenize_comparisons,
         "ppo": tokenize_prompts,
     }
-    return by_stage[_name(ground.recipe)](records, ground.template, fit=ground.fit())
+    return by_stage[ground.recipe.stage](records, ground.template, fit=ground.fit())
 
 
 def _rows_per_step(stage: Stage) -> int:
@@ -167,7 +174,7 @@ def _rows_per_step(stage: Stage) -> int:
 
 def _tokens_per_row(stage: Stage, data: Any) -> float:
     """Mean tokens of a prompt with its answers; a shared prompt counts once."""
-    if isinstance(data, DemonstrationBatch):
+    if isinstance(data, DemonstrationBatch | LabelledBatch):
         total = data.steps.prompt.lengths.sum() + data.steps.answer.lengths.sum()
     elif isinstance(data, ComparisonBatch):
         steps, first = data.answers.values, data.answers.offsets[:-1]
@@ -259,7 +266,7 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
     ground = Ground.of(stage, lambda _: None)
     train, held = ground.records(_kind(stage))
     rows = max(TRIAL_STEPS * _rows_per_step(stage), 2)
-    name = _name(stage)
+    name = stage.stage
     source = _sample(train, rows, folder / f"{name}.jsonl", stage.seed)
     validation = _sample(held or train, 4, folder / f"{name}_held_out.jsonl", stage.seed)
     data = {"source": source, "validation": validation, "format": None, "limit": None}
@@ -272,8 +279,10 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
         "checkpoint_every": TRIAL_STEPS,
         "trackers": (),
     }
-    if isinstance(stage, RewardModelRecipe):
+    if isinstance(stage, RewardModelRecipe | DirectRecipe):
         changes["golden"] = None
+    if isinstance(stage, DirectRecipe):
+        changes["sampled_prompts"] = 0
     return stage.model_copy(update=changes)
 
 
@@ -316,11 +325,16 @@ def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
     validations = -(-planned.steps // stage.eval_every) + 1
     validated = min(planned.held_out, getattr(stage, "validation_prompts", planned.held_out))
     answers = getattr(stage, "answers_per_prompt", 1)
-    one = VALIDATION_SHARE * step * validated / (_rows_per_step(stage) * answers)
+    row = VALIDATION_SHARE * step / (_rows_per_step(stage) * answers)
+    one, before = row * validated, 0.0
+    if isinstance(stage, DirectRecipe):
+        tokens = planned.tokens / planned.steps  # of a step, all answers together
+        one += VALIDATION_SHARE * step * stage.sampled_prompts * stage.sampled_tokens / tokens
+        before = row * (planned.rows + planned.held_out) * stage.objective.needs_reference
     return StageForecast(
         stage=planned.stage,
         seconds_per_step=step,
-        seconds=step * planned.steps + one * validations,
+        seconds=before + step * planned.steps + one * validations,
         tokens_per_second=planned.tokens / planned.steps / step if step else 0.0,
         disk_gb=_disk(stage, run) / GB,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,16 +12,17 @@ from torch import nn
 from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Batches, Fit, Tokenized
-from backflip.data.errors import UserError
+from backflip.data.collate import Fit, Tokenized
 from backflip.data.formats import load
 from backflip.data.records import Record
 from backflip.data.splits import split_by_prompt
+from backflip.data.stream import Batches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models.load import load_causal, load_tokenizer, masters, parameter_count
 from backflip.models.lora import add_lora
 from backflip.recipes.schema import (
+    DirectRecipe,
     OptimizerSettings,
     RewardModelRecipe,
     SFTRecipe,
@@ -31,7 +31,7 @@ from backflip.recipes.schema import (
 from backflip.recipes.watcher import Watcher
 from backflip.train.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
 from backflip.train.learner import SCHEDULES, Learner, make_optimizer
-from backflip.train.offline import OfflineLoop, assess
+from backflip.train.offline import OfflineLoop, Referee, assess
 from backflip.train.run import RunFolder
 
 R = TypeVar("R", bound=Record)
@@ -161,10 +161,17 @@ def learn_offline(
     rows: tuple[TensorRecord, TensorRecord | None],
     run: RunFolder,
     watcher: Watcher,
+    *,
+    beside: Assess | None = None,
+    referee: Referee | None = None,
 ) -> Outcome:
-    """A whole stage of learning from ``rows``: those to learn from, and the held-out ones."""
+    """A whole stage of learning from ``rows``: those to learn from, and the held-out ones.
+
+    ``beside``: what each validation measures on top of the objective on the held-out rows.
+    ``referee``: what changes along with the model.
+    """
     recipe, (train, held_out) = ground.recipe, rows
-    assert isinstance(recipe, SFTRecipe | RewardModelRecipe)
+    assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
     batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
     total = total_steps(recipe, batches.per_epoch)
     watcher.announce(recipe, model, rows=len(train), steps=total)
@@ -172,11 +179,11 @@ def learn_offline(
     learner.on_skip = keep_batches(run)
 
     def validate(step: int) -> dict[str, float]:
-        del step
-        return assess(objective, model, held_out, recipe.token_budget) if held_out else {}
+        found = assess(objective, model, held_out, recipe.token_budget) if held_out else {}
+        return found | dict(beside(step) if beside else {})
 
-    name = "policy" if isinstance(recipe, SFTRecipe) else "reward_model"
-    loop, modules = OfflineLoop(learner, objective), {name: model}
+    name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
+    loop, modules = OfflineLoop(learner, objective, referee), {name: model}
     return ground.drive(loop, batches, run=run, watcher=watcher, modules=modules, assess=validate)
 
 
@@ -199,15 +206,3 @@ def total_steps(recipe: Stage, per_epoch: int) -> int:
 def passes(recipe: Stage) -> int | None:
     """Passes over the data; None, as many as it takes, where ``steps`` says when to end."""
     return None if recipe.steps else recipe.epochs
-
-
-def same_tokens(tokenizer: Any, other: Any, folder: str | Path) -> None:
-    """Refuse a reward model that was trained on other tokens than the policy writes."""
-    ours, theirs = tokenizer.get_vocab(), other.get_vocab()
-    if ours == theirs:
-        return
-    strangers = len(set(ours.items()) ^ set(theirs.items()))
-    raise UserError(
-        f"{folder} has another tokenizer than the policy: {strangers} entries differ. A reward "
-        "model reads the policy's own tokens; train it from the same base model."
-    )

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from backflip.data.errors import UserError
 from backflip.recipes.describe import paths, settings
+from backflip.recipes.objectives import NAMES
 from backflip.recipes.schema import (
-    NAMES,
     RECIPES,
     SHORT_FORMS,
     STAGES,
@@ -25,11 +25,14 @@ from backflip.recipes.schema import (
 
 HERE = Path(__file__).parent
 SUFFIXES = (".yaml", ".yml")
+SWEEP = "sweep.yaml"
+"""What makes a folder of runs a sweep."""
 
 
 def shipped() -> list[str]:
-    """The names of the recipes that come with the package."""
-    return [name for name in RECIPES if (HERE / f"{name}.yaml").is_file()]
+    """The names of the recipes that come with the package: whole stages, then the direct family."""
+    names = sorted(path.stem for path in HERE.glob("*.yaml"))
+    return sorted(names, key=lambda name: list(RECIPES).index(name) if name in RECIPES else 99)
 
 
 def load_recipe(
@@ -38,7 +41,7 @@ def load_recipe(
     """A recipe, complete: a shipped one by its name, or a YAML file by its path.
 
     Args:
-        name: ``sft``, ``reward_model``, ``ppo``, ``rlhf``, or a path.
+        name: one of ``shipped()``, such as ``sft``, ``ppo``, ``dpo``, or a path.
         overrides: ``["optimizer.lr=1e-5", …]``, values written as in YAML; or a mapping of
             (dotted) names to values.
         more: the same by keyword; groups as mappings.

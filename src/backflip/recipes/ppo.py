@@ -10,17 +10,18 @@ import torch
 from backflip.algorithms.sft import SFT
 from backflip.algorithms.values import ValueSource
 from backflip.data.batches import Ragged
-from backflip.data.collate import Batches, Fit, tokenize_demonstrations, tokenize_prompts
+from backflip.data.collate import Fit, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
 from backflip.data.records import Demonstration, Prompt
+from backflip.data.stream import Batches
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model, save_policy
-from backflip.recipes.exam import Exam, Questions, Sitting, before_and_after, shown_prompt
-from backflip.recipes.ground import Ground, basics, passes, same_tokens, total_steps
+from backflip.recipes.exam import Exam, Questions, Sitting, before_and_after
+from backflip.recipes.ground import Ground, basics, passes, total_steps
 from backflip.recipes.schema import PPORecipe, Pretraining
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import RewardModelSource
@@ -32,6 +33,7 @@ from backflip.train.online import (
     PretrainingMix,
     SharedValues,
 )
+from backflip.train.reference import check_same_vocabulary
 from backflip.train.run import RunFolder
 
 __all__ = ["run_ppo"]
@@ -97,7 +99,8 @@ class _Cast:
         assert recipe.reward_model is not None, "the recipe is checked before anything loads"
         reward_model = load_reward_model(recipe.reward_model, precision=recipe.precision)
         reward_model.requires_grad_(requires_grad=False)
-        same_tokens(ground.tokenizer, load_tokenizer(recipe.reward_model), recipe.reward_model)
+        theirs = load_tokenizer(recipe.reward_model)
+        check_same_vocabulary(ground.tokenizer, theirs, recipe.reward_model)
         policy = CausalPolicy(
             ground.causal(),
             temperature=recipe.sampling.temperature,
@@ -176,7 +179,4 @@ def _prompts(ground: Ground, recipe: PPORecipe) -> tuple[Ragged[Any], Questions]
         raise UserError("PPO needs held-out prompts to judge it by: set data.held_out above 0")
     fit = ground.fit()
     data = ground.told(tokenize_prompts(train, ground.template, fit=fit))
-    apart = tokenize_prompts(held, ground.template, fit=fit)
-    tokens, kept = ground.told(apart), apart.kept[: recipe.validation_prompts]
-    texts = [shown_prompt(held[i].messages) for i in kept]
-    return data, Questions(tokens[torch.arange(len(kept))], texts)
+    return data, Questions.of(ground, held, recipe.validation_prompts)

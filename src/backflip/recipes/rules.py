@@ -6,11 +6,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.errors import UserError
 from backflip.data.sources import HUB_NAME, read
-from backflip.models.load import check_classifier, resolve
+from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.models.smollm2 import NAME as SMOLLM2
-from backflip.recipes.schema import PPORecipe, Recipe, RewardModelRecipe, RLHFRecipe, Stage
+from backflip.recipes.objectives import NAMES
+from backflip.recipes.schema import (
+    DirectRecipe,
+    PPORecipe,
+    Recipe,
+    RewardModelRecipe,
+    RLHFRecipe,
+    Stage,
+)
 from backflip.train.run import RunFolder
 
 BOUNDS = {
@@ -24,8 +33,22 @@ BOUNDS = {
     "nu": (0.0, float("inf"), "at 0 there are no ties"),
     "centering_coef": (0.0, float("inf"), "it weighs a loss"),
     "epochs": (1, float("inf"), "they are passes over the answers"),
+    "nll_coef": (0.0, float("inf"), "it weighs a loss"),
+    "every": (1, float("inf"), "it counts steps"),
+    "desirable_weight": (0.0, float("inf"), "it weighs a loss"),
+    "undesirable_weight": (0.0, float("inf"), "it weighs a loss"),
+    "shift_decay": (0.0, 1.0, "it is the share of a mean that stays"),
 }
 """Values of an algorithm's fields outside which its mathematics fails, and why."""
+INSIDE = {
+    "beta": (0.0, float("inf"), "at 0 preferences have no weight"),
+    "label_smoothing": (-1e-9, 0.5, "from a half on, labels say the opposite"),
+    "label_noise": (-1e-9, 0.5, "from a half on, labels say the opposite"),
+    "smoothing": (0.0, 0.5, "at 0 the divergence is infinite"),
+    "alpha": (0.0, 1.0, "the ends are reverse_kl and forward_kl"),
+    "mix": (0.0, 1.0 + 1e-9, "at 0 the reference stands still, which is dpo"),
+}
+"""The same where the bounds themselves are outside."""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -67,6 +90,9 @@ def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:
         )
     if isinstance(stage, RewardModelRecipe):
         yield from _out_of_bounds(stage.objective, f"{prefix}objective")
+    if isinstance(stage, DirectRecipe):
+        yield from _out_of_bounds(stage.objective, f"{prefix}objective")
+        yield from _direct_problems(stage, prefix)
     if isinstance(stage, PPORecipe):
         yield from _out_of_bounds(stage.algorithm, f"{prefix}algorithm")
         yield from _ppo_problems(stage, prefix, alone=alone)
@@ -74,6 +100,21 @@ def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:
 
 def _needs_held_out(stage: Stage) -> bool:
     return isinstance(stage, RewardModelRecipe | PPORecipe)
+
+
+def _direct_problems(stage: DirectRecipe, prefix: str) -> Iterator[str]:
+    objective = stage.objective
+    name = NAMES[type(objective)]
+    if stage.reference is not None and not objective.needs_reference:
+        yield (
+            f"{prefix}reference is {stage.reference}, but {name} compares with none. Leave it out, "
+            "or set objective=dpo."
+        )
+    if stage.reference is not None and isinstance(objective, TRDPO):
+        yield (
+            f"{prefix}reference is {stage.reference}, but the reference of tr_dpo follows the "
+            "policy itself. Leave it out, or set objective=dpo."
+        )
 
 
 def _ppo_problems(stage: PPORecipe, prefix: str, *, alone: bool) -> Iterator[str]:
@@ -108,6 +149,14 @@ def _out_of_bounds(algorithm: Any, prefix: str) -> Iterator[str]:
         if value is not None and not low <= value <= high:
             bounds = f"at least {low:g}" + (f" and at most {high:g}" if high < 1e9 else "")
             yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
+    for name, (low, high, why) in INSIDE.items():
+        value = getattr(algorithm, name, None)
+        if value is not None and not low < value < high:
+            bounds = f"above {low:g}" if low >= 0 else "at least 0"
+            bounds += f" and {'below' if high <= 1 else 'at most'} {high:g}" if high < 1e9 else ""
+            yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
+    for number, term in enumerate(getattr(algorithm, "terms", ()), start=1):
+        yield from _out_of_bounds(term, f"{prefix}.terms[{number}]")
 
 
 def _check_sources(stage: Stage, prefix: str) -> None:
@@ -116,7 +165,7 @@ def _check_sources(stage: Stage, prefix: str) -> None:
         ("data.source", stage.data.source),
         ("data.validation", stage.data.validation),
     ]
-    if isinstance(stage, RewardModelRecipe):
+    if isinstance(stage, RewardModelRecipe | DirectRecipe):
         named.append(("golden", stage.golden))
     if isinstance(stage, PPORecipe) and stage.pretraining is not None:
         named.append(("pretraining.source", stage.pretraining.source))
@@ -132,12 +181,14 @@ def _check_models(stage: Stage, *, alone: bool) -> None:
     named: list[tuple[str, str | None]] = [("model", stage.model)]
     if isinstance(stage, RewardModelRecipe):
         named.append(("policy", stage.policy))
+    if isinstance(stage, DirectRecipe):
+        named.append(("reference", stage.reference))
     if isinstance(stage, PPORecipe):
         named.append(("reward_model", stage.reward_model))
     for name, model in _given(named):
         if model != SMOLLM2:
             try:
-                resolve(model)
+                resolve(model, of=REWARD_MODELS if name == "reward_model" else POLICIES)
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
     if isinstance(stage, PPORecipe) and alone and stage.reward_model is not None:
@@ -146,7 +197,7 @@ def _check_models(stage: Stage, *, alone: bool) -> None:
 
 def _check_judge(name: str) -> None:
     """A language model in the place of the reward model is found out by its config."""
-    if name == SMOLLM2 or not Path(resolve(name)).is_dir():
+    if name == SMOLLM2 or not Path(resolve(name, of=REWARD_MODELS)).is_dir():
         return
     try:
         check_classifier(name)

@@ -6,43 +6,26 @@ form: ``data: PATH`` means ``data: {source: PATH}``, ``algorithm: ppo`` means ``
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainSerializer,
-    Tag,
-    field_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from backflip.algorithms.bradley_terry import BradleyTerry
-from backflip.algorithms.davidson import Davidson
-from backflip.algorithms.one_step_ppo import OneStepPPO
-from backflip.algorithms.plackett_luce import PlackettLuce
+from backflip.algorithms.dpo import DPO
 from backflip.algorithms.ppo import PPO
-from backflip.algorithms.rao_kupper import RaoKupper
 from backflip.generate.engine import SamplingParams
 from backflip.models.lora import LoraSettings
+from backflip.recipes.objectives import (
+    RATES,
+    DirectObjectives,
+    OnlineAlgorithms,
+    RewardObjectives,
+    name_in,
+)
 from backflip.reward.shaping import Shaping
-
-NAMES: dict[type[Any], str] = {
-    BradleyTerry: "bradley_terry",
-    RaoKupper: "rao_kupper",
-    Davidson: "davidson",
-    PlackettLuce: "plackett_luce",
-    PPO: "ppo",
-    OneStepPPO: "one_step_ppo",
-}
-"""What the algorithms are called in a recipe."""
 
 SHORT_FORMS = {
     "data": "source",
@@ -61,40 +44,6 @@ class Group(BaseModel):
     )
 
 
-def _name_in(value: Any) -> Any:
-    """The ``name`` of an algorithm that is a mapping, a word, or already an object."""
-    if isinstance(value, Mapping):
-        return value.get("name")
-    return NAMES.get(type(value), value)
-
-
-def _without_name(value: Any) -> Any:
-    if isinstance(value, str):
-        return {}
-    if isinstance(value, Mapping):
-        return {key: entry for key, entry in value.items() if key != "name"}
-    return value
-
-
-def named(algorithm: Any) -> dict[str, Any]:
-    """An algorithm as a recipe says it: its name, then its fields."""
-    return {"name": NAMES[type(algorithm)], **dataclasses.asdict(algorithm)}
-
-
-_plain = BeforeValidator(_without_name)
-Objectives: TypeAlias = Annotated[
-    Annotated[BradleyTerry, _plain, Tag("bradley_terry")]
-    | Annotated[RaoKupper, _plain, Tag("rao_kupper")]
-    | Annotated[Davidson, _plain, Tag("davidson")]
-    | Annotated[PlackettLuce, _plain, Tag("plackett_luce")],
-    Discriminator(_name_in),
-    PlainSerializer(named),
-]
-Algorithms: TypeAlias = Annotated[
-    Annotated[PPO, _plain, Tag("ppo")] | Annotated[OneStepPPO, _plain, Tag("one_step_ppo")],
-    Discriminator(_name_in),
-    PlainSerializer(named),
-]
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
@@ -154,6 +103,9 @@ class Pretraining(Group):
 class Common(Group):
     """What every stage has, and the whole chain too."""
 
+    stage: Any
+    """Which recipe this is."""
+
     model: str = "smollm2"
     """Where to start from: a folder, a hub name owner/name, a run, or smollm2."""
     tokenizer: str | None = None
@@ -208,11 +160,12 @@ class Stage(Common):
         raw = long_forms(raw)
         raw.setdefault("run", default_run(cls.model_fields["stage"].default))
         adapted = raw.get("lora", True) is not None
+        rates = RATES.get(name_in(raw.get("objective")), cls.LR)
         for key in ("optimizer", "critic_optimizer"):
             if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
                 settings = {"lr": "auto"} | dict(raw.get(key, {}))
                 if settings["lr"] in ("auto", None):
-                    settings["lr"] = cls.LR[0 if adapted else 1]
+                    settings["lr"] = rates[0 if adapted else 1]
                 raw[key] = settings
         return raw
 
@@ -239,7 +192,7 @@ class RewardModelRecipe(Stage):
     """Which recipe this is."""
     batch_size: Count = 8
     """Prompts in an optimiser step, each with all of its pairs (InstructGPT: 64)."""
-    objective: Objectives = BradleyTerry()
+    objective: RewardObjectives = BradleyTerry()
     """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
     pooling: Literal["last", "mean"] = "last"
     """Read the score at the answer's last token, or average over the answer's tokens."""
@@ -253,6 +206,31 @@ class RewardModelRecipe(Stage):
     """Source of 200 to 500 senior judgements, probed at the end of the run."""
 
 
+class DirectRecipe(Stage):
+    """The direct family: learn from preferences without a reward model."""
+
+    LR: ClassVar[tuple[float, float]] = (5e-5, 1e-6)
+
+    stage: Literal["direct"] = "direct"
+    """Which recipe this is."""
+    objective: DirectObjectives = DPO()
+    """What is learnt from comparisons, or from single answers with labels."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
+    reference: str | None = None
+    """Another model to hold on to; null holds on to the model as it starts."""
+    reference_cache: bool = True
+    """Keep the reference's log-probabilities on disk, for every run on the same rows."""
+    mask_formatting: bool = False
+    """Leave the tokens that end a turn out of all losses, as Llama 3.1 did."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 16
+    """Held-out prompts answered at each validation, for KL and length; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+
 class PPORecipe(Stage):
     """PPO: raise the reward of the policy's answers under a KL leash."""
 
@@ -262,7 +240,7 @@ class PPORecipe(Stage):
     """Which recipe this is."""
     reward_model: str | None = None
     """Folder of the reward model, or of the run that trained it. Needed."""
-    algorithm: Algorithms = PPO()
+    algorithm: OnlineAlgorithms = PPO()
     """ppo, or one_step_ppo (advantage = reward − V(prompt))."""
     critic: Literal["separate", "shared"] = "separate"
     """A value model of its own, or a value head on the policy (then algorithm.vf_coef > 0)."""
@@ -377,10 +355,11 @@ def default_run(name: str) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
 
 
-Recipe: TypeAlias = SFTRecipe | RewardModelRecipe | PPORecipe | RLHFRecipe
+Recipe: TypeAlias = SFTRecipe | RewardModelRecipe | DirectRecipe | PPORecipe | RLHFRecipe
 RECIPES: dict[str, type[Recipe]] = {
     "sft": SFTRecipe,
     "reward_model": RewardModelRecipe,
+    "direct": DirectRecipe,
     "ppo": PPORecipe,
     "rlhf": RLHFRecipe,
 }

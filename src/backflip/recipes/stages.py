@@ -11,12 +11,14 @@ from typing import Any
 from backflip.data.errors import UserError
 from backflip.monitor.progress import Progress
 from backflip.monitor.report import write_report
+from backflip.recipes.direct import run_direct
 from backflip.recipes.load import parse, read_yaml, stage_in, to_yaml
 from backflip.recipes.ppo import run_ppo
 from backflip.recipes.reward_model import run_reward_model
 from backflip.recipes.rlhf import linked
 from backflip.recipes.schema import (
     STAGES,
+    DirectRecipe,
     PPORecipe,
     Recipe,
     RewardModelRecipe,
@@ -130,6 +132,8 @@ def _stage(recipe: Recipe, run: RunFolder, progress: Progress) -> dict[str, Any]
             return run_sft(recipe, run, watcher)
         if isinstance(recipe, RewardModelRecipe):
             return run_reward_model(recipe, run, watcher)
+        if isinstance(recipe, DirectRecipe):
+            return run_direct(recipe, run, watcher)
         return run_ppo(recipe, run, watcher)
     finally:
         watcher.close()

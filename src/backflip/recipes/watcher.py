@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,11 @@ from torch import nn
 
 from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
+from backflip.monitor.derived import derived
+from backflip.monitor.direct_rules import rules_of
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.progress import Progress, StageProgress
-from backflip.monitor.rules import default_rules
+from backflip.monitor.titles import title
 from backflip.monitor.trackers import open_trackers
 from backflip.monitor.watch import experience_metrics
 from backflip.recipes.schema import Stage
@@ -33,11 +34,14 @@ class Watcher:
         *,
         kl_stop: float | None = None,
     ) -> None:
-        trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
+        settings = recipe.model_dump(mode="json")
+        trackers = open_trackers(recipe.trackers, run.path, settings)
         self.log = MetricsLog(run.path, trackers=trackers)
         self.stage = recipe.stage  # pyright: ignore
+        self.title = title(self.stage, (settings.get("objective") or {}).get("name", ""))
         self.progress = progress
-        self.alarms = Alarms(default_rules(kl_stop=kl_stop))
+        self.kl_stop = kl_stop
+        self.alarms = Alarms(rules_of(self.stage, kl_stop=kl_stop))
         self.bar: StageProgress | None = None
         self.total = 0
 
@@ -50,7 +54,7 @@ class Watcher:
         everything, trainable = parameter_count(model)
         how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
         self.say(
-            f"{self.stage.replace('_', ' ')}: {everything / 1e6:.0f} M parameters, "
+            f"{self.title}: {everything / 1e6:.0f} M parameters, "
             f"{trainable / 1e6:.1f} M trainable ({how}); {rows} rows, {steps} steps"
         )
         self.total = steps
@@ -58,11 +62,12 @@ class Watcher:
     def begin(self, step: int) -> None:
         """A stage starts, or goes on after ``step`` steps: forget what was written beyond them."""
         self.log.truncate_after(step)
+        self.alarms = Alarms(rules_of(self.stage, kl_stop=self.kl_stop, steps=self.total))
         self.alarms.replay(self.log.history)
         self.bar = self.progress.stage(self.stage, total=self.total, done=step)
 
     def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:
-        numbers = _with_spread(metrics)
+        numbers = derived(metrics)
         if isinstance(loop, OnlineLoop) and loop.last is not None:
             numbers = {**experience_metrics(loop.last.experience), **numbers}
             for name, part in loop.last.judgement.parts.items():
@@ -80,7 +85,7 @@ class Watcher:
 
     def validated(self, index: int, metrics: Mapping[str, float]) -> None:
         """The validation of the step at which a run was stopped: a line of its own."""
-        self.log.append(index, self.stage, _with_spread(metrics))
+        self.log.append(index, self.stage, derived(metrics))
 
     def sync(self) -> None:
         """Put on disk what a checkpoint relies on."""
@@ -88,14 +93,3 @@ class Watcher:
 
     def close(self) -> None:
         self.log.close()
-
-
-def _with_spread(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics, with the standard deviation of scores in the place of their mean square."""
-    numbers = dict(metrics)
-    for prefix in ("", "val_"):
-        square = numbers.pop(f"{prefix}score_mean_square", None)
-        if square is not None:
-            variance = square - numbers[f"{prefix}score_mean"] ** 2
-            numbers[f"{prefix}score_std"] = math.sqrt(max(variance, 0.0))
-    return numbers

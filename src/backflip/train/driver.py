@@ -10,14 +10,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import os
 import random
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +24,7 @@ from backflip.data.errors import UserError
 from backflip.train.checkpoints import Checkpoint, finite, learnt, restore, resume_command
 from backflip.train.learner import Work
 from backflip.train.run import RunFolder, write_atomically
+from backflip.train.signals import Signals
 
 __all__ = ["Best", "Interrupted", "Outcome", "drive", "keep_batches", "load_best"]
 
@@ -50,7 +47,7 @@ class Loop(Protocol):
 
 @runtime_checkable
 class Stream(Protocol):
-    """Batches that know where they stand, such as ``data.collate.Batches``."""
+    """Batches that know where they stand, such as ``data.stream.Batches``."""
 
     def __iter__(self) -> Iterator[Any]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -184,7 +181,7 @@ class _Driver:
         begin = getattr(self.watch, "begin", None)
         if begin is not None:
             begin(self.now.steps)
-        with _Signals() as signals:
+        with Signals() as signals:
             stream = iter(self.batches)
             while self.now.steps < self.plan.total and self.now.stopped is None:
                 self._step(stream)
@@ -290,42 +287,6 @@ class _Driver:
             f"{name}: stopped after step {self.now.steps} of {self.plan.total} and saved. "
             f"Go on with: {resume_command(self.run.path)}"
         )
-
-
-class _Signals:
-    """Notes the first SIGINT or SIGTERM; the second SIGINT is a KeyboardInterrupt.
-
-    Off the main thread, where Python lets nobody handle signals, it notes nothing.
-    """
-
-    def __init__(self) -> None:
-        self.first: str | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            if handler is not None:  # None: it was not set from Python, nor can it be
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.first is None:
-            self.first = signal.Signals(number).name
-            # Not print: the handler may have come in the middle of one.
-            os.write(2, b"\nfinishing this step, then saving; Ctrl-C again leaves at once\n")
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
 
 
 def load_best(run: RunFolder, modules: Mapping[str, nn.Module]) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -14,17 +14,38 @@ from backflip.functional.reductions import Loss
 from backflip.train.learner import Learner, Work
 
 
+@runtime_checkable
+class Referee(Protocol):
+    """Something beside the learner that changes while it learns: ``MovingReference``."""
+
+    def before(self, batch: Any, /) -> Any:
+        """The batch as the step is to see it."""
+        ...
+
+    def after(self, step: int, /) -> None:
+        """Told that the step of this number, counted from 1, was taken."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 @dataclass
 class OfflineLoop:
     """Each batch is one step."""
 
     learner: Learner
     objective: Objective
+    referee: Referee | None = None
+    """What a moving reference says of each batch; without one, the batches are as they come."""
 
     def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
-        """Learn from one batch; ``index`` is the number of the step."""
-        del index
+        """Learn from one batch; ``index`` is the number of the step, counted from 1."""
+        if self.referee is not None:
+            batch = self.referee.before(batch)
         metrics = self.learner.step(Work(self.objective, batch))
+        if self.referee is not None:
+            self.referee.after(index)
         self.objective = self.objective.adapted(metrics)
         return metrics
 
@@ -34,11 +55,14 @@ class OfflineLoop:
             for field in dataclasses.fields(self.objective)
             if isinstance(value := getattr(self.objective, field.name), float | int)
         }
-        return {"learner": self.learner.state_dict(), "objective": numbers}
+        state = {"learner": self.learner.state_dict(), "objective": numbers}
+        return state | ({} if self.referee is None else {"referee": self.referee.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.objective = dataclasses.replace(self.objective, **state["objective"])
+        if self.referee is not None:
+            self.referee.load_state_dict(state["referee"])
 
 
 @torch.no_grad()

@@ -1,0 +1,203 @@
+"""The alarm rules of the direct family. Thresholds are fields, with their reason beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backflip.monitor import trend
+from backflip.monitor.alarms import Rule
+from backflip.monitor.log import Entry
+from backflip.monitor.rules import SLACK, KLTooHigh, NonFinite, default_rules
+from backflip.monitor.titles import DIRECT
+
+SURE = 2.0
+"""Standard errors by which a window's mean must be past a threshold: batches are small."""
+
+
+def rules_of(stage: str, *, kl_stop: float | None = None, steps: int = 0) -> tuple[Rule, ...]:
+    """The rules for a stage of ``steps`` steps; 0 where that is not known yet."""
+    return direct_rules(steps=steps) if stage == DIRECT else default_rules(kl_stop=kl_stop)
+
+
+def direct_rules(*, steps: int = 0, nonfinite_stop: int = 3) -> tuple[Rule, ...]:
+    """Every rule of the direct family. Rules whose metrics are not logged stay silent."""
+    closer = "raise objective.beta, lower optimizer.lr, or train for fewer steps"
+    return (
+        LikelihoodDisplacement(),
+        HeldOutDisplacement(),
+        KLTooHigh(
+            metric="val_sampled_kl",
+            seen="KL to the reference on sampled answers",
+            advice="the comparisons say little about what the policy writes now. Read what it "
+            f"writes; {closer}.",
+        ),
+        KLTooHigh(
+            metric="kl",
+            seen="KL to the reference, estimated on mismatched answers,",
+            advice=f"the policy has left the reference far behind; {closer}.",
+        ),
+        RewardFollowsLength(),
+        MostlySeparated(steps=steps),
+        NonFinite(),
+        NonFinite(streak=nonfinite_stop, severity="stop"),
+    )
+
+
+WAYS_OUT = (
+    "Lower optimizer.lr or raise objective.beta, train for fewer steps, add the likelihood of the "
+    "chosen answers (objective.nll_coef=0.2, RPO), or take objective=apo_zero."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodDisplacement(Rule):
+    """Preferred answers become unlikely while the margin grows (Razin et al., 2024).
+
+    The objective asks for a difference only: what both answers lose goes to answers that nobody
+    compared.
+    """
+
+    fall: float = 5.0
+    """Nats an answer: e⁻⁵, so that people's choice is 150 times less likely than it was. Some fall
+    is expected of a policy that was fine-tuned on the chosen answers (Rafailov et al., 2024b)."""
+    window: int = 10
+
+    @property
+    def name(self) -> str:
+        return "likelihood_displacement"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("logp_change_chosen",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        change = trend.last(history, "logp_change_chosen", self.window)
+        if len(change) < self.window or not trend.upper(change, SURE) < -self.fall:
+            return None
+        if (rise := _rise(history, self.window)) is None:
+            return None
+        return (
+            f"Chosen answers became {-trend.mean(change):.1f} nats less likely than under the "
+            f"reference while {rise}: their likelihood goes to answers that nobody compared. "
+            f"{WAYS_OUT}"
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, fall=self.fall * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutDisplacement(Rule):
+    """The same where there is no reference: held-out chosen answers since the first validation.
+
+    Those are the same answers each time, so two validations can be compared.
+    """
+
+    fall: float = 5.0
+    """Nats an answer, as in ``LikelihoodDisplacement``."""
+
+    @property
+    def name(self) -> str:
+        return "likelihood_displacement"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("val_logp_chosen",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        if "val_logp_change_chosen" in history[-1].metrics:
+            return None
+        then, now = trend.start_and_end(history, "val_logp_chosen", 1)
+        if not now < then - self.fall or (rise := _rise(history, 1, prefix="val_")) is None:
+            return None
+        return (
+            f"Held-out chosen answers became {then - now:.1f} nats less likely since the first "
+            f"validation while {rise}: their likelihood goes to answers that nobody compared. "
+            f"{WAYS_OUT}"
+        )
+
+    def relaxed(self) -> Rule:
+        return replace(self, fall=self.fall * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFollowsLength(Rule):
+    """The implicit reward can be told from the length of the answer."""
+
+    limit: float = 0.5
+    """Pearson's r, up or down: beyond it length explains over a quarter of the reward (r²)."""
+    window: int = 20
+
+    @property
+    def name(self) -> str:
+        return "implicit_reward_follows_length"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("length_reward_correlation",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        values = trend.last(history, "length_reward_correlation", self.window)
+        if len(values) < self.window:
+            return None
+        r = trend.mean(values)
+        if not trend.upper([-v if r > 0 else v for v in values], SURE) < -self.limit:
+            return None
+        which = "longer" if r > 0 else "shorter"
+        return (
+            f"Implicit reward and length correlate at {r:.2f} over {self.window} steps: {which} "
+            "answers are preferred for their length. Balance the comparisons by length, or take an "
+            "objective that counts by token (simpo, ipo, or DPO with a length term)."
+        ).replace("-", "−", 1 if r < 0 else 0)
+
+    def relaxed(self) -> Rule:
+        return replace(self, limit=self.limit * (1 - SLACK))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MostlySeparated(Rule):
+    """The pairs are nearly all told apart, and much of the run is still to come."""
+
+    steps: int
+    """In the whole stage; 0 where that is not known, and nothing is said."""
+    share: float = 0.95
+    """Of the pairs; one that is separated weighs σ(−margin) < 0.1 in DPO's gradient, where it began
+    with 0.5."""
+    left: float = 0.2
+    """Share of the steps that must be ahead: at the very end there is nothing to stop."""
+    window: int = 10
+
+    @property
+    def name(self) -> str:
+        return "pairs_separated"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("separated",)
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        shares, step = trend.last(history, "separated", self.window), history[-1].step
+        if len(shares) < self.window or not trend.mean(shares) > self.share:
+            return None
+        if self.steps - step < self.left * self.steps or not self.steps:
+            return None
+        return (
+            f"{trend.mean(shares):.0%} of the pairs are separated, and {self.steps - step} of "
+            f"{self.steps} steps are still to come: they have little left to teach, and more steps "
+            "only drive the answers apart. Take fewer epochs, or harder pairs."
+        ).replace("%", " %", 1)
+
+    def relaxed(self) -> Rule:
+        return replace(self, share=self.share * (1 - SLACK))
+
+
+def _rise(history: Sequence[Entry], window: int, prefix: str = "") -> str | None:
+    """What rose since the start, margin or accuracy, in words; None where neither did."""
+    then, now = trend.start_and_end(history, f"{prefix}margin", window)
+    if now > then:
+        return f"the margin rose from {then:.2g} to {now:.2g}".replace("-", "−")
+    then, now = trend.start_and_end(history, f"{prefix}accuracy", window)
+    if now > then:
+        return f"accuracy rose from {then:.0%} to {now:.0%}".replace("%", " %")
+    return None

@@ -1,0 +1,39 @@
+"""What stages and objectives are called where people read it."""
+
+from __future__ import annotations
+
+STAGES = {"sft": "Supervised fine-tuning", "reward_model": "Reward model", "ppo": "PPO"}
+DIRECT = "direct"
+"""The stage of the direct family, which is called by its objective."""
+SPELT = {
+    "simpo": "SimPO",
+    "slic": "SLiC",
+    "f_dpo": "f-DPO",
+    "r_dpo": "R-DPO",
+    "tr_dpo": "TR-DPO",
+    "psi_po": "ΨPO",
+    "plackett_luce_dpo": "Plackett-Luce DPO",
+    "rao_kupper_dpo": "Rao-Kupper DPO",
+}
+ABBREVIATIONS = frozenset(
+    ("dpo", "ipo", "kto", "bco", "apo", "exo", "nca", "sppo", "cpo", "orpo", "rpo")
+)
+
+
+def title(stage: str, objective: str = "") -> str:
+    """A stage as people call it; short names are abbreviations.
+
+    ``objective``: the name by which the recipe knows what a direct stage minimises.
+    """
+    if stage == DIRECT and objective:
+        return objective_title(objective)
+    name = stage.replace("_", " ")
+    known = STAGES.get(stage)
+    return known or (name.upper() if len(name) <= len("grpo") else name.capitalize())
+
+
+def objective_title(name: str) -> str:
+    """``apo_zero`` as ``APO zero``, ``simpo`` as ``SimPO``, ``robust_dpo`` as ``Robust DPO``."""
+    words = (word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
+    text = " ".join(words)
+    return SPELT.get(name) or text[:1].upper() + text[1:]

@@ -1,0 +1,221 @@
+"""The direct family: rows → what the reference says of them → a policy that was never scored."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from backflip.algorithms.tr_dpo import TRDPO
+from backflip.evaluate.implicit import implicit_report
+from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import Sampler
+from backflip.generate.torch_engine import TorchEngine
+from backflip.models.causal import AdaptersOff, CausalPolicy
+from backflip.models.load import load_causal, load_tokenizer
+from backflip.models.save import save_policy
+from backflip.monitor.log import MetricsLog
+from backflip.recipes.exam import Answers, Questions, answered
+from backflip.recipes.ground import Ground, basics, learn_offline
+from backflip.recipes.preferences import PreferenceRows
+from backflip.recipes.schema import DirectRecipe
+from backflip.recipes.watcher import Watcher
+from backflip.train.reference import (
+    MovingReference,
+    ReferenceWork,
+    check_same_vocabulary,
+    with_reference,
+)
+from backflip.train.reference_cache import ReferenceCache
+from backflip.train.run import RunFolder
+
+__all__ = ["run_direct"]
+
+TELL_EVERY = 10.0
+"""Seconds between two words on how far the reference is."""
+Model = CausalPolicy | AdaptersOff
+
+
+def run_direct(recipe: DirectRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
+    """Let the reference speak, learn, write ``model/``, return what the policy now prefers.
+
+    Until the driver restores a checkpoint the policy has the weights that it started from, so a
+    resumed run hears from the same reference.
+    """
+    ground = Ground.of(recipe, watcher.say)
+    rows = PreferenceRows.of(ground, recipe)
+    policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
+    reference = _reference(ground, recipe, policy)
+    said = _Statements(ground, recipe, reference or policy)
+    data, held_out = said.of(rows.train), said.of(rows.held_out)
+    pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
+    golden = said.of(rows.golden)
+    said.done()
+    samples = _samples(ground, recipe, rows, policy, reference, watcher.log)
+    before = samples.at(0, write=run.latest_step() is None) if samples else None
+    outcome = learn_offline(
+        ground,
+        recipe.objective,
+        policy,
+        (data, held_out),
+        run,
+        watcher,
+        beside=samples.metrics if samples else None,
+        referee=_referee(recipe, policy),
+    )
+    save_policy(policy, ground.tokenizer, run.path)
+    summary: dict[str, Any] = basics(outcome, policy, len(data))
+    if pairs is not None:
+        summary |= _measured(ground, policy, pairs, "")
+    if golden is not None:
+        summary["golden"] = _measured(ground, policy, golden, "golden judgements: ")
+    if samples and before:
+        summary |= _before_and_after(before, samples.at(outcome.steps, write=False))
+    return summary
+
+
+# ---- the reference
+
+
+def _reference(ground: Ground, recipe: DirectRecipe, policy: CausalPolicy) -> Model | None:
+    """The model to hold on to; None where the policy itself can state its numbers before it learns.
+
+    With adapters it is the policy without them. For all weights a copy stays in memory only where
+    sampled answers are to be compared with it.
+    """
+    if recipe.reference is None:
+        adapted = recipe.lora is not None
+        return policy.reference() if adapted or recipe.sampled_prompts else None
+    check_same_vocabulary(ground.tokenizer, load_tokenizer(recipe.reference), recipe.reference)
+    model = load_causal(recipe.reference, precision=recipe.precision)
+    return CausalPolicy(model.requires_grad_(requires_grad=False))
+
+
+def _referee(recipe: DirectRecipe, policy: CausalPolicy) -> MovingReference | None:
+    """A reference that follows the policy, where the objective has one."""
+    objective = recipe.objective
+    if not isinstance(objective, TRDPO):
+        return None
+    return MovingReference(
+        policy, mix=objective.mix, every=objective.every, token_budget=recipe.token_budget
+    )
+
+
+@dataclass
+class _Statements:
+    """What the reference says of all rows, or the rows as they are where nobody asks it."""
+
+    ground: Ground
+    recipe: DirectRecipe
+    model: Model
+    heard: ReferenceWork = field(default_factory=lambda: ReferenceWork(0))
+    told: float = field(default_factory=time.monotonic)
+
+    def of(self, rows: Any) -> Any:
+        """The rows with their reference; None where there are none."""
+        if rows is None or not self.recipe.objective.needs_reference:
+            return rows
+        cache = ReferenceCache(self.recipe.reference or self.recipe.model)
+        last = ReferenceWork(0)
+
+        def progress(work: ReferenceWork) -> None:
+            nonlocal last
+            last = work
+            if time.monotonic() - self.told > TELL_EVERY:
+                self.told = time.monotonic()
+                self.ground.say(f"  the reference has read {work.done} of {work.total} answers")
+
+        stated = with_reference(
+            rows,
+            self.model,
+            token_budget=self.recipe.token_budget,
+            cache=cache if self.recipe.reference_cache else None,
+            progress=progress,
+        )
+        self.heard = ReferenceWork(
+            total=self.heard.total + last.total,
+            hits=self.heard.hits + last.hits,
+            computed=self.heard.computed + last.computed,
+            seconds=self.heard.seconds + last.seconds,
+        )
+        return stated
+
+    def done(self) -> None:
+        """Say how it went."""
+        if self.heard.total:
+            self.ground.say(self.heard.line())
+
+
+# ---- answers on the way
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Held-out prompts that the policy answers at each validation."""
+
+    ground: Ground
+    questions: Questions
+    sampler: Sampler
+    policy: CausalPolicy
+    reference: Model
+    log: MetricsLog
+    taken: dict[int, Answers] = field(default_factory=dict[int, Answers])
+    """By step."""
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """KL, length and share of finished answers after this step; the answers go on record."""
+        return self.at(step, write=True).metrics()
+
+    def at(self, step: int, *, write: bool) -> Answers:
+        """The answers with the weights of this step, which the policy has now."""
+        if step not in self.taken:
+            self.sampler.sync(self.policy)
+            answers = answered(self.ground, self.questions, self.sampler, self.reference)
+            self.sampler.engine.release()  # pyright: ignore[reportAttributeAccessIssue]
+            self.taken[step] = answers
+            if write:
+                rows = zip(answers.texts, answers.kl.tolist(), strict=True)
+                self.log.samples(step, [{"prompt": p, "answer": a, "kl": k} for (p, a), k in rows])
+        return self.taken[step]
+
+
+def _samples(
+    ground: Ground,
+    recipe: DirectRecipe,
+    rows: PreferenceRows,
+    policy: CausalPolicy,
+    reference: Model | None,
+    log: MetricsLog,
+) -> _Samples | None:
+    if not recipe.sampled_prompts or not rows.prompts or reference is None:
+        return None
+    questions = Questions.of(ground, rows.prompts, recipe.sampled_prompts)
+    params = ground.sampling(SamplingParams(max_tokens=recipe.sampled_tokens), policy.model)
+    sampler = Sampler(engine=TorchEngine(policy.model), params=params)
+    return _Samples(ground, questions, sampler, policy, reference, log)
+
+
+def _before_and_after(before: Answers, after: Answers) -> dict[str, Any]:
+    """KL, length and ends of the sampled answers, and three prompts with both replies."""
+    found: dict[str, Any] = {}
+    for when, answers in (("before", before), ("after", after)):
+        found |= {f"{k.removeprefix('val_')}_{when}": v for k, v in answers.metrics().items()}
+    found["examples"] = [
+        {"prompt": prompt, "before": was, "after": now}
+        for (prompt, was), (_, now) in zip(before.texts[:3], after.texts[:3], strict=True)
+    ]
+    return found
+
+
+# ---- what it prefers
+
+
+def _measured(ground: Ground, policy: CausalPolicy, pairs: Any, prefix: str) -> dict[str, Any]:
+    """Accuracy and calibration of the implicit reward, with its remarks said aloud."""
+    recipe = ground.recipe
+    assert isinstance(recipe, DirectRecipe)
+    budget = recipe.token_budget
+    found = implicit_report(policy, pairs, recipe.objective, token_budget=budget)
+    for sentence in found.sentences:
+        ground.say(prefix + sentence)
+    return found.to_json()

@@ -1,0 +1,147 @@
+"""What is to be evaluated: a reward model, a run of the direct family, or a policy and another."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backflip.algorithms.dpo import DPO
+from backflip.data.batches import ComparisonBatch
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Fit, tokenize_comparisons
+from backflip.data.errors import UserError
+from backflip.data.formats import load
+from backflip.data.records import Comparison
+from backflip.evaluate.implicit import evaluate_policy
+from backflip.evaluate.reward_model import RewardReport, evaluate_reward_model
+from backflip.models.load import (
+    CLASSIFIER,
+    architecture,
+    load_config,
+    load_tokenizer,
+    parameters_of,
+)
+from backflip.models.save import load_reward_model
+from backflip.recipes.load import parse, read_yaml
+from backflip.recipes.objectives import NAMES
+from backflip.recipes.preferences import without_formatting
+from backflip.recipes.schema import DirectRecipe
+
+__all__ = ["Judge", "judge_of", "measured"]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model, and how its scores are to be had."""
+
+    model: str
+    """Folder or hub name."""
+    objective: Any = None
+    """Says what the implicit reward of an answer is; None for a reward model."""
+    reference: str | None = None
+    """Another language model; None for a reward model, and where the objective needs none."""
+    mask_formatting: bool = False
+    """Whether the run left the tokens that end a turn out of all losses."""
+
+    def masked(self, batch: ComparisonBatch, ends: Sequence[int]) -> ComparisonBatch:
+        """The comparisons with the masks that the run learnt from."""
+        if not self.mask_formatting:
+            return batch
+        data = without_formatting(batch, ends)
+        assert isinstance(data, ComparisonBatch)
+        return data
+
+
+def judge_of(run: Path, model: str, *, reference: str | None, beta: float | None) -> Judge:
+    """Who is meant, with what the user says beside it.
+
+    Args:
+        run: what was named; the folder of a run, or not.
+        model: the folder or hub name of the model itself.
+        reference: the same of another language model.
+        beta: scale of the implicit reward, where it is not the run's own.
+
+    Raises:
+        UserError: a language model without a reference, a reward model with one, a beta that is
+            not above 0.
+
+    """
+    if beta is not None and not 0 < beta < math.inf:
+        raise UserError(f"beta is {beta:g}; it must be a number above 0, such as 0.1.")
+    recipe = _direct_recipe(run.expanduser())
+    if recipe is not None:
+        return _run(recipe, model, reference, beta)
+    kind = architecture(load_config(model))
+    if kind.endswith(CLASSIFIER):
+        if reference is not None or beta is not None:
+            raise UserError(
+                f"{model} is a reward model, which scores by itself: reference and beta are for "
+                "language models. Leave them out."
+            )
+        return Judge(model)
+    if reference is None:
+        raise UserError(
+            f"{model} is a {kind}, not a reward model. A language model judges by what it finds "
+            "likelier than another one does: give reference=MODEL, what it was trained from (or "
+            "the run folder of a direct method, which knows its own). Otherwise give a reward "
+            "model, as `backflip train reward_model` makes it."
+        )
+    return Judge(model, DPO() if beta is None else DPO(beta=float(beta)), reference)
+
+
+def measured(
+    judge: Judge,
+    data: str,
+    *,
+    format: str | None,
+    limit: int | None,
+    max_length: int | None,
+    template: str | None,
+    policy: str | None,
+) -> RewardReport:
+    """What a judge makes of comparisons; the settings are those of ``backflip evaluate``."""
+    loaded = load(data, Comparison, format=format, limit=limit)
+    chat = ChatTemplate(load_tokenizer(judge.model), template)
+    batch = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length)).data
+    size = parameters_of(policy) if policy else None
+    if judge.objective is None:
+        return evaluate_reward_model(load_reward_model(judge.model), batch, policy_parameters=size)
+    return evaluate_policy(
+        judge.model,
+        judge.masked(batch, chat.stop_tokens),
+        judge.objective,
+        reference=judge.reference,
+        policy_parameters=size,
+    )
+
+
+def _direct_recipe(folder: Path) -> DirectRecipe | None:
+    """The recipe of a run of the direct family, or of that stage in a chain; None elsewhere."""
+    for place in (folder / "direct", folder):
+        path = place / "recipe.yaml"
+        if not path.is_file():
+            continue
+        raw = read_yaml(path)
+        if raw.pop("stage", None) == "direct":
+            recipe = parse({**raw, "run": str(place)}, "direct", str(path))
+            assert isinstance(recipe, DirectRecipe)
+            return recipe
+    return None
+
+
+def _run(recipe: DirectRecipe, model: str, other: str | None, beta: float | None) -> Judge:
+    objective: Any = recipe.objective
+    if beta is not None:
+        objective = dataclasses.replace(objective, beta=float(beta))
+    if other is not None and not objective.needs_reference:
+        raise UserError(
+            f"{recipe.run} was trained by {NAMES[type(objective)]}, which needs no reference. "
+            f"Leave reference={other} out, or give {model} to be compared with it."
+        )
+    reference = other or recipe.reference or recipe.model
+    reference = reference if objective.needs_reference else None
+    return Judge(model, objective, reference, recipe.mask_formatting)

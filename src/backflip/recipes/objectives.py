@@ -1,0 +1,203 @@
+"""The algorithms that a recipe may name, by their names, and how it says them.
+
+A new one is a line in one of the tables below. Its fields are its settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
+
+import torch
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    InstanceOf,
+    PlainSerializer,
+    Tag,
+    TypeAdapter,
+)
+
+from backflip.algorithms.apo_down import APODown
+from backflip.algorithms.apo_zero import APOZero
+from backflip.algorithms.apo_zero_unpaired import APOZeroUnpaired
+from backflip.algorithms.bco import BCO
+from backflip.algorithms.bradley_terry import BradleyTerry
+from backflip.algorithms.cpo import CPO
+from backflip.algorithms.davidson import Davidson
+from backflip.algorithms.davidson_dpo import DavidsonDPO
+from backflip.algorithms.direct import DirectObjective, tell
+from backflip.algorithms.dpo import DPO
+from backflip.algorithms.exo import EXO
+from backflip.algorithms.f_dpo import FDPO
+from backflip.algorithms.ipo import IPO
+from backflip.algorithms.ipo_sum import IPOSum
+from backflip.algorithms.kto import KTO
+from backflip.algorithms.length_normalised_dpo import LengthNormalisedDPO
+from backflip.algorithms.mixture import Mixture
+from backflip.algorithms.nca import NCA
+from backflip.algorithms.one_step_ppo import OneStepPPO
+from backflip.algorithms.orpo import ORPO
+from backflip.algorithms.plackett_luce import PlackettLuce
+from backflip.algorithms.plackett_luce_dpo import PlackettLuceDPO
+from backflip.algorithms.ppo import PPO
+from backflip.algorithms.psi_po import PsiPO
+from backflip.algorithms.r_dpo import RDPO
+from backflip.algorithms.rao_kupper import RaoKupper
+from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
+from backflip.algorithms.robust_dpo import RobustDPO
+from backflip.algorithms.simpo import SimPO
+from backflip.algorithms.slic import SLiC
+from backflip.algorithms.sppo import SPPO
+from backflip.algorithms.tr_dpo import TRDPO
+from backflip.algorithms.unpaired import UnpairedObjective
+from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
+from backflip.data.records import Comparison, Labelled
+
+REWARD: dict[str, type[Any]] = {
+    "bradley_terry": BradleyTerry,
+    "rao_kupper": RaoKupper,
+    "davidson": Davidson,
+    "plackett_luce": PlackettLuce,
+}
+"""What a reward model may learn by."""
+
+ONLINE: dict[str, type[Any]] = {"ppo": PPO, "one_step_ppo": OneStepPPO}
+"""What may raise a reward."""
+
+PAIRED: dict[str, type[Any]] = {
+    "dpo": DPO,
+    "robust_dpo": RobustDPO,
+    "f_dpo": FDPO,
+    "length_normalised_dpo": LengthNormalisedDPO,
+    "r_dpo": RDPO,
+    "tr_dpo": TRDPO,
+    "plackett_luce_dpo": PlackettLuceDPO,
+    "davidson_dpo": DavidsonDPO,
+    "rao_kupper_dpo": RaoKupperDPO,
+    "ipo": IPO,
+    "ipo_sum": IPOSum,
+    "psi_po": PsiPO,
+    "sppo": SPPO,
+    "apo_zero": APOZero,
+    "apo_down": APODown,
+    "exo": EXO,
+    "nca": NCA,
+    "orpo": ORPO,
+    "simpo": SimPO,
+    "cpo": CPO,
+    "slic": SLiC,
+    "mixture": Mixture,
+}
+"""What a policy may learn by from comparisons."""
+
+UNPAIRED: dict[str, type[Any]] = {
+    "kto": KTO,
+    "bco": BCO,
+    "apo_zero_unpaired": APOZeroUnpaired,
+}
+"""What a policy may learn by from single answers that were called good or bad."""
+
+DIRECT = PAIRED | UNPAIRED
+TERMS = {name: kind for name, kind in PAIRED.items() if kind is not Mixture}
+"""What a mixture may be made of."""
+NAMES: dict[type[Any], str] = {kind: name for name, kind in (REWARD | ONLINE | DIRECT).items()}
+"""What the algorithms are called in a recipe."""
+
+RATES: dict[str, tuple[float, float]] = {"orpo": (1e-4, 8e-6), "simpo": (3e-5, 1e-6)}
+"""Learning rates (with LoRA, for all weights) of objectives that ask for others than their stage:
+ORPO is fine-tuning at the same time (Hong et al., 2024: 8e-6), and SimPO comes apart when it is
+hurried (Meng et al., 2024: 3e-7 to 1e-6)."""
+
+
+def named(algorithm: Any) -> dict[str, Any]:
+    """An algorithm as a recipe says it: its name, then its fields."""
+    said: dict[str, Any] = {"name": NAMES[type(algorithm)]}
+    for field in dataclasses.fields(algorithm):
+        value = getattr(algorithm, field.name)
+        terms = isinstance(value, tuple) and all(type(entry) in NAMES for entry in value)
+        said[field.name] = [named(term) for term in value] if terms else value
+    return said
+
+
+def name_in(value: Any) -> Any:
+    """The ``name`` of an algorithm that is a mapping, a word, or already an object."""
+    if isinstance(value, Mapping):
+        return value.get("name")
+    return NAMES.get(type(value), value)
+
+
+def _without_name(value: Any) -> Any:
+    if isinstance(value, str):
+        return {}
+    if isinstance(value, Mapping):
+        return {key: entry for key, entry in value.items() if key != "name"}
+    return value
+
+
+def _mixture(value: Any) -> Any:
+    """A mixture out of its mapping: each term is an objective that is named like one alone."""
+    if not isinstance(value, Mapping | str):
+        return value
+    given = _without_name(value)
+    terms, weights = given.get("terms") or (), given.get("weights") or ()
+    if not terms or len(terms) != len(weights):
+        raise ValueError(
+            f"{len(terms)} terms and {len(weights)} weights; give at least one term, and a weight "
+            "for each, as in {name: mixture, terms: [dpo, simpo], weights: [1, 0.5]}"
+        )
+    made = TypeAdapter(one_of(TERMS))
+    plain = {key: entry for key, entry in given.items() if key not in ("terms", "weights")}
+    unknown = set(plain) - {field.name for field in dataclasses.fields(Mixture)}
+    if unknown:
+        raise ValueError(f"a mixture has no setting {', '.join(sorted(unknown))}")
+    return Mixture(
+        terms=tuple(made.validate_python(term) for term in terms),
+        weights=tuple(float(weight) for weight in weights),
+        **{key: float(entry) for key, entry in plain.items()},
+    )
+
+
+def one_of(table: Mapping[str, type[Any]]) -> Any:
+    """The type of a setting that is one of these algorithms, told apart by their names."""
+    plain = BeforeValidator(_without_name)
+    options = tuple(
+        Annotated[InstanceOf[kind], BeforeValidator(_mixture), Tag(name)]
+        if kind is Mixture
+        else Annotated[kind, plain, Tag(name)]
+        for name, kind in table.items()
+    )
+    return Annotated[Union[options], Discriminator(name_in), PlainSerializer(named)]  # noqa: UP007
+
+
+if TYPE_CHECKING:
+    RewardObjectives: TypeAlias = BradleyTerry | RaoKupper | Davidson | PlackettLuce
+    OnlineAlgorithms: TypeAlias = PPO | OneStepPPO
+    DirectObjectives: TypeAlias = DirectObjective | UnpairedObjective
+else:
+    RewardObjectives = one_of(REWARD)
+    OnlineAlgorithms = one_of(ONLINE)
+    DirectObjectives = one_of(DIRECT)
+
+
+# ---- what an algorithm can make of its data
+
+
+def learns_from(objective: Any) -> type[Comparison] | type[Labelled]:
+    """Which records an objective of the direct family takes."""
+    return Labelled if isinstance(objective, UnpairedObjective) else Comparison
+
+
+def heeds(objective: DirectObjective, field: str) -> bool:
+    """Whether ``margin`` or ``soft`` of a comparison changes its loss: tried out on one."""
+    batch = ComparisonBatch.of([[1]], [[[2, 3], [4]]], [[0, 1]])
+    batch = dataclasses.replace(batch, soft=torch.full((1,), 0.9))  # some refuse certainty
+    logp = torch.tensor([[-1.0, -2.0], [-1.5, 0.0]])
+    ref = Ragged(torch.tensor([-2.0, -1.0]), batch.answers.offsets)
+    other = dataclasses.replace(batch, **{field: torch.full((1,), 0.7)})
+    plain, changed = (
+        objective.per_prompt(tell(logp, ReferencedComparisons(rows, ref)), rows)
+        for rows in (batch, other)
+    )
+    return not torch.equal(plain, changed)

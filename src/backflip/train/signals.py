@@ -1,0 +1,47 @@
+"""Signals that ask a run to stop, heard when it suits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Signals"]
+
+
+class Signals:
+    """Notes the first SIGINT or SIGTERM; the second SIGINT is a KeyboardInterrupt.
+
+    Off the main thread, where Python lets nobody handle signals, it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            if handler is not None:  # None: it was not set from Python, nor can it be
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.first is None:
+            self.first = signal.Signals(number).name
+            # Not print: the handler may have come in the middle of one.
+            os.write(2, b"\nfinishing this step, then saving; Ctrl-C again leaves at once\n")
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
