@@ -53,16 +53,14 @@ def test_shards_are_those_of_the_first_model(saved, tmp_path):
 
 
 def test_sums_are_taken_in_float32(saved, tmp_path):
-    """Three equal bfloat16 models average to themselves, to the bit: thirds do not round."""
-    (one, a), (two, _), (three, _) = (
-        saved(name, 0, dtype=torch.bfloat16) for name in ("one", "two", "three")
-    )
-    mean = AutoModelForCausalLM.from_pretrained(
-        average([one, two, three], tmp_path / "out"), dtype="auto"
-    )
+    """The mean of three bfloat16 models is rounded once, at the end."""
+    made = [saved(name, seed, dtype=torch.bfloat16) for seed, name in enumerate("abc")]
+    path = average([folder for folder, _ in made], tmp_path / "out")
+    mean = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     assert mean.dtype == torch.bfloat16
-    for name, tensor in a.state_dict().items():
-        assert torch.equal(mean.state_dict()[name], tensor), name
+    for name, tensor in mean.state_dict().items():
+        exact = torch.stack([model.state_dict()[name].double() for _, model in made]).mean(0)
+        assert (tensor == exact.bfloat16()).float().mean() > 0.95, name
 
 
 def test_the_folder_of_a_run_stands_for_its_model(saved, tmp_path):

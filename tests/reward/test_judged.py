@@ -120,6 +120,9 @@ def test_what_has_no_score_is_counted_by_reason(template):
     judge = PolicyJudge(engine=engine, template=template, max_length=900)
     judgement = judge(rollouts(template, ("Hello there", "Hi"), long))
     assert judgement.scores.isnan().all()
+    again = PolicyJudge(engine=Script(template, "Score: 3"), template=template, max_length=900)
+    scores = again(rollouts(template, long, ("Hello there", "Hi"))).scores
+    assert scores.isnan().tolist() == [True, False]
     assert judge.outcomes.counts == {
         "no score in what the judge wrote": 1,
         "longer than 900 tokens": 1,

@@ -141,13 +141,16 @@ class PolicyJudge:
 def _text(template: ChatTemplate, tokens: Sequence[int]) -> str:
     """Tokens as people read them: without the template's control tokens."""
     tokenizer: Any = template.tokenizer
-    control = set(tokenizer.convert_tokens_to_ids(list(template.marks)))
+    control = set(tokenizer.convert_tokens_to_ids(_marks(template)))
     return tokenizer.decode([t for t in tokens if t not in control]).strip()
 
 
 def _clean(text: str, template: ChatTemplate) -> str:
     """Text that holds no control token of the judge's, which would end its prompt early."""
-    while any(mark in text for mark in template.marks):
-        for mark in template.marks:
-            text = text.replace(mark, " ")
-    return text.strip() or NOTHING
+    marks = "|".join(re.escape(mark) for mark in _marks(template))
+    return (re.sub(marks, " ", text) if marks else text).strip() or NOTHING
+
+
+def _marks(template: ChatTemplate) -> list[str]:
+    """Control tokens as text; some tokenizers count runs of spaces among them, which are not."""
+    return [mark for mark in template.marks if mark.strip()]
