@@ -95,7 +95,9 @@ def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     (folder / "results.svg").write_text(chart(rows))
-    (folder / "RESULTS.md").write_text(page(rows, title))
+    curves = folder / "curves.json"
+    points = json.loads(curves.read_text())["points"] if curves.is_file() else []
+    (folder / "RESULTS.md").write_text(page(rows, title, points))
 
 
 # ---- the page
@@ -107,7 +109,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def page(rows: list[Row], title: str) -> str:
+def page(rows: list[Row], title: str, points: list[Row]) -> str:
     table = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
     for r in rows:
         share = r.get("share_of_product_rate")
@@ -123,9 +125,35 @@ def page(rows: list[Row], title: str) -> str:
             f"{share:.0%}" if share else "",
         ]
         table.append("| " + " | ".join(cells) + " |")
-    return "\n".join(
-        [f"# {title}", "", "![Times and memory](results.svg)", "", *table, "", method(rows), ""]
-    )
+    head = [f"# {title}", "", "![Times and memory](results.svg)", "", *table, ""]
+    return "\n".join([*head, *curves_part(points), method(rows), ""])
+
+
+def curves_part(points: list[Row]) -> list[str]:
+    """How the cost of a DPO step grows, where that has been measured."""
+    if not points:
+        return []
+    about = {"length": "{} tokens of prompt, 2 pairs", "answers": "{} answers to a prompt of 256"}
+    rows = [
+        f"| {about[p['curve']].format(p['at'])} | {p['ours_s']:.2f} | {p['peer_s']:.2f} "
+        f"| **{p['peer_s'] / p['ours_s']:.1f}** | {p['ours_gb']:.1f} | {p['peer_gb']:.1f} |"
+        for p in points
+    ]
+    return [
+        "## Longer prompts, more answers",
+        "",
+        "![Seconds by length and by answers](curves.svg)",
+        "",
+        "| a DPO step, replies of 64 tokens, reference included | ours, s | TRL, s | times as fast "
+        "| ours, GB | TRL, GB |",
+        "|---|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        "Two prompts a step, random tokens, one warm-up and two timed steps (`benchmarks/curves.py`).",
+        "More than two answers are a ranking for ours (DPO over Plackett-Luce); TRL has none and gets",
+        "the same answers as pairs, each once, which is the least that it could read.",
+        "",
+    ]
 
 
 def method(rows: list[Row]) -> str:
@@ -153,14 +181,21 @@ On {r["machine"]}, in {r["dtype"]}, with {versions}. Written by `benchmarks/vers
   to 1. Ours uses the default token budget.
 * Reward model: RewardTrainer, the same score head on both sides. SFT: SFTTrainer on
   prompt and completion with its default for such rows, loss on the completion (the last
-  reply) alone; ours learns the same tokens. In both, the first loss of the two sides must agree to
-  1e-3, or nothing is written.
+  reply) alone; ours learns the same tokens. In both, the loss of the first batch must agree to 1e-3
+  and that of the second, after a step, to 1e-2, or nothing is written.
 * Sampling: `transformers.generate` with its key-value cache, in inference mode, padded on the
   left, no filter, the same stop token. Answers differ, so answer tokens a second are compared.
 * PPO: sampling with the stop token held back to the end, so that every answer has 64 tokens; reward
   model, reference, critic and policy of the same size; one epoch. TRL has no PPO any more; its
   GRPO step, on the same prompts, has one model, no reference (`beta=0`) and a reward function
   that costs nothing.
+* DPO and KTO: the log-probabilities of the reference (the model before the first step) are part of the
+  work, unless cached: ours has it read all batches first and counts that time into their steps,
+  TRL has it read each batch in its step. KTO: the mismatched answer is that of the row
+  before on both sides. ORPO and SimPO: TRL's experimental ORPOTrainer, and CPOTrainer with SimPO's
+  loss and `cpo_alpha=0`. TRL gets the token ids as they are, in the place of its own tokenising.
+  Losses of the first and the second batch must agree (of ORPO the preference term: TRL's likelihood
+  counts the prompt too).
 * Memory is the most the process ever held resident (`ru_maxrss`; reserved on the device on CUDA).
 * Matrix-product rate: the fastest of a square product of 2,048 and two shapes of the model,
   in the same process before and after the steps{measured}. The share is the operations a second
