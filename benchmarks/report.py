@@ -149,9 +149,9 @@ def curves_part(points: list[Row]) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
         *rows,
         "",
-        "Two prompts a step, random tokens, one warm-up and two timed steps (`benchmarks/curves.py`).",
-        "More than two answers are a ranking for ours (DPO over Plackett-Luce); TRL has none and gets",
-        "the same answers as pairs, each once, which is the least that it could read.",
+        "Two prompts a step, random tokens, one warm-up, two timed steps (`benchmarks/curves.py`).",
+        "More than two answers are a ranking for ours (DPO over Plackett-Luce); TRL has none and",
+        "gets the same answers as pairs, each once, which is the least that it could read.",
         "",
     ]
 
@@ -189,13 +189,13 @@ On {r["machine"]}, in {r["dtype"]}, with {versions}. Written by `benchmarks/vers
   model, reference, critic and policy of the same size; one epoch. TRL has no PPO any more; its
   GRPO step, on the same prompts, has one model, no reference (`beta=0`) and a reward function
   that costs nothing.
-* DPO and KTO: the log-probabilities of the reference (the model before the first step) are part of the
-  work, unless cached: ours has it read all batches first and counts that time into their steps,
-  TRL has it read each batch in its step. KTO: the mismatched answer is that of the row
+* DPO and KTO: the log-probabilities of the reference (the model before the first step) are part
+  of the work, unless cached: ours has it read all batches first and counts that time into their
+  steps, TRL has it read each batch in its step. KTO: the mismatched answer is that of the row
   before on both sides. ORPO and SimPO: TRL's experimental ORPOTrainer, and CPOTrainer with SimPO's
-  loss and `cpo_alpha=0`. TRL gets the token ids as they are, in the place of its own tokenising.
-  Losses of the first and the second batch must agree (of ORPO the preference term: TRL's likelihood
-  counts the prompt too).
+  loss and `cpo_alpha=0`. TRL gets the token ids as they are, in the place of its own
+  tokenising. Losses of the first and the second batch must agree (of ORPO the preference term:
+  TRL's likelihood counts the prompt too).
 * Memory is the most the process ever held resident (`ru_maxrss`; reserved on the device on CUDA).
 * Matrix-product rate: the fastest of a square product of 2,048 and two shapes of the model,
   in the same process before and after the steps{measured}. The share is the operations a second
