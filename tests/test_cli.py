@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_help_loads_nothing_heavy():
     assert loaded_by(code) == set()
 
 
+@pytest.mark.parametrize("words", [["train", "pp"], ["check", "rows.jsonl", "limt=3"]])
+def test_a_slip_is_answered_before_anything_heavy_is_loaded(words: list[str]):
+    """Typer by itself may load pydantic when it reads arguments."""
+    code = f"from backflip.cli import main\ntry: main({words})\nexcept SystemExit: pass"
+    assert loaded_by(code) <= {"pydantic"}
+
+
 def test_a_public_name_loads_what_it_needs_and_no_more():
     assert "transformers" not in loaded_by("import backflip; backflip.UserError")
     assert "torch" in loaded_by("import backflip; backflip.PPO")
@@ -119,6 +127,7 @@ def test_an_unknown_name_is_an_attribute_error():
         (["check", "/nowhere/rows.jsonl"], "there is no file or folder"),
         (["check", "demo:comparisons", "limt=3"], "Did you mean limit?"),
         (["check", "demo:comparisons", "limit=x"], "limit is 'x'"),
+        (["check", "sft", "--limit", "3"], "of a recipe write data.limit=3"),
         (["check", "sft", "price=x"], "price=x is not a number"),
         (["evaluate", "/nowhere", "demo:comparisons"], "/nowhere"),
         (["chat", "/nowhere"], "there is no model"),
@@ -164,6 +173,28 @@ def test_other_ends_have_their_own_codes(
     assert (seen, said in err, "Traceback" in err) == (code, True, False)
     seen, _, err = run(capsys, "resume", "x", "--debug")
     assert (seen, "Traceback" in err) == (code, True)
+
+
+def test_our_own_warnings_are_one_line_without_a_place_in_the_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def warn(*_: object) -> None:
+        place = {"category": UserWarning, "lineno": 7}
+        warnings.warn_explicit("passed over", filename=cli.__file__, **place)
+        warnings.warn_explicit("theirs", filename="/elsewhere.py", **place)
+        raise Interrupted("enough")
+
+    def theirs(message: object, *_: object) -> None:
+        sys.stderr.write(f"usual: {message}\n")
+
+    monkeypatch.setattr("backflip.api.resume", warn)
+    monkeypatch.setattr(warnings, "showwarning", theirs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", theirs)
+        _, _, err = run(capsys, "resume", "x")
+        assert warnings.showwarning is theirs
+    assert err == "backflip: note: passed over\nusual: theirs\nbackflip: enough\n"
 
 
 def test_ctrl_c_is_code_130_without_a_traceback(
@@ -215,6 +246,23 @@ def test_an_audit_is_printed_with_examples_and_advice(
     assert "duplicate rows" in flat
     assert "empty answer" in flat
     assert "1 of 3 rows cannot be used" in flat
+    assert "not checked: lengths in tokens, twins after truncation (give model=smollm2)" in flat
+
+
+def test_a_model_brings_the_length_that_recipes_allow(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": "Why?", "chosen": "Because. " * 600 + "Yes.", "rejected": "Because. " * 600}
+    write_jsonl(path, [row])
+    audit = bf.check(str(path), model=model)
+    assert audit.finding("longer than 512 tokens").count == 1
+    assert audit.finding("answers identical after truncation").count == 1
+    words = ["check", str(path), f"model={model}"]
+    flat = " ".join(run(capsys, *words)[1].split())
+    assert "not checked: prompts in train and test (give against=…)" in flat
+    flat = " ".join(run(capsys, *words, f"against={path}")[1].split())
+    assert "not checked" not in flat
 
 
 @pytest.mark.parametrize(
@@ -231,6 +279,13 @@ def test_the_kind_of_data_is_told_by_its_columns(
     code, out, _ = run(capsys, "check", source)
     assert code == 0
     assert kind in out
+
+
+def test_options_of_data_may_be_written_either_way(capsys: pytest.CaptureFixture[str]):
+    one = run(capsys, "check", "demo:comparisons", "limit=3", "max_length=9")
+    other = run(capsys, "check", "demo:comparisons", "--limit", "3", "--max-length", "9")
+    assert one == other
+    assert "3 rows" in one[1]
 
 
 def test_a_recipe_is_checked_without_being_run(
@@ -303,6 +358,20 @@ def test_chat_answers_a_prompt_on_stdin_with_each_model(
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello there\n"))
     _, both, _ = run(capsys, "chat", model, model, "--max-tokens", "5")
     assert both == f"[{model}]\n{out}[{model}]\n{out}"
+
+
+@pytest.mark.parametrize("option", [("--top-p", "1e-9"), ("--min-p", "1.0")])
+def test_chat_can_leave_out_all_but_the_likeliest_token(
+    option: tuple[str, str],
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    said = list[str]()
+    for more in (("--temperature", "0"), ("--temperature", "5", *option), ("--temperature", "5")):
+        monkeypatch.setattr("sys.stdin", io.StringIO("Hello there\n"))
+        said.append(run(capsys, "chat", model, "--max-tokens", "5", *more)[1])
+    assert said[0] == said[1] != said[2]
 
 
 def test_an_empty_stdin_is_answered_with_what_to_do(

@@ -22,6 +22,7 @@ _ROOMS = ("train", "evaluate")
 _PLACES = {
     "resume": "api",
     "check": "api",
+    "best_of_n": "api",
     "Run": "api",
     "load_recipe": "recipes.load",
     "load_model": "api",
@@ -43,6 +44,7 @@ __all__ = [  # noqa: RUF022 (in the order in which they are met)
     "train",
     "resume",
     "evaluate",
+    "best_of_n",
     "check",
     "Run",
     "load_recipe",
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
     from backflip.algorithms.ppo import PPO
     from backflip.algorithms.rao_kupper import RaoKupper
     from backflip.algorithms.sft import SFT
-    from backflip.api import Run, check, evaluate, load_model, resume, train
+    from backflip.api import Run, best_of_n, check, evaluate, load_model, resume, train
     from backflip.data.errors import UserError
     from backflip.evaluate.conversation import Conversation
     from backflip.evaluate.reward_model import RewardReport

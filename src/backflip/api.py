@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.evaluate.reward_model import RewardReport
-    from backflip.recipes.schema import Recipe
+    from backflip.recipes.best_of import BestOfN
+    from backflip.recipes.registry import Recipe
+    from backflip.reward.source import RewardSource
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     Args:
         recipe: ``sft``, ``reward_model``, ``ppo``, ``rlhf``, the path of a YAML file, or a recipe.
         overrides: settings by keyword; groups as mappings, of which the rest stays as it was.
-            Where a model is asked for, the run that made it will do.
+            Where a model is asked for, the run that made it will do. ``judge`` of a recipe of
+            rounds may be a function: a ``RewardSource``, rollouts in, a ``Judgement`` out.
 
     Raises:
         UserError: an unknown setting, data or a model that is not there, a folder that holds a run.
@@ -68,15 +71,26 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     from backflip.recipes.load import load_recipe
     from backflip.recipes.rules import check_recipe
 
+    judge = overrides.get("judge")
+    judge = judge if callable(judge) else None
+    if judge is not None:
+        del overrides["judge"]
+        overrides |= {"judge": "python"} if isinstance(recipe, str | Path) else {}
     if not isinstance(recipe, str | Path):
         if overrides:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
         ready: Recipe = recipe
     else:
-        named = {k: str(model_of(v)) if isinstance(v, Run) else v for k, v in overrides.items()}
+        named = {k: _named(k, v) if isinstance(v, Run) else v for k, v in overrides.items()}
         ready = load_recipe(recipe, named)
     check_recipe(ready)
-    return Run(stages.train(ready))
+    return Run(stages.train(ready, judge=judge))
+
+
+def _named(setting: str, run: Run) -> str:
+    """The model of a run, as the setting of a recipe."""
+    judges = setting in ("reward_model", "judge")
+    return str(model_of(run, of=("reward_model",) if judges else None))
 
 
 def sweep(
@@ -107,12 +121,15 @@ def _announce(point: Any) -> None:
     Console().rule(point.name, align="left")
 
 
-def resume(run: str | Path | Run) -> Run:
-    """Go on with a run that was interrupted, from its last whole checkpoint."""
+def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
+    """Go on with a run that was interrupted, from its last whole checkpoint.
+
+    ``judge``: the function that judged, where one did.
+    """
     from backflip.recipes import stages
 
     folder = run.folder if isinstance(run, Run) else Path(run)
-    return Run(stages.resume(folder))
+    return Run(stages.resume(folder, judge=judge))
 
 
 def evaluate(
@@ -157,6 +174,61 @@ def evaluate(
     return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
+def best_of_n(
+    model: str | Path | Run,
+    data: str,
+    reward_model: str | Path | Run | RewardSource,
+    *,
+    n: int = 16,
+    out: str | Path = "best_of_n.jsonl",
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    format: str | None = None,
+    limit: int | None = None,
+    max_length: int | None = None,
+    template: str | None = None,
+    seed: int = 0,
+) -> BestOfN:
+    """Answer every prompt n times and keep what a reward model likes most.
+
+    Args:
+        model: who answers: a folder, a run or a hub name.
+        data: a file, folder, hub name or demo:NAME with prompts.
+        reward_model: who chooses; or a function, rollouts in, a ``Judgement`` out.
+        n: answers to each prompt.
+        out: where the best answers go, as JSON lines.
+        max_tokens: longest answer.
+        temperature: of the answers.
+        format: of the data; found by the columns when not given.
+        limit: prompts to read at most.
+        max_length: tokens beyond which a prompt is dropped and counted.
+        template: chatml, hh or plain, for a model without a chat template.
+        seed: decides the answers.
+
+    Raises:
+        UserError: fewer than two answers, a reward model with other tokens, no such model or data.
+
+    """
+    from backflip.generate.engine import SamplingParams
+    from backflip.recipes.best_of import answer_best_of_n
+
+    given = isinstance(reward_model, str | Path | Run)
+    judge = str(model_of(reward_model, of=("reward_model",))) if given else reward_model
+    return answer_best_of_n(
+        str(model_of(model)),
+        data,
+        judge,
+        n=n,
+        out=Path(out),
+        sampling=SamplingParams(max_tokens=max_tokens, temperature=temperature),
+        format=format,
+        limit=limit,
+        max_length=max_length,
+        template=template,
+        seed=seed,
+    )
+
+
 def check(
     data: str,
     *,
@@ -177,7 +249,7 @@ def check(
         limit: rows to read at most.
         model: whose tokenizer counts lengths; without it they are words.
         template: chatml, hh or plain, for a model without a chat template.
-        max_length: longest prompt and answer together.
+        max_length: longest prompt and answer together; with a model 512, as in the recipes.
         against: test data, whose prompts should not be in this one.
 
     """
@@ -185,11 +257,14 @@ def check(
     from backflip.data.chat import ChatTemplate
     from backflip.data.formats import kind_of, load
     from backflip.models.load import load_tokenizer
+    from backflip.recipes.schema import DataSettings
 
     found = kind or kind_of(data, format)
     other = load(against, kind_of(against)).records if against else None
     chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
     loaded = load(data, found, format=format, limit=limit)
+    if chat and max_length is None:
+        max_length = int(DataSettings.model_fields["max_length"].default)
     return audit(loaded, template=chat, max_length=max_length, against=other)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="The whole loop of reinforcement learning from human feedback.",
 )
 
-RECIPE = "sft, reward_model, ppo, rlhf; dpo, ipo, kto, orpo, simpo, …; or a YAML file."
+RECIPE = "sft, reward_model, ppo, rlhf; dpo, kto, simpo, …; iterative_dpo, raft, …; or a YAML file."
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug and not sys.warnoptions:  # advice of libraries to whoever calls them
         warnings.simplefilter("ignore", FutureWarning)
     try:
-        code = app(args=command, prog_name="backflip", standalone_mode=False)
+        with contextlib.nullcontext() if debug else _notes():
+            code = app(args=command, prog_name="backflip", standalone_mode=False)
     except BaseException as error:
         if debug:
             import traceback
@@ -62,6 +64,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _failed(error)
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """Our own warnings as one line each, without the place in the code that they come from."""
+    usual, ours = warnings.showwarning, str(Path(__file__).parent)
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if filename.startswith(ours):
+            _complain(f"note: {message}")
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 def _failed(error: BaseException) -> int:
@@ -117,6 +144,9 @@ def train(
     ] = False,
 ) -> None:
     """Train by a recipe: fine-tuning, a reward model, PPO, all three, or the direct family."""
+    from backflip.recipes.names import find_recipe
+
+    find_recipe(recipe)  # a slip is answered before anything heavy is imported
     from backflip import console
 
     if help_recipe:
@@ -163,30 +193,40 @@ def check(
     measure: Annotated[
         bool, typer.Option(help="Run a few steps of a recipe to forecast its time and memory.")
     ] = True,
+    format: Format = None,
+    limit: Limit = None,
+    max_length: MaxLength = None,
 ) -> None:
     """Look before training: what is wrong with data, or what a recipe will do and cost."""
-    from backflip.recipes.load import SUFFIXES, shipped
+    from backflip.recipes.names import SUFFIXES, shipped
 
+    options = {"format": format, "limit": limit, "max_length": max_length}
+    given = {name: value for name, value in options.items() if value is not None}
     if what in shipped() or what.endswith(SUFFIXES):
+        for name, value in given.items():
+            word = name.replace("_", "-")
+            raise UserError(f"--{word} is for data; of a recipe write data.{name}={value}.")
         _check_recipe(what, settings or [], measure=measure)
     else:
-        _check_data(what, settings or [])
+        _check_data(what, settings or [], given)
 
 
-def _check_data(data: str, settings: Sequence[str]) -> None:
+def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) -> None:
     import inspect
 
-    from backflip import api, console
-    from backflip.recipes.load import hint, pairs
+    from backflip import api
+    from backflip.recipes.names import hint, pairs
 
     known = [name for name in inspect.signature(api.check).parameters if name != "data"]
-    given = pairs(settings)
+    given = pairs(settings) | dict(options)
     for name in given:
         if name not in known:
             raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
     for name in ("limit", "max_length"):
         if not isinstance(given.get(name), int | None):
             raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    from backflip import console
+
     console.print_audit(api.check(data, **given))
 
 
@@ -234,6 +274,8 @@ def chat(
     template: Template = None,
     max_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Likeliest tokens that hold this share.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Least share of the likeliest token's.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides the replies.")] = 0,
 ) -> None:
     """Talk to a model, or to two at once; reads one prompt where there is no terminal."""
@@ -241,6 +283,7 @@ def chat(
     from backflip.evaluate.conversation import Conversation
 
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    given |= {"top_p": top_p, "min_p": min_p}
     names = [name for name in (model, other) if name is not None]
     chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
     chatting.talk(names, chats)
@@ -283,21 +326,11 @@ def evaluate(
 
 
 def _evaluated(words: Sequence[str]) -> dict[str, Any]:
-    """The data, wherever it is named, and the settings beside it."""
-    import inspect
-
+    """What is to be evaluated on."""
     from backflip import api
-    from backflip.recipes.load import hint, pairs
+    from backflip.recipes.names import settings_of
 
-    known = [name for name in inspect.signature(api.evaluate).parameters if name != "model"]
-    first = words[0].partition("=")[0] not in known
-    given = ({"data": words[0]} if first else {}) | pairs(words[1:] if first else words)
-    for name in given:
-        if name not in known:
-            raise UserError(f"unknown setting {name!r} of evaluate. {hint(name, known)}")
-    for name in ("limit", "max_length"):
-        if not isinstance(given.get(name), int | None):
-            raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    given = settings_of(api.evaluate, words, "evaluate")
     if "beta" in given:
         try:
             given["beta"] = float(given["beta"])  # YAML takes 1e-3 for a word
@@ -307,6 +340,36 @@ def _evaluated(words: Sequence[str]) -> dict[str, Any]:
     if "data" not in given:
         raise UserError("no comparisons are named. Give data=…: a file, a folder, a hub name.")
     return given
+
+
+@app.command(name="best-of-n")
+def best_of_n(
+    model: Annotated[str, typer.Argument(help="Who answers: a run, a folder, a hub name.")],
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA KEY=VALUE...",
+            help="Prompts (file, folder, hub name, demo:…), then reward_model=FOLDER, n=16, "
+            "out=best_of_n.jsonl, max_tokens, temperature, limit, format, template, seed.",
+            show_default=False,
+        ),
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Answer prompts n times, keep the best by a reward model, and say what n buys."""
+    from backflip import api, console
+    from backflip.recipes.names import settings_of
+
+    given = settings_of(api.best_of_n, settings, "best-of-n")
+    if "reward_model" not in given:
+        raise UserError("who chooses? Give reward_model=FOLDER, a reward model or its run.")
+    found = api.best_of_n(model, **given)
+    if json_:
+        import json
+
+        print(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
+    else:
+        console.print_best_of_n(found)
 
 
 @app.command()

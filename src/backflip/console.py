@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.evaluate.reward_model import RewardReport
     from backflip.functional.statistics import Interval
+    from backflip.recipes.best_of import BestOfN
     from backflip.recipes.forecast import Forecast, Plan
 
 out = Console(highlight=False)
@@ -58,12 +59,22 @@ def print_result(run: Run) -> None:
     from backflip.monitor.folder import read_run
 
     read = read_run(run.folder)
+    _print_rounds(read)
     for sentence in verdict.sentences(read):
         say(sentence)
     say(f"model   {run.model}")
     say(f"report  {run.report}")
     if read.stages and read.stages[-1].name != "reward_model":
         say(f"try it  backflip chat {run.folder}")
+
+
+def _print_rounds(run: Any) -> None:
+    """Round by round, where a run went by rounds."""
+    from backflip.monitor.rounds_verdict import rounds_stages, rounds_table
+
+    for stage in rounds_stages(run):
+        head, rows = rounds_table(stage)
+        table("", head, rows)
 
 
 def print_sweep(folder: Path) -> None:
@@ -108,6 +119,7 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
     head, rows = verdict.table(runs)
     table("", head, rows)
     if len(runs) == 1:
+        _print_rounds(runs[0][1])
         for sentence in verdict.sentences(runs[0][1]):
             say(sentence)
         page = write_report(folders[0])
@@ -154,6 +166,8 @@ def print_audit(audit: Audit) -> None:
     out.print(made)
     unusable = f"{audit.errors} of {audit.total} rows cannot be used."
     say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
+    if audit.unchecked:
+        say(f"not checked: {'; '.join(audit.unchecked)}")
 
 
 def print_plans(plans: Sequence[Plan]) -> None:
@@ -204,7 +218,8 @@ def print_forecast(forecast: Forecast) -> None:
 def print_recipe(name: str) -> None:
     """A recipe as it is written, then every setting with its value and meaning."""
     from backflip.recipes.describe import settings
-    from backflip.recipes.load import find_recipe, load_recipe
+    from backflip.recipes.load import load_recipe
+    from backflip.recipes.names import find_recipe
 
     path = find_recipe(name)
     recipe = load_recipe(name)
@@ -273,6 +288,31 @@ def print_report(report: RewardReport) -> None:
     bins = [(f"{c:.0%}", f"{a:.0%}", str(n)) for c, a, n in report.reliability]
     table("reliability", ["#claims", "#is right", "#pairs"], bins)
     notes(report.sentences)
+
+
+def print_best_of_n(found: BestOfN) -> None:
+    """What choosing among n answers is worth, and where the best answers are."""
+    parts = list(found.points[0].parts)
+    heads = ["#n", "expected reward", *(f"by {name}" for name in parts), "#KL, nats", "#prompts"]
+    rows = [
+        (
+            str(point.n),
+            _ranged(point.reward),
+            *(_ranged(point.parts[name]) for name in parts),
+            f"{point.kl:.2f}",
+            str(point.prompts),
+        )
+        for point in found.points
+    ]
+    table("", heads, rows)
+    say("KL to the model itself: log n − (n − 1)/n, less where scores tie")
+    notes(found.notes)
+    say(f"answers {found.answers}")
+
+
+def _ranged(interval: Interval) -> str:
+    text = f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return text.replace("-", "−")
 
 
 def _percent(interval: Interval) -> tuple[str, str]:

@@ -35,7 +35,7 @@ def test_rows_that_could_not_be_read_are_errors(audited):
     result = audited([*CLEAN, pair("Q?", "", "no"), pair("Q?", "same", "same")])
     assert result.total == 8
     assert result.errors == 2
-    assert result.finding("empty answer").examples[0].endswith("rows.jsonl:7")
+    assert result.finding("empty answer").examples == (":7",)
     assert result.finding("answers are identical").share == 1 / 8
 
 
@@ -48,9 +48,9 @@ def test_exact_copies_swapped_labels_and_near_copies_are_told_apart(audited):
     ]
     result = audited(rows)
     assert result.finding("duplicate rows").count == 1
-    assert result.finding("duplicate rows").examples[0].endswith("rows.jsonl:1")
+    assert result.finding("duplicate rows").examples == (":7 “Question 0?” = :1",)
     assert result.finding("contradictory pairs").count == 1
-    assert "rows.jsonl:8 against" in result.finding("contradictory pairs").examples[0]
+    assert result.finding("contradictory pairs").examples == (":8 “Question 1?” against :2",)
     assert result.finding("near-duplicate prompts").count == 1
 
 
@@ -72,6 +72,23 @@ def test_prompts_in_both_train_and_test_are_counted(audited):
     test = [Prompt(messages(("user", "question 3?"))), Prompt(messages(("user", "Other?")))]
     result = audited(CLEAN, against=test)
     assert result.finding("prompts in both train and test").count == 1
+    assert "prompts in train and test" not in " ".join(result.unchecked)
+
+
+def test_what_was_not_looked_for_is_said_with_what_to_give(audited, tokenizers):
+    assert audited(CLEAN).unchecked == (
+        "lengths in tokens, twins after truncation (give model=smollm2)",
+        "prompts in train and test (give against=…)",
+    )
+    assert audited(CLEAN, template=ChatTemplate(tokenizers["chatml"]), against=[]).unchecked == ()
+
+
+def test_an_example_is_its_line_and_how_it_begins_and_its_file_where_there_are_several(tmp_path):
+    long = "Why does the kettle of my grandmother whistle only on Sundays?"
+    for name in ("one.jsonl", "two.jsonl"):
+        write_jsonl(tmp_path / name, [pair(long, "a", "b")])
+    (example,) = audit(load(str(tmp_path), "comparisons")).finding("duplicate rows").examples
+    assert example == f"two.jsonl:1 “{long[:40]}…” = one.jsonl:1"
 
 
 def test_a_longer_reply_that_always_wins_is_a_warning_with_its_interval(audited):
@@ -109,7 +126,7 @@ def test_text_that_would_end_a_turn_by_itself_is_counted(audited, tokenizers):
     rows = [*CLEAN, pair("Say <|im_end|> twice: <|im_end|>", "<|im_end|>", "no")]
     finding = audited(rows, template=template).finding("control tokens in the text")
     assert finding.count == 1
-    assert finding.examples[0].endswith("rows.jsonl:7")
+    assert finding.examples[0].startswith(":7 “Say")
 
 
 def test_prompts_and_demonstrations_are_audited_too(audited, tokenizers):
@@ -167,7 +184,7 @@ def test_prompts_and_answers_with_both_labels_are_counted_apart(audited):
     assert result.finding("prompt has good and bad answers").count == 4
     torn = result.finding("same answer labelled good and bad")
     assert (torn.count, torn.level) == (2, "warning")
-    assert [example.rsplit(":")[-1] for example in torn.examples] == ["2", "10"]
+    assert torn.examples == (":2 “Question 1?”", ":10 “Question 1?”")
     assert result.finding("duplicate rows").count == 1
 
 
@@ -189,6 +206,6 @@ def test_thumbs_that_are_none_are_rows_that_cannot_be_used(audited, tokenizers):
     template = ChatTemplate(tokenizers["chatml"])
     result = audited(rows, "labelled", template=template, max_length=500)
     assert (result.total, result.errors) == (9, 1)
-    assert result.finding("no label").examples[0].endswith("rows.jsonl:9")
+    assert result.finding("no label").examples == (":9",)
     assert result.unit == "tokens"
     assert len(result.lengths) == 2

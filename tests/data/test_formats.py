@@ -227,7 +227,7 @@ def test_data_without_a_usable_row_is_an_error_that_says_why(loaded, tmp_path):
     with pytest.raises(UserError, match="no usable demonstrations: 1 × conversation ends with"):
         loaded([{"messages": [U]}], "demonstrations")
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(UserError, match="no usable prompts: the source has no rows"):
+    with pytest.raises(UserError, match="is empty: write one row a line"):
         load(str(tmp_path / "empty.jsonl"), "prompts")
 
 

@@ -167,7 +167,7 @@ def test_the_kind_of_a_source_is_that_of_its_format(row, kind, tmp_path):
 
 def test_a_source_without_rows_has_no_kind(tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(UserError, match="has no rows"):
+    with pytest.raises(UserError, match="is empty"):
         kind_of(str(tmp_path / "empty.jsonl"))
 
 

@@ -111,6 +111,25 @@ def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
         fields("pairs")
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "mine.jsonl", "pears.jsonl.gz"])
+def test_a_file_is_proposed_only_where_its_own_name_is_alike(tmp_path, name):
+    """The ending, which all files of data share, makes "mine.jsonl" no "pine.jsonl"."""
+    for other in ("comparisons.jsonl", "fine_tuning.jsonl", "pine.jsonl"):
+        write_jsonl(tmp_path / other, ROWS)
+    with pytest.raises(UserError, match="give a path, or a hub name") as caught:
+        fields(tmp_path / name)
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(UserError, match=r"did you mean .*/comparisons.jsonl\? Else give a path"):
+        fields(tmp_path / "comparison.jsonl.gz")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_an_empty_file_says_so_and_what_belongs_in_it(tmp_path, name):
+    write_jsonl(tmp_path / name, [])
+    with pytest.raises(UserError, match=rf"{name} is empty: write one row a line$"):
+        fields(tmp_path / name)
+
+
 def test_a_local_folder_goes_before_a_hub_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)

@@ -81,6 +81,6 @@ def test_a_share_out_of_range_or_a_single_prompt_cannot_be_split():
     records = [Prompt(asked(1)), Prompt(asked(1))]
     with pytest.raises(UserError, match="held_out is 1"):
         split_by_prompt(records, held_out=1.0)
-    with pytest.raises(UserError, match="2 rows have 1 different prompt"):
+    with pytest.raises(UserError, match=r"2 rows have 1 different prompt.*; give data\.validation"):
         split_by_prompt(records, held_out=0.5)
     assert split_by_prompt(records, held_out=0.0) == (records, [])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backflip.data.batches import TokenSteps
-from backflip.models.attention import _by_node, _new_block_mask
+from backflip.models.attention import _by_node, _new_block_mask, forest_attention
 from backflip.models.forest import forest_size, plant
 from backflip.models.packing import plan
 
+ANSWERS = [[*range(200, 290)], [*range(200, 230), *range(300, 390)], [*range(400, 410)]]
+PROMPTS = [[*range(150)], [*range(500, 570)]]
+SEQUENCES = [*([*prompt, *answer] for prompt in PROMPTS for answer in ANSWERS), [9] * 20]
+"""Prompts longer and shorter than a block of a mask; some answers agree on their first words."""
 words = st.lists(st.integers(0, 3), min_size=1, max_size=14)
 
 
@@ -61,6 +66,56 @@ def test_flex_attention_draws_the_same_mask_as_the_nodes_do():
         expected = _by_node(q, k, v, forest, 0.25, window, None)
         actual = flex_attention(q, k, v, block_mask=_new_block_mask(forest, window), scale=0.25)
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("groups", [4, 2], ids=["each its own keys", "shared keys"])
+def test_flex_attention_on_cuda_is_the_attention_of_the_nodes_forward_and_backward(
+    window, softcap, groups
+):
+    """Compiled, with branches that begin in one block of the mask and end in another."""
+    forest = plant(SEQUENCES)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, heads, len(forest), 32) for heads in (4, groups, groups)]
+    inputs = [torch.randn(shape, generator=generator) for shape in shapes]
+    weights = torch.randn(1, len(forest), 4, 32, generator=generator)
+
+    def attended(device):
+        given = [x.detach().to(device).requires_grad_() for x in inputs]
+        settings = {"scaling": 0.3, "sliding_window": window, "softcap": softcap}
+        there = forest.to(device)
+        out, _ = forest_attention(torch.nn.Identity(), *given, forest=there, **settings)
+        (out * weights.to(device)).sum().backward()
+        return [out.detach().cpu(), *(x.grad.cpu() for x in given)]
+
+    names = ("answers", "queries' gradient", "keys' gradient", "values' gradient")
+    for name, actual, expected in zip(names, attended("cuda"), attended("cpu"), strict=True):
+        torch.testing.assert_close(
+            actual, expected, atol=1e-3, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("softcap", [None, 5.0])
+def test_the_attention_of_the_nodes_is_that_of_each_sequence_alone(window, softcap):
+    """The definition, one sequence at a time: what both devices are held to."""
+    forest = plant(SEQUENCES)
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(1, 4, len(forest), 32, generator=generator)
+    k, v = (torch.randn(1, 2, len(forest), 32, generator=generator) for _ in range(2))
+    actual = _by_node(q, k, v, forest, 0.3, window, softcap)
+    for row, sequence in zip(forest.place, SEQUENCES, strict=True):
+        place = row[: len(sequence)]
+        keys, values = (x[:, :, place].repeat_interleave(2, 1) for x in (k, v))
+        scores = q[:, :, place] @ keys.transpose(2, 3) * 0.3
+        if softcap:
+            scores = softcap * (scores / softcap).tanh()
+        apart = torch.arange(len(place))[:, None] - torch.arange(len(place))[None]
+        unseen = (apart < 0) | (apart >= (window or len(place)))
+        expected = scores.masked_fill(unseen, -torch.inf).softmax(-1) @ values
+        torch.testing.assert_close(actual[:, :, place], expected, atol=1e-5, rtol=1e-5)
 
 
 @given(st.lists(st.tuples(words, words), min_size=1, max_size=9), st.integers(5, 60))

@@ -79,4 +79,5 @@ def test_headlines_carry_their_units():
     assert headline("kl", 3.14159) == "kl 3.14 nats"
     assert headline("val_accuracy", 0.714) == "val. accuracy 71 %"
     assert headline("reward_heldout", 0.5) == "held-out 0.5"
+    assert headline("kl", -3e-8) == "kl 0 nats"
     assert headline("accuracy", float("nan")) == "accuracy nan"

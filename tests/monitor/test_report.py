@@ -208,16 +208,62 @@ def test_golden_judgements_have_a_card_and_a_sentence(tmp_path):
     assert "61.0 %" in Page(compare([folder, reward_model_run(tmp_path / "other")])).text
 
 
-def test_the_heldout_reward_is_read_as_a_run_writes_it(tmp_path):
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "said"),
+    [
+        (0.3, 0.1, 0.5, "rose from 0.10 to 0.40, beyond its 95 % interval"),
+        (0.3, -0.1, 0.7, "within its 95 % interval, it may be chance"),
+        (-0.3, -0.5, -0.1, "The reward fell from 0.10"),
+    ],
+)
+def test_the_gain_on_the_same_prompts_decides_where_it_was_measured(
+    tmp_path, mean, low, high, said
+):
+    """Before and after overlap in each case: the prompts differ more than the policies do."""
+    before, after = ({"mean": m, "low": m - 0.5, "high": m + 0.5} for m in (0.1, 0.1 + mean))
+    gain = {"mean": mean, "low": low, "high": high}
+    summary = {"reward_before": before, "reward_after": after, "reward_gain": gain}
     folder = ppo_run(tmp_path / "run")
+    save(folder / "summary.json", summary)
+    assert said in Page(render(folder)).text
+
+
+@pytest.mark.parametrize(
+    ("after", "gain", "said"),
+    [
+        (0.69, (0.2, 0.9), "The held-out reward rose with it (0.14 to 0.69)."),
+        (0.69, None, "rose too (0.14 to 0.69), but within its 95 % interval: more held-out"),
+        (0.69, (-0.2, 1.3), "rose too (0.14 to 0.69), but within its 95 % interval: more held-out"),
+        (0.14, (-0.2, 0.2), "did not follow (0.14 to 0.14): do not trust the gain."),
+        (-0.40, (-0.9, -0.2), "did not follow (0.14 to −0.40): do not trust the gain."),
+    ],
+)
+def test_the_heldout_reward_rises_may_rise_or_does_not_follow(tmp_path, after, gain, said):
+    def around(mean, reach=0.4):
+        return {"mean": mean, "low": mean - reach, "high": mean + reach}
+
     summary = {
-        "reward_heldout_before": {"mean": 0.1, "low": 0.0, "high": 0.2},
-        "reward_heldout_after": {"mean": 0.15, "low": 0.05, "high": 0.25},
+        "reward_before": around(0.1, 0.1),
+        "reward_after": around(1.2, 0.1),
+        "reward_heldout_before": around(0.14),
+        "reward_heldout_after": around(after),
     }
+    if gain:
+        low, high = gain
+        summary["reward_heldout_gain"] = {"mean": after - 0.14, "low": low, "high": high}
+    folder = ppo_run(tmp_path / "run")
     save(folder / "summary.json", summary)
     text = Page(render(folder)).text
-    assert "The held-out reward did not follow (0.10 to 0.15): do not trust the gain." in text
-    assert "0.10 → 0.15" in text
+    assert said in text
+    assert f"0.14 → {after:.2f}".replace("-", "−") in text
+
+
+def test_a_kl_that_is_rounding_is_shown_as_none(tmp_path):
+    folder = ppo_run(tmp_path / "run")
+    save(folder / "summary.json", {"reward_before": 0.1, "reward_after": 0.2, "kl_after": -3e-8})
+    text = Page(render(folder)).text
+    assert "to 0.20, 0 nats of KL away" in text
+    assert "e−8" not in text
 
 
 @pytest.mark.parametrize(("step", "said"), [(0, True), (25, False), (None, False)])

@@ -19,7 +19,8 @@ from backflip.data.sources import write_jsonl
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.monitor.progress import Progress
 from backflip.recipes.ground import Ground
-from backflip.recipes.load import load_recipe, shipped
+from backflip.recipes.load import load_recipe
+from backflip.recipes.names import shipped
 from backflip.recipes.objectives import heeds
 from backflip.recipes.preferences import tokenized, without_formatting
 from backflip.recipes.stages import resume, train

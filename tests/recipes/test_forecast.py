@@ -77,6 +77,22 @@ def test_a_prompt_counts_once_however_many_answers_it_has(model: str, rows: str)
     assert 0 < rejected < alone.tokens / 2
 
 
+def test_rows_that_do_not_fit_are_said_with_the_reason_of_the_held_out_ones_too(
+    model: str, tmp_path: Path
+):
+    def row(number: int, words: int) -> dict[str, str]:
+        return {"prompt": f"Question {number}?", "completion": "because " * words}
+
+    write_jsonl(tmp_path / "rows.jsonl", [row(i, 400 if i < 2 else 3) for i in range(8)])
+    write_jsonl(tmp_path / "held.jsonl", [row(i, 400 if i < 11 else 3) for i in range(10, 14)])
+    held = f"data.validation={tmp_path / 'held.jsonl'}"
+    (planned,) = plan(recipe("sft", model, str(tmp_path / "rows.jsonl"), held))
+    assert (planned.rows, planned.held_out, planned.left_out) == (6, 3, 3)
+    said = "\n".join(planned.said)
+    assert "sft, rows to learn from: left out 2 × longer than 512 tokens" in said
+    assert "sft, rows held out: left out 1 × longer than 512 tokens" in said
+
+
 def test_rows_that_are_all_too_long_are_an_error_that_says_so(model: str, rows: str):
     with pytest.raises(UserError, match=r"no demonstration .* longer than 4 tokens"):
         plan(recipe("sft", model, rows, "data.max_length=4"))

@@ -12,10 +12,13 @@ from backflip.algorithms.one_step_ppo import OneStepPPO
 from backflip.algorithms.ppo import PPO
 from backflip.algorithms.simpo import SimPO
 from backflip.data.errors import UserError
+from backflip.recipes.chains import RLHFRecipe
 from backflip.recipes.describe import paths, settings
-from backflip.recipes.load import HERE, load_recipe, parse, shipped, to_yaml
+from backflip.recipes.load import load_recipe, parse, to_yaml
+from backflip.recipes.names import HERE, shipped
 from backflip.recipes.objectives import DIRECT
-from backflip.recipes.schema import RECIPES, PPORecipe, RLHFRecipe
+from backflip.recipes.registry import FAMILIES, RECIPES
+from backflip.recipes.schema import PPORecipe
 
 
 def loaded(name: str | Path, *overrides: str) -> Any:
@@ -28,7 +31,7 @@ def test_every_shipped_recipe_parses_and_means_the_same_when_written_out_and_rea
     name: str, tmp_path: Path
 ):
     recipe = loaded(name)
-    assert recipe.stage == (name if name in RECIPES else "direct")
+    assert recipe.stage == name if name in RECIPES else recipe.stage in FAMILIES
     assert recipe.run.name.startswith(f"{name}-")
     file = tmp_path / "again.yaml"
     file.write_text(to_yaml(recipe), encoding="utf-8")
@@ -51,9 +54,11 @@ def test_every_shipped_file_is_in_the_folder_and_has_no_key_twice(name: str):
 
 
 def test_every_stage_and_every_objective_has_a_file():
-    direct = {loaded(name).objective for name in shipped() if name not in RECIPES}
-    assert {type(objective) for objective in direct} == set(DIRECT.values())
-    assert set(RECIPES) - {"direct"} < set(shipped())
+    family = [loaded(name) for name in shipped() if name not in RECIPES]
+    direct = {type(recipe.objective) for recipe in family if recipe.stage == "direct"}
+    assert direct == set(DIRECT.values())
+    assert set(RECIPES) - set(FAMILIES) < set(shipped())
+    assert {recipe.stage for recipe in family} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", set(shipped()) & {*RECIPES, "dpo"})
@@ -87,6 +92,29 @@ def test_values_are_read_as_yaml_and_put_where_their_names_say():
     assert recipe.lora is None
     assert recipe.data.limit == 12
     assert recipe.trackers == ("tensorboard",)
+
+
+@pytest.mark.parametrize(
+    ("word", "trackers"),
+    [
+        ("tensorboard", ("tensorboard",)),
+        ("tensorboard,wandb", ("tensorboard", "wandb")),
+        ("none", ()),
+        ("[wandb]", ("wandb",)),
+    ],
+)
+def test_a_list_may_be_one_word(word: str, trackers: tuple[str, ...]):
+    assert loaded("sft", f"trackers={word}").trackers == trackers
+    assert loaded("rlhf", f"trackers={word}").ppo.trackers == trackers
+
+
+@pytest.mark.parametrize("word", ["false", "none", "None", "null", "no"])
+def test_lora_is_left_out_in_any_word_and_the_rate_follows(word: str):
+    assert loaded("sft", f"lora={word}") == loaded("sft", "lora=null", "run=x").model_copy(
+        update={"run": loaded("sft", f"lora={word}").run}
+    )
+    assert loaded("sft", f"lora={word}").optimizer.lr == 2e-5
+    assert loaded("rlhf", f"ppo.lora={word}").ppo.lora is None
 
 
 def test_overrides_from_python_are_mappings_that_keep_the_rest_of_their_group():
@@ -234,7 +262,13 @@ ERRORS = [
     ("rlhf", ["reward_modle.epochs=1"], "Did you mean"),
     ("ppo", ["algorithm=pppo"], "Did you mean ppo?"),
     ("ppo", ["algorithm=one_step_ppo", "algorithm.lam=1"], "It belongs to ppo"),
-    ("sft", ["seed=minus"], "seed in recipe sft is 'minus'"),
+    ("sft", ["seed=minus"], "seed in recipe sft is 'minus'; it must be a whole number, such as 0."),
+    ("sft", ["epochs=1.5"], "epochs in recipe sft is 1.5; it must be a whole number, such as 1."),
+    ("sft", ["optimizer.eps=x"], "it must be a number, such as 1e-05."),
+    ("sft", ["activation_checkpointing=x"], "it must be true or false, such as false."),
+    ("sft", ["epochs=0"], "epochs in recipe sft is 0; it must be greater than or equal to 1"),
+    ("sft", ["optimizer=3"], "it is a group: write optimizer.betas=… (it has betas, eps"),
+    ("sft", ["trackers=tensorbord"], "is 'tensorbord'; it must be 'tensorboard' or 'wandb'"),
     ("sft", ["data.held_out=2"], "data.held_out in recipe sft is 2"),
     ("sft", ["template=chatlm"], "template in recipe sft is 'chatlm'"),
     ("ppo", ["pretraining.coef=2"], "pretraining.source is missing"),

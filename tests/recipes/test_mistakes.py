@@ -13,10 +13,12 @@ from rich.console import Console
 from backflip.data.errors import UserError
 from backflip.data.sources import write_jsonl
 from backflip.generate.engine import SamplingParams
+from backflip.models.save import load_reward_model
 from backflip.monitor.progress import Progress
 from backflip.recipes.ground import Ground
 from backflip.recipes.load import load_recipe
 from backflip.recipes.stages import resume, train
+from backflip.reward.model import score_all
 from backflip.train.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
@@ -198,6 +200,49 @@ def test_tokens_that_the_tokenizer_does_not_know_are_never_sampled(model, tmp_pa
         assert params.stop_tokens == ground.template.stop_tokens
     mine = ground.sampling(SamplingParams(stop_tokens=(5,)), SimpleNamespace(config=config))
     assert mine.stop_tokens == (5,)
+
+
+# ---- what is said about the data, and where the scale of the scores comes from
+
+
+def test_prompts_that_are_learnt_from_and_measured_by_are_counted_aloud(model, tmp_path):
+    data = rows(tmp_path / "rows.jsonl")
+    mixed = [
+        {"prompt": "do you like  APPLES?", "completion": "Yes."},
+        {"prompt": "Do you like rain?", "completion": "No."},
+    ]
+    write_jsonl(tmp_path / "held.jsonl", mixed)
+    more = {"model": model, "run": str(tmp_path / "run"), "steps": 1}
+    more |= {"data": data, "data.validation": str(tmp_path / "held.jsonl")}
+    _, said = heard(load_recipe("sft", more))
+    assert "1 of 2 held-out rows have a prompt that is also learnt from" in said
+    write_jsonl(tmp_path / "held.jsonl", mixed[1:])
+    _, said = heard(load_recipe("sft", more | {"run": str(tmp_path / "other")}))
+    assert "also learnt from" not in said
+
+
+def test_the_scale_is_set_on_the_answers_of_the_model_itself_unless_a_policy_is_named(
+    model, tmp_path, monkeypatch
+):
+    """On all ten prompts, although two at most are held out."""
+    scored = list[list[list[int]]]()
+    real = score_all
+
+    def listen(model, steps, *more, **settings):
+        scored.append([prompt.tolist() for prompt in steps.prompt.rows()])
+        return real(model, steps, *more, **settings)
+
+    monkeypatch.setattr("backflip.recipes.reward_model.score_all", listen)
+    data = rows(tmp_path / "rows.jsonl")
+    run, said = heard(judge(model, data, tmp_path / "run", steps=1))
+    assert f"answers of {model} (the model this one started from" in said
+    assert len({tuple(prompt) for prompt in scored[0]}) == 10
+    assert len(scored[0]) == 20
+    assert load_reward_model(str(run)).std[0] > 0
+    _, said = heard(judge(model, data, tmp_path / "other", steps=1, policy=model))
+    assert "started from" not in said
+    _, said = heard(judge(model, data, tmp_path / "plain", steps=1, normalise=False))
+    assert "setting the scale" not in said
 
 
 # ---- what is reported

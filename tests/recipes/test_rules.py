@@ -7,7 +7,9 @@ import pytest
 
 from backflip.data.errors import UserError
 from backflip.recipes.advice import advise
-from backflip.recipes.load import load_recipe, shipped
+from backflip.recipes.chains import Chain
+from backflip.recipes.load import load_recipe
+from backflip.recipes.names import shipped
 from backflip.recipes.rules import check_recipe
 from tests.recipes.tiny import tiny_model
 
@@ -137,9 +139,10 @@ def test_a_run_cannot_be_a_file(model: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_within_the_literature(name: str):
-    assert advise(load_recipe(name)) == []
-    if name != "rlhf":
-        assert advise(load_recipe(name, ["lora=null"])) == []
+    recipe = load_recipe(name)
+    assert advise(recipe) == []
+    links = [f"{link}." for link, _ in recipe.links()] if isinstance(recipe, Chain) else [""]
+    assert advise(load_recipe(name, [f"{link}lora=null" for link in links])) == []
 
 
 @pytest.mark.parametrize(

@@ -215,5 +215,9 @@ def test_the_folder_of_a_chain_stands_for_the_model_that_is_asked_for(chain, mod
 
 
 def test_a_finished_run_is_not_resumed(chain):
-    with pytest.raises(UserError, match="is finished"):
-        resume(chain)
+    """It names a model that is there: of a chain, the last stage's."""
+    for folder, last in ((chain, chain / "ppo"), (chain / "sft", chain / "sft")):
+        made = last / "model"
+        with pytest.raises(UserError, match=f"is finished: its model is {made}. Nothing"):
+            resume(folder)
+        assert (made / "config.json").is_file()

@@ -7,19 +7,17 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
-from backflip.data.chat import ChatTemplate, Turns
+from backflip.data.chat import ChatTemplate
 from backflip.data.formats import Loaded
+from backflip.data.lengths import Sizes, answers_of
 from backflip.data.records import (
-    BadRecordError,
     Comparison,
-    Demonstration,
     Labelled,
-    Message,
     Messages,
-    Prompt,
     Provenance,
     Record,
     Tally,
@@ -29,6 +27,9 @@ from backflip.data.splits import opening, opening_key
 
 Level: TypeAlias = Literal["info", "warning", "error"]
 SHOWN = 3
+"""Examples of a finding."""
+QUOTED = 40
+"""Letters of a row's text that are shown beside its line."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Audit:
     """Mean, median, 90th percentile and maximum, of ``prompt`` and ``answer``."""
     unit: str = "words"
     """What lengths are counted in: tokens where a template was given."""
+    unchecked: tuple[str, ...] = ()
+    """What was not looked for, and what to give so that it is."""
 
     def rows(self) -> list[Finding]:
         """Findings, the worst first, what was not found left out."""
@@ -94,9 +97,13 @@ def audit(
         against: records of another split, whose prompts should not be in this one.
 
     """
-    records: list[Record] = loaded.records
-    sizes = _Sizes(records, template)
-    findings = [*_unusable(loaded.dropped, loaded.rows), *_unusable(sizes.refused, loaded.rows)]
+    source = loaded.source
+    records: list[Record] = [replace(r, where=_place(r.where, source)) for r in loaded.records]
+    sizes = Sizes(records, template)
+    findings = [
+        *_unusable(loaded.dropped, loaded.rows, source),
+        *_unusable(sizes.refused, loaded.rows, source),
+    ]
     findings += [*_duplicates(records), *_near_duplicates(records)]
     findings += _too_long(records, sizes, max_length)
     if template:
@@ -115,14 +122,33 @@ def audit(
     if against is not None:
         findings += _leaks(records, against)
     return Audit(
-        source=loaded.source,
+        source=source,
         format=loaded.format,
         kind=_word(records[0]) if records else "",
         total=loaded.rows,
         findings=tuple(findings),
         lengths=sizes.summary(),
         unit=sizes.unit,
+        unchecked=tuple(_unchecked(template, against)),
     )
+
+
+def _unchecked(template: ChatTemplate | None, against: Sequence[Record] | None) -> Iterable[str]:
+    if template is None:
+        yield "lengths in tokens, twins after truncation (give model=smollm2)"
+    if against is None:
+        yield "prompts in train and test (give against=…)"
+
+
+def _place(where: Provenance, source: str) -> Provenance:
+    """The line alone; with the file's name where the source is a folder."""
+    return Provenance("" if where.source == source else Path(where.source).name, where.line)
+
+
+def _row(record: Record) -> str:
+    """Where a record stands, and how it begins."""
+    said = " ".join(opening(record)[-1].content.split())
+    return f"{record.where} “{said if len(said) <= QUOTED else said[:QUOTED] + '…'}”"
 
 
 # ---- single findings
@@ -135,10 +161,10 @@ def _finding(
     return Finding(name, len(where), share, tuple(where[:SHOWN]), advice, level)
 
 
-def _unusable(dropped: Tally, total: int) -> Iterable[Finding]:
+def _unusable(dropped: Tally, total: int, source: str) -> Iterable[Finding]:
     """Rows that were dropped, by reason."""
     for reason, count in dropped.counts.items():
-        examples = tuple(dropped.examples[reason])
+        examples = tuple(place.removeprefix(source) for place in dropped.examples[reason])
         advice = "the row is left out of training; correct or remove it"
         yield Finding(reason, count, count / total, examples, advice, "error")
 
@@ -148,7 +174,7 @@ def _duplicates(records: Sequence[Record]) -> Iterable[Finding]:
     repeats: list[str] = []
     for record in records:
         if record in seen:
-            repeats.append(f"{record.where} = {seen[record]}")
+            repeats.append(f"{_row(record)} = {seen[record]}")
         else:
             seen[record] = record.where
     yield _finding("duplicate rows", repeats, len(records), "each copy weighs once more; keep one")
@@ -162,26 +188,24 @@ def _near_duplicates(records: Sequence[Record]) -> Iterable[Finding]:
         key = "".join(letter for letter in opening_key(record) if letter.isalnum())
         group, start = groups[key], opening(record)
         if group and start not in group:
-            where.append(f"{record.where} ~ {next(iter(group.values()))}")
+            where.append(f"{_row(record)} ~ {next(iter(group.values()))}")
         group.setdefault(start, record.where)
     advice = "they differ in case, punctuation or white space only; keep one of each"
     yield _finding("near-duplicate prompts", where, len(records), advice)
 
 
-def _too_long(
-    records: Sequence[Record], sizes: _Sizes, max_length: int | None
-) -> Iterable[Finding]:
+def _too_long(records: Sequence[Record], sizes: Sizes, max_length: int | None) -> Iterable[Finding]:
     if max_length is None:
         return
     over, twins, swallowed = list[str](), list[str](), list[str]()
     for record, (prompt, answers) in zip(records, sizes.parts, strict=True):
         if len(prompt) + max((len(a) for a in answers), default=0) > max_length:
-            over.append(str(record.where))
+            over.append(_row(record))
         room = max(max_length - len(prompt), 0)
         if answers and room == 0:
-            swallowed.append(str(record.where))
+            swallowed.append(_row(record))
         if len({tuple(a[:room]) for a in answers}) < len(answers):
-            twins.append(str(record.where))
+            twins.append(_row(record))
     advice = "dropped by default; raise max_length, or set too_long=cut to shorten the prompt"
     yield _finding(f"longer than {max_length} {sizes.unit}", over, len(records), advice)
     advice = "cut at the end, the answers would be the same and the label noise; never cut answers"
@@ -199,18 +223,18 @@ def _contradictions(records: Sequence[Comparison]) -> Iterable[Finding]:
             continue
         best, worst = record.best, record.answers[1 - record.rank.index(0)]
         if (record.prompt, worst, best) in seen:
-            swapped.append(f"{record.where} against {seen[record.prompt, worst, best]}")
+            swapped.append(f"{_row(record)} against {seen[record.prompt, worst, best]}")
         seen.setdefault((record.prompt, best, worst), record.where)
     advice = "both orders are in the data; make it a tie or a soft label"
     yield _finding("contradictory pairs", swapped, len(records), advice)
 
 
-def _labels(records: Sequence[Comparison], sizes: _Sizes) -> Iterable[Finding]:
+def _labels(records: Sequence[Comparison], sizes: Sizes) -> Iterable[Finding]:
     """Ties, the column that wins, and how often the longer reply won."""
-    ties = [str(record.where) for record in records if record.tied]
+    ties = [_row(record) for record in records if record.tied]
     yield _finding("ties", ties, len(records), "learnt as such by a tie model only", "info")
     decided = [r for r in records if not r.tied]
-    first = [str(r.where) for r in decided if r.rank[0] == 0]
+    first = [_row(r) for r in decided if r.rank[0] == 0]
     yield _finding("first answer is the best", first, len(decided), "", "info")
     longer, unequal = list[str](), 0
     for record, (_, answers) in zip(records, sizes.parts, strict=True):
@@ -220,7 +244,7 @@ def _labels(records: Sequence[Comparison], sizes: _Sizes) -> Iterable[Finding]:
         gap = len(answers[best]) - len(answers[1 - best])
         unequal += gap != 0
         if gap > 0:
-            longer.append(str(record.where))
+            longer.append(_row(record))
     low, high = wilson(len(longer), unequal)
     biased = unequal > 0 and not low <= 0.5 <= high and abs(len(longer) / unequal - 0.5) > 0.1
     advice = f"95 % interval {low:.0%} to {high:.0%}, of pairs that differ in length"
@@ -231,13 +255,13 @@ def _labels(records: Sequence[Comparison], sizes: _Sizes) -> Iterable[Finding]:
 
 def _one_kind(records: Sequence[Labelled]) -> Iterable[Finding]:
     """How many are good; and a problem where all are, or none is."""
-    good = [str(record.where) for record in records if record.label]
+    good = [_row(record) for record in records if record.label]
     yield _finding("labelled good", good, len(records), "", "info")
     if 0 < len(good) < len(records):
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
     advice = f"nothing tells good from bad: kto and its kin need {other} answers too"
-    where = [str(record.where) for record in records]
+    where = [_row(record) for record in records]
     yield _finding(f"all answers labelled {kind}", where, len(records), advice)
 
 
@@ -248,15 +272,15 @@ def _both_kinds(records: Sequence[Labelled]) -> Iterable[Finding]:
     for record in records:
         prompts[record.prompt].add(record.label)
         answers[record.prompt, record.answer].add(record.label)
-    shared = [str(r.where) for r in records if len(prompts[r.prompt]) == 2]
+    shared = [_row(r) for r in records if len(prompts[r.prompt]) == 2]
     advice = "such prompts can be learnt from as comparisons too"
     yield _finding("prompt has good and bad answers", shared, len(records), advice, "info")
-    torn = [str(r.where) for r in records if len(answers[r.prompt, r.answer]) == 2]
+    torn = [_row(r) for r in records if len(answers[r.prompt, r.answer]) == 2]
     advice = "people disagree, and one label undoes the other; keep the majority's, or neither"
     yield _finding("same answer labelled good and bad", torn, len(records), advice)
 
 
-def _length_of_good(records: Sequence[Labelled], sizes: _Sizes) -> Iterable[Finding]:
+def _length_of_good(records: Sequence[Labelled], sizes: Sizes) -> Iterable[Finding]:
     """How many good answers are longer than the median bad one."""
     lengths = [len(answers[0]) for _, answers in sizes.parts]
     good = [n for n, record in zip(lengths, records, strict=True) if record.label]
@@ -265,7 +289,7 @@ def _length_of_good(records: Sequence[Labelled], sizes: _Sizes) -> Iterable[Find
         return
     middle = statistics.median(bad)
     where = [
-        str(record.where)
+        _row(record)
         for n, record in zip(lengths, records, strict=True)
         if record.label and n > middle
     ]
@@ -286,7 +310,7 @@ def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Fin
     for record in against:
         other.setdefault(opening_key(record), record.where)
     where = [
-        f"{record.where} = {other[opening_key(record)]}"
+        f"{_row(record)} = {other[opening_key(record)]}"
         for record in records
         if opening_key(record) in other
     ]
@@ -298,83 +322,13 @@ def _control_tokens(records: Sequence[Record], template: ChatTemplate) -> Iterab
     """Messages that would end a turn, or begin another, in the middle of their text."""
     marks = re.compile("|".join(re.escape(mark) for mark in template.marks) or r"(?!)")
     where = [
-        str(record.where)
+        _row(record)
         for record in records
-        for said in [prompt_of(record), *_answers(record)]
+        for said in [prompt_of(record), *answers_of(record)]
         if any(marks.search(message.content) for message in said)
     ]
     advice = "the model would read them as the template's own; remove them from the text"
     yield _finding("control tokens in the text", list(dict.fromkeys(where)), len(records), advice)
-
-
-# ---- lengths
-
-
-class _Sizes:
-    """Every prompt and answer as a list of tokens, or of words where there is no template."""
-
-    def __init__(self, records: Sequence[Record], template: ChatTemplate | None) -> None:
-        self.unit = "tokens" if template else "words"
-        self.refused = Tally()
-        """What the template cannot take; such rows are measured in words."""
-        if template:
-            self.parts = _tokens(records, template, self.refused)
-        else:
-            self.parts = [_words(record) for record in records]
-
-    def summary(self) -> dict[str, tuple[float, float, float, float]]:
-        prompts = [len(prompt) for prompt, _ in self.parts]
-        answers = [len(answer) for _, answers in self.parts for answer in answers]
-        sizes = {"prompt": prompts, "answer": answers}
-        return {name: _quantiles(values) for name, values in sizes.items() if values}
-
-
-Parts: TypeAlias = tuple[Sequence[Any], list[Sequence[Any]]]
-
-
-def _answers(record: Record) -> list[Messages]:
-    if isinstance(record, Comparison):
-        return list(record.answers)
-    if isinstance(record, Demonstration):
-        return [record.messages[len(record.prompt) :]]
-    return [record.answer] if isinstance(record, Labelled) else []
-
-
-def _word(record: Record) -> str:
-    return "Labelled answer" if isinstance(record, Labelled) else type(record).__name__
-
-
-def _words(record: Record) -> Parts:
-    def words(messages: Sequence[Message]) -> list[str]:
-        return [word for message in messages for word in message.content.split()]
-
-    return words(prompt_of(record)), [words(answer) for answer in _answers(record)]
-
-
-def _tokens(records: Sequence[Record], template: ChatTemplate, refused: Tally) -> list[Parts]:
-    asked = iter(template.prompts([r.messages for r in records if isinstance(r, Prompt)]))
-    flat = iter(template.answers([(prompt_of(r), a) for r in records for a in _answers(r)]))
-    out: list[Parts] = []
-    for record in records:
-        results = (
-            [next(asked)] if isinstance(record, Prompt) else [next(flat) for _ in _answers(record)]
-        )
-        errors = [result for result in results if isinstance(result, BadRecordError)]
-        turns = [result for result in results if isinstance(result, Turns)]
-        if errors:
-            refused.add(errors[0].reason, record.where)
-            out.append(_words(record))
-        elif turns:
-            out.append((turns[0].prompt, [turn.answer for turn in turns]))
-        else:
-            out.append((cast("list[int]", results[0]), []))
-    return out
-
-
-def _quantiles(values: Sequence[int]) -> tuple[float, float, float, float]:
-    ordered = sorted(values)
-    median, most = (float(ordered[round(q * (len(ordered) - 1))]) for q in (0.5, 0.9))
-    return sum(ordered) / len(ordered), median, most, float(ordered[-1])
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -385,3 +339,7 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     centre = (p + z * z / (2 * trials)) / shrink
     half = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2) / shrink
     return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _word(record: Record) -> str:
+    return "Labelled answer" if isinstance(record, Labelled) else type(record).__name__

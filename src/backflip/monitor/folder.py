@@ -18,7 +18,9 @@ from backflip.data.errors import UserError
 from backflip.monitor.log import ALARMS, METRICS, SAMPLES, Entry, read_lines, read_metrics
 
 FILES = ("recipe.yaml", METRICS, SAMPLES, ALARMS, "environment.json", "summary.json")
-ORDER = ("sft", "reward_model", "ppo")
+ORDER = ("sft", "reward_model", "direct", "ppo")
+CHAIN = ("sft", "reward_model", "ppo")
+"""The stages of a chain that is finished when all of them are."""
 FRESH = 180.0
 """Seconds without a new line after which an unfinished run is no longer called running."""
 
@@ -180,9 +182,10 @@ def _state(folder: Path, parts: Sequence[Path]) -> str:
     if said:
         return str(said)
     ended = [(part / "summary.json").is_file() for part in parts]
-    if (folder / "summary.json").is_file() or (all(ended) and len(parts) == len(ORDER)):
+    if (folder / "summary.json").is_file() or (all(ended) and len(parts) == len(CHAIN)):
         return "finished"
     logs = [part / METRICS for part in parts if (part / METRICS).is_file()]
+    logs += folder.glob(f"round_*/*/{METRICS}")
     latest = max((log.stat().st_mtime for log in logs), default=0.0)
     return "running" if time.time() - latest < FRESH else "unfinished"
 

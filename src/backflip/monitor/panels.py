@@ -10,6 +10,8 @@ from backflip.monitor.direct_panels import DIRECT, DIRECT_ENGINE
 from backflip.monitor.folder import Run, Stage, number
 from backflip.monitor.panel import Panel
 from backflip.monitor.pictures import Chart, Series, histogram, line_chart, reliability_diagram
+from backflip.monitor.rounds_panels import rounds_panels
+from backflip.monitor.rounds_verdict import STAGE as ROUNDS_STAGE
 
 ONLINE = (
     Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out"}),
@@ -78,6 +80,8 @@ JUDGES = ("reward_model", "direct")
 
 def panels_of(stage: Stage) -> Sequence[Panel]:
     """The charts a reader looks at first."""
+    if stage.name == ROUNDS_STAGE:
+        return rounds_panels(stage.metrics())
     return STAGES.get(stage.name) or (ONLINE if "reward" in stage.metrics() else STAGES["sft"])
 
 
@@ -127,15 +131,18 @@ def _all_panels(stage: Stage) -> list[Panel]:
     first = {metric for panel in own for metric in panel.metrics}
     engine = [panel for panel in ENGINE if not first & set(panel.metrics)]
     known = first | {metric for panel in ENGINE for metric in panel.metrics}
-    rest = [Panel(m.replace("_", " "), "", {m: m}) for m in stage.metrics() if m not in known]
+    ends = {f"{m}{end}" for m in stage.metrics() for end in ("_low", "_high")}
+    new = [m for m in stage.metrics() if m not in known and m not in ends]
+    rest = [Panel(m.replace("_", " "), "", {m: m}) for m in new]
     return [*own, *engine, *rest]
 
 
 def _chart(panel: Panel, stage: Stage) -> Chart:
     series = [
-        Series(label, *stage.series(metric), colour)
+        Series(label, *stage.series(metric), colour, _band(stage, metric))
         for colour, (metric, label) in enumerate(panel.metrics.items(), start=1)
     ]
+    axis = "round" if stage.name == ROUNDS_STAGE else "step"
     lines = dict(panel.lines)
     baseline = stage.length_baseline()
     if "val_accuracy" in panel.metrics and stage.name in JUDGES and baseline is not None:
@@ -146,8 +153,15 @@ def _chart(panel: Panel, stage: Stage) -> Chart:
         if (step := number(alarm.get("step"))) is not None
     ]
     return Chart(
-        panel.title, series, panel.unit, "step", panel.percent, panel.zero, lines, tuple(marks)
+        panel.title, series, panel.unit, axis, panel.percent, panel.zero, lines, tuple(marks)
     )
+
+
+def _band(stage: Stage, metric: str) -> list[tuple[float, float]]:
+    """The intervals of a metric, where each of its points has one."""
+    steps, low, high = (stage.series(f"{metric}{end}") for end in ("", "_low", "_high"))
+    whole = steps[0] == low[0] == high[0]
+    return list(zip(low[1], high[1], strict=True)) if whole else []
 
 
 def _reward_for_kl(stage: Stage) -> Markup:

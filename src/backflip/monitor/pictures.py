@@ -20,6 +20,10 @@ FEW_POINTS = 16
 """Up to here each point gets a dot; above, the raw line is faint and a smoothed one is drawn."""
 
 
+WHOLE = ("step", "round")
+"""Axes that are counted in whole numbers."""
+
+
 @dataclass(frozen=True)
 class Series:
     """One curve."""
@@ -28,6 +32,8 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     colour: int = 1
+    band: Sequence[tuple[float, float]] = ()
+    """Lower and upper end of each point's interval; empty without."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def line_chart(chart: Chart) -> Markup:
         return Markup()
     axes = _axes(chart, series)
     body = [*_grid(axes, chart), *_rules(axes, chart)]
+    body += [_band(axes, one) for one in series if len(one.band) > 1]
     for one in series:
         body += _curve(axes, one)
     return _figure(chart, series, axes, body)
@@ -170,7 +177,7 @@ def shown(value: float, *, percent: bool = False) -> str:
 
 def _axes(chart: Chart, series: Sequence[Series]) -> Axes:
     xs = [x for s in series for x in s.x]
-    ys = [y for s in series for y in s.y]
+    ys = [y for s in series for y in (*s.y, *(end for ends in s.band for end in ends))]
     near = [v for v in chart.lines.values() if v <= 2.5 * max(map(abs, ys))]
     ticks = nice_ticks(min([*ys, *near, *([0.0] if chart.zero else [])]), max([*ys, *near]))
     low, high = min(xs), max(xs)
@@ -189,7 +196,7 @@ def _grid(axes: Axes, chart: Chart, *, x_percent: bool = False) -> list[Markup]:
         body.append(_segment(axes, (axes.x[0], y), (axes.x[1], y), kind))
         body.append(Markup(tick).format("end", LEFT - 7, axes.py(y) + 4, said))
     xs = [x for x in nice_ticks(*axes.x, most=6) if axes.x[0] <= x <= axes.x[1]]
-    if chart.x_label == "step":
+    if chart.x_label in WHOLE:
         xs = [x for x in xs if x == int(x)]
     for x, said in zip(xs, _labels(xs, percent=x_percent), strict=True):
         body.append(Markup(tick).format("middle", axes.px(x), HEIGHT - BOTTOM + 18, said))
@@ -224,6 +231,15 @@ def _rules(axes: Axes, chart: Chart) -> list[Markup]:
             drawn = Markup(mark).format(sentence, TOP, HEIGHT - BOTTOM, x=axes.px(x))
             body.append(drawn + Markup(flag).format(TOP, x=axes.px(x)))
     return body
+
+
+def _band(axes: Axes, series: Series) -> Markup:
+    """The intervals of a curve as a surface behind it."""
+    ends = list(zip(series.x, series.band, strict=True))
+    above = [(axes.px(x), axes.py(high)) for x, (_, high) in ends]
+    below = [(axes.px(x), axes.py(low)) for x, (low, _) in reversed(ends)]
+    area = '<polygon class="area band c{}" points="{}"/>'
+    return Markup(area).format(series.colour, _points([*above, *below]))
 
 
 def _curve(axes: Axes, series: Series) -> list[Markup]:

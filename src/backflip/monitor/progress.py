@@ -21,6 +21,8 @@ HEADLINES: Mapping[str, Sequence[str]] = {
 ONLINE: Sequence[str] = ("reward", "reward_heldout", "kl")
 UNITS: Mapping[str, str] = {"kl": " nats"}
 SHARES = frozenset({"accuracy", "val_accuracy", "finished"})
+ROUNDING = 1e-4
+"""Nats, of either sign, that arithmetic leaves between a model and itself."""
 
 
 class Progress:
@@ -122,6 +124,8 @@ def headline(name: str, value: float | int) -> str:
     label = name.replace("reward_heldout", "held-out").replace("_", " ").replace("val ", "val. ")
     if name in SHARES and math.isfinite(value):
         return f"{label} {value:.0%}".replace("%", " %")
+    if name == "kl" and abs(value) < ROUNDING:
+        value = 0.0
     return f"{label} {value:.3g}{UNITS.get(name, '')}"
 
 

@@ -18,6 +18,8 @@ from markupsafe import Markup
 from backflip.monitor import panels, verdict
 from backflip.monitor.folder import Run, Stage, flat_recipe, number, read_run
 from backflip.monitor.progress import duration
+from backflip.monitor.rounds_verdict import STAGE as ROUNDS_STAGE
+from backflip.monitor.rounds_verdict import rounds_table
 from backflip.monitor.titles import title
 
 HERE = Path(__file__).parent
@@ -97,6 +99,7 @@ def _section(stage: Stage) -> dict[str, Any]:
         "charts": panels.main_charts(stage),
         "engine": panels.engine_charts(stage),
         "samples": _samples(stage),
+        "table": rounds_table(stage) if stage.name == ROUNDS_STAGE else None,
     }
 
 

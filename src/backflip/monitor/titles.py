@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-STAGES = {"sft": "Supervised fine-tuning", "reward_model": "Reward model", "ppo": "PPO"}
+STAGES = {
+    "sft": "Supervised fine-tuning",
+    "reward_model": "Reward model",
+    "ppo": "PPO",
+    "iterative": "Round by round",
+}
 DIRECT = "direct"
 """The stage of the direct family, which is called by its objective."""
 SPELT = {

@@ -3,9 +3,10 @@
 Read from a stage's ``summary.json``, where every key may be missing: ``accuracy``,
 ``accuracy_low``, ``accuracy_high``, ``baseline_longer``, ``ece``, ``reliability`` (a list of
 ``confidence``, ``accuracy``, ``count``), ``golden`` (``accuracy`` and its bounds, ``pairs``),
-``reward_before``, ``reward_after``, ``reward_heldout_before``, ``reward_heldout_after`` (a number,
-or ``mean``, ``low``, ``high``), ``kl_after`` (nats per answer), ``best_step`` (0 where no
-checkpoint beat the start), ``finished_after`` (share), ``missing_eos``,
+``reward_before``, ``reward_after``, ``reward_gain`` (after − before on the same prompts), and the
+same of ``reward_heldout`` (a number, or ``mean``, ``low``, ``high``), ``kl_after`` (nats per
+answer), ``best_step`` (0 where no checkpoint beat the start), ``finished_after`` (share),
+``missing_eos``,
 ``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``, ``score_after``),
 ``scores`` (lists by name, for the histogram), ``seconds`` and ``state``. What a stage of the direct
 family has to say is in ``direct_verdict.py``.
@@ -28,7 +29,8 @@ from backflip.monitor.direct_verdict import (
 )
 from backflip.monitor.folder import Run, number
 from backflip.monitor.pictures import intervals, shown
-from backflip.monitor.progress import duration
+from backflip.monitor.progress import ROUNDING, duration
+from backflip.monitor.rounds_verdict import rounds_cards, rounds_sentences
 
 NOISY, TRIVIAL = 0.65, 0.90
 """Held-out accuracies of a reward model that deserve a word."""
@@ -43,6 +45,7 @@ COLUMNS = (
     "Golden judgements",
     "Implicit accuracy",
     "Chosen answers",
+    "Win rate against round 0",
     "Reward",
     "Held-out reward",
     "KL to the reference",
@@ -72,6 +75,7 @@ def sentences(run: Run) -> list[str]:
         _accuracy_sentence(run),
         _golden_sentence(run),
         *direct_sentences(run),
+        *rounds_sentences(run),
     ]
     return [sentence for sentence in said if sentence]
 
@@ -82,6 +86,7 @@ def cards(run: Run) -> list[Card]:
         _accuracy_card(run),
         _golden_card(run),
         *direct_cards(run),
+        *rounds_cards(run),
         _gain_card(run, "reward", "Reward"),
         _gain_card(run, "reward_heldout", "Held-out reward"),
         _kl_card(run),
@@ -121,36 +126,55 @@ def _reward_sentence(run: Run) -> str:
     if before is None or after is None:
         return ""
     kl = number(run.find("kl_after")[1])
-    cost = f", {shown(kl)} nats of KL away from the reference" if kl is not None else ""
+    cost = f", {shown(_settled(kl))} nats of KL away from the reference" if kl is not None else ""
     change = f"from {_two(before.mean)} to {_two(after.mean)}"
-    if not (before.known and after.known):
+    way = _direction(run, "reward")
+    if way is None:
         return f"The mean reward went {change}{cost}."
-    if _overlap(before, after):
-        return f"The reward went {change}{cost}: the 95 % intervals overlap, it may be chance."
-    if after.mean < before.mean:
+    if way == 0:
+        return f"The reward went {change}{cost}: within its 95 % interval, it may be chance."
+    if way < 0:
         return f"The reward fell {change}{cost}: look at the alarms and the samples."
     return f"The reward rose {change}, beyond its 95 % interval{cost}."
 
 
 def _heldout_sentence(run: Run) -> str:
     """What the reward model says that nobody optimised against."""
+    way = _direction(run, "reward_heldout")
     before, after = _mean(run, "reward_heldout_before"), _mean(run, "reward_heldout_after")
-    if before is None or after is None or not (before.known and after.known):
+    if way is None or before is None or after is None:
         return ""
-    rose = after.mean > before.mean and not _overlap(before, after)
-    follows = "The held-out reward rose with it" if rose else "The held-out reward did not follow"
     change = f"{_two(before.mean)} to {_two(after.mean)}"
-    return f"{follows} ({change})." if rose else f"{follows} ({change}): do not trust the gain."
+    if way > 0:
+        beside = " with it" if _direction(run, "reward") == 1 else ""
+        return f"The held-out reward rose{beside} ({change})."
+    if way == 0 and after.mean > before.mean:
+        return (
+            f"The held-out reward rose too ({change}), but within its 95 % interval: more held-out "
+            "prompts (validation_prompts) would tell."
+        )
+    return f"The held-out reward did not follow ({change}): do not trust the gain."
+
+
+def _direction(run: Run, name: str) -> int | None:
+    """1 where a reward rose beyond its 95 % interval, −1 where it fell so, 0 where within.
+
+    By the difference on the same prompts where that was measured: their own spread cancels in it.
+    None where there is no interval.
+    """
+    gain = _mean(run, f"{name}_gain")
+    if gain is not None and gain.known:
+        return (gain.low > 0) - (gain.high < 0)
+    before, after = _mean(run, f"{name}_before"), _mean(run, f"{name}_after")
+    if before is None or after is None or not (before.known and after.known):
+        return None
+    return (after.low > before.high) - (after.high < before.low)
 
 
 def _best_sentence(run: Run) -> str:
     if run.find("best_step")[1] != 0:
         return ""
     return "No checkpoint beat the start by held-out reward: the model has the last weights."
-
-
-def _overlap(a: Mean, b: Mean) -> bool:
-    return a.low <= b.high and b.low <= a.high
 
 
 def _reward_model(run: Run) -> Mapping[str, Any]:
@@ -267,7 +291,8 @@ def _kl_card(run: Run) -> Card | None:
     bar = Markup('<rect class="{}" width="{:.0f}" height="8" y="8" rx="4"/>')
     colour = "fill bad" if kl > LEASH else "fill c1"
     picture = Markup(gauge).format(bar.format("rail", 230), bar.format(colour, 230 * share))
-    return Card("KL to the reference", f"{shown(kl)} nats", "per answer; the leash is 20", picture)
+    value = f"{shown(_settled(kl))} nats"
+    return Card("KL to the reference", value, "per answer; the leash is 20", picture)
 
 
 def _loss_card(run: Run) -> Card | None:
@@ -298,9 +323,13 @@ def _mean(run: Run, key: str) -> Mean | None:
     return None if plain is None else Mean(plain, plain, plain, known=False)
 
 
+def _settled(kl: float) -> float:
+    return 0.0 if abs(kl) < ROUNDING else kl
+
+
 def _percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
 def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

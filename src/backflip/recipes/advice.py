@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from backflip.algorithms.kto import KTO
+from backflip.recipes.iterative import IterativeRecipe
 from backflip.recipes.objectives import NAMES
+from backflip.recipes.registry import Recipe
+from backflip.recipes.round_rules import about_rounds
 from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import DirectRecipe, PPORecipe, Recipe, Stage
+from backflip.recipes.schema import DirectRecipe, PPORecipe, Stage
 
 EVER = math.inf
 
@@ -113,7 +116,8 @@ BY_OBJECTIVE = {
 
 def advise(recipe: Recipe) -> list[str]:
     """One sentence for each setting outside what the literature uses; often none."""
-    return [said for stage, prefix in stages_of(recipe) for said in _advice(stage, prefix)]
+    found = [said for stage, prefix in stages_of(recipe) for said in _advice(stage, prefix)]
+    return found + (list(about_rounds(recipe)) if isinstance(recipe, IterativeRecipe) else [])
 
 
 def _advice(stage: Stage, prefix: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from backflip.recipes.objectives import NAMES
-from backflip.recipes.schema import RECIPES
+from backflip.recipes.registry import RECIPES
 
 NEEDED = "needed"
 PLAIN = {type(None): "null", str: "text", int: "whole number", float: "number", bool: "yes/no"}

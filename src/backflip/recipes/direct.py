@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backflip.algorithms.tr_dpo import TRDPO
+from backflip.data.batches import ComparisonBatch
 from backflip.evaluate.implicit import implicit_report
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
@@ -36,14 +37,24 @@ TELL_EVERY = 10.0
 Model = CausalPolicy | AdaptersOff
 
 
-def run_direct(recipe: DirectRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
+def run_direct(
+    recipe: DirectRecipe,
+    run: RunFolder,
+    watcher: Watcher,
+    ready: ComparisonBatch | None = None,
+) -> dict[str, Any]:
     """Let the reference speak, learn, write ``model/``, return what the policy now prefers.
 
     Until the driver restores a checkpoint the policy has the weights that it started from, so a
-    resumed run hears from the same reference.
+    resumed run hears from the same reference. ``ready``: learn these comparisons, as they are,
+    instead of what the recipe names.
     """
     ground = Ground.of(recipe, watcher.say)
-    rows = PreferenceRows.of(ground, recipe)
+    rows = (
+        PreferenceRows.of(ground, recipe)
+        if ready is None
+        else PreferenceRows.ready(ground, recipe, ready)
+    )
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     reference = _reference(ground, recipe, policy)
     said = _Statements(ground, recipe, reference or policy)

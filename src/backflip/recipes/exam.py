@@ -12,7 +12,7 @@ from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Messages, Prompt
 from backflip.functional.kl import answer_kl
-from backflip.functional.statistics import bootstrap_mean, paired_difference
+from backflip.functional.statistics import Interval, bootstrap_mean, paired_difference
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.recipes.ground import Ground
@@ -145,11 +145,12 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
         "finished_before": float(before.answers.rollouts.finished.float().mean()),
         "finished_after": float(after.answers.rollouts.finished.float().mean()),
     }
-    gain = paired_difference(after.judgement.scores, before.judgement.scores)
-    summary["reward_gain"] = {"mean": gain.estimate, "low": gain.low, "high": gain.high}
+    summary["reward_gain"] = _gain(before.judgement.scores, after.judgement.scores)
     if "heldout" in after.judgement.parts:
-        summary["reward_heldout_before"] = _interval(before.judgement.parts["heldout"])
-        summary["reward_heldout_after"] = _interval(after.judgement.parts["heldout"])
+        old, new = (sitting.judgement.parts["heldout"] for sitting in (before, after))
+        summary["reward_heldout_before"] = _interval(old)
+        summary["reward_heldout_after"] = _interval(new)
+        summary["reward_heldout_gain"] = _gain(old, new)
     summary["examples"] = [
         {
             "prompt": before.answers.texts[i][0],
@@ -163,6 +164,14 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
     return summary
 
 
+def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
+    """Of the same prompts, one by one: how hard they are cancels."""
+    return _parts(paired_difference(after, before))
+
+
 def _interval(scores: torch.Tensor) -> dict[str, float]:
-    interval = bootstrap_mean(scores)
+    return _parts(bootstrap_mean(scores))
+
+
+def _parts(interval: Interval) -> dict[str, float]:
     return {"mean": interval.estimate, "low": interval.low, "high": interval.high}

@@ -25,19 +25,15 @@ from backflip.models.heads import RewardModel, ValueModel
 from backflip.models.load import load_config, parameter_count
 from backflip.models.lora import add_lora
 from backflip.monitor.log import read_metrics
+from backflip.recipes.chains import Chain
 from backflip.recipes.ground import Ground, total_steps
+from backflip.recipes.iterative import IterativeRecipe
 from backflip.recipes.load import to_yaml
 from backflip.recipes.objectives import learns_from
 from backflip.recipes.preferences import tokenized
+from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import (
-    DirectRecipe,
-    PPORecipe,
-    Recipe,
-    RewardModelRecipe,
-    RLHFRecipe,
-    Stage,
-)
+from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
 
 TRIAL_STEPS = 4
 """Steps that are measured; the first warms up and is not counted."""
@@ -59,6 +55,7 @@ class Plan:
     rows: int
     """Rows (for PPO: prompts) to learn from."""
     held_out: int
+    """Rows to measure by."""
     left_out: int
     """Rows that do not fit or cannot be used."""
     steps: int
@@ -116,6 +113,10 @@ def plan(recipe: Recipe) -> list[Plan]:
 
     Raises UserError where the data or the model cannot be read.
     """
+    if isinstance(recipe, IterativeRecipe):
+        from backflip.recipes.round_forecast import plan_rounds
+
+        return plan_rounds(recipe)
     return [_planned(stage) for stage, _ in stages_of(recipe)]
 
 
@@ -124,9 +125,12 @@ def _planned(stage: Stage) -> Plan:
     ground = Ground.of(stage, said.append)
     train, held = ground.records(_kind(stage))
     made = _tokenized(ground, train)
+    kept = _tokenized(ground, held) if held else None
     rows = len(made.data)
     if not rows:
         raise UserError(f"no row of {stage.data.source} fits: {'; '.join(made.dropped.lines())}")
+    said += _left_out(stage, "to learn from", made)
+    said += _left_out(stage, "held out", kept) if kept else []
     size = _rows_per_step(stage)
     per_epoch = max(rows // size, 1) if isinstance(stage, PPORecipe) else -(-rows // size)
     steps = total_steps(stage, per_epoch)
@@ -136,8 +140,8 @@ def _planned(stage: Stage) -> Plan:
         parameters=parameters,
         trainable=trainable,
         rows=rows,
-        held_out=len(held),
-        left_out=made.dropped.total,
+        held_out=len(kept.data) if kept else 0,
+        left_out=made.dropped.total + (kept.dropped.total if kept else 0),
         steps=steps,
         tokens=round(_tokens_per_row(stage, made.data) * size * steps),
         said=tuple(said),
@@ -164,6 +168,12 @@ def _tokenized(ground: Ground, records: Sequence[Any]) -> Any:
         "ppo": tokenize_prompts,
     }
     return by_stage[ground.recipe.stage](records, ground.template, fit=ground.fit())
+
+
+def _left_out(stage: Stage, what: str, made: Any) -> list[str]:
+    """Why rows do not fit, with the stage's name: those of a chain may lose the same number."""
+    name = stage.stage.replace("_", " ")
+    return [f"  {name}, rows {what}: left out {line}" for line in made.dropped.lines()]
 
 
 def _rows_per_step(stage: Stage) -> int:
@@ -228,12 +238,7 @@ def forecast(recipe: Recipe, plans: Sequence[Plan], *, price: float | None = Non
         file = folder / "trial.yaml"
         file.write_text(to_yaml(trial), encoding="utf-8")
         wall, memory = _run(file, folder)
-        by_stage = [
-            _reckoned(stage, planned, part.run)
-            for (stage, _), (part, _), planned in zip(
-                stages_of(recipe), stages_of(trial), plans, strict=True
-            )
-        ]
+        by_stage = _all_reckoned(recipe, trial, plans)
     learning = sum(part.seconds for part in by_stage)
     around = max(wall - sum(part.seconds_per_step * TRIAL_STEPS for part in by_stage), 0.0)
     seconds, disk = learning + around, sum(part.disk_gb for part in by_stage)
@@ -248,9 +253,22 @@ def forecast(recipe: Recipe, plans: Sequence[Plan], *, price: float | None = Non
     )
 
 
+def _all_reckoned(recipe: Recipe, trial: Recipe, plans: Sequence[Plan]) -> list[StageForecast]:
+    if isinstance(recipe, IterativeRecipe):
+        from backflip.recipes.round_forecast import reckoned_rounds
+
+        return reckoned_rounds(recipe, plans, trial.run)
+    parts = zip(stages_of(recipe), stages_of(trial), plans, strict=True)
+    return [_reckoned(stage, planned, part.run) for (stage, _), (part, _), planned in parts]
+
+
 def _trial(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe for a few steps, on a sample of its data."""
-    if isinstance(recipe, RLHFRecipe):
+    if isinstance(recipe, IterativeRecipe):
+        from backflip.recipes.round_forecast import trial_rounds
+
+        return trial_rounds(recipe, folder)
+    if isinstance(recipe, Chain):
         parts = {prefix.removesuffix("."): stage for stage, prefix in stages_of(recipe)}
         short = {
             name: _short(stage, folder / "run" / name, folder) for name, stage in parts.items()

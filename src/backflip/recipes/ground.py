@@ -15,10 +15,11 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized
 from backflip.data.formats import load
 from backflip.data.records import Record
-from backflip.data.splits import split_by_prompt
+from backflip.data.splits import opening_key, split_by_prompt
 from backflip.data.stream import Batches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
+from backflip.models import smollm2
 from backflip.models.load import load_causal, load_tokenizer, masters, parameter_count
 from backflip.models.lora import add_lora
 from backflip.recipes.schema import (
@@ -54,6 +55,8 @@ class Ground:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         tokenizer = load_tokenizer(recipe.tokenizer or recipe.model)
+        if recipe.model == smollm2.NAME:
+            say(smollm2.origin())
         template = ChatTemplate(tokenizer, recipe.template)
         tokenizer.chat_template = template.source
         return Ground(recipe, tokenizer, template, say)
@@ -80,7 +83,15 @@ class Ground:
         train = self.read(data.source, kind, data.format, data.limit)
         if data.validation is None:
             return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
-        return train, self.read(data.validation, kind, data.format, None)
+        held = self.read(data.validation, kind, data.format, None)
+        learnt = set(map(opening_key, train))
+        if shared := sum(opening_key(record) in learnt for record in held):
+            self.say(
+                f"  {shared} of {len(held)} held-out rows have a prompt that is also learnt from: "
+                f"on these the model looks better than it is (backflip check {data.validation} "
+                f"against={data.source})"
+            )
+        return train, held
 
     def read(
         self, source: str, kind: type[R], format: str | None = None, limit: int | None = None

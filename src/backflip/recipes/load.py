@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,25 @@ import yaml
 from pydantic import ValidationError
 
 from backflip.data.errors import UserError
-from backflip.recipes.describe import paths, settings
+from backflip.recipes.chains import STAGES
+from backflip.recipes.describe import NEEDED, paths, settings
+from backflip.recipes.names import any_of, find_recipe, hint, pairs
 from backflip.recipes.objectives import NAMES
-from backflip.recipes.schema import (
-    RECIPES,
-    SHORT_FORMS,
-    STAGES,
-    Recipe,
-    default_run,
-    long_forms,
-)
+from backflip.recipes.registry import RECIPES, Recipe
+from backflip.recipes.schema import SHORT_FORMS, default_run, long_forms
 
-HERE = Path(__file__).parent
-SUFFIXES = (".yaml", ".yml")
+WANTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "the name of a folder",
+}
+"""What a setting must be, by how pydantic's name of a mistake begins."""
 SWEEP = "sweep.yaml"
 """What makes a folder of runs a sweep."""
-
-
-def shipped() -> list[str]:
-    """The names of the recipes that come with the package: whole stages, then the direct family."""
-    names = sorted(path.stem for path in HERE.glob("*.yaml"))
-    return sorted(names, key=lambda name: list(RECIPES).index(name) if name in RECIPES else 99)
+TAGGED = ("algorithm", "objective", "choose", "imitate")
+"""Settings that are one of several kinds, told apart by name."""
 
 
 def load_recipe(
@@ -41,7 +39,7 @@ def load_recipe(
     """A recipe, complete: a shipped one by its name, or a YAML file by its path.
 
     Args:
-        name: one of ``shipped()``, such as ``sft``, ``ppo``, ``dpo``, or a path.
+        name: one of ``names.shipped()``, such as ``sft``, ``ppo``, ``dpo``, or a path.
         overrides: ``["optimizer.lr=1e-5", …]``, values written as in YAML; or a mapping of
             (dotted) names to values.
         more: the same by keyword; groups as mappings.
@@ -57,7 +55,7 @@ def load_recipe(
     for key, value in _ordered({**pairs(overrides), **more}):
         if key not in paths(stage):
             raise UserError(f"unknown setting {key!r}. {_meant(key, stage)}")
-        _set(raw, key.split("."), value, chain=stage == "rlhf")
+        _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))
     raw.setdefault("run", default_run(path.stem))
     return parse(raw, stage, f"recipe {name}")
 
@@ -75,19 +73,6 @@ def to_yaml(recipe: Recipe) -> str:
     plain = recipe.model_dump(mode="json")
     first = {key: plain.pop(key) for key in ("stage", "model", "run")}
     return yaml.safe_dump(first | plain, sort_keys=False, allow_unicode=True)
-
-
-def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe. Raises UserError with the nearest name where there is none."""
-    path = Path(name).expanduser()
-    if str(name) in shipped():
-        return HERE / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if path.suffix in SUFFIXES or path.parent != Path():
-        reason = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"recipe file {path} {reason}. Give a YAML file, or {_any_of(shipped())}.")
-    raise UserError(f"there is no recipe {str(name)!r}. {hint(str(name), shipped())}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -108,22 +93,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 # ---- overrides
-
-
-def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """``key=value`` as a mapping, values read as YAML. Raises UserError where there is no ``=``."""
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
-    found: dict[str, Any] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"{text!r} is not a setting. Write key=value, as in optimizer.lr=1e-5.")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            found[key.strip()] = value
-    return found
 
 
 def _ordered(given: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -203,7 +172,7 @@ def _meant(key: str, stage: str) -> str:
     known = sorted(paths(stage))
     if key in known:
         only = {s.choice for s in settings(stage) if s.path == key and s.choice}
-        return f"It belongs to {_any_of(sorted(only))}, which the recipe does not use."
+        return f"It belongs to {any_of(sorted(only))}, which the recipe does not use."
     group, _, last = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == group]
     leaves = {name: name.rpartition(".")[2] for name in known}
@@ -212,10 +181,10 @@ def _meant(key: str, stage: str) -> str:
     if close:
         return f"Did you mean {'.'.join(filter(None, (group, close[0])))}?"
     if same:
-        return f"Did you mean {_any_of(same)}?"
+        return f"Did you mean {any_of(same)}?"
     near = difflib.get_close_matches(last, set(leaves.values()), n=1, cutoff=0.75)
     if near:
-        return f"Did you mean {_any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
+        return f"Did you mean {any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
     there = f"Group {group} has" if siblings and group else f"Recipe {stage} has"
     return f"{there} {', '.join(siblings or [n for n in known if '.' not in n])}."
 
@@ -238,9 +207,22 @@ def _explained(error: ValidationError, stage: str, where: str) -> str:
         reason = first.get("ctx", {}).get("error", first["msg"])
         said = f"{path} in {where}: {reason}"
     else:
-        message = first["msg"][:1].lower() + first["msg"][1:]
-        said = f"{path} in {where} is {value!r}: {message}."
+        said = f"{path} in {where} is {value!r}; {_wanted(kind, first['msg'], path, stage)}."
     return said + others
+
+
+def _wanted(kind: str, message: str, path: str, stage: str) -> str:
+    """What a value must be, with the default as an example."""
+    known = [setting for setting in settings(stage) if setting.path == path]
+    example = known[0].default if known else NEEDED
+    such = f", such as {example}" if example not in (NEEDED, "null", "as below", "[]", "") else ""
+    for beginning, what in WANTED.items():
+        if kind.startswith(beginning):
+            return f"it must be {what}{such}"
+    inside = [n.rpartition(".")[2] for n in sorted(paths(stage)) if n.rpartition(".")[0] == path]
+    if inside and kind.startswith(("dict", "model", "dataclass")):
+        return f"it is a group: write {path}.{inside[0]}=… (it has {', '.join(inside)})"
+    return message[:1].lower() + message[1:].replace("nput should be", "t must be")
 
 
 def _path(loc: Sequence[Any], stage: str) -> str:
@@ -248,22 +230,10 @@ def _path(loc: Sequence[Any], stage: str) -> str:
     known, path = paths(stage), ""
     leaves = {name for name in known if not any(n.startswith(f"{name}.") for n in known)}
     for index, part in enumerate(map(str, loc)):
-        tag = part in NAMES.values() and index and loc[index - 1] in ("algorithm", "objective")
+        tag = part in NAMES.values() and index and loc[index - 1] in TAGGED
         if tag:
             continue
         if path in leaves:
             break
         path = f"{path}.{part}" if path else part
     return path
-
-
-def hint(word: str, options: Iterable[str]) -> str:
-    """The option that was probably meant, and all that there are."""
-    options = list(options)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    meant = f"Did you mean {close[0]}? " if close else ""
-    return f"{meant}There are: {', '.join(options)}."
-
-
-def _any_of(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

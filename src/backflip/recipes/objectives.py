@@ -54,6 +54,7 @@ from backflip.algorithms.tr_dpo import TRDPO
 from backflip.algorithms.unpaired import UnpairedObjective
 from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
 from backflip.data.records import Comparison, Labelled
+from backflip.train.choosing import CHOOSERS, ComparisonChooser
 
 REWARD: dict[str, type[Any]] = {
     "bradley_terry": BradleyTerry,
@@ -102,8 +103,19 @@ UNPAIRED: dict[str, type[Any]] = {
 DIRECT = PAIRED | UNPAIRED
 TERMS = {name: kind for name, kind in PAIRED.items() if kind is not Mixture}
 """What a mixture may be made of."""
-NAMES: dict[type[Any], str] = {kind: name for name, kind in (REWARD | ONLINE | DIRECT).items()}
-"""What the algorithms are called in a recipe."""
+COMPARISON_CHOOSERS: dict[str, type[Any]] = {
+    name: kind for name, kind in CHOOSERS.items() if issubclass(kind, ComparisonChooser)
+}
+"""How a round may put its answers in order."""
+DEMONSTRATION_CHOOSERS: dict[str, type[Any]] = {
+    name: kind for name, kind in CHOOSERS.items() if name not in COMPARISON_CHOOSERS
+}
+"""How a round may choose what is imitated."""
+
+NAMES: dict[type[Any], str] = {
+    kind: name for name, kind in (REWARD | ONLINE | DIRECT | CHOOSERS).items()
+}
+"""What the algorithms, and the ways to choose, are called in a recipe."""
 
 RATES: dict[str, tuple[float, float]] = {"orpo": (1e-4, 8e-6), "simpo": (3e-5, 1e-6)}
 """Learning rates (with LoRA, for all weights) of objectives that ask for others than their stage:

@@ -67,6 +67,14 @@ class PreferenceRows:
             prompts=_prompts(held),
         )
 
+    @staticmethod
+    def ready(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> PreferenceRows:
+        """Comparisons that are tokens already, all of them to learn from."""
+        if recipe.mask_formatting:
+            data = replace(data, mask=_unformatted(data, ground.template.stop_tokens))
+        _check(ground, recipe, data)
+        return PreferenceRows(train=data, held_out=None, pairs=None, golden=None, prompts=())
+
 
 def tokenized(ground: Ground, records: Sequence[Any]) -> Tokenized[Any]:
     """Comparisons or labelled answers as tokens, masked as the recipe says."""
@@ -88,13 +96,17 @@ def without_formatting(data: Preferences, ends: Sequence[int]) -> Preferences:
     made the model repeat itself or stop at once.
     """
     if isinstance(data, ComparisonBatch):
-        mask = _without(data.mask.values, data.answers.values, ends)
-        return replace(data, mask=Ragged(mask, data.mask.offsets))
+        return replace(data, mask=_unformatted(data, ends))
     return replace(
         data,
         mask=_without(data.mask, data.steps, ends),
         mismatched_mask=_without(data.mismatched_mask, data.mismatched, ends),
     )
+
+
+def _unformatted(data: ComparisonBatch, ends: Sequence[int]) -> Ragged[Tensor]:
+    mask = _without(data.mask.values, data.answers.values, ends)
+    return Ragged(mask, data.mask.offsets)
 
 
 def _without(mask: Tensor, steps: TokenSteps, ends: Sequence[int]) -> Tensor:

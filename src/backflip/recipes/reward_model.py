@@ -34,7 +34,7 @@ from backflip.train.run import RunFolder
 __all__ = ["run_reward_model"]
 
 PROBES = 32
-"""Prompts on whose answers, by the policy, the scale of the scores is set."""
+"""Prompts on whose answers, by the policy, the scale of the scores is set: held-out ones first."""
 
 
 def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     held_out = rows.held_out
     outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
     if recipe.normalise:
-        answers = _answers_for_scale(ground, recipe, held_out or rows.train)
+        answers = _answers_for_scale(ground, recipe, rows)
         model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
     save_reward_model(model, ground.tokenizer, run.path)
     return basics(outcome, model, len(rows.train)) | _report(ground, model, rows, policy_size)
@@ -116,19 +116,28 @@ def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch
         )
 
 
-def _answers_for_scale(
-    ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch
-) -> TokenSteps:
-    """Answers whose scores are to have mean 0 and std 1: the policy's where there is one."""
-    if recipe.policy is None:
-        return data.answers.values
-    ground.say("setting the scale of the scores on the policy's own answers")
-    firsts = data.answers.offsets[:-1][:PROBES]
-    prompts = data.answers.values[firsts].prompt
-    policy = load_causal(recipe.policy, precision=recipe.precision)
+def _answers_for_scale(ground: Ground, recipe: RewardModelRecipe, rows: _Rows) -> TokenSteps:
+    """Answers whose scores are to have mean 0 and std 1: the policy's own.
+
+    Where none is named it is the model that the stage starts from: in the usual order of things,
+    what SFT made, and what PPO is to start from.
+    """
+    name = recipe.policy or recipe.model
+    other = "" if recipe.policy else " (the model this one started from; policy=… names another)"
+    ground.say(f"setting the scale of the scores on the answers of {name}{other}")
+    prompts = _prompts(rows.held_out) if rows.held_out is not None else []
+    prompts = [*prompts, *_prompts(rows.train)][:PROBES]
+    policy = load_causal(name, precision=recipe.precision)
     params = ground.sampling(SamplingParams(max_tokens=64), policy)
     sampler = Sampler(engine=TorchEngine(policy), params=params, group_size=2)
     return sampler(prompts, seed=recipe.seed).steps
+
+
+def _prompts(data: ComparisonBatch) -> list[list[int]]:
+    """The first of the prompts, each once."""
+    firsts = data.answers.offsets[:-1][: 2 * PROBES]
+    found = [prompt.tolist() for prompt in data.answers.values[firsts].prompt.rows()]
+    return [list(prompt) for prompt in dict.fromkeys(map(tuple, found))]
 
 
 def _report(

@@ -11,15 +11,12 @@ from backflip.data.errors import UserError
 from backflip.data.sources import HUB_NAME, read
 from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.models.smollm2 import NAME as SMOLLM2
+from backflip.recipes.chains import Chain
+from backflip.recipes.iterative import IterativeRecipe
 from backflip.recipes.objectives import NAMES
-from backflip.recipes.schema import (
-    DirectRecipe,
-    PPORecipe,
-    Recipe,
-    RewardModelRecipe,
-    RLHFRecipe,
-    Stage,
-)
+from backflip.recipes.registry import Recipe
+from backflip.recipes.round_rules import check_rounds
+from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
 from backflip.train.run import RunFolder
 
 BOUNDS = {
@@ -59,9 +56,14 @@ def check_recipe(recipe: Recipe) -> None:
             that already holds a run.
 
     """
+    if isinstance(recipe, IterativeRecipe):
+        check_rounds(recipe)
     for stage, prefix in stages_of(recipe):
         for problem in _problems(stage, prefix, alone=not prefix):
             raise UserError(problem)
+    if isinstance(recipe, IterativeRecipe):
+        named = [("data.source", recipe.data.source), ("data.validation", recipe.data.validation)]
+        _check_readable([*named, *(("preferences", one) for one in recipe.preferences)], "")
     for stage, prefix in stages_of(recipe):
         _check_sources(stage, prefix)
         _check_models(stage, alone=not prefix)
@@ -70,8 +72,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 def stages_of(recipe: Recipe) -> list[tuple[Stage, str]]:
     """The stages of a recipe, each with what stands before its settings' names."""
-    if isinstance(recipe, RLHFRecipe):
-        return [(recipe.sft, "sft."), (recipe.reward_model, "reward_model."), (recipe.ppo, "ppo.")]
+    if isinstance(recipe, Chain):
+        return [(stage, f"{name}.") for name, stage in recipe.links()]
     return [(recipe, "")]
 
 
@@ -169,6 +171,10 @@ def _check_sources(stage: Stage, prefix: str) -> None:
         named.append(("golden", stage.golden))
     if isinstance(stage, PPORecipe) and stage.pretraining is not None:
         named.append(("pretraining.source", stage.pretraining.source))
+    _check_readable(named, prefix)
+
+
+def _check_readable(named: Iterable[tuple[str, str | None]], prefix: str) -> None:
     for name, source in _given(named):
         if Path(source).expanduser().exists() or not HUB_NAME.fullmatch(source):
             try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.dpo import DPO
@@ -32,6 +32,9 @@ SHORT_FORMS = {
     "pretraining": "source",
     "algorithm": "name",
     "objective": "name",
+    "judge": "model",
+    "choose": "name",
+    "imitate": "name",
 }
 """Groups that may be given as one word, and the key which that word is."""
 
@@ -131,6 +134,14 @@ class Common(Group):
     keep_last: Count = 2
     """Checkpoints kept, beside the best one."""
 
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _listed(cls, raw: Any) -> Any:
+        """One word, or several with commas, for a list."""
+        if raw in (None, False, "none"):
+            return ()
+        return [word.strip() for word in raw.split(",")] if isinstance(raw, str) else raw
+
 
 class Stage(Common):
     """One training run of one model."""
@@ -159,6 +170,8 @@ class Stage(Common):
             return raw
         raw = long_forms(raw)
         raw.setdefault("run", default_run(cls.model_fields["stage"].default))
+        if raw.get("lora") in (False, "none", "None"):
+            raw["lora"] = None
         adapted = raw.get("lora", True) is not None
         rates = RATES.get(name_in(raw.get("objective")), cls.LR)
         for key in ("optimizer", "critic_optimizer"):
@@ -199,9 +212,9 @@ class RewardModelRecipe(Stage):
     held_out_head: bool = False
     """Train a second head on the other half of the comparisons, to judge PPO by."""
     normalise: bool = True
-    """Set scores to mean 0 and std 1 afterwards, on the policy's or the validation's answers."""
+    """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
     policy: str | None = None
-    """The policy to be judged: its answers set the scale, its size is compared; null knows none."""
+    """The policy to be judged: its answers set the scale, its size is compared; null: model."""
     golden: str | None = None
     """Source of 200 to 500 senior judgements, probed at the end of the run."""
 
@@ -270,77 +283,6 @@ class PPORecipe(Stage):
     """Held-out prompts answered at each validation."""
 
 
-SHARED = (
-    "model",
-    "tokenizer",
-    "template",
-    "precision",
-    "activation_checkpointing",
-    "token_budget",
-    "seed",
-    "threads",
-    "trackers",
-    "checkpoint_every",
-    "keep_last",
-)
-"""Settings of a chain that its stages take over."""
-STAGES = ("sft", "reward_model", "ppo")
-
-
-class RLHFRecipe(Common):
-    """All three stages, each starting from what the one before has made."""
-
-    stage: Literal["rlhf"] = "rlhf"
-    """Which recipe this is."""
-    data: DataSettings | None = None
-    """One source for all stages: its better answers, its comparisons, its prompts."""
-    sft: SFTRecipe
-    """First stage."""
-    reward_model: RewardModelRecipe
-    """Second stage, from the weights of the first."""
-    ppo: PPORecipe
-    """Third stage: policy from the first, critic and reward from the second."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _share(cls, raw: Any) -> Any:
-        """Hand down what the stages have in common and do not say themselves."""
-        if not isinstance(raw, Mapping):
-            return raw
-        raw = long_forms(raw)
-        raw.setdefault("run", default_run("rlhf"))
-        for name in STAGES:
-            given = raw.get(name, {})
-            if isinstance(given, Mapping):
-                raw[name] = _handed_down(raw, long_forms(given), name)
-        if isinstance(raw.get("data"), Mapping) and "source" not in raw["data"]:
-            del raw["data"]  # settings for the stages' own sources, which have them now
-        return raw
-
-    @field_serializer(*STAGES)
-    def _own_settings(self, stage: Stage) -> dict[str, Any]:
-        """What a stage says beyond the chain: a saved recipe can be changed in one place."""
-        own = stage.model_dump(mode="json")
-        chain = {name: getattr(self, name) for name in SHARED}
-        for name, value in chain.items():
-            if getattr(stage, name) == value:
-                del own[name]
-        del own["run"]
-        if self.data is not None and stage.data == self.data:
-            del own["data"]
-        return own
-
-
-def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:
-    down = {key: chain[key] for key in SHARED if key in chain} | own
-    down["run"] = Path(chain["run"]) / name
-    shared, data = chain.get("data"), own.get("data", {})
-    if isinstance(shared, Mapping) and isinstance(data, Mapping):
-        other = "source" in data and "source" in shared
-        down["data"] = data if other else {**shared, **data}
-    return down
-
-
 def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings with groups that were given as one word written out."""
     out = dict(raw)
@@ -353,14 +295,3 @@ def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
 def default_run(name: str) -> Path:
     """``runs/NAME-DATE``, to the second."""
     return Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
-
-
-Recipe: TypeAlias = SFTRecipe | RewardModelRecipe | DirectRecipe | PPORecipe | RLHFRecipe
-RECIPES: dict[str, type[Recipe]] = {
-    "sft": SFTRecipe,
-    "reward_model": RewardModelRecipe,
-    "direct": DirectRecipe,
-    "ppo": PPORecipe,
-    "rlhf": RLHFRecipe,
-}
-"""By the value of ``stage``."""

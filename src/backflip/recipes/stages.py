@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from backflip.data.errors import UserError
+from backflip.models.load import model_folder
 from backflip.monitor.progress import Progress
 from backflip.monitor.report import write_report
+from backflip.recipes.chains import STAGES, RLHFRecipe, SFTDirectRecipe, linked
 from backflip.recipes.direct import run_direct
+from backflip.recipes.iterative import IterativeRecipe
 from backflip.recipes.load import parse, read_yaml, stage_in, to_yaml
 from backflip.recipes.ppo import run_ppo
+from backflip.recipes.registry import Recipe
 from backflip.recipes.reward_model import run_reward_model
-from backflip.recipes.rlhf import linked
-from backflip.recipes.schema import (
-    STAGES,
-    DirectRecipe,
-    PPORecipe,
-    Recipe,
-    RewardModelRecipe,
-    RLHFRecipe,
-    SFTRecipe,
-)
+from backflip.recipes.rounds import run_rounds
+from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
 from backflip.recipes.sft import run_sft
 from backflip.recipes.watcher import Watcher
+from backflip.reward.source import RewardSource
 from backflip.train.checkpoints import resume_command
 from backflip.train.driver import Interrupted
 from backflip.train.run import RunFolder
 
 __all__ = ["resume", "train"]
 
+ROUND = "round_"
+"""How the folders of rounds begin."""
 
-def train(recipe: Recipe, *, progress: Progress | None = None) -> Path:
+
+def train(
+    recipe: Recipe, *, progress: Progress | None = None, judge: RewardSource | None = None
+) -> Path:
     """Run a recipe from the start; returns the run's folder.
+
+    ``judge``: who judges the answers of rounds, where the recipe says ``judge: python``.
 
     Raises:
         UserError: the folder already holds a run, or something is wrong with data or settings.
@@ -44,19 +49,27 @@ def train(recipe: Recipe, *, progress: Progress | None = None) -> Path:
 
     """
     with _created(recipe) as run:
-        return _with_progress(recipe, run, progress)
+        return _with_progress(recipe, run, progress, judge)
 
 
-def resume(folder: Path, *, progress: Progress | None = None) -> Path:
+def resume(
+    folder: Path, *, progress: Progress | None = None, judge: RewardSource | None = None
+) -> Path:
     """Go on with a run that was interrupted, from its last whole checkpoint."""
     run = RunFolder.open(folder)
+    if folder.parent.name.startswith(ROUND) and RunFolder.holds_run(folder.parent.parent):
+        raise UserError(
+            f"{folder} is part of a round, which hands it what it learns from. Go on with the "
+            f"whole: {resume_command(folder)}"
+        )
     raw = read_yaml(run.recipe_path)
     stage = stage_in(raw, run.recipe_path)
     del raw["stage"]
     recipe = parse({**raw, "run": str(folder)}, stage, str(run.recipe_path))
     if run.finished:
-        raise UserError(f"{folder} is finished: its model is {folder}/model. Nothing to resume.")
-    return _with_progress(recipe, run, progress)
+        made = model_folder(folder)
+        raise UserError(f"{folder} is finished: its model is {made}. Nothing to resume.")
+    return _with_progress(recipe, run, progress, judge)
 
 
 @contextlib.contextmanager
@@ -77,7 +90,8 @@ def _begun(run: RunFolder) -> bool:
     """Whether there is a step to go on from, or, in a chain, a stage."""
     measured = run.metrics_path.is_file() and run.metrics_path.stat().st_size > 0
     stages = any(RunFolder.holds_run(run.path / name) for name in STAGES)
-    return measured or stages or bool(run.checkpoints.steps())
+    rounds = any(run.path.glob(f"{ROUND}*/*"))
+    return measured or stages or rounds or bool(run.checkpoints.steps())
 
 
 def _undo(run: RunFolder, *, keep_folder: bool) -> None:
@@ -88,20 +102,33 @@ def _undo(run: RunFolder, *, keep_folder: bool) -> None:
         run.path.rmdir()
 
 
-def _with_progress(recipe: Recipe, run: RunFolder, progress: Progress | None) -> Path:
+def _with_progress(
+    recipe: Recipe, run: RunFolder, progress: Progress | None, judge: RewardSource | None
+) -> Path:
     if progress is not None:
-        return _run(recipe, run, progress)
+        return _run(recipe, run, progress, judge=judge)
     with Progress() as bars:
-        return _run(recipe, run, bars)
+        return _run(recipe, run, bars, judge=judge)
 
 
-def _run(recipe: Recipe, run: RunFolder, progress: Progress) -> Path:
+def _run(
+    recipe: Recipe,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    judge: RewardSource | None = None,
+    rows: Any = None,
+) -> Path:
+    """``judge`` is for rounds, ``rows`` what a stage learns from instead of its data."""
     try:
         with run.locked():
-            if isinstance(recipe, RLHFRecipe):
+            if isinstance(recipe, IterativeRecipe):
+                learn = functools.partial(_begin_or_go_on, progress=progress)
+                summary = run_rounds(recipe, run, progress, learn=learn, judge=judge)
+            elif isinstance(recipe, RLHFRecipe | SFTDirectRecipe):
                 summary = _chain(recipe, progress)
             else:
-                summary = _stage(recipe, run, progress)
+                summary = _stage(recipe, run, progress, rows)
             run.write_summary(summary)
     except KeyboardInterrupt as error:
         go_on = resume_command(run.path)
@@ -110,30 +137,32 @@ def _run(recipe: Recipe, run: RunFolder, progress: Progress) -> Path:
     return run.path
 
 
-def _chain(recipe: RLHFRecipe, progress: Progress) -> dict[str, Any]:
+def _chain(recipe: RLHFRecipe | SFTDirectRecipe, progress: Progress) -> dict[str, Any]:
     """Run the stages that are not finished yet."""
-    summary: dict[str, Any] = {}
-    for stage in linked(recipe):
-        if not RunFolder.holds_run(stage.run):
-            with _created(stage) as run:
-                _run(stage, run, progress)
-        elif not (run := RunFolder.open(stage.run)).finished:
-            _run(stage, run, progress)
-        summary[stage.stage] = json.loads((stage.run / "summary.json").read_text())
-    return summary
+    return {stage.stage: _begin_or_go_on(stage, progress=progress) for stage in linked(recipe)}
 
 
-def _stage(recipe: Recipe, run: RunFolder, progress: Progress) -> dict[str, Any]:
+def _begin_or_go_on(stage: Any, rows: Any = None, *, progress: Progress) -> dict[str, Any]:
+    """The summary of a stage, which is trained as far as it is not."""
+    if not RunFolder.holds_run(stage.run):
+        with _created(stage) as run:
+            _run(stage, run, progress, rows=rows)
+    elif not (run := RunFolder.open(stage.run)).finished:
+        _run(stage, run, progress, rows=rows)
+    return json.loads((stage.run / "summary.json").read_text())
+
+
+def _stage(recipe: Stage, run: RunFolder, progress: Progress, rows: Any) -> dict[str, Any]:
     kl_stop = recipe.kl_stop if isinstance(recipe, PPORecipe) else None
-    assert not isinstance(recipe, RLHFRecipe)
     watcher = Watcher(recipe, run, progress, kl_stop=kl_stop)
     try:
         if isinstance(recipe, SFTRecipe):
-            return run_sft(recipe, run, watcher)
+            return run_sft(recipe, run, watcher, rows)
         if isinstance(recipe, RewardModelRecipe):
             return run_reward_model(recipe, run, watcher)
         if isinstance(recipe, DirectRecipe):
-            return run_direct(recipe, run, watcher)
+            return run_direct(recipe, run, watcher, rows)
+        assert isinstance(recipe, PPORecipe)
         return run_ppo(recipe, run, watcher)
     finally:
         watcher.close()

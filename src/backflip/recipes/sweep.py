@@ -17,9 +17,11 @@ from typing import Any
 import yaml
 
 from backflip.data.errors import UserError
-from backflip.recipes.load import SWEEP, load_recipe, pairs, parse, read_yaml, stage_in
+from backflip.recipes.load import SWEEP, load_recipe, parse, read_yaml, stage_in
+from backflip.recipes.names import pairs
+from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import check_recipe
-from backflip.recipes.schema import Recipe, default_run
+from backflip.recipes.schema import default_run
 from backflip.recipes.stages import resume, train
 from backflip.train.checkpoints import resume_command
 from backflip.train.driver import Interrupted

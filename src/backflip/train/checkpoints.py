@@ -243,8 +243,10 @@ def unwritable(error: OSError, folder: Path, needed: int) -> UserError:
 
 
 def resume_command(run: Path) -> str:
-    """What to type to go on with a run; a stage of a chain goes on with its chain."""
-    whole = run.parent if (run.parent / "recipe.yaml").is_file() else run
+    """What to type to go on with a run; a stage of a chain or round goes on with its chain."""
+    folder = run.parent
+    chain = folder.parent if folder.name.startswith("round_") else folder
+    whole = chain if (chain / "recipe.yaml").is_file() else run
     return f"backflip resume {shlex.quote(str(whole))}"
 
 

@@ -1,0 +1,115 @@
+"""Best of n at inference: the answers that a reward model likes most, and what n buys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Fit, tokenize_prompts
+from backflip.data.errors import UserError
+from backflip.data.formats import load
+from backflip.data.records import Prompt
+from backflip.evaluate.best_of_n import Picked, Point, best_of_n, best_of_n_curve
+from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import Sampler, suited
+from backflip.generate.torch_engine import TorchEngine
+from backflip.models.load import load_causal, load_tokenizer
+from backflip.models.save import load_reward_model
+from backflip.recipes.exam import shown_prompt
+from backflip.reward.model import RewardModelSource
+from backflip.reward.source import RewardSource
+from backflip.train.reference import check_same_vocabulary
+from backflip.train.run import write_atomically
+
+__all__ = ["BestOfN", "answer_best_of_n"]
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """What choosing among n answers came to."""
+
+    points: Sequence[Point]
+    """Expected reward for 1, 2, 4 … answers, with intervals, and KL to the policy."""
+    answers: Path
+    """The best answer to each prompt, as JSON lines."""
+    prompts: int
+    notes: tuple[str, ...]
+    """What was left out, or could not be judged."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "points": [point.to_json() for point in self.points],
+            "answers": str(self.answers),
+            "prompts": self.prompts,
+            "notes": list(self.notes),
+        }
+
+
+def answer_best_of_n(
+    model: str,
+    data: str,
+    judge: str | RewardSource,
+    *,
+    n: int,
+    out: Path,
+    sampling: SamplingParams,
+    format: str | None = None,
+    limit: int | None = None,
+    max_length: int | None = None,
+    template: str | None = None,
+    seed: int = 0,
+) -> BestOfN:
+    """Draw ``n`` answers to each prompt, write the best ones to ``out``, reckon up the curve.
+
+    Raises UserError for fewer than 2 answers, greedy answers, a judge that reads other tokens.
+    """
+    if n < 2:
+        raise UserError(f"n is {n}; best of n needs 2 answers or more.")
+    if sampling.temperature == 0:
+        raise UserError("temperature is 0: all answers would be the same. Set it to 1.")
+    tokenizer = load_tokenizer(model)
+    chat = ChatTemplate(tokenizer, template)
+    loaded = load(data, Prompt, format=format, limit=limit)
+    records = loaded.records
+    made = tokenize_prompts(records, chat, fit=Fit(max_length))
+    if not len(made.data):
+        raise UserError(f"{data}: no prompt fits: {'; '.join(made.dropped.lines())}")
+    source = _source(judge, tokenizer)
+    causal = load_causal(model)
+    engine = TorchEngine(causal, decode=tokenizer.decode)
+    params = suited(sampling, chat, causal)
+    sampler = Sampler(engine=engine, params=params, group_size=n, allow_filters=True)
+    picked = best_of_n(sampler, source, made.data, seed=seed)
+    lines = [*loaded.dropped.lines(), *made.dropped.lines()]
+    said = [f"left out: {line}" for line in lines]
+    said += [f"not judged: {line}" for line in picked.scoring.tally().lines()]
+    prompts = [shown_prompt(records[i].messages) for i in made.kept]
+    write_atomically(out, _lines(picked, prompts, chat))
+    points = best_of_n_curve(picked.scoring, seed=seed)
+    return BestOfN(points, out, len(made.data), tuple(said))
+
+
+def _source(judge: str | RewardSource, tokenizer: Any) -> RewardSource:
+    if not isinstance(judge, str):
+        return judge
+    check_same_vocabulary(tokenizer, load_tokenizer(judge), judge)
+    model = load_reward_model(judge)
+    return RewardModelSource(model.requires_grad_(requires_grad=False))
+
+
+def _lines(picked: Picked, prompts: Sequence[str], chat: ChatTemplate) -> str:
+    """One best answer a line."""
+    best, ends = picked.answers, set(chat.stop_tokens)
+    tokenizer: Any = chat.tokenizer
+    lines: list[str] = []
+    for place, number in enumerate(best.rollouts.group.tolist()):
+        tokens = best.rollouts.steps.answer.row(place).tolist()
+        answer = tokenizer.decode([token for token in tokens if token not in ends]).strip()
+        said = {"prompt": prompts[number], "answer": answer, "score": float(best.scores[place])}
+        lines.append(json.dumps(said, ensure_ascii=False) + "\n")
+    return "".join(lines)

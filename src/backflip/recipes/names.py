@@ -1,0 +1,82 @@
+"""Recipes and settings by their names. Imports nothing heavy: a slip is answered at once."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backflip.data.errors import UserError
+
+HERE = Path(__file__).parent
+SUFFIXES = (".yaml", ".yml")
+ORDER = ("sft", "reward_model", "ppo", "rlhf")
+"""What is listed first, in this order."""
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with the package: whole stages, then the direct family."""
+    names = sorted(path.stem for path in HERE.glob("*.yaml"))
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe. Raises UserError with the nearest name where there is none."""
+    path = Path(name).expanduser()
+    if str(name) in shipped():
+        return HERE / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if path.suffix in SUFFIXES or path.parent != Path():
+        reason = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"recipe file {path} {reason}. Give a YAML file, or {any_of(shipped())}.")
+    raise UserError(f"there is no recipe {str(name)!r}. {hint(str(name), shipped())}")
+
+
+def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """``key=value`` as a mapping, values read as YAML. Raises UserError where there is no ``=``."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    found: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"{text!r} is not a setting. Write key=value, as in optimizer.lr=1e-5.")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[key.strip()] = value
+    return found
+
+
+def hint(word: str, options: Iterable[str]) -> str:
+    """The option that was probably meant, and all that there are."""
+    options = list(options)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    return f"{meant}There are: {', '.join(options)}."
+
+
+def any_of(names: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def settings_of(command: Any, words: Sequence[str], name: str) -> dict[str, Any]:
+    """The data, wherever it is named, and the settings beside it, by what the function takes."""
+    kinds = {p.name: str(p.annotation) for p in inspect.signature(command).parameters.values()}
+    known = [parameter for parameter in kinds if parameter != "model"]
+    first = words[0].partition("=")[0] not in known
+    given = ({"data": words[0]} if first else {}) | pairs(words[1:] if first else words)
+    for key, value in given.items():
+        if key not in known:
+            raise UserError(f"unknown setting {key!r} of {name}. {hint(key, known)}")
+        if kinds[key].startswith("int") and not isinstance(value, int | None):
+            raise UserError(f"{key} is {value!r}; it must be a whole number.")
+        if kinds[key] == "float" and not isinstance(value, int | float):
+            raise UserError(f"{key} is {value!r}; it must be a number.")
+    return given

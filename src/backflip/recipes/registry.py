@@ -1,0 +1,30 @@
+"""All recipes by the value of ``stage``."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from backflip.recipes.chains import RLHFRecipe, SFTDirectRecipe
+from backflip.recipes.iterative import IterativeRecipe
+from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe
+
+Recipe: TypeAlias = (
+    SFTRecipe
+    | RewardModelRecipe
+    | DirectRecipe
+    | PPORecipe
+    | RLHFRecipe
+    | SFTDirectRecipe
+    | IterativeRecipe
+)
+RECIPES: dict[str, type[Recipe]] = {
+    "sft": SFTRecipe,
+    "reward_model": RewardModelRecipe,
+    "direct": DirectRecipe,
+    "ppo": PPORecipe,
+    "rlhf": RLHFRecipe,
+    "sft_direct": SFTDirectRecipe,
+    "iterative": IterativeRecipe,
+}
+FAMILIES = ("direct", "sft_direct", "iterative")
+"""Stages of which several recipes are shipped, none of them under the stage's own name."""

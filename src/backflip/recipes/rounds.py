@@ -1,0 +1,308 @@
+"""Iterative learning: sample, judge, choose, learn, measure; then again with the new policy.
+
+A round is a folder of the run, and a round that broke goes on where it broke::
+
+    RUN/round_0/held_out/      the start's answers to the held-out prompts, by which all is measured
+    RUN/round_2/sampled/       answers of the policy of round 1, and what was said of them
+    RUN/round_2/chosen.json    what is learnt of them, and what is not and why
+    RUN/round_2/reward_model/  a run of its own, as are sft/ and direct/: those that the recipe has
+    RUN/round_2/model/         the average, where policies are averaged
+    RUN/round_2/held_out/      the new policy's answers to the held-out prompts
+    RUN/round_2/summary.json   what it came to; written last
+    RUN/model/                 the policy after the last round
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from backflip.data.batches import Ragged
+from backflip.data.collate import tokenize_prompts
+from backflip.data.errors import UserError
+from backflip.data.records import Prompt
+from backflip.models.average import average
+from backflip.monitor.log import MetricsLog
+from backflip.monitor.progress import Progress
+from backflip.monitor.trackers import open_trackers
+from backflip.recipes.exam import Questions
+from backflip.recipes.ground import Ground
+from backflip.recipes.iterative import PYTHON, SELF, IterativeRecipe
+from backflip.recipes.round_folders import RoundFolders, alarms_of, link, mixed
+from backflip.recipes.round_rows import Learnt, Sat, metrics_of, row_of, samples_of, summary_of
+from backflip.recipes.schema import Stage
+from backflip.recipes.speakers import Speaker, check_judge, grader, reward_model
+from backflip.reward.judged import PolicyJudge
+from backflip.reward.source import RewardSource
+from backflip.train.choosing import Chosen
+from backflip.train.rounds import Round, judge_all
+from backflip.train.run import RunFolder, write_atomically
+from backflip.train.samples import Sampled, Scoring, pooled
+
+__all__ = ["run_rounds"]
+
+
+
+@runtime_checkable
+class Learn(Protocol):
+    """Trains a stage in its folder, as far as it is not; returns its summary."""
+
+    def __call__(self, stage: Stage, rows: Any = None) -> dict[str, Any]: ...
+
+
+def run_rounds(
+    recipe: IterativeRecipe,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    learn: Learn,
+    judge: RewardSource | None,
+) -> dict[str, Any]:
+    """Do the rounds that are missing; write ``model/``, return a row for each.
+
+    Raises UserError where nobody judges, no prompt is left to learn from, or a round's folder is
+    damaged.
+    """
+    stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
+    ground = Ground.of(stage, progress.say)
+    check_judge(recipe, ground, judge)
+    prompts, held = _prompts(ground, recipe)
+    folders = RoundFolders(recipe, run.path)
+    before = folders.rows_so_far()
+    trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
+    log = MetricsLog(run.path, trackers=trackers)
+    try:
+        run.note_environment()
+        log.truncate_after(len(before) - 1)
+        rounds = _Rounds(recipe, folders, progress, learn, judge, ground, prompts, held, log)
+        rows = rounds.go(before)
+    finally:
+        log.close()
+    link(Path(folders.policy(recipe.rounds)), run.model_path)
+    return summary_of(rows)
+
+
+def _prompts(ground: Ground, recipe: IterativeRecipe) -> tuple[Ragged[Any], Questions]:
+    """(prompts to learn on, held-out prompts)."""
+    train, held = ground.records(Prompt)
+    made = ground.told(tokenize_prompts(train, ground.template, fit=ground.fit()))
+    questions = Questions.of(ground, held, recipe.validation_prompts) if held else None
+    if questions is None or len(questions.tokens) < 2 or not len(made):
+        seen = 0 if questions is None else len(questions.tokens)
+        raise UserError(
+            f"{recipe.data.source}: {len(made)} prompts to answer and {seen} held-out ones; rounds "
+            "need at least 1 and 2. Give more prompts, another data.held_out, or data.validation."
+        )
+    return made, questions
+
+
+@dataclass
+class _Rounds:
+    """A run of rounds, with all that its steps share."""
+
+    recipe: IterativeRecipe
+    folders: RoundFolders
+    progress: Progress
+    learn: Learn
+    given: RewardSource | None
+    ground: Ground
+    prompts: Ragged[Any]
+    held: Questions
+    log: MetricsLog
+    sat: dict[int, Sat] = field(default_factory=dict[int, Sat])
+    """Answers to the held-out prompts, by round."""
+
+    def go(self, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of all rounds, those that were there first."""
+        rows = list(before)
+        for number in range(max(len(rows), 1), self.recipe.rounds + 1):
+            self.progress.say(f"round {number} of {self.recipe.rounds}")
+            rows += self._round(number, first=not rows)
+            self.folders.prune(number)
+        return rows
+
+    def _round(self, number: int, *, first: bool) -> list[dict[str, Any]]:
+        """One round; with ``first`` the row of round 0 too, which is not measured yet."""
+        scoring = self._sampled(number)
+        rows = [self._measured(0, None, judged=number)] if first else []
+        chosen = self._chosen(number, scoring)
+        for name, stage in self.folders.stages(number):
+            done = self.learn(stage, chosen[name].data)
+            self.log.alarms(alarms_of(stage.run, number, name))
+            self.progress.say(f"  {name}: {done['steps']} steps on {done['rows']} rows")
+        if models := self.folders.averaged(number):
+            self.progress.say(f"  averaging the policies of the last {len(models)} rounds")
+            average(models, self.folders.folder(number))
+        return [*rows, self._measured(number, (scoring, chosen), judged=number)]
+
+    # ---- sampling and judging
+
+    def _speaker(self, number: int, *, group: int = 1) -> Speaker:
+        """The policy of after a round."""
+        model, recipe = self.folders.policy(number), self.recipe
+        return Speaker(self.ground, model, recipe.sampling, group, recipe.max_rows)
+
+    def _sampled(self, number: int) -> Scoring:
+        """Answers of the last policy to the prompts of this round, with their scores."""
+        part, rows = self._part_of(number)
+        speaker = self._speaker(number - 1, group=self.recipe.answers_per_prompt)
+        if not part.finished:
+            bar = self.progress.stage(f"round {number}: answering", total=len(rows))
+            part.draw(speaker, tell=lambda done, _: bar.advance({}, done - bar.done))
+        if (stage := self.folders.reward_model(number)) is not None:
+            self.learn(stage)
+        if not part.finished:
+            self._score(part, self._judge(number, speaker))
+        scoring = part.load()
+        if scoring.failed:
+            said, total = "; ".join(scoring.tally().lines()[:3]), len(scoring.sampled)
+            self.progress.say(f"  {len(scoring.failed)} of {total} answers have no score: {said}")
+        return replace(scoring, sampled=_renumbered(scoring.sampled, rows))
+
+    def _part_of(self, number: int) -> tuple[Round, torch.Tensor]:
+        """The answers to learn from of a round, and which of all prompts they are to."""
+        rows = torch.tensor(self.folders.prompts_of(number, len(self.prompts)))
+        seed = mixed(self.recipe.seed, number)
+        return self._part(number, "sampled", self.prompts[rows], seed), rows
+
+    def _part(self, number: int, name: str, prompts: Ragged[Any], seed: int) -> Round:
+        sampling = self.recipe.sampling
+        about = {
+            "round": number,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "answers": self.recipe.answers_per_prompt if name == "sampled" else 1,
+        }
+        failed, folder = self.recipe.most_failed, self.folders.folder(number) / name
+        return Round(folder=folder, prompts=prompts, seed=seed, about=about, most_failed=failed)
+
+    def _judge(self, number: int, speaker: Speaker) -> RewardSource:
+        """Who says what is learnt in a round: its own reward model, or else the judge."""
+        if self.recipe.reward_model is not None:
+            speaker.forget()
+            return self._own_reward_model(number)
+        return self._examiner(number, speaker)
+
+    def _examiner(self, number: int, speaker: Speaker) -> RewardSource:
+        """Who measures the rounds: the judge, or else the reward model of the round."""
+        judge = self.recipe.judge
+        if judge is None:
+            return self._own_reward_model(number)
+        if judge.model == PYTHON:
+            assert self.given is not None, "the judge is checked before anything is sampled"
+            return self.given
+        if judge.model == SELF:
+            return grader(speaker, judge, self.recipe.seed)
+        speaker.forget()
+        return reward_model(self.ground, judge.model)
+
+    def _own_reward_model(self, number: int) -> RewardSource:
+        stage = self.folders.reward_model(number)
+        assert stage is not None, "rounds without a judge train a reward model"
+        return reward_model(self.ground, str(stage.run / "model"))
+
+    def _score(self, part: Round, source: RewardSource) -> None:
+        """Have a part's answers judged; a judge that writes says what it could not grade."""
+        try:
+            part.score(source, show=lambda tokens: self.ground.tokenizer.decode(tokens))
+        finally:
+            if isinstance(source, PolicyJudge):
+                for line in source.outcomes.lines():
+                    self.progress.say(f"  the judge: {line}")
+
+    # ---- choosing
+
+    def _chosen(self, number: int, scoring: Scoring) -> dict[str, Chosen[Any]]:
+        """What each stage of the round learns, by the stage's name; on record in chosen.json."""
+        recipe, sampled = self.recipe, self._pool(number, scoring.sampled)
+        chosen: dict[str, Chosen[Any]] = {}
+        if recipe.sft is not None:
+            chosen["sft"] = recipe.imitate(sampled, filters=recipe.filters)
+        if recipe.direct is not None:
+            seed = mixed(recipe.seed, number)
+            chosen["direct"] = recipe.choose(sampled, filters=recipe.filters, seed=seed)
+        said = {
+            name: {
+                "rows": len(one.data),
+                "dropped_prompts": dict(one.dropped.counts),
+                "answers_set_aside": dict(one.set_aside.counts),
+            }
+            for name, one in chosen.items()
+        }
+        path = self.folders.folder(number) / "chosen.json"
+        write_atomically(path, json.dumps(said, indent=2) + "\n")
+        for name, one in chosen.items():
+            self.progress.say(f"  {name} learns from {len(one.data)} rows{_left_out(one)}")
+        return chosen
+
+    def _pool(self, number: int, now: Sampled) -> Sampled:
+        """With those of earlier rounds, where the recipe pools; judged by one and the same."""
+        if not self.recipe.pool or number == 1:
+            return now
+        judge = self._own_reward_model(number) if self.recipe.reward_model is not None else None
+        earlier: list[Sampled] = []
+        for past in range(1, number):
+            part, rows = self._part_of(past)
+            before = part.load().sampled
+            if judge is not None:
+                before = judge_all(judge, before.rollouts).sampled
+            earlier.append(_renumbered(before, rows))
+        return pooled([*earlier, now])
+
+    # ---- measuring
+
+    def _measured(self, number: int, learnt: Learnt | None, *, judged: int) -> dict[str, Any]:
+        """The row of a round, on record; ``judged``: the round whose examiner speaks."""
+        start, now = self._sit(0, judged), self._sit(number, judged)
+        row = row_of(number, now, start, learnt)
+        self.log.samples(number, samples_of(now, self.held.texts, self.ground))
+        self.log.append(number, "iterative", metrics_of(row))
+        self.log.sync()
+        path = self.folders.folder(number) / "summary.json"
+        write_atomically(path, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+        self.progress.say(f"  {_in_words(row)}")
+        return row
+
+    def _sit(self, number: int, judged: int) -> Sat:
+        """The held-out answers of a policy, judged, with their KL to the start."""
+        if number in self.sat and self.recipe.judge is not None:
+            return self.sat[number]
+        start = self._speaker(0)
+        seed = mixed(self.recipe.seed, 0)  # the same random numbers for every policy
+        part = self._part(number, "held_out", self.held.tokens, seed)
+        if not part.finished:
+            part.draw(self._speaker(number) if number else start)
+            self._score(part, self._examiner(judged, start))
+        scoring = part.load()
+        if self.recipe.judge is None and number != judged:
+            scoring = judge_all(self._examiner(judged, start), scoring.sampled.rollouts)
+        self.sat[number] = Sat.of(scoring, start)
+        return self.sat[number]
+
+
+def _renumbered(sampled: Sampled, rows: torch.Tensor) -> Sampled:
+    """With prompts numbered as in all of the data, not as in the round."""
+    rollouts = sampled.rollouts
+    return Sampled(replace(rollouts, group=rows[rollouts.group]), sampled.scores)
+
+
+def _left_out(chosen: Chosen[Any]) -> str:
+    parts = [
+        f"{what}: {'; '.join(f'{n} {reason}' for reason, n in tally.counts.items())}"
+        for what, tally in (("prompts", chosen.dropped), ("answers", chosen.set_aside))
+        if len(tally)
+    ]
+    return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    text = f"reward {row['reward']:.3f}, length {row['length']:.0f}, KL {row['kl']:.2f} nats"
+    if row["round"] == 0:
+        return text
+    rate, low, high = (row[f"win_rate{end}"] for end in ("", "_low", "_high"))
+    return f"win rate against round 0: {rate:.0%} [{low:.0%}, {high:.0%}]; {text}"

@@ -1,0 +1,55 @@
+"""What rounds will train and take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backflip.recipes.forecast import forecast, plan
+from backflip.recipes.load import load_recipe
+from tests.recipes.test_round_mistakes import ITERATIVE
+from tests.recipes.tiny import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
+
+
+def recipe_of(name: str, model: str, run: Path, **settings: Any) -> Any:
+    return load_recipe(name, {"model": model, "run": str(run), **settings})
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_every_shipped_recipe_of_rounds_can_be_planned(name: str, model: str, tmp_path: Path):
+    recipe = recipe_of(name, model, tmp_path / "run")
+    plans = plan(recipe)
+    assert [one.stage for one in plans] == ["answers", *(link for link, _ in recipe.links())]
+    assert plans[0].steps == recipe.rounds
+    assert plans[0].held_out == 64
+    assert all(one.tokens > 0 for one in plans)
+
+
+def test_pooled_rounds_learn_more_and_more(model: str, tmp_path: Path):
+    """64, 128 and 192 comparisons in batches of 8 are 8 + 16 + 24 steps; alone, 3 × 8."""
+    pooled = plan(recipe_of("iterative_dpo", model, tmp_path / "run"))[1]
+    alone = plan(recipe_of("iterative_dpo", model, tmp_path / "run", pool=False))[1]
+    assert (pooled.steps, alone.steps) == (48, 24)
+    assert (pooled.rows, alone.rows) == (192, 64)
+
+
+def test_a_short_round_says_what_all_will_take(model: str, tmp_path: Path):
+    settings = {"reward_model.data.limit": 16, "sampling.max_tokens": 5, "rounds": 2}
+    recipe = recipe_of("llama2_rounds", model, tmp_path / "run", **settings)
+    said = forecast(recipe, plan(recipe))
+    assert [part.stage for part in said.stages] == ["answers", "reward_model", "sft"]
+    assert all(part.seconds > 0 for part in said.stages)
+    assert said.seconds >= sum(part.seconds for part in said.stages)
+    assert not (tmp_path / "run").exists()
