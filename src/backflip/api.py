@@ -71,10 +71,9 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     from backflip.recipes.load import load_recipe
     from backflip.recipes.rules import check_recipe
 
-    judge = overrides.get("judge")
-    judge = judge if callable(judge) else None
-    if judge is not None:
-        del overrides["judge"]
+    judge: Any = None
+    if callable(overrides.get("judge")):
+        judge = overrides.pop("judge")
         overrides |= {"judge": "python"} if isinstance(recipe, str | Path) else {}
     if not isinstance(recipe, str | Path):
         if overrides:
@@ -174,7 +173,7 @@ def evaluate(
     return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
-def best_of_n(
+def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     model: str | Path | Run,
     data: str,
     reward_model: str | Path | Run | RewardSource,

@@ -124,7 +124,7 @@ def test_a_metric_without_an_interval_has_no_band(tmp_path):
 
 def test_a_band_lies_within_the_axes():
     """Its ends decide what is shown, not the curve alone."""
-    series = Series("x", [0, 1], [0.5, 0.6], band=[(0.5, 0.5), (0.1, 0.9)])
+    series = Series("x", [0.0, 1.0], [0.5, 0.6], band=[(0.5, 0.5), (0.1, 0.9)])
     drawn = str(line_chart(Chart("t", [series])))
     points = drawn.partition('class="area band c1" points="')[2].partition('"')[0].split()
     heights = [float(point.split(",")[1]) for point in points]

@@ -95,9 +95,7 @@ def test_slips_are_answered_in_one_line(
     assert said in capsys.readouterr().err
 
 
-def test_a_judge_of_other_tokens_is_refused(
-    model: str, prompts: str, judge: str, tmp_path: Path
-):
+def test_a_judge_of_other_tokens_is_refused(model: str, prompts: str, judge: str, tmp_path: Path):
     other = tiny_model(tmp_path / "other")
     tokenizer = AutoTokenizer.from_pretrained(other)
     tokenizer.add_tokens(["unheard-of"])

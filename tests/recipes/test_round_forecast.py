@@ -38,11 +38,11 @@ def test_every_shipped_recipe_of_rounds_can_be_planned(name: str, model: str, tm
 
 
 def test_pooled_rounds_learn_more_and_more(model: str, tmp_path: Path):
-    """64, 128 and 192 comparisons in batches of 8 are 8 + 16 + 24 steps; alone, 3 × 8."""
+    """32, 64 and 96 comparisons in batches of 8 are 4 + 8 + 12 steps; alone, 3 × 4."""
     pooled = plan(recipe_of("iterative_dpo", model, tmp_path / "run"))[1]
     alone = plan(recipe_of("iterative_dpo", model, tmp_path / "run", pool=False))[1]
-    assert (pooled.steps, alone.steps) == (48, 24)
-    assert (pooled.rows, alone.rows) == (192, 64)
+    assert (pooled.steps, alone.steps) == (24, 12)
+    assert (pooled.rows, alone.rows) == (96, 32)
 
 
 def test_a_short_round_says_what_all_will_take(model: str, tmp_path: Path):

@@ -101,7 +101,7 @@ def test_what_cannot_end_well_is_refused(
 
 
 def test_a_language_model_in_the_place_of_the_judge_is_refused(model: str, tmp_path: Path):
-    with pytest.raises(UserError, match="judge: .* is a LlamaForCausalLM, not a reward model"):
+    with pytest.raises(UserError, match=r"judge: .* is a LlamaForCausalLM, not a reward model"):
         checked("iterative_dpo", model, tmp_path, judge=model)
 
 
@@ -225,9 +225,7 @@ def test_answers_without_a_score_are_counted_and_named(model: str, prompts: str,
         gaps = torch.tensor([first == 5 for first in firsts])
         return Judgement(torch.where(gaps, math.nan, even(rollouts).scores))
 
-    folder, said = heard(
-        rounds("iterative_dpo", model, prompts, tmp_path / "run", rounds=1), fussy
-    )
+    folder, said = heard(rounds("iterative_dpo", model, prompts, tmp_path / "run", rounds=1), fussy)
     summary = json.loads((folder / "summary.json").read_text())
     failures = summary["failures"]
     assert set(failures) == {"RuntimeError: no word for it", "the score is nan"}

@@ -32,6 +32,7 @@ class FDPO(PairObjective):
 
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
     divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = "js"
+    """By which the policy is held to the reference."""
     alpha: float = 0.5
     """Of ``alpha`` only, strictly between 0 (reverse) and 1 (forward KL). TRL's is 1 − this."""
 

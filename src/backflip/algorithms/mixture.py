@@ -26,6 +26,7 @@ class Mixture(DirectObjective):
     """
 
     terms: tuple[DirectObjective, ...]
+    """The objectives that are added, each with settings of its own."""
     weights: tuple[float, ...]
     """One for each term."""
 

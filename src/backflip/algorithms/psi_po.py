@@ -31,6 +31,7 @@ class PsiPO(PairObjective):
 
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
     psi: Literal["identity", "logit"] = "identity"
+    """Ψ, what a win probability is worth."""
     label_smoothing: float = 0.0
     """P(a label is wrong), the same for all."""
 

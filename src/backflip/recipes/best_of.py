@@ -50,7 +50,7 @@ class BestOfN:
         }
 
 
-def answer_best_of_n(
+def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     model: str,
     data: str,
     judge: str | RewardSource,

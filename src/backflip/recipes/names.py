@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -71,12 +71,17 @@ def settings_of(command: Any, words: Sequence[str], name: str) -> dict[str, Any]
     kinds = {p.name: str(p.annotation) for p in inspect.signature(command).parameters.values()}
     known = [parameter for parameter in kinds if parameter != "model"]
     first = words[0].partition("=")[0] not in known
-    given = ({"data": words[0]} if first else {}) | pairs(words[1:] if first else words)
+    given: dict[str, Any] = ({"data": words[0]} if first else {}) | pairs(
+        words[1:] if first else words
+    )
     for key, value in given.items():
         if key not in known:
             raise UserError(f"unknown setting {key!r} of {name}. {hint(key, known)}")
         if kinds[key].startswith("int") and not isinstance(value, int | None):
             raise UserError(f"{key} is {value!r}; it must be a whole number.")
-        if kinds[key] == "float" and not isinstance(value, int | float):
-            raise UserError(f"{key} is {value!r}; it must be a number.")
+        if kinds[key] == "float":
+            try:
+                given[key] = float(cast("Any", value))  # YAML takes 1e-3 for a word
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{key} is {value!r}; it must be a number.") from error
     return given

@@ -82,7 +82,7 @@ class RoundFolders:
             stage: Stage | None = getattr(recipe, name)
             if stage is None:
                 continue
-            changes = self._changes(number, name, stage) | {"model": start}
+            changes: dict[str, Any] = self._changes(number, name, stage) | {"model": start}
             if name == "direct" and recipe.reference == "first":
                 changes["reference"] = None if start == recipe.model else recipe.model
             found.append((name, stage.model_copy(update=changes)))

@@ -77,9 +77,7 @@ def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
     return [answers, *learners]
 
 
-def _planned(
-    recipe: IterativeRecipe, name: str, stage: Stage, size: int, prompt: float
-) -> Plan:
+def _planned(recipe: IterativeRecipe, name: str, stage: Stage, size: int, prompt: float) -> Plan:
     if name == "reward_model":
         one = forecast._planned(_with_preferences(recipe, stage))
         return replace(one, steps=one.steps * recipe.rounds, tokens=one.tokens * recipe.rounds)

@@ -60,9 +60,7 @@ def row_of(number: int, now: Sat, start: Sat, learnt: Learnt | None) -> dict[str
     row = round_row(number, now.scoring.sampled, start.scoring.sampled, kl=now.kl).to_json()
     if now.told(HELD_OUT) and start.told(HELD_OUT):
         other = win_rate(now.by(HELD_OUT), start.by(HELD_OUT)).to_json()
-        row |= {
-            f"win_rate_heldout{end}": other[f"win_rate{end}"] for end in ("", "_low", "_high")
-        }
+        row |= {f"win_rate_heldout{end}": other[f"win_rate{end}"] for end in ("", "_low", "_high")}
         row |= _mean("reward_heldout", now.scoring.parts[HELD_OUT])
         row |= _gain("reward_heldout", now.scoring.parts[HELD_OUT], start.scoring.parts[HELD_OUT])
     row |= _gain("reward", now.scoring.sampled.scores, start.scoring.sampled.scores)

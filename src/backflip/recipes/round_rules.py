@@ -48,7 +48,7 @@ def _problems(recipe: IterativeRecipe) -> Iterator[str]:
     if recipe.reward_model is not None:
         yield from _reward_model_problems(recipe)
     elif recipe.preferences:
-        yield "preferences are for reward_model, which is null. Set reward_model, or leave them out."
+        yield "preferences are for reward_model, which is null. Set it, or leave them out."
     if recipe.sampling.temperature == 0 and recipe.answers_per_prompt > 1:
         yield (
             "sampling.temperature is 0: all answers to a prompt would be the same, with nothing to "
@@ -59,9 +59,7 @@ def _problems(recipe: IterativeRecipe) -> Iterator[str]:
 def _direct_problems(recipe: IterativeRecipe) -> Iterator[str]:
     assert recipe.direct is not None
     if recipe.answers_per_prompt < 2:
-        yield (
-            "answers_per_prompt is 1, and direct learns from comparisons. Set it to 2 or more."
-        )
+        yield ("answers_per_prompt is 1, and direct learns from comparisons. Set it to 2 or more.")
     objective = recipe.direct.objective
     if isinstance(objective, UnpairedObjective):
         yield (

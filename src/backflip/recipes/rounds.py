@@ -47,7 +47,6 @@ from backflip.train.samples import Sampled, Scoring, pooled
 __all__ = ["run_rounds"]
 
 
-
 @runtime_checkable
 class Learn(Protocol):
     """Trains a stage in its folder, as far as it is not; returns its summary."""
@@ -209,7 +208,7 @@ class _Rounds:
     def _score(self, part: Round, source: RewardSource) -> None:
         """Have a part's answers judged; a judge that writes says what it could not grade."""
         try:
-            part.score(source, show=lambda tokens: self.ground.tokenizer.decode(tokens))
+            part.score(source, show=self.ground.tokenizer.decode)
         finally:
             if isinstance(source, PolicyJudge):
                 for line in source.outcomes.lines():
