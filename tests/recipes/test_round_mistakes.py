@@ -137,6 +137,22 @@ def test_what_the_literature_does_not_do_is_pointed_out(name: str, setting: str,
     assert [said in one for one in advise(load_recipe(name, [setting]))] == [True]
 
 
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ([], 3e-4),
+        (["direct.lora=null"], 1e-6),
+        (["direct.objective=simpo"], 3e-5),
+        (["direct.optimizer.lr=7e-5"], 7e-5),
+    ],
+)
+def test_the_rate_of_a_round_is_higher_unless_something_says_otherwise(
+    settings: list[str], rate: float
+):
+    recipe: Any = load_recipe("iterative_dpo", settings)
+    assert recipe.direct.optimizer.lr == rate
+
+
 # ---- shipped recipes run
 
 

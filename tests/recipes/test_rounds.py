@@ -17,10 +17,12 @@ from backflip.algorithms.dpo import DPO
 from backflip.data.batches import Rollouts
 from backflip.data.sources import write_jsonl
 from backflip.models.load import resolve
-from backflip.monitor.log import read_lines, read_metrics
+from backflip.monitor.log import Alarm, MetricsLog, read_lines, read_metrics
 from backflip.monitor.progress import Progress
+from backflip.recipes import rounds as chain
 from backflip.recipes import stages
 from backflip.recipes.load import load_recipe
+from backflip.recipes.round_folders import alarms_of
 from backflip.recipes.round_rows import Sat
 from backflip.recipes.speakers import Speaker
 from backflip.recipes.stages import resume, train
@@ -195,6 +197,27 @@ def test_the_next_policy_may_be_the_average_of_the_last_ones(
         torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
 
 
+def test_models_of_old_rounds_may_go_and_everything_else_stays(
+    model: str, prompts: str, tmp_path: Path
+):
+    settings = {"keep_rounds": 1, "prompts_per_round": 6, "direct.epochs": 1}
+    folder, _ = heard(rounds("iterative_dpo", model, prompts, tmp_path / "run", **settings))
+    there = [(folder / f"round_{n}" / "direct" / "model").is_dir() for n in (1, 2, 3)]
+    assert there == [False, False, True]
+    assert (folder / "round_1" / "sampled" / "samples.safetensors").is_file()
+    assert (folder / "round_1" / "direct" / "metrics.jsonl").is_file()
+    assert len(rows_of(folder)) == 4
+
+
+def test_what_goes_off_in_a_training_goes_off_in_its_round(tmp_path: Path):
+    log = MetricsLog(tmp_path)
+    log.alarms([Alarm(8, "chosen_falls", "warn", "look at it", "direct")])
+    log.close()
+    (alarm,) = alarms_of(tmp_path, 2, "direct")
+    assert (alarm.step, alarm.stage) == (2, "iterative")
+    assert alarm.sentence == "direct, step 8: look at it"
+
+
 # ---- they go on
 
 
@@ -202,6 +225,7 @@ BREAKS = {
     "sampling": (Speaker, "__call__", 4),  # round 1, held-out prompts of 0 and 1, round 2
     "learning": (DPO, "loss", 20),  # twelve steps in round 1
     "measuring": (Sat, "of", 3),
+    "writing": (chain, "write_atomically", 5),  # the row of round 2, which is logged already
 }
 
 

@@ -132,7 +132,7 @@ def _cell(metrics: Mapping[str, float], metric: str, form: str) -> str:
     if form == "share":
         return _share(value)
     if form == "number":
-        return shown(round(value, 2))
+        return shown(round(value, 2) + 0.0)  # −0.0 is 0
     bounds = _bounds(metrics, metric)
     if form == "percent":
         ends = f" [{bounds[1] * 100:.0f}, {bounds[2] * 100:.0f}]" if bounds else ""

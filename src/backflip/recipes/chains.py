@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_serializer, model_validator
 
+from backflip.recipes.objectives import RATES, name_in
 from backflip.recipes.schema import (
     Common,
     DataSettings,
@@ -43,6 +44,8 @@ class Chain(Common):
 
     LINKS: ClassVar[tuple[str, ...]]
     """The fields that are stages, in the order in which they run."""
+    AUTO: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Learning rates of stages (with LoRA, for all weights) where auto means others here."""
 
     data: DataSettings | None = None
     """One source for all stages that have none of their own."""
@@ -60,6 +63,8 @@ class Chain(Common):
             given = raw.get(name, nothing)
             if isinstance(given, Mapping):
                 raw[name] = _handed_down(raw, long_forms(given), name)
+                if name in cls.AUTO:
+                    _set_rate(raw[name], cls.AUTO[name])
         if isinstance(raw.get("data"), Mapping) and "source" not in raw["data"]:
             del raw["data"]  # settings for the stages' own sources, which have them now
         return raw
@@ -136,3 +141,12 @@ def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> di
         other = "source" in data and "source" in shared
         down["data"] = data if other else {**shared, **data}
     return down
+
+
+def _set_rate(stage: dict[str, Any], rates: tuple[float, float]) -> None:
+    """Put a rate where auto stands, unless the objective has one of its own."""
+    settings = stage.get("optimizer", {})
+    open_ = isinstance(settings, Mapping) and settings.get("lr") in ("auto", None)
+    if open_ and name_in(stage.get("objective")) not in RATES:
+        rate = rates[0 if stage.get("lora", True) is not None else 1]
+        stage["optimizer"] = {**settings, "lr": rate}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
@@ -54,6 +55,8 @@ class IterativeRecipe(Chain):
     """Rounds: sample answers, judge them, choose, learn; then again with the new policy."""
 
     LINKS: ClassVar[tuple[str, ...]] = ("reward_model", "sft", "direct")
+    AUTO: ClassVar[Mapping[str, tuple[float, float]]] = {"direct": (3e-4, 1e-6)}
+    """A round is a few steps on the policy's own answers: less would not be seen."""
 
     stage: Literal["iterative"] = "iterative"
     """Which recipe this is."""

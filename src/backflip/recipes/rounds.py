@@ -300,7 +300,8 @@ def _left_out(chosen: Chosen[Any]) -> str:
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
-    text = f"reward {row['reward']:.3f}, length {row['length']:.0f}, KL {row['kl']:.2f} nats"
+    kl = round(row["kl"], 2) + 0.0  # −0.0 is 0
+    text = f"reward {row['reward']:.3f}, length {row['length']:.0f}, KL {kl:.2f} nats"
     if row["round"] == 0:
         return text
     rate, low, high = (row[f"win_rate{end}"] for end in ("", "_low", "_high"))
