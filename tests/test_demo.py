@@ -53,7 +53,7 @@ def test_the_gain_of_both_heads_is_told_and_no_kl_below_zero(summary: dict[str, 
 
 def test_replies_of_the_demo_are_short_and_its_data_is_there():
     recipe: Any = load_recipe(HERE.parent / "demo" / "demo.yaml")
-    assert recipe.ppo.sampling.max_tokens == 40
+    assert recipe.ppo.sampling.max_tokens == 44
     for stage in (recipe.sft, recipe.reward_model, recipe.ppo):
         for source in filter(None, (stage.data.source, stage.data.validation)):
             assert next(read(source)).fields["prompt"]

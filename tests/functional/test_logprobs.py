@@ -65,9 +65,7 @@ def test_the_entropy_to_raise_has_the_gradient_of_the_entropy():
         leaf = hidden.clone().requires_grad_()
         every = plain(leaf, weight, None, 0.7, 3.0)
         value = (
-            of(leaf, weight, temperature=0.7, softcap=3.0)
-            if of
-            else -(every.exp() * every).sum(-1)
+            of(leaf, weight, temperature=0.7, softcap=3.0) if of else -(every.exp() * every).sum(-1)
         )
         value.sum().backward()
         grads.append(leaf.grad)

@@ -135,7 +135,8 @@ class _LinearLogp(torch.autograd.Function):
         head_learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         ahead = hidden.requires_grad and not head_learns
         logits = _Logits(weight, bias, scale, softcap)
-        logp, log_mass, entropy = (hidden.new_zeros(len(hidden), dtype=torch.float32) for _ in "123")
+        logp = hidden.new_zeros(len(hidden), dtype=torch.float32)
+        log_mass, entropy = torch.zeros_like(logp), torch.zeros_like(logp)
         slopes = torch.empty_like(hidden) if ahead else None
         for piece in _chunks(hidden):
             z, label = logits.of(hidden[piece]), labels[piece]

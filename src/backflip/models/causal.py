@@ -78,9 +78,7 @@ class CausalPolicy(nn.Module):
         head = head_of(self.trunk, self.temperature)
         ready = hidden.to(head["weight"].dtype)
         if "logp" in want or "entropy" in want:
-            logp, entropy = linear_logp(
-                ready, labels=labels, entropy="entropy" in want, **head
-            )
+            logp, entropy = linear_logp(ready, labels=labels, entropy="entropy" in want, **head)
             out |= {"logp": logp, "entropy": entropy}
         if "entropy_to_raise" in want:
             out["entropy_to_raise"] = linear_entropy(ready, **head)
