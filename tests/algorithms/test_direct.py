@@ -322,6 +322,15 @@ def test_equally_good_answers_share_the_weight_of_their_prompt_in_the_likelihood
     assert objective.loss(POLICY, batch).metrics["nll"].mean() == pytest.approx(nll)
 
 
+@every_objective
+def test_a_change_against_no_reference_is_not_called_one(objective: DirectObjective):
+    batch = referenced(REFERENCE, unsure(good_beats_bad(3, size=4)))
+    metrics = objective.loss(POLICY, batch).metrics
+    assert "logp_chosen" in metrics
+    assert ("logp_change_chosen" in metrics) is objective.needs_reference
+    assert ("logp_change_rejected" in metrics) is objective.needs_reference
+
+
 def test_metrics_by_hand():
     batch = comparisons([[1, 0], [0, 1]], [[[31], [32, 33]], [[34], [35]]])
     _, told = told_of(batch)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Fit, check_both_kinds, mismatched, tokenize_labelled
+from backflip.data.collate import Fit, mismatched, tokenize_labelled
 from backflip.data.conversions import MOST_ANSWERS, convert
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row, kind_of, load
@@ -379,15 +379,6 @@ def test_what_is_dropped_is_nobodys_stranger(template):
     result = tokenize_labelled(records, template, fit=Fit(50))
     assert result.kept == (0, 2, 3, 4)
     assert int(result.data.mismatched.answer.lengths.max()) < 50
-
-
-def test_labels_of_one_kind_are_refused_with_what_to_do():
-    good, bad = judged(0, "a", True), judged(1, "b", False)
-    assert check_both_kinds([good, bad, good], "log") == (2, 1)
-    with pytest.raises(UserError, match=r"log: 2 labelled answers, all of them good.*with sft"):
-        check_both_kinds([good, good], "log")
-    with pytest.raises(UserError, match=r"all of them bad.*Add good ones$"):
-        check_both_kinds([bad], "log")
 
 
 def test_labels_are_split_by_prompt():

@@ -68,12 +68,6 @@ def test_a_mean_square_becomes_a_standard_deviation():
     }
 
 
-def test_a_change_against_no_reference_is_not_called_one():
-    free = {"logp_chosen": -90.0, "logp_change_chosen": -90.0}
-    held = {"val_logp_chosen": -90.0, "val_logp_change_chosen": -0.5}
-    assert derived(free | held) == {"logp_chosen": -90.0, **held}
-
-
 @pytest.mark.parametrize(
     ("stage", "objective", "said"),
     [

@@ -18,20 +18,12 @@ from backflip.recipes.rules import check_recipe
 from backflip.recipes.stages import train
 from tests.recipes.tiny import tiny_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 Rows = list[dict[str, Any]]
 FINE: Rows = [
     {"prompt": f"Is it {n}?", "chosen": f"good {n}", "rejected": f"evil {n}"} for n in range(12)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
 def run(name: str, model: str, rows: Rows, folder: Path, **settings: Any) -> str:
@@ -98,6 +90,16 @@ def test_ties_among_the_rows_are_counted_aloud(model: str, tmp_path: Path):
     rows = [{**row, "tie": n < 4} for n, row in enumerate(FINE)]
     said = run("dpo", model, rows, tmp_path, **{"data.held_out": 0})
     assert "4 of 12 rows are ties" in said
+
+
+def test_labels_out_of_balance_are_told_with_the_weight_to_set(model: str, tmp_path: Path):
+    """Two bad answers for ten good ones: KTO's authors weigh the bad ones up."""
+    rows = [
+        {"prompt": r["prompt"], "completion": r["chosen"], "label": n % 6 != 0}
+        for n, r in enumerate(FINE * 2)
+    ]
+    said = run("kto", model, rows, tmp_path)
+    assert "set undesirable_weight=" in said
 
 
 def test_labels_that_an_objective_does_not_heed_are_said_once(model: str, tmp_path: Path):

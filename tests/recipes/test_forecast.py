@@ -15,12 +15,6 @@ from backflip.monitor.log import MetricsLog
 from backflip.recipes import forecast as forecasting
 from backflip.recipes.forecast import forecast, plan, price_in
 from backflip.recipes.load import load_recipe
-from tests.recipes.tiny import tiny_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,6 @@ from tests.recipes.tiny import tiny_model
 WORDS = ["apples", "pears", "plums", "figs", "dates", "limes", "kiwis", "grapes", "melons", "nuts"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
-
-
 def rows(path, *, ties=0):
     """A comparison for each word, the first ``ties`` of them undecided."""
     write_jsonl(

@@ -10,17 +10,8 @@ import pytest
 from backflip.recipes.forecast import forecast, plan
 from backflip.recipes.load import load_recipe
 from tests.recipes.test_round_mistakes import ITERATIVE
-from tests.recipes.tiny import tiny_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def recipe_of(name: str, model: str, run: Path, **settings: Any) -> Any:

@@ -20,8 +20,10 @@ from backflip.recipes.load import load_recipe
 from backflip.recipes.rules import check_recipe
 from backflip.recipes.stages import resume, train
 from backflip.reward.source import Judgement
-from tests.recipes.test_rounds import even, heard, questions, rounds
+from tests.recipes.test_rounds import even, heard, rounds
 from tests.recipes.tiny import tiny_model
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 ITERATIVE = (
     "iterative_dpo",
@@ -40,21 +42,6 @@ SMALL = {
     "filters.cut_off": True,
     "validation_prompts": 4,
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return questions(tmp_path_factory.mktemp("data") / "prompts.jsonl")
 
 
 def loaded(path: Path) -> Any:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 import backflip as bf
 from backflip.algorithms.dpo import DPO
 from backflip.data.batches import Rollouts
-from backflip.data.sources import write_jsonl
 from backflip.models.load import resolve
 from backflip.monitor.log import Alarm, MetricsLog, read_lines, read_metrics
 from backflip.monitor.progress import Progress
@@ -29,7 +28,8 @@ from backflip.recipes.stages import resume, train
 from backflip.reward.source import Judgement
 from backflip.train.driver import Interrupted
 from backflip.train.samples import read, unpack
-from tests.recipes.tiny import tiny_model
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 QUICK: dict[str, Any] = {
     "judge": "python",
@@ -43,27 +43,6 @@ QUICK: dict[str, Any] = {
     "checkpoint_every": 4,
 }
 LEARNS = {"lora": None, "optimizer.lr": 1e-2, "epochs": 4, "batch_size": 8}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return questions(tmp_path_factory.mktemp("data") / "prompts.jsonl")
-
-
-def questions(path: Path) -> str:
-    """A file of sixty short prompts."""
-    write_jsonl(path, [{"prompt": f"Is {n} even?"} for n in range(60)])
-    return str(path)
 
 
 def even(rollouts: Rollouts) -> Judgement:

@@ -11,12 +11,6 @@ from backflip.recipes.chains import Chain
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
 from backflip.recipes.rules import check_recipe
-from tests.recipes.tiny import tiny_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
 @pytest.fixture(scope="module")

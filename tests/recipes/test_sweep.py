@@ -17,10 +17,7 @@ from backflip.recipes.sweep import points, results, resume_sweep, train_sweep
 from backflip.train.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

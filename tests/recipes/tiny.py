@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from backflip.data.sources import write_jsonl
 from tests.data.tiny import CHATML, byte_tokenizer
 
 
@@ -34,3 +35,9 @@ def tiny_model(folder: Path, *, spare: int = 0) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def questions(path: Path) -> str:
+    """A file of sixty short prompts."""
+    write_jsonl(path, [{"prompt": f"Is {n} even?"} for n in range(60)])
+    return str(path)

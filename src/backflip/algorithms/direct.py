@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from backflip.algorithms.answers import Read, means, moments, read
 from backflip.algorithms.protocol import Objective, Outcome
+from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, ReferencedComparisons, TensorRecord
 from backflip.functional.reductions import Loss, weighted_mean
 from backflip.functional.reward_losses import decided_pairs, prompt_mean
@@ -28,33 +30,12 @@ SEPARATED = 0.9
 
 
 @dataclass(frozen=True)
-class Told(TensorRecord):
+class Told(Read):
     """What is known of N answers to B prompts once the policy has read them."""
 
-    logp: Float[Tensor, " N"]
-    """log π(y|x): Σ over the answer's own tokens, in nats. The only field with a gradient."""
-    logp_ref: Float[Tensor, " N"]
-    """The same under the reference; 0 for an objective without one."""
-    length: Float[Tensor, " N"]
-    """The answer's own tokens, its end included."""
     rank: Int[Tensor, " N"]
     win: Float[Tensor, " N"]
     prompt: Int[Tensor, " N"]
-
-    @property
-    def ratio(self) -> Float[Tensor, " N"]:
-        """Log π/π_ref, in nats an answer."""
-        return self.logp - self.logp_ref
-
-    @property
-    def mean_logp(self) -> Float[Tensor, " N"]:
-        """Log π(y|x) in nats a token."""
-        return self.logp / self.length
-
-    @property
-    def mean_ratio(self) -> Float[Tensor, " N"]:
-        """Log π/π_ref in nats a token."""
-        return self.ratio / self.length
 
 
 @dataclass(frozen=True)
@@ -148,16 +129,14 @@ class DirectObjective(Objective):
 
     def _says(self, rows: ComparisonBatch) -> Float[Tensor, " B"]:
         """1 for each prompt that says something to this objective."""
-        if self.learns_ties:
-            return torch.ones(len(rows))
-        pairs = decided_pairs(rows.rank.values.cpu(), rows.answers.owner().cpu())
-        has = torch.zeros(len(rows))
-        has[pairs.prompt] = 1.0
-        return has.to(rows.weight.device)
+        return torch.ones_like(rows.weight) if self.learns_ties else prompts_with_a_winner(rows)
 
     @torch.no_grad()
     def _metrics(self, told: Told) -> dict[str, Loss]:
-        return preference_metrics(told, self.reward(told))
+        found = preference_metrics(told, self.reward(told))
+        if self.needs_reference:
+            return found
+        return {name: value for name, value in found.items() if "change" not in name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +175,12 @@ def comparisons_of(batch: Preferences) -> ComparisonBatch:
 def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> Told:
     """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = comparisons_of(batch), logp.device
-    mask = rows.mask.values.to(on)
-    total = torch.where(mask, logp, 0.0).sum(-1)
-    known = isinstance(batch, ReferencedComparisons)
+    known = batch.logp_ref.values if isinstance(batch, ReferencedComparisons) else None
+    answers = read(logp, rows.mask.values, known)
     return Told(
-        logp=total,
-        logp_ref=batch.logp_ref.values.to(on) if known else torch.zeros_like(total),
-        length=mask.sum(-1).clamp(min=1).to(total.dtype),
+        answers.logp,
+        answers.logp_ref,
+        answers.length,
         rank=rows.rank.values.to(on),
         win=rows.win.values.to(on),
         prompt=rows.answers.owner().to(on),
@@ -243,25 +221,6 @@ def _together(losses: Mapping[str, Loss]) -> Loss:
     """The terms as one number to watch, over what the first of them counts."""
     first, *others = (loss.detached() for loss in losses.values())
     return Loss(first.total + sum(loss.total for loss in others), first.count)
-
-
-def means(**values: Float[Tensor, " P"]) -> dict[str, Loss]:
-    return {
-        name: Loss(value.detach().sum(), value.new_tensor(float(len(value))))
-        for name, value in values.items()
-    }
-
-
-def moments(reward: Float[Tensor, " N"], length: Float[Tensor, " N"]) -> dict[str, Loss]:
-    """Sums from which the monitor makes the correlation of reward and length."""
-    x, y = reward.double(), length.double()
-    return means(
-        moment_reward=x,
-        moment_length=y,
-        moment_reward_2=x * x,
-        moment_length_2=y * y,
-        moment_reward_length=x * y,
-    )
 
 
 def _best(rows: ComparisonBatch) -> Float[Tensor, " N"]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.protocol import Objective, Outcome
-from backflip.algorithms.rated import preference, prompts_with_a_winner, rate
+from backflip.algorithms.rated import preference, prompts_with_a_winner, rankings, rate
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import plackett_luce
 
@@ -30,9 +29,5 @@ class PlackettLuce(Objective):
 
     def loss(self, model: Any, batch: ComparisonBatch) -> Outcome:
         rated = rate(model, batch)
-        lengths = batch.answers.lengths.to(rated.scores.device)
-        mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
-        scores = rated.scores.new_zeros(mask.shape).masked_scatter(mask, rated.scores)
-        rank = rated.rank.new_zeros(mask.shape).masked_scatter(mask, rated.rank)
-        per_prompt = plackett_luce(scores, rank, mask)
+        per_prompt = plackett_luce(*rankings(rated.scores, rated.rank, batch.answers.lengths))
         return preference(rated, per_prompt, prompts_with_a_winner(batch) * batch.weight)

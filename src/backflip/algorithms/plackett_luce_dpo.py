@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.direct import DirectObjective, Told
+from backflip.algorithms.rated import rankings
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import plackett_luce
 
@@ -24,9 +24,4 @@ class PlackettLuceDPO(DirectObjective):
     """
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
-        scores = self.reward(told)
-        sizes = torch.bincount(told.prompt, minlength=len(batch))
-        mask = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
-        padded = scores.new_zeros(mask.shape).masked_scatter(mask, scores)
-        rank = told.rank.new_zeros(mask.shape).masked_scatter(mask, told.rank)
-        return plackett_luce(padded, rank, mask)
+        return plackett_luce(*rankings(self.reward(told), told.rank, batch.answers.lengths))

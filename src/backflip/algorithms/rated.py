@@ -81,6 +81,18 @@ def pair_metrics(rated: Rated) -> dict[str, Loss]:
 def prompts_with_a_winner(batch: ComparisonBatch) -> Float[Tensor, " B"]:
     """1 for each prompt whose answers are not all tied."""
     pairs = decided_pairs(batch.rank.values, batch.answers.owner())
-    has = torch.zeros(len(batch))
+    has = torch.zeros_like(batch.weight)
     has[pairs.prompt] = 1.0
     return has
+
+
+def rankings(
+    scores: Float[Tensor, " N"], rank: Int[Tensor, " N"], sizes: Int[Tensor, " B"]
+) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"], Bool[Tensor, "B K"]]:
+    """(scores, ranks, which of them exist) with a row for each prompt, of ``sizes`` answers."""
+    mask = torch.arange(int(sizes.max()), device=scores.device) < sizes.to(scores.device)[:, None]
+    return (
+        scores.new_zeros(mask.shape).masked_scatter(mask, scores),
+        rank.new_zeros(mask.shape).masked_scatter(mask, rank),
+        mask,
+    )

@@ -14,32 +14,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from backflip.algorithms.direct import means, moments
+from backflip.algorithms.answers import Read, means, moments, read
 from backflip.algorithms.protocol import Objective, Outcome
-from backflip.data.batches import ReferencedLabels, TensorRecord
+from backflip.data.batches import ReferencedLabels
 from backflip.functional.reductions import Loss, weighted_mean
 
 
 @dataclass(frozen=True)
-class Judged(TensorRecord):
+class Judged(Read):
     """What is known of B labelled answers once the policy has read them."""
 
-    logp: Float[Tensor, " B"]
-    """log π(y|x): Σ over the answer's own tokens, in nats. The only field with a gradient."""
-    logp_ref: Float[Tensor, " B"]
-    """The same under the reference."""
-    length: Float[Tensor, " B"]
-    """The answer's own tokens, its end included."""
     label: Bool[Tensor, " B"]
     """True where the answer was judged good."""
     weight: Float[Tensor, " B"]
     kl: Float[Tensor, " B"]
     """KL(π‖ref) over the whole batch in nats an answer, as stamped by ``prepare``; else 0."""
-
-    @property
-    def ratio(self) -> Float[Tensor, " B"]:
-        """Log π/π_ref, in nats an answer."""
-        return self.logp - self.logp_ref
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +65,14 @@ class UnpairedObjective(Objective):
 def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> Judged:
     """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = batch.labelled, logp.device
-    mask = rows.mask.to(on)
-    total = torch.where(mask, logp, 0.0).sum(-1)
+    answers = read(logp, rows.mask, batch.logp_ref)
     return Judged(
-        logp=total,
-        logp_ref=batch.logp_ref.to(total),
-        length=mask.sum(-1).clamp(min=1).to(total.dtype),
+        answers.logp,
+        answers.logp_ref,
+        answers.length,
         label=rows.label.to(on),
-        weight=rows.weight.to(total),
-        kl=batch.kl.to(total),
+        weight=rows.weight.to(logp),
+        kl=batch.kl.to(logp),
     )
 
 

@@ -192,20 +192,6 @@ def mismatched(prompts: Sequence[Hashable], *, seed: int = 0) -> list[int]:
     return [taken[row] for row in range(len(prompts))]
 
 
-def check_both_kinds(records: Sequence[Labelled], source: str) -> tuple[int, int]:
-    """Good and bad answers, counted. Raises UserError where there are only those of one kind."""
-    good = sum(record.label for record in records)
-    bad = len(records) - good
-    if good and bad:
-        return good, bad
-    seen, other = ("good", "bad") if good else ("bad", "good")
-    instead = ", or imitate them with sft" if good else ""
-    raise UserError(
-        f"{source}: {len(records)} labelled answers, all of them {seen}; a method that learns from "
-        f"labels needs both kinds. Add {other} ones{instead}"
-    )
-
-
 def tokenize_prompts(
     records: Sequence[Prompt], template: ChatTemplate, *, fit: Fit | None = None
 ) -> Tokenized[Ragged[Tensor]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backflip.data.errors import UserError
 from backflip.models.load import resolve
-from backflip.models.save import _whole
+from backflip.models.save import written_whole
 
 __all__ = ["average"]
 
@@ -52,7 +52,7 @@ def average(
         sources = [_Weights(path, stack) for path in paths]
         for source in sources[1:]:
             source.check_names(sources[0])
-        _whole(folder / "model", lambda new: _write(sources, shares, new))
+        written_whole(folder / "model", lambda new: _write(sources, shares, new))
     return folder / "model"
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from backflip.data.errors import UserError
 from backflip.data.sources import hub_answers, offline
 from backflip.models import smollm2
+from backflip.models.memory import keep_freed_memory
 
 CLASSIFIER = "ForSequenceClassification"
 POLICIES, REWARD_MODELS = ("ppo", "direct", "sft"), ("reward_model",)
@@ -40,6 +41,7 @@ def load_causal(name: str, *, precision: str = "auto") -> Any:
             f"{name} is a {kind}: a reward model, not a language model. "
             "Give the model that is to write, for example the folder of an SFT run."
         )
+    keep_freed_memory()
     return _load(AutoModelForCausalLM, name, dtype=dtype_of(precision)).to(device())
 
 
@@ -58,6 +60,7 @@ def load_classifier(name: str, *, precision: str = "auto") -> Any:
     """A sequence classifier: what a reward model is on disk."""
     from transformers import AutoModelForSequenceClassification
 
+    keep_freed_memory()
     dtype = dtype_of(precision)
     model = _load(AutoModelForSequenceClassification, name, of=REWARD_MODELS, dtype=dtype)
     return model.to(device())

@@ -22,9 +22,9 @@ from backflip.models.lora import merged
 def save_policy(policy: CausalPolicy, tokenizer: Any, folder: Path) -> None:
     """Write ``folder``/model, and ``folder``/adapter beside it where there are adapters."""
     if is_adapted(policy.model):
-        _whole(folder / "adapter", policy.model.save_pretrained)
+        written_whole(folder / "adapter", policy.model.save_pretrained)
     plain = merged(policy.model)
-    _whole(folder / "model", lambda tmp: _save(plain, tokenizer, tmp))
+    written_whole(folder / "model", lambda tmp: _save(plain, tokenizer, tmp))
 
 
 def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
@@ -34,7 +34,7 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     """
     if is_adapted(model.trunk.model):
         adapted: Any = model.trunk.model
-        _whole(folder / "adapter", adapted.save_pretrained)
+        written_whole(folder / "adapter", adapted.save_pretrained)
     plain = merged(model.trunk.model)
     config = type(plain.config).from_dict(plain.config.to_dict())
     config.num_labels = model.heads
@@ -50,7 +50,7 @@ def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     }
     state = {**body, "score.weight": model.score.weight.detach().to(plain.dtype)}
     classifier.load_state_dict(state, assign=True, strict=False)
-    _whole(folder / "model", lambda tmp: _save(classifier, tokenizer, tmp))
+    written_whole(folder / "model", lambda tmp: _save(classifier, tokenizer, tmp))
 
 
 def check_savable(model: Any) -> None:
@@ -127,7 +127,7 @@ def _save(model: nn.Module, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _whole(folder: Path, write: Callable[[Path], object]) -> None:
+def written_whole(folder: Path, write: Callable[[Path], object]) -> None:
     """Write beside the folder and rename: what bears the name is complete.
 
     Whatever goes wrong, the temporary folder goes, and what bore the name before stays.

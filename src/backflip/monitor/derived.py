@@ -16,14 +16,12 @@ def derived(metrics: Mapping[str, float]) -> dict[str, float]:
 
     ``score_mean_square`` becomes ``score_std``; the five moments become
     ``length_reward_correlation``, Pearson's, which is left out where all rewards or all lengths
-    are equal. Changes against a reference that was never asked (log π_ref = 0 all over) are left
-    out: they would say log π under another name. All of it for ``val_…`` too.
+    are equal. All of it for ``val_…`` too.
     """
     numbers = dict(metrics)
     for prefix in ("", "val_"):
         _spread(numbers, prefix)
         _correlation(numbers, prefix)
-        _without_reference(numbers, prefix)
     return numbers
 
 
@@ -45,10 +43,3 @@ def _correlation(numbers: dict[str, float], prefix: str) -> None:
         return
     r = (product - reward * length) / math.sqrt(variances[0] * variances[1])
     numbers[f"{prefix}length_reward_correlation"] = min(max(r, -1.0), 1.0)
-
-
-def _without_reference(numbers: dict[str, float], prefix: str) -> None:
-    for side in ("chosen", "rejected"):
-        change = numbers.get(f"{prefix}logp_change_{side}")
-        if change is not None and change == numbers.get(f"{prefix}logp_{side}"):
-            del numbers[f"{prefix}logp_change_{side}"]

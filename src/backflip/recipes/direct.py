@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ from backflip.train.reference import (
     check_same_vocabulary,
     with_reference,
 )
-from backflip.train.reference_cache import ReferenceCache
+from backflip.train.reference_cache import ReferenceCache, ReferenceRows
 from backflip.train.run import RunFolder
 
 __all__ = ["run_direct"]
@@ -57,11 +58,12 @@ def run_direct(
     )
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     reference = _reference(ground, recipe, policy)
-    said = _Statements(ground, recipe, reference or policy)
-    data, held_out = said.of(rows.train), said.of(rows.held_out)
-    pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
-    golden = said.of(rows.golden)
-    said.done()
+    with _kept(recipe, reference or policy) as kept:
+        said = _Statements(ground, recipe, reference or policy, kept)
+        data, held_out = said.of(rows.train), said.of(rows.held_out)
+        pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
+        golden = said.of(rows.golden)
+        said.done()
     samples = _samples(ground, recipe, rows, policy, reference, watcher.log)
     before = samples.at(0, write=run.latest_step() is None) if samples else None
     outcome = learn_offline(
@@ -112,6 +114,15 @@ def _referee(recipe: DirectRecipe, policy: CausalPolicy) -> MovingReference | No
     )
 
 
+def _kept(
+    recipe: DirectRecipe, model: Model
+) -> contextlib.AbstractContextManager[ReferenceRows | None]:
+    """The cache of this model, opened once: naming its file takes a reading of all weights."""
+    if not (recipe.reference_cache and recipe.objective.needs_reference):
+        return contextlib.nullcontext()
+    return ReferenceCache(recipe.reference or recipe.model).rows(model)
+
+
 @dataclass
 class _Statements:
     """What the reference says of all rows, or the rows as they are where nobody asks it."""
@@ -119,6 +130,8 @@ class _Statements:
     ground: Ground
     recipe: DirectRecipe
     model: Model
+    kept: ReferenceRows | None
+    """What it has said before, on disk."""
     heard: ReferenceWork = field(default_factory=lambda: ReferenceWork(0))
     told: float = field(default_factory=time.monotonic)
 
@@ -126,7 +139,6 @@ class _Statements:
         """The rows with their reference; None where there are none."""
         if rows is None or not self.recipe.objective.needs_reference:
             return rows
-        cache = ReferenceCache(self.recipe.reference or self.recipe.model)
         last = ReferenceWork(0)
 
         def progress(work: ReferenceWork) -> None:
@@ -140,7 +152,8 @@ class _Statements:
             rows,
             self.model,
             token_budget=self.recipe.token_budget,
-            cache=cache if self.recipe.reference_cache else None,
+            cache=self.kept,
+            mismatched=getattr(self.recipe.objective, "needs_mismatched", True),
             progress=progress,
         )
         self.heard = ReferenceWork(
@@ -174,8 +187,16 @@ class _Samples:
     """By step."""
 
     def metrics(self, step: int) -> dict[str, float]:
-        """KL, length and share of finished answers after this step; the answers go on record."""
-        return self.at(step, write=True).metrics()
+        """KL, length and share of answers cut off after this step; the answers go on record.
+
+        Named apart from the KL and the lengths that an objective measures on its data.
+        """
+        means = self.at(step, write=True).means()
+        return {
+            "val_sampled_kl": means["kl"],
+            "val_sampled_length": means["length"],
+            "val_sampled_cut_off": 1 - means["finished"],
+        }
 
     def at(self, step: int, *, write: bool) -> Answers:
         """The answers with the weights of this step, which the policy has now."""
@@ -210,7 +231,7 @@ def _before_and_after(before: Answers, after: Answers) -> dict[str, Any]:
     """KL, length and ends of the sampled answers, and three prompts with both replies."""
     found: dict[str, Any] = {}
     for when, answers in (("before", before), ("after", after)):
-        found |= {f"{k.removeprefix('val_')}_{when}": v for k, v in answers.metrics().items()}
+        found |= {f"{name}_{when}": value for name, value in answers.means().items()}
     found["examples"] = [
         {"prompt": prompt, "before": was, "after": now}
         for (prompt, was), (_, now) in zip(before.texts[:3], after.texts[:3], strict=True)

@@ -48,12 +48,12 @@ class Answers:
     texts: list[tuple[str, str]]
     """Prompt and answer as people read them."""
 
-    def metrics(self) -> dict[str, float]:
-        """Their means, as those of a validation."""
+    def means(self) -> dict[str, float]:
+        """KL in nats, length in tokens, and the share that the policy ended by itself."""
         return {
-            "val_kl": float(self.kl.mean()),
-            "val_length": float(self.rollouts.mask.sum(-1).float().mean()),
-            "val_finished": float(self.rollouts.finished.float().mean()),
+            "kl": float(self.kl.mean()),
+            "length": float(self.rollouts.mask.sum(-1).float().mean()),
+            "finished": float(self.rollouts.finished.float().mean()),
         }
 
 
@@ -77,7 +77,8 @@ class Sitting:
 
     def metrics(self) -> dict[str, float]:
         """Its means, as those of a validation."""
-        metrics = {"val_reward": float(self.judgement.scores.mean())} | self.answers.metrics()
+        means = {"reward": float(self.judgement.scores.mean())} | self.answers.means()
+        metrics = {f"val_{name}": value for name, value in means.items()}
         if "heldout" in self.judgement.parts:
             metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].mean())
         return metrics

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
-import torch
 from pydantic import (
     BeforeValidator,
     Discriminator,
@@ -27,7 +26,7 @@ from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.cpo import CPO
 from backflip.algorithms.davidson import Davidson
 from backflip.algorithms.davidson_dpo import DavidsonDPO
-from backflip.algorithms.direct import DirectObjective, tell
+from backflip.algorithms.direct import DirectObjective
 from backflip.algorithms.dpo import DPO
 from backflip.algorithms.exo import EXO
 from backflip.algorithms.f_dpo import FDPO
@@ -52,7 +51,6 @@ from backflip.algorithms.slic import SLiC
 from backflip.algorithms.sppo import SPPO
 from backflip.algorithms.tr_dpo import TRDPO
 from backflip.algorithms.unpaired import UnpairedObjective
-from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
 from backflip.data.records import Comparison, Labelled
 from backflip.train.choosing import CHOOSERS, ComparisonChooser
 
@@ -199,17 +197,3 @@ else:
 def learns_from(objective: Any) -> type[Comparison] | type[Labelled]:
     """Which records an objective of the direct family takes."""
     return Labelled if isinstance(objective, UnpairedObjective) else Comparison
-
-
-def heeds(objective: DirectObjective, field: str) -> bool:
-    """Whether ``margin`` or ``soft`` of a comparison changes its loss: tried out on one."""
-    batch = ComparisonBatch.of([[1]], [[[2, 3], [4]]], [[0, 1]])
-    batch = dataclasses.replace(batch, soft=torch.full((1,), 0.9))  # some refuse certainty
-    logp = torch.tensor([[-1.0, -2.0], [-1.5, 0.0]])
-    ref = Ragged(torch.tensor([-2.0, -1.0]), batch.answers.offsets)
-    other = dataclasses.replace(batch, **{field: torch.full((1,), 0.7)})
-    plain, changed = (
-        objective.per_prompt(tell(logp, ReferencedComparisons(rows, ref)), rows)
-        for rows in (batch, other)
-    )
-    return not torch.equal(plain, changed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backflip.algorithms.davidson_dpo import DavidsonDPO
+from backflip.algorithms.kto import KTO, weights_warning
 from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
 from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
@@ -19,7 +20,7 @@ from backflip.data.formats import load
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.splits import split_by_prompt
 from backflip.recipes.ground import Ground
-from backflip.recipes.objectives import NAMES, PAIRED, heeds, learns_from
+from backflip.recipes.objectives import NAMES, PAIRED, learns_from
 from backflip.recipes.schema import DirectRecipe
 
 __all__ = ["PreferenceRows", "tokenized", "without_formatting"]
@@ -149,23 +150,27 @@ def _decided(data: ComparisonBatch) -> int:
 def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
     """Refuse what says nothing to the objective; say what it leaves unused."""
     if isinstance(data, LabelledBatch):
-        _check_labels(recipe, data)
+        _check_labels(ground, recipe, data)
         return
     _check_ties(ground, recipe, data)
     objective: Any = recipe.objective
     name = NAMES[type(objective)]
     for field, plain, what in (("margin", 0.0, "margins"), ("soft", 1.0, "soft labels")):
         rows = int((getattr(data, field) != plain).sum())
-        if rows and not heeds(objective, field):
+        if rows and field not in objective.heeds:
             ground.say(f"  {rows} of {len(data)} rows have {what}, which {name} does not heed")
     many = int((data.answers.lengths > 2).sum())
     if many:
         ground.say(f"  {many} of {len(data)} rows have more than two answers; all are learnt from")
 
 
-def _check_labels(recipe: DirectRecipe, data: LabelledBatch) -> None:
-    good = int(data.label.sum())
+def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> None:
+    good, objective = int(data.label.sum()), recipe.objective
     if 0 < good < len(data):
+        if isinstance(objective, KTO) and (
+            warning := weights_warning(objective, good, len(data) - good)
+        ):
+            ground.say(f"  {warning}")
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
     raise UserError(

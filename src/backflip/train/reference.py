@@ -72,7 +72,8 @@ def with_reference(
     model: CausalPolicy | AdaptersOff,
     *,
     token_budget: int,
-    cache: ReferenceCache | None = None,
+    cache: ReferenceCache | ReferenceRows | None = None,
+    mismatched: bool = True,
     progress: Progress | None = None,
 ) -> Referenced:
     """``data`` with log π_ref of every answer: Σ over its own tokens, in nats, on the CPU.
@@ -85,7 +86,9 @@ def with_reference(
         model: the reference as it is now; a policy with new adapters is its base model.
         token_budget: forest tokens in one micro-batch.
         cache: where answers are looked up first and each micro-batch is kept at once, so that an
-            interrupted pass goes on where it was, with the same micro-batches.
+            interrupted pass goes on where it was. The rows of one model, opened already, serve
+            several datasets without naming the model anew.
+        mismatched: read the answers to other prompts too, which only KTO looks at; else they are 0.
         progress: told after every micro-batch and whenever rows were found in the cache.
 
     Raises:
@@ -96,14 +99,16 @@ def with_reference(
         data = data.comparisons if isinstance(data, ReferencedComparisons) else data.labelled
     if isinstance(model, CausalPolicy) and adapters_are_new(model.model):
         model = AdaptersOff(model)
-    answers = _answers_of(data)
+    answers = _answers_of(data, mismatched=mismatched)
     _check_tokens(answers.steps, model)
-    with contextlib.nullcontext() if cache is None else cache.rows(model) as rows:
+    opened = isinstance(cache, ReferenceCache)
+    with cache.rows(model) if opened else contextlib.nullcontext(cache) as rows:
         logp = _Pass(model, token_budget, rows, progress).logp(answers)
     if isinstance(data, ComparisonBatch):
         return ReferencedComparisons(data, Ragged(logp, data.answers.offsets))
-    own, mismatched = logp[: len(data)], logp[len(data) :]
-    return ReferencedLabels(data, own, mismatched, kl=torch.zeros(len(data)))
+    own = logp[: len(data)]
+    other = logp[len(data) :] if mismatched else torch.zeros_like(own)
+    return ReferencedLabels(data, own, other, kl=torch.zeros(len(data)))
 
 
 def check_same_vocabulary(tokenizer: Any, other_tokenizer: Any, name: str) -> None:
@@ -143,9 +148,11 @@ class _Answers(TensorRecord):
         ]
 
 
-def _answers_of(data: Plain) -> _Answers:
+def _answers_of(data: Plain, *, mismatched: bool) -> _Answers:
     if isinstance(data, ComparisonBatch):
         steps, mask = data.answers.values, data.mask.values
+    elif not mismatched:
+        steps, mask = data.steps, data.mask
     else:
         both = (data.steps, data.mismatched)
         width = max(part.width for part in both)
