@@ -28,6 +28,8 @@ from tests.evaluate.test_reward_model import pairs, scored
 from tests.models.families import tiny
 from tests.recipes.tiny import tiny_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 BUDGET = 64
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backflip.functional.logprobs import ROWS, linear_entropy, linear_logp
+from backflip.functional.logprobs import KEPT, ROWS, linear_entropy, linear_logp
 
 M, D, V = 2 * ROWS + 37, 12, 41
 """Rows for three chunks, the last of them shorter."""
@@ -32,8 +32,12 @@ def plain(hidden, weight, bias, temperature, softcap):
 
 @pytest.mark.parametrize("entropy", [True, False])
 @pytest.mark.parametrize("learns", [True, False], ids=["head learns", "head frozen"])
+@pytest.mark.parametrize("kept", [0, KEPT], ids=["computed again", "kept"])
 @pytest.mark.parametrize("case", CASES)
-def test_values_and_gradients_are_those_of_log_softmax(case, learns: bool, entropy: bool):
+def test_values_and_gradients_are_those_of_log_softmax(
+    case, kept: int, learns: bool, entropy: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("backflip.functional.logprobs.KEPT", kept)
     hidden, weight, bias, labels = drawn(case["biased"])
     factor = torch.linspace(-1, 2, M)
     found, expected = [], []
@@ -58,6 +62,15 @@ def test_values_and_gradients_are_those_of_log_softmax(case, learns: bool, entro
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-4)
 
 
+def test_a_second_backward_pass_gives_the_same_gradient():
+    """What was kept for the first is used up by it."""
+    hidden, weight, _, labels = drawn(biased=False)
+    weight.requires_grad_()
+    total = linear_logp(hidden, weight, labels)[0].sum()
+    first, second = (torch.autograd.grad(total, weight, retain_graph=True)[0] for _ in range(2))
+    torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+
+
 def test_the_entropy_to_raise_has_the_gradient_of_the_entropy():
     hidden, weight, _, _ = drawn(biased=False)
     grads = []
@@ -76,3 +89,6 @@ def test_no_rows_have_no_log_probabilities():
     weight = torch.randn(V, D, requires_grad=True)
     logp, entropy = linear_logp(torch.zeros(0, D), weight, torch.zeros(0, dtype=torch.long))
     assert logp.shape == entropy.shape == (0,)
+    logp.sum().backward()
+    assert weight.grad is not None
+    assert not weight.grad.any()

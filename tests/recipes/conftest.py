@@ -1,16 +1,10 @@
-"""What the tests of recipes stand on: a tiny model, prompts, a cache of their own."""
+"""What the tests of recipes stand on: a tiny model, and prompts."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.recipes.tiny import questions, tiny_model
-
-
-@pytest.fixture
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """What references said in one test is not heard in another."""
-    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from backflip.evaluate.reward_model import RewardReport, report
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer, parameter_count
 from backflip.train.reference import check_same_vocabulary, with_reference
+from backflip.train.reference_cache import ReferenceCache
 
 __all__ = ["evaluate_policy", "implicit_report", "implicit_rewards"]
 
@@ -125,7 +126,8 @@ def evaluate_policy(
 
 
 def _stated(reference: str, batch: ComparisonBatch, token_budget: int) -> ReferencedComparisons:
-    stated = with_reference(batch, _frozen(reference), token_budget=token_budget)
+    cache = ReferenceCache(reference)
+    stated = with_reference(batch, _frozen(reference), token_budget=token_budget, cache=cache)
     assert isinstance(stated, ReferencedComparisons)
     return stated
 

@@ -6,6 +6,7 @@ head runs over a few hundred rows at a time, forward and backward.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 ROWS = 256
 """Rows of logits held at once: 50 MB for a vocabulary of 49,152 in float32."""
+KEPT = 1 << 28
+"""Bytes of probabilities that a forward pass may leave for the backward pass: up to here they are
+not computed again where the head learns, which saves one of its four products."""
 
 
 def linear_logp(
@@ -104,11 +108,16 @@ class _Logits:
         return torch.sub(z, row, out=self.beside[: len(z)])
 
     def slope(
-        self, p: Float[Tensor, "R V"], z: Tensor, label: Tensor, weight: Float[Tensor, " R"]
+        self,
+        p: Float[Tensor, "R V"],
+        mass: Float[Tensor, " R"] | float,
+        z: Tensor,
+        label: Tensor,
+        weight: Float[Tensor, " R"],
     ) -> Float[Tensor, "R V"]:
-        """``weight``·∂logp/∂(product), overwriting ``p`` = softmax(z)."""
+        """``weight``·∂logp/∂(product), overwriting ``p`` = ``mass``·softmax(z)."""
         weight = weight * self.scale
-        slope = p.mul_(-weight[:, None])
+        slope = p.mul_(-(weight / mass)[:, None])
         slope.scatter_add_(1, label[:, None], weight[:, None])
         if self.softcap is not None:
             slope *= 1 - (z / (self.scale * self.softcap)).square()
@@ -118,7 +127,8 @@ class _Logits:
 class _LinearLogp(torch.autograd.Function):
     """∂logp/∂z = onehot(label) − softmax(z): known in the forward pass, up to the factor that
     arrives from above. So where only ``hidden`` needs a gradient (LoRA, frozen head), the rows of
-    ∂logp/∂hidden are made there and the logits are never computed again.
+    ∂logp/∂hidden are made there and the logits are never computed again. Where the head learns,
+    softmax(z) is kept as long as it is small.
     """
 
     @staticmethod
@@ -134,49 +144,70 @@ class _LinearLogp(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         head_learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         ahead = hidden.requires_grad and not head_learns
+        small = softcap is None and 4 * len(hidden) * len(weight) <= KEPT
+        shape = (len(hidden), len(weight))
+        kept = hidden.new_empty(shape, dtype=torch.float32) if head_learns and small else None
         logits = _Logits(weight, bias, scale, softcap)
         logp = hidden.new_zeros(len(hidden), dtype=torch.float32)
-        log_mass, entropy = torch.zeros_like(logp), torch.zeros_like(logp)
+        log_mass, masses = torch.zeros_like(logp), torch.zeros_like(logp)
+        entropy = torch.zeros_like(logp)
         slopes = torch.empty_like(hidden) if ahead else None
         for piece in _chunks(hidden):
             z, label = logits.of(hidden[piece]), labels[piece]
             chosen, top = z.gather(1, label[:, None])[:, 0], z.amax(1, keepdim=True)
-            # Where z is not read again, its own memory will do.
-            p = (logits.less(z, top) if ahead or with_entropy else z.sub_(top)).exp_()
+            if kept is not None:
+                p = torch.sub(z, top, out=kept[piece]).exp_()
+            else:  # Where z is not read again, its own memory will do.
+                p = (logits.less(z, top) if ahead or with_entropy else z.sub_(top)).exp_()
             mass = p.sum(1)
+            masses[piece] = mass
             log_mass[piece] = mass.log() + top[:, 0]
             logp[piece] = chosen - log_mass[piece]
             if with_entropy:  # log Σ exp(z) − Σ p·z
                 mean = torch.bmm(p[:, None], z[:, :, None])[:, 0, 0] / mass
                 entropy[piece] = log_mass[piece] - mean
             if slopes is not None:
-                p /= mass[:, None]
-                slope = logits.slope(p, z, label, torch.ones_like(mass))
+                slope = logits.slope(p, mass, z, label, torch.ones_like(mass))
                 torch.mm(slope, weight, out=slopes[piece])
         ctx.save_for_backward(hidden, weight, bias, labels, log_mass, slopes)
         ctx.scale, ctx.softcap = scale, softcap
+        ctx.kept = None if kept is None else (kept, masses)
         ctx.mark_non_differentiable(entropy)
         return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, log_mass, slopes = ctx.saved_tensors
+        hidden, weight, bias, _, _, slopes = ctx.saved_tensors
         grad, none = grads[0], (None,) * 4
         if slopes is not None:
             return slopes * grad[:, None].to(slopes.dtype), None, None, *none
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        new = torch.empty_like if len(hidden) else torch.zeros_like
+        d_weight = new(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
-        logits = _Logits(weight, bias, ctx.scale, ctx.softcap)
-        for piece in _chunks(hidden):
-            z = logits.of(hidden[piece])
-            shift = log_mass[piece, None]
-            p = (z.sub_(shift) if ctx.softcap is None else logits.less(z, shift)).exp_()
-            slope = logits.slope(p, z, labels[piece], grad[piece])
+        for number, (piece, slope) in enumerate(_slopes(ctx, grad)):
             if d_hidden is not None:
                 torch.mm(slope, weight, out=d_hidden[piece])
             if d_weight is not None:
-                d_weight.addmm_(slope.t(), hidden[piece])
+                d_weight.addmm_(slope.t(), hidden[piece], beta=min(number, 1))
             if d_bias is not None:
                 d_bias += slope.sum(0)
         return d_hidden, d_weight, d_bias, *none
+
+
+def _slopes(ctx: Any, grad: Float[Tensor, " M"]) -> Iterator[tuple[slice, Float[Tensor, "R V"]]]:
+    """``grad``·∂logp/∂(product), all rows at once where they were kept, or piece by piece.
+
+    What was kept is used up: a second backward pass computes it again.
+    """
+    hidden, weight, bias, labels, log_mass, _ = ctx.saved_tensors
+    logits = _Logits(weight, bias, ctx.scale, ctx.softcap)
+    kept, ctx.kept = ctx.kept, None
+    if kept is not None:
+        p, mass = kept
+        yield slice(None), logits.slope(p, mass, p, labels, grad)
+        return
+    for piece in _chunks(hidden):
+        z, shift = logits.of(hidden[piece]), log_mass[piece, None]
+        p = (z.sub_(shift) if ctx.softcap is None else logits.less(z, shift)).exp_()
+        yield piece, logits.slope(p, 1.0, z, labels[piece], grad[piece])
