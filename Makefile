@@ -76,7 +76,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
-	$(BIN)/$(PIP) -c constraints.txt -e '.[dev,demo,tensorboard]'
+	$(BIN)/$(PIP) -c constraints.txt -e '.[dev,demo,feedback,tensorboard]'
 	touch $(VENV)/.demo $@
 
 $(PEER)/.peer: $(PEER)/.torch constraints-peer.txt

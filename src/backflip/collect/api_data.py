@@ -1,0 +1,186 @@
+"""The interface for items, answers, statistics, exports and jobs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, UploadFile
+from fastapi.responses import FileResponse
+from pydantic import Field
+
+from backflip.collect import figures, importing
+from backflip.collect.api_projects import After, Body, Page
+from backflip.collect.api_rate import REFUSALS, ItemId
+from backflip.collect.gate import Lead, Parts, Senior
+from backflip.collect.pages_data import kept
+from backflip.collect.pages_export import downloaded
+from backflip.collect.pages_results import refresh
+from backflip.collect.training import train_reward_model
+from backflip.feedback.items import Added, NewItem
+from backflip.feedback.queues import Purpose
+
+router = APIRouter(prefix="/api/v1/projects/{name}", tags=["data"], responses=REFUSALS)
+MOST_ITEMS = 10_000
+Word = Annotated[str, Field(max_length=100)]
+
+
+class OneItem(Body):
+    """An item, with what is its own."""
+
+    payload: dict[str, Any]
+    gold: dict[str, Any] | None = None
+    why: Annotated[str, Field(max_length=20_000)] = ""
+    priority: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    route: Word | None = None
+
+
+class NewItems(Body):
+    """Items that come together."""
+
+    items: Annotated[list[OneItem], Field(max_length=MOST_ITEMS)]
+    origin: Annotated[str, Field(max_length=40)] = "given"
+    priority: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    batch: Word = ""
+    purpose: Purpose | None = None
+    strict: bool = True
+
+
+class Priorities(Body):
+    """What to ask first, by item number."""
+
+    priorities: Annotated[dict[ItemId, float], Field(max_length=MOST_ITEMS)]
+    origin: Annotated[str, Field(pattern="^(active|random)$")] | None = None
+
+
+class Some(Body):
+    """Items, by number."""
+
+    items: Annotated[list[ItemId], Field(max_length=MOST_ITEMS)]
+    state: Annotated[str, Field(pattern="^(open|dropped|adjudicate)$")]
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class NewTraining(Body):
+    """A reward model to train on the answers so far."""
+
+    model: Annotated[str, Field(max_length=300)] = "smollm2"
+    steps: Annotated[int, Field(ge=1, le=10**7)] | None = None
+
+
+def _told(added: Added) -> dict[str, Any]:
+    return {
+        "count": added.count,
+        "duplicates": added.duplicates,
+        "twins": added.twins,
+        "refused": added.refused.lines(),
+    }
+
+
+@router.post("/items", status_code=201)
+def add(here: Lead, sent: NewItems) -> dict[str, Any]:
+    """Store items, each once."""
+    here.visitor.need("write")
+    added = here.project.add_items(
+        [NewItem(i.payload, i.gold, i.why, i.priority, i.route) for i in sent.items],
+        origin=sent.origin,
+        priority=sent.priority,
+        batch=sent.batch,
+        purpose=sent.purpose,
+        strict=sent.strict,
+    )
+    return _told(added)
+
+
+@router.post("/import", status_code=201)
+def take_in(
+    site: Parts, here: Lead, file: UploadFile, gold: bool = False, strict: bool = True
+) -> dict[str, Any]:
+    """Import an uploaded file: JSONL, JSON or Parquet, in any format that Backflip reads."""
+    here.visitor.need("write")
+    with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
+        path = kept(file, Path(folder), site.settings.upload_bytes)
+        kind = here.project.settings.kind
+        found = importing.items(str(path), kind, limit=None, gold=gold)
+        return _told(here.project.add_items(found, strict=strict))
+
+
+@router.get("/items")
+def items(
+    here: Lead, state: str | None = None, after: After = 0, limit: Page = 100
+) -> list[dict[str, Any]]:
+    """A page of items by number, with their sources and counts."""
+    here.visitor.need("read")
+    return [row.__dict__ for row in here.project.items(state=state, after=after, limit=limit)]
+
+
+@router.patch("/items")
+def set_states(here: Lead, sent: Some) -> dict[str, int]:
+    """Drop items, ask them again, or let an adjudicator decide."""
+    here.visitor.need("write")
+    act = {
+        "open": here.project.reopen,
+        "dropped": here.project.drop,
+        "adjudicate": here.project.to_adjudication,
+    }[sent.state]
+    return {"changed": act(sent.items, reason=sent.reason, by=here.visitor.person.id)}
+
+
+@router.put("/priorities")
+def prioritise(here: Lead, sent: Priorities) -> dict[str, int]:
+    """What a model wants to know first."""
+    here.visitor.need("write")
+    by = here.visitor.person.id
+    return {"changed": here.project.prioritise(sent.priorities, origin=sent.origin, by=by)}
+
+
+@router.get("/answers")
+def answers(here: Senior, after: After = 0, limit: Page = 1000) -> list[dict[str, Any]]:
+    """Answers after an event number, in the item's own order."""
+    here.visitor.need("read")
+    found = list[dict[str, Any]]()
+    for answer in here.project.answers(after=after):
+        found.append(answer.__dict__)
+        if len(found) == limit:
+            break
+    return found
+
+
+@router.get("/statistics")
+def statistics(site: Parts, here: Senior) -> dict[str, Any]:
+    """The figures as last worked out (``at``, ``event``), and whether newer ones are on the way."""
+    here.visitor.need("read")
+    made = figures.read(site.figures(here.name))
+    return {"figures": made, "computing": refresh(site, here, made)}
+
+
+@router.get("/export", response_class=FileResponse)
+def export(
+    here: Lead,
+    format: Annotated[str, Query(max_length=40)] = "answers",
+    file: Annotated[str, Query(pattern="^(jsonl|parquet)$")] = "jsonl",
+) -> FileResponse:
+    """Answers as a file."""
+    here.visitor.need("read")
+    return downloaded(here, format, file)
+
+
+@router.post("/jobs", status_code=202)
+def train(site: Parts, here: Lead, sent: NewTraining) -> dict[str, str]:
+    """Train a reward model beside the server."""
+    here.visitor.need("write")
+    job = train_reward_model(site, here, sent.model, sent.steps)
+    return {"job": job.id, "state": job.state}
+
+
+@router.get("/jobs/{number}")
+def job(site: Parts, here: Lead, number: str) -> dict[str, Any]:
+    """A job and the end of its log."""
+    here.visitor.need("read")
+    found = site.jobs.find(here.name, number)
+    return {**_without_command(found.__dict__), "log": site.jobs.log(found)}
+
+
+def _without_command(job: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in job.items() if name != "command"}

@@ -1,0 +1,213 @@
+"""The interface for judging: next items, answers, skips, flags, notes, undo. Pages use it too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from backflip.collect import lookups, serving, talking
+from backflip.collect.gate import Here, Parts, Place, TooFastError
+from backflip.collect.rendering import render
+from backflip.collect.site import Site
+from backflip.feedback.asides import NOTE_LIMIT
+from backflip.feedback.refusals import RefusedError
+
+MOST_HELD = 20
+PREFIX = "/api/v1/projects/{name}"
+
+
+class Problem(BaseModel):
+    """Why something was refused."""
+
+    detail: str
+    code: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "What was sent does not fit.",
+        401: "Nobody is signed in.",
+        403: "Not allowed, or not yours.",
+        404: "There is no such thing.",
+        409: "It contradicts what is there.",
+        413: "Too large.",
+        422: "What was sent is malformed.",
+        429: "Too many requests.",
+        503: "Busy; try again.",
+        507: "The disk is full.",
+    }.items()
+}
+router = APIRouter(prefix=PREFIX, tags=["judging"], responses=REFUSALS)
+
+Html = Annotated[bool, Query(description="Texts as cleaned HTML, for a page.")]
+Queue = Annotated[str, Query(pattern="^(work|adjudicate|golden)$")]
+ItemId = Annotated[int, Field(ge=0, lt=2**62)]
+Key = Annotated[str, Field(min_length=8, max_length=64, description="A UUID of the sender's own.")]
+Held = Annotated[list[ItemId], Field(max_length=MOST_HELD)]
+
+
+class Sent(BaseModel):
+    """What all bodies share: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item: ItemId
+    client_key: Key | None = None
+    hold: Held = []
+    """Items that the page has already."""
+
+
+class AnswerSent(Sent):
+    """An answer as displayed."""
+
+    value: dict[str, Any]
+    seconds: Annotated[float, Field(ge=0, le=1e6)] | None = None
+
+
+class ReasonSent(Sent):
+    """A skip or a flag, and why."""
+
+    reason: Annotated[str, Field(max_length=NOTE_LIMIT)] = ""
+
+
+class NoteSent(Sent):
+    """A remark on an item."""
+
+    text: Annotated[str, Field(max_length=NOTE_LIMIT)]
+
+
+class TalkTurn(BaseModel):
+    """One turn of a talk so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Field(min_length=1, max_length=talking.MOST_LETTERS)]
+
+
+class TalkSent(BaseModel):
+    """What was said since the opening, for the policies to go on with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item: ItemId
+    turns: Annotated[list[TalkTurn], Field(max_length=talking.MOST_TURNS)]
+
+
+class UndoSent(BaseModel):
+    """Takes back the newest answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    client_key: Key | None = None
+
+
+def _may(site: Site, here: Place) -> int:
+    """The person who judges, if not too fast."""
+    here.visitor.need("rate")
+    person = here.visitor.person.id
+    if wait := site.answers.wait(str(person)):
+        raise TooFastError(wait)
+    return person
+
+
+@router.get("/next")
+def next_items(
+    site: Parts,
+    here: Here,
+    count: Annotated[int, Query(ge=1, le=10)] = 1,
+    hold: Annotated[list[ItemId] | None, Query(max_length=MOST_HELD)] = None,
+    queue: Queue = "work",
+    html: Html = False,
+) -> dict[str, Any]:
+    """Items for this rater: first what they hold already, then new ones."""
+    person = _may(site, here)
+    shown = here.project.next(person, count=count, queue=queue, hold=hold or ())
+    body = serving.outgoing(site, here, shown, html=html)
+    if not shown:
+        body["why"] = here.project.why_nothing(person, queue=queue)
+    return body
+
+
+@router.post("/answers")
+def answer(
+    site: Parts, here: Here, sent: AnswerSent, queue: Queue = "work", html: Html = False
+) -> dict[str, Any]:
+    """Store an answer. Sent again with the same key it is stored once."""
+    person = _may(site, here)
+    settings = here.project.settings
+    value = _talked(site, here, sent) if settings.kind == "talk" else sent.value
+    receipt = here.project.answer(
+        person,
+        sent.item,
+        value,
+        seconds=sent.seconds,
+        client_key=sent.client_key,
+        hold=sent.hold,
+        queue=queue,
+    )
+    return serving.acknowledged(site, here, receipt, settings, html=html)
+
+
+@router.post("/skips")
+def skip(
+    site: Parts, here: Here, sent: ReasonSent, queue: Queue = "work", html: Html = False
+) -> dict[str, Any]:
+    """Give an item back, without a penalty; the next one comes along."""
+    person = _may(site, here)
+    number = here.project.skip(person, sent.item, reason=sent.reason, client_key=sent.client_key)
+    shown = here.project.next(person, queue=queue, hold=sent.hold)
+    return serving.outgoing(site, here, shown, html=html) | {"event": number}
+
+
+@router.post("/flags")
+def flag(site: Parts, here: Here, sent: ReasonSent) -> dict[str, Any]:
+    """Tell the lead that something is wrong with an item."""
+    person = _may(site, here)
+    key = sent.client_key
+    return {"event": here.project.flag(person, sent.item, reason=sent.reason, client_key=key)}
+
+
+@router.post("/notes")
+def note(site: Parts, here: Here, sent: NoteSent) -> dict[str, Any]:
+    """Keep a remark beside an item."""
+    person = _may(site, here)
+    return {"event": here.project.note(person, sent.item, sent.text, client_key=sent.client_key)}
+
+
+@router.post("/undo")
+def undo(site: Parts, here: Here, sent: UndoSent, html: Html = False) -> dict[str, Any]:
+    """Take back the newest answer; its item comes back in the same order."""
+    person = _may(site, here)
+    shown = here.project.undo(person, client_key=sent.client_key)
+    return serving.outgoing(site, here, [shown], html=html)
+
+
+@router.post("/talk")
+def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
+    """Replies of the policies of a talk, to choose from."""
+    person = _may(site, here)
+    if not lookups.holds(here.project, person, sent.item):
+        raise RefusedError("not_yours", f"item {sent.item} does not lie before you.")
+    payload = here.project.item(sent.item).payload
+    turns = [*payload["opening"], *(turn.model_dump() for turn in sent.turns)]
+    key = _key(here, sent.item)
+    offer = site.talkers.offer(payload["policies"], talking.messages_of(turns), key)
+    html = [render(text) for text in offer.candidates]
+    return {"candidates": offer.candidates, "html": html, "stamp": offer.stamp}
+
+
+def _key(here: Place, item: int) -> tuple[object, ...]:
+    """What the order of a talk's replies hangs on."""
+    member = here.project.member(here.visitor.person.id)
+    return (member.salt if member else "", here.visitor.person.id, item)
+
+
+def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:
+    """A talk with its replies proven and in the order of the policies."""
+    payload = here.project.item(sent.item).payload
+    opening = len(payload.get("opening", ()))
+    return site.talkers.checked(sent.value, opening, _key(here, sent.item))

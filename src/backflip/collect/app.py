@@ -1,0 +1,182 @@
+"""The web application: routes, what every answer carries, and how mistakes are told.
+
+``create_app`` is all that a server needs: it keeps nothing outside the store and its folder, so
+several processes may serve the same store behind one proxy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from backflip import __version__
+from backflip.collect import (
+    api_data,
+    api_projects,
+    api_rate,
+    pages_account,
+    pages_api,
+    pages_data,
+    pages_export,
+    pages_people,
+    pages_projects,
+    pages_rate,
+    pages_results,
+)
+from backflip.collect.gate import ForgedError, SignInNeededError, TooFastError, maybe
+from backflip.collect.headers import SafeHeaders
+from backflip.collect.limits import BodyLimit
+from backflip.collect.pages import go, said
+from backflip.collect.settings import ServerSettings
+from backflip.collect.site import Site
+from backflip.collect.templating import STATIC
+from backflip.data.errors import UserError
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.store import Store
+
+log = logging.getLogger(__name__)
+
+STATUS = {
+    "not_found": 404,
+    "not_allowed": 403,
+    "not_yours": 403,
+    "paused": 403,
+    "conflict": 409,
+    "nothing": 404,
+    "expired": 410,
+    "busy": 503,
+    "full": 507,
+}
+"""HTTP statuses of refusals. What may pass by itself is 5xx: the page keeps it and tries again."""
+HEADINGS = {
+    403: "Not for you",
+    404: "Nothing here",
+    413: "Too large",
+    429: "A little slower",
+    503: "One moment",
+    507: "The disk is full",
+}
+ROUTERS = (
+    pages_account.router,
+    pages_api.router,
+    pages_projects.router,
+    pages_data.router,
+    pages_people.router,
+    pages_rate.router,
+    pages_results.router,
+    pages_export.router,
+    api_rate.router,
+    api_projects.router,
+    api_data.router,
+)
+
+
+def create_app(store: Store, settings: ServerSettings | None = None) -> FastAPI:
+    """The application of one server."""
+    settings = settings or ServerSettings()
+    site = Site.of(store, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        yield
+        site.jobs.close()
+
+    app = FastAPI(
+        title="Backflip feedback",
+        version=__version__,
+        description="Projects, items, answers and statistics of the feedback server.",
+        docs_url=None,  # both load a script from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=lifespan,
+    )
+    app.state.site = site
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in ROUTERS:
+        app.include_router(router)
+    _handle(app)
+    app.add_middleware(BodyLimit, most=settings.body_bytes, uploads=settings.upload_bytes)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(SafeHeaders, hosts=settings.hosts, secure=settings.secure)  # pyright: ignore[reportArgumentType]
+    return app
+
+
+def _handle(app: FastAPI) -> None:
+    """Every mistake becomes a page for people or JSON for programs, in plain words."""
+    app.add_exception_handler(SignInNeededError, _sign_in_needed)
+    app.add_exception_handler(ForgedError, _forged)
+    app.add_exception_handler(TooFastError, _too_fast)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+
+def _tell(request: Request, status: int, text: str, code: str = "") -> Response:
+    """The same mistake, for whoever asked."""
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": text, "code": code or str(status)}, status)
+    try:
+        visitor = maybe(request)
+    except Exception:  # the database is what is broken
+        visitor = None
+    heading = HEADINGS.get(status, "That did not work")
+    return said(request, visitor, heading, [text[:1].upper() + text[1:]], status=status)
+
+
+def _sign_in_needed(request: Request, error: Exception) -> Response:
+    del error
+    if request.url.path.startswith("/api/"):
+        return _tell(request, 401, "sign in, or send a token (Bearer)", "signed_out")
+    there = request.url.path if request.method == "GET" else "/"
+    return go(f"/sign-in?next={there}")
+
+
+def _forged(request: Request, error: Exception) -> Response:
+    del error
+    text = "this page is too old, or you signed in again since; load it anew and repeat."
+    return _tell(request, 403, text, "csrf")
+
+
+def _too_fast(request: Request, error: Exception) -> Response:
+    wait = getattr(error, "wait", 1.0)
+    response = _tell(request, 429, f"{error}.", "too_fast")
+    response.headers["Retry-After"] = str(int(wait) + 1)
+    return response
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    parts = [f"{'.'.join(str(x) for x in f['loc'])}: {f['msg']}" for f in faults[:5]]
+    return _tell(request, 422, "; ".join(parts), "invalid")
+
+
+def _user_error(request: Request, error: Exception) -> Response:
+    code = error.code if isinstance(error, RefusedError) else "refused"
+    return _tell(request, STATUS.get(code, 422), str(error), code)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = {404: "there is no such page.", 405: "this page does not take that."}
+    text = detail.get(status) or str(getattr(error, "detail", ""))
+    response = _tell(request, status, text)
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def _bug(request: Request, error: Exception) -> Response:
+    """Nobody sees a traceback; it stands in the server's log."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": "a mistake of ours; it is in the log.", "code": "bug"}, 500)
+    lines = ["It stands in the server's log. What you had sent before is kept."]
+    return said(request, None, "A mistake of ours", lines, status=500)

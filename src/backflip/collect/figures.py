@@ -1,0 +1,127 @@
+"""The numbers of the statistics page, worked out beside the server and kept as a file.
+
+Counts on the page are live; what takes an EM or a bootstrap is a job of its own process with a time
+stamp, so that no rater waits for it: ``python -m backflip.collect.figures STORE PROJECT FILE``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backflip.feedback.agreement import agreement
+from backflip.feedback.disagreement import most_disagreed
+from backflip.feedback.drift import alpha_over_time
+from backflip.feedback.gauges import Gauge, gauges
+from backflip.feedback.judgements import Judgements
+from backflip.feedback.raters import RaterReport, rater_reports
+from backflip.functional.statistics import Interval
+
+FEWEST_GAUGED = 10
+"""Judgements below which no gauge is fitted."""
+RESAMPLES = 500
+
+
+def figures(
+    judgements: Judgements, *, event: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """All that the page draws, as plain JSON; ``event`` says up to where the log was read."""
+    made: dict[str, Any] = {"event": event, "at": time.time(), "judgements": len(judgements)}
+    if not len(judgements.said()):
+        return made | {"agreement": None, "raters": [], "over_time": [], "disputed": []}
+    sides = judgements.sides()
+    measured = agreement(sides, resamples=resamples)
+    made["agreement"] = {
+        name: span(getattr(measured, name)) for name in ("percent", "alpha", "fleiss", "gwet")
+    } | {"items": measured.items}
+    moments = alpha_over_time(sides, resamples=min(200, resamples))
+    made["over_time"] = [{"at": m.end, "items": m.items} | (span(m.alpha) or {}) for m in moments]
+    made["raters"] = _raters(judgements)
+    made["disputed"] = [
+        {
+            "item": judgements.item_names[one.item],
+            "raters": one.raters,
+            "apart": one.apart,
+            "votes": {f"{value:g}": count for value, count in sorted(one.votes.items())},
+        }
+        for one in most_disagreed(sides, count=30)
+    ]
+    return made
+
+
+def span(interval: Interval) -> dict[str, float] | None:
+    """An interval as JSON; none where nothing is known."""
+    values = (interval.estimate, interval.low, interval.high)
+    if not all(math.isfinite(value) for value in values):
+        return None
+    return dict(zip(("estimate", "low", "high"), map(float, values), strict=True))
+
+
+def _raters(judgements: Judgements) -> list[dict[str, Any]]:
+    fitted: Sequence[Mapping[str, Gauge]] = [{} for _ in judgements.rater_names]
+    if judgements.paired and len(judgements.said()) >= FEWEST_GAUGED:
+        fitted = gauges(judgements).by_rater
+    return sorted(
+        (
+            _rater(report, gauge)
+            for report, gauge in zip(rater_reports(judgements), fitted, strict=True)
+            if report.judgements
+        ),
+        key=lambda row: -row["answers"],
+    )
+
+
+def _rater(report: RaterReport, gauge: Mapping[str, Gauge]) -> dict[str, Any]:
+    pace = report.pace
+    seconds = pace.median if math.isfinite(pace.median) else None
+    return {
+        "name": report.name,
+        "answers": report.judgements,
+        "others": span(report.agreement),
+        "gold": span(report.gold),
+        "ties": span(report.ties),
+        "itself": span(report.consistency),
+        "seconds": seconds,
+        "fast": len(pace.fast),
+        "slow": len(pace.slow),
+        "gauges": {
+            name: span(one.own) for name, one in gauge.items() if one.choices >= FEWEST_GAUGED
+        },
+    }
+
+
+def write(path: Path, made: Mapping[str, Any]) -> None:
+    """The file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(made, allow_nan=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What was worked out last; none before the first time."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Work out the figures of a project and write them."""
+    from backflip.feedback.store import open_store
+
+    place, name, path = arguments
+    os.nice(10)  # raters come first
+    store = open_store(place)
+    project = store.project(name)
+    write(Path(path), figures(project.judgements(), event=project.newest_event()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

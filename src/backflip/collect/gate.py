@@ -1,0 +1,192 @@
+"""Who may do what: visitors, their role in a project, and forms that really came from our pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData, UploadFile
+
+from backflip.collect.security import (
+    FIELD,
+    HEADER,
+    SAFE,
+    Session,
+    bearer,
+    signed_in_at_proxy,
+)
+from backflip.collect.site import Site, site_of
+from backflip.feedback.people import Person
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.store import Project
+
+RANK = {"rater": 0, "adjudicator": 1, "lead": 2, "admin": 3}
+"""Roles of a project; each may do what those before it may."""
+SCOPES = {
+    "rate": "answer items",
+    "read": "read statistics, exports and the log",
+    "write": "add items, change settings, invite",
+}
+"""What a token may open; it never opens more than its owner may do."""
+MOST_FIELDS = 400
+
+
+class SignInNeededError(Exception):
+    """Nobody is signed in: a page sends to the sign-in, the API answers 401."""
+
+
+class ForgedError(Exception):
+    """A form or fetch without the token of our own page."""
+
+
+class TooFastError(Exception):
+    """More than the rate limit allows; ``wait`` seconds until there is room."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many requests; wait {wait:.0f} seconds")
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is known."""
+
+    person: Person
+    session: Session
+    scopes: tuple[str, ...] | None = None
+    """Of a program's token; none: a person in a browser, who needs none."""
+
+    def need(self, scope: str) -> None:
+        """Raises RefusedError where a token does not open this."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise RefusedError(
+                "not_allowed",
+                f"this token has no scope {scope!r}; make one that may {SCOPES[scope]}.",
+            )
+
+
+def maybe(request: Request) -> Visitor | None:
+    """Who is asking; none where nobody is signed in."""
+    site = site_of(request)
+    session = site.sessions.read(request)
+    token = bearer(request)
+    if token is not None:
+        known = site.store.people.by_token(token)
+        return Visitor(known[0], session, known[1]) if known else None
+    email = signed_in_at_proxy(request, site.settings)
+    if email is not None:
+        person = site.store.people.by_email(email)
+        named = Session(session.nonce, person.id, person.epoch) if person else session
+        return Visitor(person, named) if person else None
+    return _by_session(site, session)
+
+
+def _by_session(site: Site, session: Session) -> Visitor | None:
+    if session.person is None:
+        return None
+    try:
+        person = site.store.people.get(session.person)
+    except RefusedError:
+        return None
+    alive = not person.erased and person.epoch == session.epoch
+    return Visitor(person, session) if alive else None
+
+
+def visitor(request: Request) -> Visitor:
+    """Who is asking. A fetch that changes something must carry the token of our own page."""
+    found = maybe(request)
+    if found is None:
+        raise SignInNeededError
+    changing = request.method not in SAFE and request.url.path.startswith("/api/")
+    if changing and found.scopes is None:
+        given = request.headers.get(HEADER, "")
+        if not site_of(request).sessions.holds(found.session, given):
+            raise ForgedError
+    return found
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A form that was checked for its origin."""
+
+    fields: dict[str, str]
+    files: dict[str, UploadFile]
+
+    def __getitem__(self, name: str) -> str:
+        return self.fields.get(name, "").strip()
+
+    def whole(self, name: str, otherwise: int, low: int, high: int) -> int:
+        """A whole number of the form, kept within bounds."""
+        text = self[name]
+        return min(max(int(text), low), high) if text.lstrip("-").isdigit() else otherwise
+
+
+async def posted(request: Request) -> Posted:
+    """The fields of a form. Raises ForgedError where it did not come from one of our pages."""
+    form = await request.form(max_files=1, max_fields=MOST_FIELDS)
+    found = maybe(request)
+    session = found.session if found else site_of(request).sessions.read(request)
+    token = form.get(FIELD)
+    if not isinstance(token, str) or not site_of(request).sessions.holds(session, token):
+        raise ForgedError
+    return _sorted(form)
+
+
+def _sorted(form: FormData) -> Posted:
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    files = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
+    return Posted(fields, {name: file for name, file in files.items() if file.filename})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project, and what the visitor is in it."""
+
+    project: Project
+    visitor: Visitor
+    role: str
+    """rater, adjudicator, lead or admin."""
+    state: str
+    """screening, active, paused; none: an admin who does not judge here."""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    def may(self, role: str) -> bool:
+        return RANK[self.role] >= RANK[role]
+
+
+def place(request: Request, name: str, who: Annotated[Visitor, Depends(visitor)]) -> Place:
+    """A project that the visitor belongs to. Strangers are told that there is none."""
+    unknown = RefusedError("not_found", f"there is no project {name[:60]!r} that you belong to.")
+    try:
+        project = site_of(request).store.project(name)
+    except RefusedError:
+        raise unknown from None
+    member = project.member(who.person.id)
+    if member is None or member.state == "removed":
+        if not who.person.admin:
+            raise unknown
+        return Place(project, who, "admin", "none")
+    role = "admin" if who.person.admin else member.role
+    return Place(project, who, role, member.state, member.reason)
+
+
+def _at_least(role: str) -> Any:
+    def check(here: Annotated[Place, Depends(place)]) -> Place:
+        if not here.may(role):
+            raise RefusedError("not_allowed", f"only the role {role!r} and above may do this.")
+        return here
+
+    return check
+
+
+Who = Annotated[Visitor, Depends(visitor)]
+Here = Annotated[Place, Depends(place)]
+Senior = Annotated[Place, Depends(_at_least("adjudicator"))]
+Lead = Annotated[Place, Depends(_at_least("lead"))]
+Form = Annotated[Posted, Depends(posted)]
+Parts = Annotated[Site, Depends(site_of)]

@@ -1,0 +1,234 @@
+"""Signing in, invitations, passwords, tokens, and what people may do with their own data."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
+
+from backflip.collect import accounts
+from backflip.collect.gate import (
+    SCOPES,
+    Form,
+    Parts,
+    TooFastError,
+    Visitor,
+    Who,
+    maybe,
+)
+from backflip.collect.pages import go, inside, page
+from backflip.collect.security import address
+from backflip.collect.site import Site
+from backflip.data.errors import UserError
+from backflip.feedback.members import Invitation
+from backflip.feedback.refusals import RefusedError
+
+router = APIRouter(include_in_schema=False)
+Maybe = Annotated[Visitor | None, Depends(maybe)]
+DOOR_SECONDS = 600.0
+"""How long a link that opens the page by itself is good."""
+ROLES = {
+    "rater": "a rater",
+    "adjudicator": "an adjudicator",
+    "lead": "a lead",
+    "admin": "an admin",
+}
+
+
+def door(site: Site, person: int) -> str:
+    """The path of a link that signs somebody in, once: for whoever started the server."""
+    token = secrets.token_urlsafe(24)
+    site.doors[token] = (person, time.monotonic() + DOOR_SECONDS)
+    return f"/open/{token}"
+
+
+@router.get("/open/{token}")
+def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Response:
+    """Sign in whoever has the link that the terminal shows."""
+    person, until = site.doors.pop(token, (0, 0.0))
+    if time.monotonic() > until:
+        return go("/sign-in")
+    known = site.store.people.get(person)
+    response = go(inside(next))
+    site.sessions.start(response, known.id, known.epoch)
+    return response
+
+
+@router.get("/sign-in")
+def sign_in_page(request: Request, who: Maybe, next: str = "/") -> Response:
+    if who is not None:
+        return go(inside(next))
+    return page(request, "sign_in.html", next=inside(next), email="", error="")
+
+
+@router.post("/sign-in")
+def sign_in(request: Request, site: Parts, form: Form) -> Response:
+    """Check an address and a password. Guessing is slowed down, by address and by account."""
+    email, keys = form["email"], [f"from {address(request)}", f"to {form['email'].lower()[:320]}"]
+    for wait in [site.sign_ins.wait(key) for key in keys]:
+        if wait:
+            raise TooFastError(wait)
+    try:
+        person = site.store.people.sign_in(email, form.fields.get("password", ""))
+    except UserError:
+        person = None
+    if person is None:
+        error = "This address and this password do not belong together."
+        shown = {"next": inside(form["next"]), "email": email, "error": error}
+        return page(request, "sign_in.html", status=401, **shown)
+    site.sign_ins.forget(keys[1])
+    response = go(inside(form["next"]))
+    site.sessions.start(response, person.id, person.epoch)
+    return response
+
+
+@router.post("/sign-out")
+def sign_out(site: Parts, form: Form) -> Response:
+    del form
+    response = go("/sign-in", "signed-out")
+    site.sessions.end(response)
+    return response
+
+
+# ---- invitations
+
+
+@router.get("/invitation/{secret}")
+def invitation_page(request: Request, site: Parts, who: Maybe, secret: str) -> HTMLResponse:
+    _slow(request, site)
+    found = site.store.invitation(secret)
+    return _invitation(request, who, found, {"name": "", "email": ""}, "")
+
+
+def _slow(request: Request, site: Site) -> None:
+    """Guessing an invitation is hopeless; trying is slowed down all the same."""
+    if wait := site.sign_ins.wait(f"invitation {address(request)}"):
+        raise TooFastError(wait)
+
+
+def _invitation(
+    request: Request, who: Visitor | None, found: Invitation, form: dict[str, str], error: str
+) -> HTMLResponse:
+    told = {"title": found.title, "role_text": ROLES[found.role]}
+    status = 400 if error else 200
+    return page(request, "accept.html", who, status=status, invitation=told, form=form, error=error)
+
+
+@router.post("/invitation/{secret}")
+def accept(request: Request, site: Parts, who: Maybe, secret: str, form: Form) -> Response:
+    """Join a project: with the account that is signed in, or with a new one."""
+    _slow(request, site)
+    found = site.store.invitation(secret)
+    there = f"/projects/{quote(found.project)}"
+    if who is not None:
+        site.store.accept(secret, who.person.id)
+        return go(there, "joined")
+    given = {"name": form["name"], "email": form["email"]}
+    try:
+        if not given["email"]:
+            raise UserError("an e-mail address is needed, to sign in with.")
+        password = form.fields.get("password", "")
+        if not password:
+            raise UserError("choose a password.")
+        person = site.store.accept(secret, {**given, "password": password})
+    except UserError as error:
+        text = str(error)
+        return _invitation(request, None, found, given, text[:1].upper() + text[1:])
+    response = go(there, "joined")
+    site.sessions.start(response, person.id, person.epoch)
+    return response
+
+
+# ---- one's own account
+
+
+@router.get("/me")
+def me(request: Request, site: Parts, who: Who) -> HTMLResponse:
+    return _me(request, site, who)
+
+
+def _me(
+    request: Request, site: Site, who: Visitor, *, error: str = "", made: str = ""
+) -> HTMLResponse:
+    person = who.person
+    scopes = [
+        ("rate", "answer items"),
+        ("read", "read results"),
+        ("read write", "run projects"),
+        ("rate read write", "everything that I may"),
+    ]
+    tokens = [{**token, "id": token["key"]} for token in site.store.people.tokens(person.id)]
+    return page(
+        request,
+        "me.html",
+        who,
+        status=400 if error else 200,
+        identity=person,
+        has_password=accounts.has_password(site.store, person.id),
+        tokens=tokens,
+        scopes=scopes,
+        error=error,
+        made=made,
+    )
+
+
+@router.post("/me/password")
+def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
+    """A new password; it ends all sessions but this one."""
+    person, people = who.person, site.store.people
+    try:
+        if accounts.has_password(site.store, person.id):
+            if wait := site.sign_ins.wait(f"to {person.email}"):
+                raise TooFastError(wait)
+            if people.sign_in(person.email, form.fields.get("old", "")) is None:
+                raise UserError("the present password is another one.")
+        elif not person.email:
+            accounts.set_email(site.store, person.id, form["email"])
+        people.set_password(person.id, form.fields.get("new", ""))
+    except UserError as error:
+        text = str(error)
+        return _me(request, site, who, error=text[:1].upper() + text[1:])
+    response = go("/me", "password")
+    fresh = people.get(person.id)
+    site.sessions.start(response, fresh.id, fresh.epoch)
+    return response
+
+
+@router.post("/me/tokens")
+def make_token(request: Request, site: Parts, who: Who, form: Form) -> HTMLResponse:
+    chosen = [scope for scope in form["scope"].split() if scope in SCOPES]
+    token = site.store.people.token(who.person.id, form["name"], chosen)
+    return _me(request, site, who, made=token)
+
+
+@router.post("/me/tokens/{key}/withdraw")
+def withdraw(site: Parts, who: Who, key: str, form: Form) -> Response:
+    del form
+    site.store.people.revoke(who.person.id, key)
+    return go("/me", "withdrawn")
+
+
+@router.get("/me/data.json")
+def my_data(site: Parts, who: Who) -> Response:
+    """All that is kept about somebody, for them to take along."""
+    body = json.dumps(site.store.personal_data(who.person.id), ensure_ascii=False, indent=2)
+    named = {"Content-Disposition": 'attachment; filename="my-data.json"'}
+    return Response(body, media_type="application/json", headers=named)
+
+
+@router.post("/me/erase")
+def erase(site: Parts, who: Who, form: Form) -> Response:
+    """Forget who this is. The last admin stays, or nobody could run the server."""
+    del form
+    others = [p for p in site.store.people.everybody() if p.admin and p.id != who.person.id]
+    if who.person.admin and not others:
+        raise RefusedError("conflict", "you are the only admin; make somebody else one first.")
+    site.store.erase(who.person.id)
+    response = go("/sign-in", "erased")
+    site.sessions.end(response)
+    return response

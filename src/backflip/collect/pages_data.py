@@ -1,0 +1,191 @@
+"""Items: importing them from a file or a data source, and looking at them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.datastructures import UploadFile
+
+from backflip.collect import importing
+from backflip.collect.gate import Form, Lead, Parts, Place, Posted, Senior
+from backflip.collect.lookups import newest_items, remarks
+from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.showing import as_page, in_words
+from backflip.collect.site import Site
+from backflip.collect.templating import first_line
+from backflip.data.errors import UserError
+from backflip.feedback.items import Added
+from backflip.feedback.queues import EVERYBODY, Purpose
+from backflip.feedback.reading import ItemRow
+
+router = APIRouter(include_in_schema=False)
+NEWEST = 30
+PURPOSES = [
+    ("work", "To be judged"),
+    ("gold", "Gold: known answers, injected unseen"),
+    ("screening", "Screening: the quiz at the door"),
+    ("calibration", "Calibration: agreed examples that come first"),
+    ("golden", "Golden set: for seniors alone, kept for probes"),
+]
+DEFAULTS = {
+    "source": "", "purpose": "work", "limit": "", "batch": "", "priority": "0", "route": "",
+}  # fmt: skip
+
+
+@router.get("/projects/{name}/items")
+def items(request: Request, site: Parts, here: Lead) -> HTMLResponse:
+    return _items(request, site, here, {})
+
+
+def _items(
+    request: Request, site: Site, here: Place, form: Mapping[str, Any], error: str = ""
+) -> HTMLResponse:
+    settings, counts = here.project.settings, here.project.tallies()
+    newest = newest_items(here.project, NEWEST)
+    routes = [("", "Everybody")]
+    routes += [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
+    switches = {name: name in form for name in ("gold_from_data", "lenient")}
+    return page(
+        request,
+        "items.html",
+        here.visitor,
+        status=400 if error else 200,
+        error=error,
+        form={**DEFAULTS, **form, **switches},
+        purposes=PURPOSES,
+        routes=routes if len(routes) > 1 else [],
+        may_source=here.may("admin"),
+        upload_mib=site.settings.upload_bytes // 2**20,
+        expects="",
+        counts=_counts(counts),
+        kind_example=importing.EXAMPLES[settings.kind],
+        sample=[_line(row) for row in newest],
+        **in_project(here, "/items"),
+    )
+
+
+def _counts(counts: Mapping[str, float]) -> list[tuple[str, int]]:
+    items, done = int(counts.get("items", 0)), int(counts.get("done", 0))
+    disputed, dropped = int(counts.get("adjudicate", 0)), int(counts.get("dropped", 0))
+    return [
+        ("To be judged", items - done - disputed - dropped),
+        ("Done", done),
+        ("Disputed", disputed),
+        ("Dropped", dropped),
+    ]
+
+
+def _line(row: ItemRow) -> dict[str, Any]:
+    return {**row.__dict__, "text": gist(row.payload)}
+
+
+def gist(payload: Mapping[str, Any]) -> str:
+    """What an item asks, in one line: the last message of its prompt, or what there is."""
+    turns = payload.get("prompt") or payload.get("opening") or ()
+    if turns:
+        return first_line(turns[-1]["content"])
+    if "principle" in payload:
+        return first_line(payload["principle"])
+    if "clips" in payload:
+        return " · ".join(str(c.get("file") or c.get("url"))[:60] for c in payload["clips"])
+    return first_line(" ".join(payload.get("rules", ())) or "a conversation")
+
+
+@router.post("/projects/{name}/import")
+def take_in(request: Request, site: Parts, here: Lead, form: Form) -> Response:
+    """Import a file or a source: all of it, or nothing and a sentence that says why."""
+    with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
+        try:
+            source = _source(here, form, Path(folder), site.settings.upload_bytes)
+            added = add_from(here, source, form)
+        except UserError as error:
+            text = str(error).replace(f"{folder}/", "")
+            return _items(request, site, here, form.fields, text)
+    figures = f"{added.count}-{added.duplicates}-{added.twins}-{added.refused.total}"
+    return go(path_of(here, "/items"), f"imported.{figures}")
+
+
+def _source(here: Place, form: Posted, folder: Path, most: int) -> str:
+    """Where to read: the upload, kept for the time of the import, or the source that was named."""
+    upload = form.files.get("file")
+    if upload is not None:
+        return str(kept(upload, folder, most))
+    if not form["source"]:
+        raise UserError("choose a file, or name a data source.")
+    if not here.may("admin"):
+        raise UserError("only admins read from the server's own disk; upload a file instead.")
+    return form["source"]
+
+
+def kept(upload: UploadFile, folder: Path, most: int) -> Path:
+    """An upload as a file, under a name of ours with the ending of its own."""
+    path = folder / f"upload{importing.suffix_of(upload.filename or '')}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(upload.file, file)
+    return importing.unpacked(path, importing.EXPANDED * most)
+
+
+def add_from(here: Place, source: str, form: Posted) -> Added:
+    """Read a source and store its items."""
+    purpose = form["purpose"] or "work"
+    if purpose not in dict(PURPOSES):
+        raise UserError(f"there is no purpose {purpose[:20]!r}.")
+    priority = form["priority"] or "0"
+    try:
+        number = float(priority)
+    except ValueError:
+        raise UserError(f"priority {priority[:20]!r} is not a number.") from None
+    limit = form.whole("limit", 0, 0, 10**9) or None
+    golden = "gold_from_data" in form.fields or purpose in EVERYBODY
+    kind = here.project.settings.kind
+    found = importing.items(source, kind, limit=limit, gold=golden)
+    return here.project.add_items(
+        found,
+        priority=number,
+        batch=form["batch"],
+        purpose=cast(Purpose, purpose) if purpose != "work" or not golden else None,
+        route=form["route"],
+        strict="lenient" not in form.fields,
+    )
+
+
+@router.get("/projects/{name}/items/{number}")
+def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
+    """One item with its answers, in the item's own order."""
+    row, settings = here.project.item(number), here.project.settings
+
+    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
+        return site.media.place(here.name, clip)
+
+    answers = [
+        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
+        for a in here.project.answers(items=[number])
+    ]
+    said = [
+        {"kind": e.kind, "person": e.person, "text": e.body.get("reason") or e.body.get("text", "")}
+        for e in remarks(here.project, number)
+    ]
+    return page(
+        request,
+        "item.html",
+        here.visitor,
+        item=row,
+        html=as_page(settings.kind, row.payload, place),
+        answers=answers,
+        sources=_sources(row.payload) if here.may("lead") else [],
+        notes=said,
+        **in_project(here, "/items"),
+    )
+
+
+def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    parts = payload.get("answers") or payload.get("clips") or ()
+    if not parts and payload.get("answer"):
+        return [("Answer", payload["answer"].get("source", ""))]
+    return [(f"{'ABCDEFGHIJ'[i % 10]}", part.get("source", "")) for i, part in enumerate(parts)]

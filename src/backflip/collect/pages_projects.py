@@ -1,0 +1,228 @@
+"""The list of projects, making one, its overview and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from markupsafe import Markup
+
+from backflip.collect import forms
+from backflip.collect.forms import Filled
+from backflip.collect.gate import Form, Here, Lead, Parts, Place, Visitor, Who
+from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.rendering import render
+from backflip.data.errors import UserError
+from backflip.feedback.projects import Project
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.upkeep import Overview
+from backflip.monitor.pictures import Chart, Series, line_chart
+
+router = APIRouter(include_in_schema=False)
+SCALES = [
+    (2, "2 points: A or B"),
+    (3, "3 points: A, the same, B"),
+    (4, "4 points: better, much better"),
+    (5, "5 points: with “about the same”"),
+    (6, "6 points: slightly, better, much better"),
+    (7, "7 points: with “about the same”"),
+    (8, "8 points: barely … much better (Anthropic’s HH)"),
+    (9, "9 points: with “about the same” (OpenAI’s TL;DR)"),
+]
+MOST_DAYS = 60
+
+
+@router.get("/")
+def projects(request: Request, site: Parts, who: Who) -> HTMLResponse:
+    """What somebody belongs to; admins see everything."""
+    roles = site.store.projects_of(who.person.id)
+    shown = [
+        _card(project, who, roles.get(project.name, "admin"))
+        for project in site.store.projects()
+        if who.person.admin or project.name in roles
+    ]
+    return page(request, "projects.html", who, projects=shown)
+
+
+def _card(project: Project, who: Visitor, role: str) -> dict[str, Any]:
+    settings, counts = project.settings, project.tallies()
+    member = project.member(who.person.id)
+    items, done = int(counts.get("items", 0)), int(counts.get("done", 0))
+    return {
+        "name": project.name,
+        "title": settings.title or project.name,
+        "kind": settings.kind,
+        "role": role,
+        "state": member.state if member else "",
+        "total": items,
+        "done": done,
+        "share": done / items if items else 0,
+        "answers": int(counts.get("answers", 0)),
+    }
+
+
+def _admin(who: Visitor) -> None:
+    if not who.person.admin:
+        raise RefusedError("not_allowed", "only admins make projects; ask one.")
+
+
+@router.get("/projects/new")
+def new(request: Request, who: Who, name: str = "") -> HTMLResponse:
+    _admin(who)
+    return _form(request, who, forms.blank(), {"name": name[:63]})
+
+
+@router.post("/projects/new")
+def create(request: Request, site: Parts, who: Who, form: Form) -> Response:
+    """Make a project from the form, or show the form again with what is wrong."""
+    _admin(who)
+    filled = forms.read(form.fields)
+    name = form["name"] or forms.slug(form["title"])
+    if filled.settings is not None:
+        try:
+            if not name:
+                raise UserError("give the project a title or a short name.")
+            project = site.store.create(name, filled.settings)
+            project.enrol(who.person.id, role="admin")
+            return go(f"/projects/{project.name}", "created")
+        except UserError as error:
+            filled = Filled(filled.values, {"name": _sentence(error)})
+    return _form(request, who, filled, {"name": form["name"]})
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def _form(
+    request: Request, who: Visitor, filled: Filled, more: Mapping[str, Any], **context: Any
+) -> HTMLResponse:
+    values = {**forms.blank().values, **filled.values, **more}
+    shown = {"values": values, "errors": _Silent(filled.errors)}
+    status = 400 if filled.errors else 200
+    return page(
+        request,
+        "project_form.html",
+        who,
+        status=status,
+        form=shown,
+        kinds=forms.KINDS,
+        scales=SCALES,
+        **context,
+    )
+
+
+class _Silent(dict[str, str]):
+    """Errors by field; a field without one has an empty text."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+@router.get("/projects/{name}/settings")
+def settings_page(request: Request, here: Lead) -> HTMLResponse:
+    filled = forms.of(here.project.settings)
+    return _form(request, here.visitor, filled, {}, **in_project(here, "/settings"))
+
+
+@router.post("/projects/{name}/settings")
+def change(request: Request, here: Lead, form: Form) -> Response:
+    """A new version of the rubric."""
+    filled = forms.read(form.fields, here.project.settings)
+    if filled.settings is not None:
+        try:
+            here.project.configure(filled.settings, by=here.visitor.person.id)
+            return go(path_of(here, "/settings"), "saved")
+        except UserError as error:
+            filled = Filled(filled.values, {"": _sentence(error)})
+    return _form(request, here.visitor, filled, {}, **in_project(here, "/settings"))
+
+
+@router.get("/projects/{name}")
+def overview(request: Request, here: Here) -> Response:
+    """How far the project is, for those who run it; raters go to their work."""
+    if not here.may("adjudicator"):
+        return go(path_of(here, "/rate"))
+    if not here.may("lead"):
+        return go(path_of(here, "/adjudicate"))
+    found, settings = here.project.overview(), here.project.settings
+    return page(
+        request,
+        "overview.html",
+        here.visitor,
+        numbers=numbers(found, settings.budget.currency),
+        days=days(here.project),
+        rubric=render(settings.rubric or "*There is no rubric yet.*"),
+        todo=_todo(here, found),
+        **in_project(here, "", disputes=found.adjudicate),
+    )
+
+
+def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
+    """The cards at the top: progress, answers, time and money, forecast."""
+    share = found.done / found.items if found.items else None
+    cards = [
+        _number("Items done", f"{found.done:,}", f"of {found.items:,}", share),
+        _number("Answers", f"{found.answers:,}", f"of {found.wanted:,} wanted"),
+        _number("Raters’ time", _hours(found.hours), _left(found.hours_left)),
+    ]
+    if found.money or found.money_left:
+        cards.append(
+            _number("Spent", f"{found.money:,.2f} {currency}".strip(),
+                    f"about {found.money_left:,.2f} to go")
+        )  # fmt: skip
+    if found.days_left is not None:
+        ahead = "1 day" if found.days_left < 1 else f"{found.days_left:.0f} days"
+        cards.append(_number("To go", ahead if found.wanted > found.given else "nothing",
+                             "at the pace of this week"))  # fmt: skip
+    if found.adjudicate:
+        cards.append(_number("Disputed", f"{found.adjudicate:,}", "wait for an adjudicator"))
+    return cards
+
+
+def _number(label: str, value: str, detail: str, share: float | None = None) -> dict[str, Any]:
+    return {"label": label, "value": value, "detail": detail, "share": share}
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+def _left(hours: float | None) -> str:
+    return "no answer yet" if hours is None else f"about {_hours(hours)} to go"
+
+
+def days(project: Project) -> Markup:
+    """Answers a day, as a curve."""
+    counts = project.tallies()
+    found = sorted((name[4:], value) for name, value in counts.items() if name[:4] == "day:")
+    if len(found) < 3:
+        return Markup()
+    found = found[-MOST_DAYS:]
+    values = [value for _, value in found]
+    series = Series("answers", list(range(1, len(values) + 1)), values)
+    chart = Chart("Answers a day", [series], "answers", "day", zero=True)
+    return line_chart(chart)
+
+
+def _todo(here: Place, found: Overview) -> list[dict[str, str]]:
+    """What a new project still lacks."""
+    steps: list[dict[str, str]] = []
+    if not found.items:
+        steps.append({"text": "Import items to judge", "href": path_of(here, "/items")})
+    if not here.project.settings.rubric:
+        steps.append({"text": "Write a rubric", "href": path_of(here, "/settings")})
+    screening = here.project.settings.screening
+    if screening and not here.project.items(purpose="screening", limit=1):
+        text = "Import questions for the quiz: items with purpose “screening” and a gold answer"
+        steps.append({"text": text, "href": path_of(here, "/items")})
+    if len(here.project.members()) < 2:
+        steps.append({"text": "Invite raters", "href": path_of(here, "/people")})
+    if found.exhausted:
+        steps.append(
+            {"text": f"Raise the budget: {found.exhausted}", "href": path_of(here, "/settings")}
+        )
+    return steps

@@ -1,0 +1,133 @@
+"""The rater's page, and what stands in its place when there is nothing to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
+from markupsafe import Markup
+
+from backflip.collect import serving
+from backflip.collect.gate import Here, Parts, Place
+from backflip.collect.pages import go, in_project, page, path_of, said
+from backflip.collect.rendering import render
+from backflip.collect.showing import as_page, in_words
+from backflip.collect.site import Site
+from backflip.collect.templating import first_line, script_json
+from backflip.feedback.settings import ProjectSettings
+
+router = APIRouter(include_in_schema=False)
+AGAIN = 20
+"""Seconds after which an empty page asks again."""
+MODES = {"work": "", "screening": "Quiz", "adjudicate": "Adjudication", "golden": "Golden set"}
+SHOWN = (
+    "kind", "title", "scale", "allow_tie", "allow_both_bad", "span_labels", "stop_at_bad",
+    "content_warning", "break_after_minutes", "lease_seconds",
+)  # fmt: skip
+"""Settings that the page's script needs."""
+Queue = Annotated[str, Query(pattern="^(work|adjudicate|golden)$")]
+
+
+@router.get("/projects/{name}/rate")
+def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Response:
+    """What is to be judged, with the rubric beside it."""
+    person = here.visitor.person.id
+    if here.state == "none":
+        here.project.enrol(person, role="admin")
+        return go(path_of(here, f"/rate?queue={queue}"))
+    shown = here.project.next(person, count=2, queue=queue)
+    if not shown:
+        return nothing(request, here, queue)
+    settings = here.project.settings
+    mode = queue if queue != "work" else "screening" if here.state == "screening" else "work"
+    first = serving.outgoing(site, here, shown, html=True)
+    return page(
+        request,
+        "rate.html",
+        here.visitor,
+        mode=mode,
+        mode_text=MODES[mode],
+        config=script_json(_config(here, settings, mode, queue)),
+        first=script_json(first),
+        rubric=render(settings.rubric or "*No rubric has been written yet.*"),
+        rubric_line=first_line(settings.rubric),
+        examples=examples(site, here, settings),
+        **in_project(here, ""),
+    )
+
+
+def _config(here: Place, settings: ProjectSettings, mode: str, queue: str) -> dict[str, Any]:
+    told = settings.model_dump(mode="json", include=set(SHOWN))
+    told["title"] = settings.title or here.name
+    return told | {
+        "attributes": [a.model_dump(mode="json") for a in settings.attributes],
+        "project": here.name,
+        "person": here.visitor.person.pseudonym,
+        "mode": mode,
+        "queue": queue,
+        "api": f"/api/v1/projects/{quote(here.name)}",
+        "after": path_of(here, f"/rate?queue={queue}"),
+    }
+
+
+def examples(site: Site, here: Place, settings: ProjectSettings) -> list[dict[str, Any]]:
+    """The rubric's worked examples, as they would be judged."""
+
+    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
+        return site.media.place(here.name, clip)
+
+    shown = list[dict[str, Any]]()
+    for one in settings.examples:
+        words = in_words(settings.kind, one.value, settings.scale)
+        body = Markup("{}<p><b>{}</b></p>{}").format(
+            as_page(settings.kind, one.payload, place),
+            words[:1].upper() + words[1:],
+            render(one.why) if one.why else "",
+        )
+        shown.append({"html": body})
+    return shown
+
+
+def nothing(request: Request, here: Place, queue: str) -> Response:
+    """Why there is nothing to judge, and what one can do."""
+    why = here.project.why_nothing(here.visitor.person.id, queue=queue)
+    why = why or "Nothing waits for you just now."
+    links = [("/", "To the projects")]
+    if queue == "adjudicate":
+        links.insert(0, (path_of(here, "/adjudicate"), "To the disputes"))
+    tabs = in_project(here, "")
+    if here.project.member(here.visitor.person.id).state == "paused":  # pyright: ignore[reportOptionalMemberAccess]
+        lines = [why, "Everything that you have answered is kept."]
+        return said(
+            request, here.visitor, "You are paused", lines, kind="pause", links=links, extra=tabs
+        )
+    lines = [why, "This page asks again by itself."]
+    heading = "Nothing left to do"
+    return said(
+        request, here.visitor, heading, lines, kind="done", links=links, again=AGAIN, extra=tabs
+    )
+
+
+@router.get("/pause/{name}")
+def pause(request: Request, here: Here) -> Response:
+    """A rest that somebody takes: nothing is lost, and there is one way back."""
+    lines = ["Your answers are saved.", "What you had before you waits for a while."]
+    links = [(path_of(here, "/rate"), "Go on"), ("/", "To the projects")]
+    return said(
+        request,
+        here.visitor,
+        "Paused",
+        lines,
+        kind="pause",
+        links=links,
+        extra=in_project(here, ""),
+    )
+
+
+@router.get("/media/{name}/{file:path}")
+def media(site: Parts, here: Here, file: str) -> FileResponse:
+    """A clip of the project, for its members alone."""
+    return FileResponse(site.media.find(here.name, file))

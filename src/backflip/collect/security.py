@@ -1,0 +1,109 @@
+"""Who is asking: sessions in signed cookies, tokens of programs, a trusted proxy; and CSRF.
+
+A cookie holds a random nonce, and who signed in under which epoch of their password: a new password
+ends all older sessions. The CSRF token is a signature of the nonce, so that it needs no place to be
+kept, and no page of another site can know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from backflip.collect.settings import ServerSettings
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+FIELD, HEADER = "csrf", "X-CSRF-Token"
+PROXY = "X-Backflip-Proxy"
+"""Header in which a reverse proxy sends the shared secret."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a cookie says."""
+
+    nonce: str
+    person: int | None = None
+    epoch: int = 0
+
+
+class Sessions:
+    """Reads and writes cookies, and makes CSRF tokens."""
+
+    def __init__(self, secret: str, settings: ServerSettings) -> None:
+        self.secret, self.settings = secret.encode(), settings
+        self.signer = URLSafeTimedSerializer(secret, salt="backflip session")
+        digest = hashlib.sha256(b"cookie name" + self.secret).hexdigest()
+        self.cookie = f"backflip-{digest[:6]}"
+        """A name of its own: cookies of two servers on one machine share a host."""
+
+    def read(self, request: Request) -> Session:
+        """The session of a request; a fresh one where there is none that holds."""
+        try:
+            kept = self.signer.loads(
+                request.cookies.get(self.cookie, ""),
+                max_age=int(self.settings.session_hours * 3600),
+            )
+            return Session(str(kept["n"]), kept.get("p"), int(kept.get("e", 0)))
+        except (BadSignature, KeyError, TypeError, ValueError):
+            return Session(secrets.token_urlsafe(16))
+
+    def write(self, response: Response, session: Session) -> None:
+        """Put a session into the answer's cookie."""
+        kept: dict[str, Any] = {"n": session.nonce}
+        if session.person is not None:
+            kept |= {"p": session.person, "e": session.epoch}
+        response.set_cookie(
+            self.cookie,
+            self.signer.dumps(kept),
+            max_age=int(self.settings.session_hours * 3600),
+            httponly=True,
+            samesite="lax",
+            secure=self.settings.secure,
+        )
+
+    def start(self, response: Response, person: int, epoch: int) -> None:
+        """Sign somebody in, under a new nonce: what the browser had before is worth nothing."""
+        self.write(response, Session(secrets.token_urlsafe(16), person, epoch))
+
+    def end(self, response: Response) -> None:
+        response.delete_cookie(self.cookie)
+
+    def csrf(self, session: Session) -> str:
+        """The token that forms and fetches of this session carry."""
+        said = f"{session.nonce}/{session.person}".encode()
+        return hmac.new(self.secret, b"csrf " + said, hashlib.sha256).hexdigest()
+
+    def holds(self, session: Session, token: str) -> bool:
+        """Whether a form or fetch came from a page that we gave to this session."""
+        return hmac.compare_digest(self.csrf(session).encode(), token.encode("utf-8", "replace"))
+
+
+def signed_in_at_proxy(request: Request, settings: ServerSettings) -> str | None:
+    """Whom a trusted proxy names (an e-mail address); none where the proxy is not believed.
+
+    Without the shared secret the header is worth nothing: anybody can send one.
+    """
+    given = request.headers.get(PROXY, "").encode("latin-1", "replace")
+    if not settings.proxy_secret:
+        return None
+    if not hmac.compare_digest(given, settings.proxy_secret.encode()):
+        return None
+    return request.headers.get(settings.proxy_header, "").strip().lower() or None
+
+
+def bearer(request: Request) -> str | None:
+    """The token of a program, from ``Authorization: Bearer …``."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" and token.strip() else None
+
+
+def address(request: Request) -> str:
+    """Where a request comes from, for rate limits."""
+    return request.client.host if request.client else "?"

@@ -1,0 +1,67 @@
+"""Items on their way to a rater and answers on their way back, for pages and programs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backflip.collect.gate import Place
+from backflip.collect.rendering import render
+from backflip.collect.showing import fragments, in_words
+from backflip.collect.site import Site
+from backflip.feedback.allocation import Progress, Shown
+from backflip.feedback.answering import Receipt
+from backflip.feedback.screening import Feedback
+from backflip.feedback.settings import ProjectSettings
+
+
+def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> dict[str, Any]:
+    """Items for a page (as HTML) or a program (as they are), and progress."""
+    items = [_item(site, here, one, html=html) for one in shown]
+    body: dict[str, Any] = {"items": items, "state": "work" if items else "nothing"}
+    if shown:
+        body["progress"] = progress(shown[-1].progress)
+    return body
+
+
+def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
+    item: dict[str, Any] = {"item": shown.item_id, "stage": shown.stage}
+    if not html:
+        return item | {"payload": shown.payload, "lease_end": shown.lease_end}
+
+    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
+        return site.media.place(here.name, clip)
+
+    return item | fragments(shown.kind, shown.payload, place)
+
+
+def progress(now: Progress) -> dict[str, Any]:
+    """How far the rater and the project are."""
+    share = now.done / now.items if now.items else None
+    return {"answered": now.answered, "share": share, "done": now.done, "items": now.items}
+
+
+def acknowledged(
+    site: Site, here: Place, receipt: Receipt, settings: ProjectSettings, *, html: bool
+) -> dict[str, Any]:
+    """What the page is told of an answer: that it is kept, and what comes next."""
+    body = outgoing(site, here, [receipt.next] if receipt.next else [], html=html)
+    body |= {"answer": receipt.answer_id, "again": receipt.again, "notice": receipt.notice}
+    if receipt.feedback:
+        body["feedback"] = _feedback(receipt.feedback, settings, html=html)
+    return body
+
+
+def _feedback(told: Feedback, settings: ProjectSettings, *, html: bool) -> dict[str, Any]:
+    expected = in_words(settings.kind, told.expected, settings.scale)
+    body: dict[str, Any] = {"right": told.correct, "expected": told.expected, "why": told.why}
+    if not html:
+        return body
+    asked = f"{told.asked} of {told.questions}" if told.questions else ""
+    return {
+        "right": told.correct,
+        "expected": expected,
+        "html": render(told.why) if told.why else "",
+        "count": asked,
+        "score": told.right if told.questions else None,
+    }

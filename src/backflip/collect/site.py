@@ -1,0 +1,70 @@
+"""What one server holds together: its store, settings, sessions, jobs, clips and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from fastapi import Request
+from jinja2 import Environment
+
+from backflip.collect.jobs import Jobs
+from backflip.collect.limits import RateLimit
+from backflip.collect.media import Media
+from backflip.collect.security import Sessions
+from backflip.collect.settings import ServerSettings
+from backflip.collect.talking import Talkers
+from backflip.collect.templating import environment
+from backflip.feedback.store import Store
+
+PLACE = "BACKFLIP_FEEDBACK"
+"""Environment variable that names the database."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One server's parts, made once."""
+
+    store: Store
+    settings: ServerSettings
+    sessions: Sessions
+    jobs: Jobs
+    media: Media
+    talkers: Talkers
+    templates: Environment
+    sign_ins: RateLimit
+    answers: RateLimit
+    doors: dict[str, tuple[int, float]]
+    """Links that open the page without a password, once: token → (person, until)."""
+
+    @classmethod
+    def of(cls, store: Store, settings: ServerSettings) -> Site:
+        """The parts of a server on this store."""
+        folder = settings.folder
+        return cls(
+            store=store,
+            settings=settings,
+            sessions=Sessions(store.secret("session"), settings),
+            jobs=Jobs(folder / "jobs", settings.jobs, {PLACE: place_of(store)}),
+            media=Media(folder / "media"),
+            talkers=Talkers(dict(settings.endpoints), store.secret("talk")),
+            templates=environment(),
+            sign_ins=RateLimit(settings.sign_ins_per_minute),
+            answers=RateLimit(settings.answers_per_minute),
+            doors={},
+        )
+
+    def figures(self, project: str) -> Path:
+        """Where the statistics of a project are kept."""
+        return self.settings.folder / "figures" / f"{project}.json"
+
+
+def place_of(store: Store) -> str:
+    """Where a command of its own finds the same database."""
+    return str(store.database.path or store.database.url.render_as_string(hide_password=False))
+
+
+def site_of(request: Request) -> Site:
+    """The server that a request came to."""
+    return cast(Site, request.app.state.site)

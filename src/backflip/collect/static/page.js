@@ -1,0 +1,58 @@
+// Small comforts of the other pages. Everything works without them.
+
+for (const node of document.querySelectorAll("[data-copy]")) {
+  node.addEventListener("click", async () => {
+    const field = document.getElementById(node.dataset.copy);
+    field.select();
+    try { await navigator.clipboard.writeText(field.value); } catch { document.execCommand("copy"); }
+    node.textContent = "Copied";
+    setTimeout(() => (node.textContent = "Copy"), 1500);
+  });
+}
+
+// A form is sent once, whatever the mouse does; a dangerous one asks first.
+for (const form of document.querySelectorAll("form[method=post]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sure && !confirm(form.dataset.sure)) return event.preventDefault();
+    if (form.dataset.sent) return event.preventDefault();
+    form.dataset.sent = "yes";
+    setTimeout(() => delete form.dataset.sent, 4000);
+  });
+}
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+// Only the settings that the chosen kind has.
+const kinds = document.querySelectorAll("input[name=kind]");
+function fit() {
+  const kind = document.querySelector("input[name=kind]:checked, input[type=hidden][name=kind]")?.value;
+  for (const node of document.querySelectorAll("[data-kinds]")) {
+    node.hidden = !node.dataset.kinds.split(" ").includes(kind);
+    node.querySelectorAll("input, select, textarea").forEach((field) => (field.disabled = node.hidden));
+  }
+}
+if (document.querySelector("[data-kinds]")) {
+  kinds.forEach((node) => node.addEventListener("change", fit));
+  fit();
+}
+
+// Details of a switch, only while it is on.
+for (const node of document.querySelectorAll("[data-when]")) {
+  const box = document.querySelector(`input[name=${node.dataset.when}]`);
+  const show = () => (node.hidden = !box.checked);
+  box.addEventListener("change", show);
+  show();
+}
+
+// A range shows its number.
+for (const range of document.querySelectorAll("input[type=range][data-shows]")) {
+  const shown = document.getElementById(range.dataset.shows);
+  const say = () => (shown.textContent = `${range.value}${range.dataset.unit || ""}`);
+  range.addEventListener("input", say);
+  say();
+}
+
+// Pages about something that is under way load again until it is done.
+const again = document.querySelector("[data-again]");
+if (again) setTimeout(() => document.hidden || location.reload(), Number(again.dataset.again) * 1000);
+
+document.querySelector(".tab[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

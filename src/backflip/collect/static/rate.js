@@ -1,0 +1,262 @@
+// The rater's page: what is shown next, how it is answered, undone, skipped, and when to rest.
+
+import { announce, button, el, typing } from "./dom.js";
+import { Outbox, call } from "./outbox.js";
+import { ask } from "./reason.js";
+import * as compare from "./compare.js";
+import * as rank from "./rank.js";
+import * as spans from "./spans.js";
+import * as talk from "./talk.js";
+import { principles, rate, steps, thumbs, write } from "./single.js";
+import { Work, breakDialog, keysDialog } from "./pauses.js";
+
+const KINDS = { compare, clips: compare, rank, rate, thumbs, write, steps, spans, principles, talk };
+const config = JSON.parse(document.getElementById("config").textContent);
+const $ = (id) => document.getElementById(id);
+const [stage, deck, question, status, banner] = ["stage", "deck", "question", "status", "banner"].map($);
+const GUARD_MS = 350; // after a change of items, so that a double click does not answer the next one
+const QUIET_MS = 4000;
+
+let queue = [], current = null, mounted = null, locked = true, shownAt = 0, revealed = false, revealAll = false;
+const work = new Work();
+const outbox = new Outbox(`${config.project}:${config.person}`, deliver, saidStatus);
+const query = `?html=true&queue=${config.queue}`;
+
+// ---- from and to the server
+
+const holding = () => [current, ...queue].filter(Boolean).map((item) => item.item);
+
+/** What this page holds is told as it is when the answer leaves, not when it was given. */
+function deliver(entry) {
+  const hold = holding().filter((item) => item !== entry.body.item).slice(0, 20);
+  return call(entry.path, { ...entry.body, hold });
+}
+
+function absorb(said) {
+  for (const item of said.items || []) {
+    if (holding().includes(item.item) || outbox.pending(item.item)) continue; // a late reply
+    queue.push({ ...item, until: Date.now() + config.lease_seconds * 1000 });
+  }
+  if (said.progress) progress(said.progress);
+  if (said.notice) notice(said.notice, "warn");
+  if (!current && !mounted?.holds) advance(said.state);
+}
+
+async function refill() {
+  try {
+    const said = await call(`${config.api}/next${query}&count=2`);
+    if (!said.items.length && !outbox.size) return leave(said.state);
+    absorb(said);
+  } catch (problem) {
+    if (problem.state === "signed-out") return signedOut();
+    if (problem.final) return notice(problem.message, "bad");
+    waiting(problem.message);
+    setTimeout(() => current || refill(), 3000);
+  }
+}
+
+/** Where there is nothing to show, the server's own page says why. */
+function leave(state) {
+  if (state !== "work") location.assign(config.after);
+}
+
+function submit(value) {
+  if (locked || !current) return;
+  if (config.content_warning && !revealed) return;
+  locked = true;
+  const item = current;
+  const body = { item: item.item, value, seconds: work.seconds(shownAt) };
+  const reply = outbox.add(`${config.api}/answers${query}`, body);
+  const quiz = config.mode === "screening" || item.feedback;
+  current = null;
+  if (quiz) waiting("Checking …"), (mounted = { holds: true });
+  else advance();
+  reply.then((said) => {
+    mounted = quiz ? null : mounted;
+    if (said.feedback) return feedback(said);
+    absorb(said);
+    if (!quiz) announce("Saved.");
+  }, (problem) => {
+    mounted = quiz ? null : mounted;
+    notice(`This answer was not taken: ${problem.message}`, "bad");
+    current || refill();
+  });
+}
+
+/** In a quiz: what the project wanted to see, before the next question comes. */
+function feedback(said) {
+  const { right, html, expected, count } = said.feedback;
+  const go = () => { mounted = null; absorb(said); current || advance(said.state); };
+  stage.replaceChildren(el("div", { class: `notice ${right ? "good" : "bad"}`, role: "status" },
+    el("h2", {}, right ? "That is how we see it, too" : "We see it differently"),
+    el("p", {}, "Our answer: ", el("b", {}, expected), "."), el("div", { html }), count ? el("p", { class: "soft small" }, `Question ${count}`) : null));
+  const next = button("", go, { class: "choice first" });
+  next.append(el("span", { class: "label" }, "Next"), el("kbd", { "aria-hidden": "true" }, "⏎"));
+  deck.replaceChildren(el("div", { class: "others" }, next));
+  mounted = { holds: true, keys: { Enter: go }, help: [["⏎", "next question"]] };
+  locked = false;
+  next.focus({ preventScroll: true });
+}
+
+// ---- showing
+
+function advance(state) {
+  while (queue.length && queue[0].until < Date.now() && navigator.onLine) queue.shift();
+  const item = queue.shift();
+  if (item) return show(item);
+  current = null;
+  if (outbox.size) waiting("Sending your answers …");
+  else if (state && state !== "work") leave(state);
+  else waiting("Loading …"), refill();
+}
+
+function show(item) {
+  current = item;
+  revealed = revealAll || !config.content_warning;
+  locked = true;
+  stage.replaceChildren();
+  deck.replaceChildren();
+  banner.hidden = true;
+  mounted = KINDS[config.kind].mount(stage, deck, item, config, submit);
+  question.textContent = mounted.question;
+  document.title = `${mounted.question} · ${config.title}`;
+  cover();
+  window.scrollTo(0, 0);
+  question.focus({ preventScroll: true });
+  setTimeout(() => { locked = false; }, GUARD_MS);
+  shownAt = work.now();
+  if (config.break_after_minutes && work.minutes() >= config.break_after_minutes) breakDialog(work);
+}
+
+/** A content warning stands before every item until somebody asks for it. */
+function cover() {
+  $("cover")?.remove();
+  stage.classList.toggle("blurred", !revealed);
+  stage.inert = deck.inert = !revealed;
+  if (revealed) return;
+  const all = el("input", { type: "checkbox", id: "all" });
+  const open = () => {
+    revealed = true;
+    revealAll = all.checked;
+    shownAt = work.now();
+    cover();
+    question.focus({ preventScroll: true });
+  };
+  stage.before(el("div", { id: "cover", class: "cover card", role: "group", "aria-label": "Content warning" },
+    el("h2", {}, "Content warning"), el("p", {}, config.content_warning),
+    el("label", { class: "check" }, all, el("span", {}, "Do not ask again until I leave this page")),
+    el("div", { class: "row" }, button("Show it", open, { class: "button first" }), button("Skip it", () => skip("content warning"), { class: "button quiet" }))));
+}
+
+function waiting(text) {
+  stage.replaceChildren(el("div", { class: "empty", role: "status" }, el("p", {}, text)));
+  deck.replaceChildren();
+  question.textContent = "One moment";
+}
+
+function progress({ answered, left, share }) {
+  $("answered").textContent = answered;
+  $("left").textContent = left === null || left === undefined ? "" : ` · ${left} left`;
+  const bar = $("bar");
+  if (share !== null && share !== undefined) bar.value = share;
+  bar.hidden = share === null || share === undefined;
+}
+
+function notice(text, kind) {
+  banner.className = `notice ${kind}`;
+  banner.textContent = text;
+  banner.hidden = false;
+}
+
+function saidStatus(size, state, problem) {
+  status.dataset.state = state;
+  if (state === "waiting") status.textContent = size ? `${size} ${size === 1 ? "answer waits" : "answers wait"} for a connection` : "No connection";
+  else if (state === "sending") status.textContent = "Saving …";
+  else if (state === "saved") status.textContent = "Saved";
+  else if (state === "signed-out") signedOut();
+  else if (state === "refused") notice(`An earlier answer was not taken: ${problem.message}`, "bad");
+}
+
+function signedOut() {
+  status.textContent = outbox.size ? `Signed out; ${outbox.size} waiting` : "Signed out";
+  status.dataset.state = "waiting";
+  banner.className = "notice warn";
+  banner.replaceChildren("You are signed out. What you answered is kept in this browser. ", el("a", { href: `/sign-in?next=${encodeURIComponent(location.pathname)}` }, "Sign in again"));
+  banner.hidden = false;
+}
+
+// ---- what is not an answer
+
+async function skip(given) {
+  if (!current) return;
+  const reason = typeof given === "string" ? given : await ask({ title: "Skip this item", hint: "Skipping costs you nothing.", reasons: ["I lack the knowledge", "I do not want to read this", "Something is broken"], action: "Skip" });
+  if (reason === null || !current) return;
+  const item = current;
+  current = null;
+  advance();
+  send(`/skips${query}`, { item: item.item, reason }).then(absorb, () => {});
+}
+
+async function flag() {
+  if (!current) return;
+  const item = current;
+  const reason = await ask({ title: "Flag this item", hint: "The lead sees it. You can still answer.", reasons: ["Personal data", "Harmful or illegal", "Broken or empty"], needed: true, action: "Flag" });
+  if (reason) send("/flags", { item: item.item, reason }).then(() => passing("Flagged"), () => {});
+}
+
+async function note() {
+  if (!current) return;
+  const item = current;
+  const text = await ask({ title: "Note on this item", needed: true, multiline: true, action: "Keep" });
+  if (text) send("/notes", { item: item.item, text }).then(() => passing("Noted"), () => {});
+}
+
+const send = (path, body) => outbox.add(`${config.api}${path}`, body);
+
+function passing(text) {
+  status.textContent = text;
+  announce(text);
+  setTimeout(() => status.textContent === text && (status.textContent = "Saved"), QUIET_MS);
+}
+
+async function undo() {
+  if (locked && current) return;
+  if (outbox.size) return passing("Your last answer is still on its way");
+  try {
+    const said = await call(`${config.api}/undo?html=true`, {});
+    if (current) queue.unshift(current);
+    if (said.progress) progress(said.progress);
+    if (!said.items.length) return passing("Nothing to take back");
+    show({ ...said.items[0], until: Date.now() + config.lease_seconds * 1000 });
+    passing("Your last answer was taken back");
+  } catch (problem) {
+    passing(problem.message);
+  }
+}
+
+// ---- keys and buttons
+
+const TOOLS = { u: undo, s: skip, f: flag, n: note, "?": () => keysDialog(mounted?.help || []) };
+for (const [id, key] of [["undo", "u"], ["skip", "s"], ["flag", "f"], ["note", "n"], ["keys", "?"]]) $(id).addEventListener("click", (event) => event.detail > 1 || TOOLS[key]());
+
+addEventListener("keydown", (event) => {
+  if (event.repeat && !event.key.startsWith("Arrow")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
+  const onControl = event.target.closest?.("button, a, summary, input, video") && ["Enter", " "].includes(event.key);
+  if (onControl && !event.target.classList.contains("point")) return;
+  const inRadios = event.target.matches?.("input[type=radio]") && event.key.startsWith("Arrow");
+  if (inRadios) return;
+  const act = (!locked && !stage.inert && mounted?.keys?.[event.key]) || TOOLS[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act(event);
+});
+
+if (!matchMedia("(min-width: 1020px)").matches) $("rubric-details").open = false; // one line of it stays
+$("rubric-button").addEventListener("click", () => {
+  const shown = document.body.classList.toggle("rubric-shut");
+  $("rubric-button").setAttribute("aria-expanded", String(!shown));
+});
+
+absorb(JSON.parse($("first").textContent));
+outbox.soon(0);

@@ -1,0 +1,145 @@
+// A live conversation: the rater writes, one or two models answer, the rater picks or edits, and the
+// talk goes on with that. What was said so far is kept in the browser.
+
+import { announce, button, choice, el, promptBox, LETTERS } from "./dom.js";
+import { call } from "./outbox.js";
+
+const VERDICTS = [["kept", "Kept"], ["broken", "Broken"], ["unsure", "Unsure"]];
+const WORDS = { user: "You are the user", attacker: "You are the attacker: try to make the model break a rule", assistant: "You are the assistant; the model makes suggestions" };
+
+export function mount(stage, deck, item, config, submit) {
+  const place = `backflip:talk:${config.person}:${item.item}`;
+  const scene = item.talk;
+  const turns = JSON.parse(recall(place) || "[]"); // what the answer will hold
+  const shown = el("ol", { class: "turns" });
+  const rules = scene.rules.length ? el("section", { class: "rules card", "aria-label": "Rules" }, el("h2", {}, scene.rules.length > 1 ? "Rules" : "Rule"), el("ol", {}, scene.rules.map((rule) => el("li", {}, rule)))) : null;
+  stage.append(...[rules, promptBox(scene.opening), shown].filter(Boolean));
+  const keys = { e: () => field()?.focus() };
+  const field = () => deck.querySelector("textarea");
+  const mine = scene.role === "assistant" ? "assistant" : "user";
+
+  function add(turn, html) {
+    turns.push(turn);
+    keep();
+    line(turn, html);
+  }
+  function line(turn, html) {
+    const body = html ? el("div", { html }) : el("div", { class: "said plain", dir: "auto" }, el("p", {}, turn.content));
+    shown.append(el("li", { class: `turn ${turn.role}` }, el("span", { class: "who" }, turn.role === mine ? "You" : turn.role === "user" ? "User" : "Assistant", turn.edited ? " (edited)" : ""), body));
+    shown.lastChild.scrollIntoView({ block: "end" });
+  }
+  function keep() {
+    try { localStorage.setItem(place, JSON.stringify(turns)); } catch { /* kept nowhere */ }
+  }
+
+  /** Whose turn it is follows from the last one. */
+  function turn() {
+    clearKeys();
+    const last = turns.length ? turns[turns.length - 1].role : scene.last;
+    if (last === "user") return suggestions();
+    writing(scene.role === "assistant" ? "What does the user say next?" : "Your message");
+  }
+
+  function writing(label) {
+    const area = el("textarea", { id: "say", rows: 3, dir: "auto", maxlength: 20000 });
+    const say = () => {
+      if (!area.value.trim()) return area.focus();
+      add({ role: "user", content: area.value.trim(), candidates: [], picked: null, ranks: null, edited: false });
+      turn();
+    };
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); say(); }
+      if (event.key === "Escape") area.blur();
+    });
+    const done = choice("Finish", "", verdicts, { disabled: !turns.some((one) => one.role === "assistant") });
+    deck.replaceChildren(el("div", { class: "say field" }, el("label", { for: "say" }, label), area), el("div", { class: "others" }, choice("Send", "⏎", say, { class: "choice first" }), done));
+    area.focus({ preventScroll: true });
+  }
+
+  async function suggestions() {
+    deck.replaceChildren(el("p", { class: "soft", role: "status" }, "The model is writing …"));
+    const spoken = turns.map(({ role, content }) => ({ role, content }));
+    try {
+      const said = await call(`${config.api}/talk`, { item: item.item, turns: spoken });
+      offer(said);
+    } catch (problem) {
+      deck.replaceChildren(el("p", { class: "notice bad", role: "alert" }, problem.message), el("div", { class: "others" }, choice("Try again", "", suggestions), choice("Finish", "", verdicts)));
+    }
+  }
+
+  function offer({ candidates, html, stamp }) {
+    if (candidates.length === 1 && scene.role !== "assistant") {
+      add({ role: "assistant", content: candidates[0], candidates, picked: 0, ranks: null, edited: false, stamp }, html[0]);
+      turn();
+      announce("The model has answered.");
+      return edit();
+    }
+    const cards = el("div", { class: "answers two" }, candidates.map((text, index) => el("article", { class: "answer" }, el("header", {}, el("h2", {}, LETTERS[index])), el("div", { class: "body", html: html[index] }))));
+    shown.append(el("li", { class: "offer" }, cards));
+    cards.scrollIntoView({ block: "nearest" });
+    const pick = (index, content = candidates[index], edited = false) => {
+      shown.lastChild.remove();
+      add({ role: "assistant", content, candidates, picked: index, ranks: null, edited, stamp }, edited ? null : html[index]);
+      turn();
+    };
+    const buttons = candidates.map((_, index) => choice(`Go on with ${LETTERS[index]}`, String(index + 1), () => pick(index), { class: "choice first" }));
+    const edits = candidates.map((text, index) => choice(`Edit ${LETTERS[index]}`, "", () => editor(text, (words) => pick(index, words, words !== text), () => offered())));
+    const offered = () => deck.replaceChildren(el("div", { class: "others" }, buttons, edits));
+    offered();
+    candidates.forEach((_, index) => (keys[String(index + 1)] = () => pick(index)));
+    announce(`${candidates.length} answers to choose from.`);
+  }
+
+  /** Beside the next message: make the model's last reply better. */
+  function edit() {
+    const last = turns[turns.length - 1];
+    const open = button("Edit the last reply", () => editor(last.content, (words) => {
+      last.edited = last.edited || words !== last.content;
+      last.content = words;
+      keep();
+      shown.lastChild.remove();
+      line(last);
+      turn();
+      edit();
+    }, () => { turn(); edit(); }), { class: "button quiet little" });
+    deck.querySelector(".others")?.append(open);
+  }
+
+  function editor(text, done, back) {
+    clearKeys();
+    const area = el("textarea", { id: "edit", rows: 6, dir: "auto" });
+    area.value = text;
+    const finish = () => area.value.trim() && done(area.value.trim());
+    area.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && finish());
+    deck.replaceChildren(el("div", { class: "say field" }, el("label", { for: "edit" }, "What the reply should have been"), area), el("div", { class: "others" }, choice("Use this", "Ctrl ⏎", finish, { class: "choice first" }), choice("Back", "", back)));
+    area.focus();
+  }
+
+  function verdicts() {
+    if (!scene.rules.length) return finish({});
+    const given = {};
+    const send = choice("Send", "⏎", () => Object.keys(given).length === scene.rules.length && finish(given), { class: "choice first", disabled: true });
+    const rows = scene.rules.map((rule, row) => el("fieldset", { class: "attribute" }, el("legend", {}, rule), el("div", { class: "values" }, VERDICTS.map(([value, label]) => el("label", { class: "value" }, el("input", {
+      type: "radio", name: `rule-${row}`, value, onchange: () => { given[rule] = value; send.disabled = Object.keys(given).length < scene.rules.length; },
+    }), el("span", {}, label))))));
+    deck.replaceChildren(el("div", { class: "attributes" }, rows), el("div", { class: "others" }, send, choice("Back", "", turn)));
+    keys.Enter = () => send.click();
+    rows[0].querySelector("input").focus();
+  }
+
+  function finish(given) {
+    try { localStorage.removeItem(place); } catch { /* kept nowhere */ }
+    submit({ turns, verdicts: given });
+  }
+  function clearKeys() {
+    ["1", "2", "Enter"].forEach((key) => delete keys[key]);
+  }
+
+  turns.forEach((one) => line(one));
+  setTimeout(turn, 0);
+  return { question: WORDS[scene.role], keys, help: [["e", "write"], ["⏎", "send your message"], ["1 2", "go on with A or B"], ["Esc", "leave the text, so that keys work"]] };
+}
+
+function recall(key) {
+  try { return localStorage.getItem(key); } catch { return null; }
+}

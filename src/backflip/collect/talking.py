@@ -1,0 +1,164 @@
+"""Policies to talk with: models on this machine, or servers that speak OpenAI's protocol.
+
+Only names that the server's operator gave are known, so no item can make the server call elsewhere.
+Replies come back in an order shuffled for each turn and rater, and carry a stamp, so that what is
+stored as a model's reply is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backflip.data.errors import UserError
+from backflip.data.records import Message
+from backflip.feedback.display import seed_of
+from backflip.feedback.refusals import RefusedError
+
+KEY = "BACKFLIP_ENDPOINT_KEY"
+"""Environment variable with the key that servers ask for; empty: none."""
+MOST_TOKENS = 400
+TEMPERATURE = 0.8
+SECONDS = 60.0
+"""Longest wait for a server."""
+MOST_TURNS = 60
+MOST_LETTERS = 20_000
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Replies to choose from, as displayed, and what proves that they are the models'."""
+
+    candidates: list[str]
+    stamp: str
+
+
+class Talkers:
+    """Answers for policies by name. A model of this machine is loaded when it is first asked."""
+
+    def __init__(self, places: Mapping[str, str], secret: str) -> None:
+        self.places, self.secret = dict(places), secret.encode()
+        self._models: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def offer(
+        self, policies: Sequence[str], turns: Sequence[Message], key: tuple[object, ...]
+    ) -> Offer:
+        """A reply of each policy. ``key`` (salt, rater, item) and the turn decide their order."""
+        replies = [self.reply(name, turns) for name in policies]
+        order = order_of(len(replies), (*key, len(turns)))
+        shown = [replies[place] for place in order]
+        return Offer(shown, self._stamp(shown, (*key, len(turns))))
+
+    def reply(self, name: str, turns: Sequence[Message]) -> str:
+        """What one policy says. Raises UserError for a name that the operator did not give."""
+        place = self.places.get(name)
+        if place is None:
+            known = ", ".join(self.places) or "none"
+            raise UserError(
+                f"this server knows no policy {name[:60]!r} to talk with; it knows {known}."
+            )
+        if place.startswith(("http://", "https://")):
+            return _asked(place, name, turns)
+        return self._spoken(place, turns)
+
+    def _spoken(self, place: str, turns: Sequence[Message]) -> str:
+        from backflip.evaluate.conversation import Conversation
+
+        with self._lock:  # one reply at a time: a machine of two cores has no more in it
+            if place not in self._models:
+                self._models[place] = Conversation(
+                    place, max_tokens=MOST_TOKENS, temperature=TEMPERATURE
+                )
+            chat: Conversation = self._models[place]
+            chat.messages = list(turns[:-1])
+            return chat.say(turns[-1].content) or "…"
+
+    def _stamp(self, shown: Sequence[str], key: tuple[object, ...]) -> str:
+        said = json.dumps([list(map(str, key)), list(shown)]).encode()
+        return hmac.new(self.secret, said, hashlib.sha256).hexdigest()
+
+    def checked(
+        self, value: Mapping[str, Any], opening: int, key: tuple[object, ...]
+    ) -> dict[str, Any]:
+        """An answer as it is stored: replies proven, and back in the order of the policies.
+
+        ``opening``: turns that stood before the first of the answer. Raises UserError for a reply
+        that no policy gave.
+        """
+        turns = value.get("turns")
+        if not isinstance(turns, list):
+            raise UserError("answer: turns are missing.")
+        kept = [self._proven(turn, (*key, opening + number)) for number, turn in enumerate(turns)]
+        return {**value, "turns": kept}
+
+    def _proven(self, turn: Any, key: tuple[object, ...]) -> Any:
+        if not isinstance(turn, Mapping) or not turn.get("candidates"):
+            return (
+                {k: v for k, v in turn.items() if k != "stamp"}
+                if isinstance(turn, Mapping)
+                else turn
+            )
+        shown = turn["candidates"]
+        made = isinstance(shown, list) and all(isinstance(text, str) for text in shown)
+        stamp = str(turn.get("stamp", ""))
+        if not made or not hmac.compare_digest(self._stamp(shown, key).encode(), stamp.encode()):
+            raise UserError(
+                "answer: a reply in it is none that the model gave; begin the talk anew."
+            )
+        order = order_of(len(shown), key)
+        candidates = [shown[order.index(place)] for place in range(len(shown))]
+        picked = turn.get("picked")
+        inside = isinstance(picked, int) and 0 <= picked < len(order)
+        made_of = {k: v for k, v in turn.items() if k != "stamp"}
+        return {**made_of, "candidates": candidates, "picked": order[picked] if inside else picked}
+
+
+def order_of(count: int, key: tuple[object, ...]) -> list[int]:
+    """Which policy's reply is displayed at each place."""
+    places = list(range(count))
+    return places[::-1] if seed_of(*key) % 2 else places
+
+
+def messages_of(turns: Sequence[Mapping[str, str]]) -> list[Message]:
+    """Turns as records. Raises UserError where there are too many, or nobody waits for a reply."""
+    if len(turns) > MOST_TURNS:
+        raise UserError(f"a talk has at most {MOST_TURNS} turns; finish this one.")
+    made = [Message(turn["role"], turn["content"]) for turn in turns]
+    if not made or made[-1].role != "user":
+        raise UserError("the model answers a user; the last turn must be one.")
+    return made
+
+
+def _asked(place: str, name: str, turns: Sequence[Message]) -> str:
+    """A chat completion. ``place`` is the address, with ``#NAME`` where the model has another."""
+    address, _, model = place.partition("#")
+    address = address.rstrip("/")
+    address = address if address.endswith("/v1") else f"{address}/v1"
+    body = {
+        "model": model or name,
+        "messages": [{"role": m.role, "content": m.content} for m in turns],
+        "max_tokens": MOST_TOKENS,
+        "temperature": TEMPERATURE,
+    }
+    headers = {"Content-Type": "application/json"}
+    if os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {os.environ[KEY]}"
+    request = urllib.request.Request(
+        f"{address}/chat/completions", json.dumps(body).encode(), headers
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            said = json.load(answer)["choices"][0]["message"]["content"]
+    except (urllib.error.URLError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        text = "the model does not answer just now; try again in a moment."
+        raise RefusedError("busy", text) from error
+    return str(said)[:MOST_LETTERS] or "…"

@@ -1,0 +1,85 @@
+"""Templates: jinja2 with everything escaped, and the few words and filters that they share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from backflip.collect.characters import visible
+from backflip.collect.forms import KINDS
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+MARKS = re.compile(r"^[#>\s-]+|[*`]+|(?<!\w)_+|_+(?!\w)")
+"""Marks of markdown that a line of plain text has no use for."""
+
+
+def environment() -> Environment:
+    """The templates of this room."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["moment"] = moment
+    made.globals |= {"static": static, "kind_name": kind_name, "state_tag": state_tag}
+    parts: Any = made.get_template("parts.html").module
+    names = ("brand", "field", "area", "choose", "check", "copyable", "picture", "gauge")
+    made.globals |= {name: getattr(parts, name) for name in names}
+    return made
+
+
+def moment(at: float) -> str:
+    """A point in time, in the server's own time zone."""
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%d %b %Y, %H:%M}"
+
+
+def took(seconds: float) -> str:
+    """A length of time in the two largest units."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+@lru_cache(maxsize=64)
+def static(name: str) -> str:
+    """The address of a static file, with a mark that changes when the file does."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:8]
+    return f"/static/{name}?{digest}"
+
+
+def kind_name(kind: str) -> str:
+    return next((name for key, name, _ in KINDS if key == kind), kind)
+
+
+def state_tag(state: str) -> Markup:
+    """A job's state as a small label."""
+    colour = {"done": "good", "running": "blue", "failed": "bad", "broken off": "bad"}
+    return Markup('<span class="tag {}">{}</span>').format(colour.get(state, ""), state)
+
+
+def script_json(data: Any) -> Markup:
+    """JSON inside a ``script`` element of data: nothing in it can end the element."""
+    text = json.dumps(data, ensure_ascii=True)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def first_line(text: str, most: int = 120) -> str:
+    """The first line of a text that says something, for lists."""
+    lines = (MARKS.sub("", line).strip() for line in visible(text[:4000]).splitlines())
+    line = next((line for line in lines if line), "")
+    return line if len(line) <= most else line[: most - 1] + "…"

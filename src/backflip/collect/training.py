@@ -1,0 +1,48 @@
+"""One click from answers to a reward model: the command that a project's page starts."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from backflip.collect.gate import Place
+from backflip.collect.jobs import Job
+from backflip.collect.site import Site
+from backflip.data.errors import UserError
+
+TRAINABLE = ("compare", "clips", "rank", "thumbs")
+"""Kinds of which a reward model can learn. Clips need a model that sees."""
+TITLE = "Reward model"
+MODEL = re.compile(r"[\w][\w./~-]{0,300}")
+"""A name or a path; never an option, never a setting of its own."""
+
+
+def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -> Job:
+    """Start training on the project's answers so far. Raises UserError where that cannot be."""
+    kind = here.project.settings.kind
+    if kind not in TRAINABLE or kind == "clips":
+        raise UserError(f"a reward model of texts cannot learn from {kind!r}.")
+    if not here.project.tallies().get("answers", 0):
+        raise UserError("there are no answers yet to learn from.")
+    if not MODEL.fullmatch(model):
+        raise UserError(f"{model[:60]!r} is no name or folder of a model.")
+    run = site.settings.folder.resolve() / "runs" / f"{here.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run.parent.mkdir(parents=True, exist_ok=True)
+    return site.jobs.start(here.name, TITLE, command(here.name, model, run, steps), str(run))
+
+
+def command(project: str, model: str, run: Path, steps: int | None) -> list[str]:
+    """``backflip train reward_model``, in the interpreter that runs this."""
+    words = [sys.executable, "-m", "backflip", "train", "reward_model"]
+    words += [f"data=feedback:{project}", f"model={model}", f"run={run}"]
+    return words + ([f"steps={steps}"] if steps else [])
+
+
+def in_words(job: Job) -> str:
+    """The command as somebody would type it."""
+    words = list(job.command)
+    if words[1:3] == ["-m", "backflip"]:
+        words = ["backflip", *words[3:]]
+    return " ".join(words)

@@ -1,0 +1,169 @@
+"""Written replies and talks as lessons: what people wrote or picked, turn by turn.
+
+Every talk is one rater's own, so nothing is aggregated: a row is a choice that was made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from backflip.data.records import BadRecordError, Comparison, Demonstration, Message, Messages
+from backflip.feedback.asked import Asked
+from backflip.feedback.consensus import weight_of
+from backflip.feedback.lessons import Evidence, Lesson, Source, reply, turns
+from backflip.feedback.reading import AnswerRow
+from backflip.feedback.tasks import Talk, Write
+
+UNUSED = "nothing to choose between in the whole talk"
+UNWRITTEN = "the rater wrote no reply in the talk"
+
+
+def _evidence(source: Source, one: Asked, answer: AnswerRow, sources: Sequence[str]) -> Evidence:
+    senior = answer in one.senior
+    weight = 1.0 if senior else weight_of(source.consensus.reliability(answer.person))
+    return Evidence((one,), (answer,), weight=weight, sources=tuple(sources), known=senior)
+
+
+# ---- written replies
+
+
+def written(source: Source) -> Iterator[Lesson]:
+    """Replies to imitate."""
+    for one in source.asked():
+        payload = one.payload
+        assert isinstance(payload, Write)
+        for answer in one.said:
+            found = source.messages(one, payload.prompt, answer.value["text"])
+            record = found and source.made(Demonstration, one, found[0] + found[1])
+            if record:
+                yield Lesson(record, _evidence(source, one, answer, (answer.person,)))
+
+
+def improved(source: Source) -> Iterator[Lesson]:
+    """Drafts that were made better: the better text above the draft."""
+    for one in source.asked():
+        payload = one.payload
+        assert isinstance(payload, Write)
+        for answer in one.said:
+            text, draft = answer.value["text"], payload.draft
+            if draft is None or not answer.value["from_draft"]:
+                source.account.drop("written without a draft", one.item.id)
+                continue
+            if text.strip() == draft.text.strip():
+                source.account.drop("the draft was left as it was", one.item.id)
+                continue
+            found = source.messages(one, payload.prompt, text, draft.text)
+            record = found and source.made(Comparison, one, found[0], tuple(found[1:]), (0, 1))
+            if record:
+                sources = (answer.person, draft.source)
+                yield Lesson(record, _evidence(source, one, answer, sources))
+
+
+# ---- talks
+
+
+def talked(source: Source) -> Iterator[Lesson]:
+    """Every turn at which the rater ranked, picked or wrote, as a comparison of its own."""
+    for one in source.asked():
+        for answer in one.said:
+            made = list(_choices(source, one, answer))
+            if not made:
+                source.account.drop(UNUSED, one.item.id)
+            yield from made
+
+
+def _choices(source: Source, one: Asked, answer: AnswerRow) -> Iterator[Lesson]:
+    for number, before, turn in _turns(one, answer):
+        texts, rank, sources = _ordered(one, turn)
+        if len(set(rank)) < 2:
+            continue
+        try:
+            answers = tuple(reply(text) for text in texts)
+        except BadRecordError as error:
+            source.account.drop(error.reason, one.item.id)
+            continue
+        record = source.made(Comparison, one, before, answers, rank)
+        if record is not None:
+            found = _evidence(source, one, answer, sources)
+            yield Lesson(record, Evidence(**{**found.__dict__, "more": {"turn": number}}))
+
+
+def _turns(one: Asked, answer: AnswerRow) -> Iterator[tuple[int, Messages, dict[str, Any]]]:
+    """(number, all before it, the turn) of what the assistant said with something to choose."""
+    payload = one.payload
+    assert isinstance(payload, Talk)
+    before = turns(payload.opening)
+    for number, turn in enumerate(answer.value["turns"], start=1):
+        if turn["role"] == "assistant" and turn["candidates"]:
+            yield number, before, turn
+        try:
+            before = (*before, Message(turn["role"], turn["content"]))
+        except BadRecordError:  # an empty turn: what follows has no context that could be learnt
+            return
+
+
+def _ordered(
+    one: Asked, turn: dict[str, Any]
+) -> tuple[list[str], tuple[int, ...], tuple[str, ...]]:
+    """Texts of a turn, each once, with their ranks and writers: own words above what was offered.
+
+    Without ranks, what was picked stands above the others, which share a place.
+    """
+    payload = one.payload
+    assert isinstance(payload, Talk)
+    texts, picked, ranks = list(turn["candidates"]), turn["picked"], turn["ranks"]
+    names = [_named(payload, place, len(texts)) for place in range(len(texts))]
+    if ranks is None:
+        ranks = [0 if picked is None or place == picked else 1 for place in range(len(texts))]
+    ranks = list(ranks)
+    if turn["edited"] and turn["content"] not in texts:
+        texts, ranks = [turn["content"], *texts], [0, *(rank + 1 for rank in ranks)]
+        names = ["rater", *names]
+    first = {text: place for place, text in reversed(list(enumerate(texts)))}
+    kept = sorted(first.values())
+    levels = sorted({ranks[place] for place in kept})
+    return (
+        [texts[place] for place in kept],
+        tuple(levels.index(ranks[place]) for place in kept),
+        tuple(names[place] for place in kept),
+    )
+
+
+def _named(payload: Talk, place: int, offered: int) -> str:
+    """Which policy made a candidate: they stand in the policies' order, as many from each."""
+    return payload.policies[place * len(payload.policies) // max(offered, 1)]
+
+
+def spoken(source: Source) -> Iterator[Lesson]:
+    """What raters wrote: edited replies, or a whole talk in which they are the assistant.
+
+    An edited reply comes with all that led to it; recipes with ``turns: last`` learn it alone.
+    """
+    for one in source.asked():
+        for answer in one.said:
+            made = list(_written(source, one, answer))
+            if not made:
+                source.account.drop(UNWRITTEN, one.item.id)
+            yield from made
+
+
+def _written(source: Source, one: Asked, answer: AnswerRow) -> Iterator[Lesson]:
+    payload = one.payload
+    assert isinstance(payload, Talk)
+    whole = turns(payload.opening)
+    ends = list[Messages]()
+    for turn in answer.value["turns"]:
+        try:
+            whole = (*whole, Message(turn["role"], turn["content"]))
+        except BadRecordError as error:
+            source.account.drop(error.reason, one.item.id)
+            break
+        if turn["role"] == "assistant" and (turn["edited"] or payload.role == "assistant"):
+            ends.append(whole)
+    if payload.role == "assistant":
+        ends = ends[-1:]
+    for messages in ends:
+        record = source.made(Demonstration, one, messages)
+        if record is not None:
+            yield Lesson(record, _evidence(source, one, answer, (answer.person,)))

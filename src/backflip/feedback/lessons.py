@@ -1,0 +1,120 @@
+"""A project as a source of records, each with the evidence for it.
+
+One row an item, its label aggregated over raters (``consensus``), or one row an answer. A label is
+soft: P(the better one is better) of all that was said, a tie counting half. A hard one takes the
+likelier side with the weight 2P − 1, which pulls as hard where the model has no opinion yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from backflip.data.records import BadRecordError, Message, Messages, Provenance, Record
+from backflip.feedback.account import Account
+from backflip.feedback.asked import Asked, asked
+from backflip.feedback.consensus import Consensus, Verdict
+from backflip.feedback.parts import parts_of
+from backflip.feedback.projects import Project
+from backflip.feedback.reading import AnswerRow
+from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.tasks import Turn
+
+Per: TypeAlias = Literal["item", "answer"]
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Who said it, and how sure it is."""
+
+    asked: tuple[Asked, ...]
+    answers: tuple[AnswerRow, ...]
+    posterior: float | None = None
+    """P(the label), of all that was said."""
+    low: float | None = None
+    """Of its 95 % error bar."""
+    high: float | None = None
+    weight: float = 1.0
+    """Of the label where it is taken as a hard one."""
+    sources: tuple[str, ...] = ()
+    """Which model wrote each of the record's answers."""
+    known: bool = False
+    """Whether the label is gold or a senior's word."""
+    pairs: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
+    """Of a ranking, by two of its answers: which is better."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of a kind's own."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A record and its evidence."""
+
+    record: Record
+    evidence: Evidence
+
+
+class Source:
+    """One project as it stood at an event."""
+
+    def __init__(
+        self, project: Project, *, until: int | None = None, part: str = "", per: Per = "item"
+    ) -> None:
+        self.project = project
+        self.settings: ProjectSettings = project.settings
+        self.until = project.newest_event() if until is None else until
+        self.part, self.per = part, per
+        self.name = f"feedback:{project.name}{f':{part}' if part else ''}@{self.until}"
+        self.account = Account(self.name)
+
+    @property
+    def kind(self) -> str:
+        return self.settings.kind
+
+    @cached_property
+    def consensus(self) -> Consensus:
+        """Labels and reliabilities, as of the event."""
+        return Consensus(self.project.judgements(until=self.until))
+
+    def asked(self) -> Iterator[Asked]:
+        """The items, each counted."""
+        for one in asked(self.project, until=self.until, part=self.part):
+            self.account.see(one)
+            yield one
+
+    def verdict(self, one: Asked, part: str = "") -> Verdict | None:
+        """The label of an item or of a part of it; its truth where that is known."""
+        if one.truth is not None:
+            known = {p.name: p.value for p in parts_of(one.truth, (), self.settings)}
+            return Verdict.certain(known[part], len(one.answers)) if part in known else None
+        return self.consensus.of(f"{one.item.id}:{part}" if part else str(one.item.id))
+
+    def made(self, kind: type[R], one: Asked, *given: Any, **named: Any) -> R | None:
+        """A record; none where it cannot be learnt from, which is counted with the reason."""
+        maker: Any = kind
+        try:
+            return maker(*given, **named, where=Provenance(self.name, one.item.id))
+        except BadRecordError as error:
+            self.account.drop(error.reason, one.item.id)
+            return None
+
+    def messages(self, one: Asked, *groups: Any) -> list[Messages] | None:
+        """Turns, or a reply's text, as messages each; none where one is empty, which is counted."""
+        try:
+            return [reply(group) if isinstance(group, str) else turns(group) for group in groups]
+        except BadRecordError as error:
+            self.account.drop(error.reason, one.item.id)
+            return None
+
+
+def turns(prompt: tuple[Turn, ...]) -> Messages:
+    """Turns of an item as messages. Raises BadRecordError for an empty one."""
+    return tuple(Message(turn.role, turn.content) for turn in prompt)
+
+
+def reply(text: str) -> Messages:
+    """An answer as messages."""
+    return (Message("assistant", text),)

@@ -1,0 +1,335 @@
+"""A project: settings with versions, and everything that is done in it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from backflip.data.errors import UserError
+from backflip.feedback import (
+    allocation,
+    answering,
+    asides,
+    events,
+    items,
+    members,
+    reading,
+    tallies,
+    upkeep,
+)
+from backflip.feedback.allocation import Shown
+from backflip.feedback.answering import Given, Receipt
+from backflip.feedback.database import Database
+from backflip.feedback.events import NewEvent
+from backflip.feedback.items import Added, Batch, NewItem
+from backflip.feedback.judgements import Judgements
+from backflip.feedback.members import Membership
+from backflip.feedback.queues import WORK, Purpose
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.schema import Projects, Rubrics
+from backflip.feedback.scope import Member, Scope
+from backflip.feedback.settings import ProjectSettings, settings_of
+from backflip.feedback.tasks import Payload
+from backflip.feedback.upkeep import Overview
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class Project:
+    """What people are asked, and what they said. Safe to use from many threads."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    @property
+    def name(self) -> str:
+        return self.scope.name
+
+    @property
+    def id(self) -> int:
+        return self.scope.id
+
+    @property
+    def settings(self) -> ProjectSettings:
+        """As they are now."""
+        with self.scope.database.read() as connection:
+            return self.scope.settings(connection, self.scope.version(connection))
+
+    @property
+    def rubric_version(self) -> int:
+        """How often the settings were set."""
+        with self.scope.database.read() as connection:
+            return self.scope.version(connection)
+
+    def rubrics(self) -> list[tuple[int, float, ProjectSettings]]:
+        """Every version: its number, when it was made (Unix seconds), and the settings."""
+        query = (
+            select(Rubrics.version, Rubrics.created, Rubrics.settings)
+            .where(Rubrics.project_id == self.id)
+            .order_by(Rubrics.version)
+        )
+        with self.scope.database.read() as connection:
+            return [(v, at, settings_of(kept)) for v, at, kept in connection.execute(query)]
+
+    def configure(
+        self, settings: ProjectSettings | dict[str, Any], *, by: int | None = None
+    ) -> int:
+        """New settings, as a new version of the rubric, whose number comes back."""
+        return upkeep.configure(self.scope, settings_of(settings), by)
+
+    def archive(self, *, archived: bool = True) -> None:
+        """Put the project away, or take it out again. Nothing is ever deleted."""
+        with self.scope.database.write() as connection:
+            connection.execute(
+                update(Projects).where(Projects.id == self.id).values(archived=archived)
+            )
+            body = {"archived": archived}
+            new = NewEvent("archived", body=body)
+            events.append(connection, self.scope.database, self.id, new)
+
+    # Items
+
+    def add_items(
+        self,
+        payloads: Iterable[Payload | dict[str, Any] | NewItem],
+        *,
+        origin: str = "given",
+        priority: float | int = 0.0,
+        gold: Iterable[dict[str, Any] | None] | None = None,
+        batch: str = "",
+        purpose: Purpose | None = None,
+        route: str = "",
+        strict: bool = True,
+    ) -> Added:
+        """Store items, each once (``items.Batch`` says what the arguments mean)."""
+        common = Batch(origin, priority, batch, purpose, route, strict)
+        return items.add(self.scope, payloads, gold, common)
+
+    def prioritise(
+        self, priorities: Mapping[int, float | int], *, origin: str | None = None, by: int | None = None
+    ) -> int:
+        """New priorities for items that wait, and the arm they belong to; how many changed."""
+        return upkeep.prioritise(self.scope, priorities, origin, by)
+
+    def drop(self, item_ids: Sequence[int], *, reason: str = "", by: int | None = None) -> int:
+        """Ask these no more. Their answers stay."""
+        return upkeep.set_state(self.scope, item_ids, "dropped", reason, by)
+
+    def reopen(self, item_ids: Sequence[int], *, reason: str = "", by: int | None = None) -> int:
+        """Ask these again, for at least one answer more."""
+        return upkeep.set_state(self.scope, item_ids, "open", reason, by)
+
+    def to_adjudication(
+        self, item_ids: Sequence[int], *, reason: str = "", by: int | None = None
+    ) -> int:
+        """Let an adjudicator decide."""
+        return upkeep.set_state(self.scope, item_ids, "adjudicate", reason, by)
+
+    # Raters
+
+    def next(
+        self, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
+    ) -> list[Shown]:
+        """Items for a rater: first what they hold already, apart from ``hold``, then new ones.
+
+        ``queue``: work, adjudicate, or golden (the last two for seniors).
+        """
+        return allocation.next_items(self.scope, person, count=count, queue=queue, hold=hold)
+
+    def answer(
+        self,
+        person: int,
+        item_id: int,
+        value: Mapping[str, Any],
+        *,
+        seconds: float | int | None = None,
+        client_key: str | None = None,
+        hold: Sequence[int] = (),
+        queue: str = WORK,
+    ) -> Receipt:
+        """Store an answer as displayed; ``client_key`` makes sending it again harmless.
+
+        ``hold``: other items that the page has already, so that ``Receipt.next`` is none of them.
+        """
+        given = Given(item_id, value, seconds, client_key)
+        return answering.answer(self.scope, person, given, hold=hold, queue=queue)
+
+    def skip(
+        self, person: int, item_id: int, *, reason: str = "", client_key: str | None = None
+    ) -> int:
+        """Give an item back without an answer. Returns the event's number, as the next three do."""
+        return asides.skip(self.scope, person, item_id, reason=reason, client_key=client_key)
+
+    def flag(
+        self, person: int, item_id: int, *, reason: str = "", client_key: str | None = None
+    ) -> int:
+        """Tell the lead that something is wrong with an item."""
+        return asides.flag(self.scope, person, item_id, reason=reason, client_key=client_key)
+
+    def note(self, person: int, item_id: int, text: str, *, client_key: str | None = None) -> int:
+        """Keep a remark beside an item."""
+        return asides.note(self.scope, person, item_id, words=text, client_key=client_key)
+
+    def undo(self, person: int, *, client_key: str | None = None) -> Shown:
+        """Take back the rater's newest answer; its item comes back in the same order."""
+        return asides.undo(self.scope, person, client_key=client_key)
+
+    def why_nothing(self, person: int, *, queue: str = WORK) -> str:
+        """Why ``next`` has nothing for a rater, in words for them; empty where it may have."""
+        return upkeep.why_nothing(self.scope, person, queue)
+
+    # Members
+
+    def enrol(
+        self, person: int, *, role: str = "rater", groups: Mapping[str, str] | None = None
+    ) -> None:
+        """Let a person in, or give a member another role and other groups."""
+        members.enrol(self.scope, person, role=role, groups=groups)
+
+    def member(self, person: int) -> Member | None:
+        """A person's role, state and settings here; none for strangers."""
+        return members.standing(self.scope, person)
+
+    def members(self) -> list[Membership]:
+        return members.everybody(self.scope)
+
+    def set_state(self, person: int, state: str, *, reason: str = "") -> None:
+        """Pause or remove a member, or let them back in."""
+        members.set_state(self.scope, person, state, reason=reason)
+
+    def set_reliabilities(self, estimates: Mapping[int, float | int]) -> None:
+        """P(right) of raters as the statistics see it, for the dynamic overlap."""
+        members.set_reliabilities(self.scope, estimates)
+
+    def invite(
+        self,
+        *,
+        role: str = "rater",
+        groups: Mapping[str, str] | None = None,
+        uses: int = 1,
+        days: float | int = 14,
+    ) -> str:
+        """The secret of a link that lets people in."""
+        return members.invite(self.scope, role=role, groups=groups, uses=uses, days=days)
+
+    def invitations(self) -> list[dict[str, Any]]:
+        return members.invitations(self.scope)
+
+    def withdraw(self, key: str) -> None:
+        """Make an invitation worthless."""
+        members.withdraw(self.scope, key)
+
+    # Reading
+
+    def judgements(self, *, until: int | None = None, part: str = "") -> Judgements:
+        """All judgements, or those up to an event, for the statistics (``reading.judgements``)."""
+        return reading.judgements(self.scope, until=until, part=part)
+
+    def answers(
+        self, *, until: int | None = None, after: int = 0, items: Sequence[int] | None = None
+    ) -> Iterator[reading.AnswerRow]:
+        """Answers that were not taken back, in order."""
+        return reading.answers(self.scope, until=until, after=after, items=items)
+
+    def items(
+        self, *, state: str | None = None, after: int = 0, limit: int = 100, **more: Any
+    ) -> list[reading.ItemRow]:
+        """A page of items, by number (``reading.items``)."""
+        return reading.items(self.scope, state=state, after=after, limit=limit, **more)
+
+    def item(self, item_id: int) -> reading.ItemRow:
+        """One item. Raises RefusedError where the project has none of this number."""
+        return reading.item(self.scope, item_id)
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> list[events.Event]:
+        """The log after an event number, in order."""
+        return events.read(
+            self.scope.database,
+            project=self.id,
+            after=after,
+            until=until,
+            kinds=kinds,
+            limit=limit,
+        )
+
+    def newest_event(self) -> int:
+        """The number that pins the present state."""
+        with self.scope.database.read() as connection:
+            return events.newest(connection, self.id)
+
+    def tallies(self, person: int | None = None) -> dict[str, float]:
+        """The project's counts, or a rater's (names in ``feedback/tallies.py``)."""
+        with self.scope.database.read() as connection:
+            return tallies.read(connection, self.id, person or tallies.PROJECT)
+
+    def tallies_by_person(self) -> dict[int, dict[str, float]]:
+        with self.scope.database.read() as connection:
+            return tallies.by_person(connection, self.id)
+
+    def overview(self) -> Overview:
+        """Progress, budget and forecast, from counts alone."""
+        return upkeep.overview(self.scope)
+
+
+def create(database: Database, name: str, settings: ProjectSettings) -> Project:
+    """A new project, with the first version of its rubric."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be a project's name: use small letters, digits, - and _, "
+            "63 of them at most. The title may be anything."
+        )
+    kept = settings.model_dump(mode="json")
+
+    def work(connection: Connection) -> int:
+        if connection.scalar(select(Projects.id).where(Projects.name == name)):
+            raise RefusedError("conflict", f"there is a project {name!r} already.")
+        project = connection.execute(
+            insert(Projects)
+            .values(
+                name=name,
+                settings=kept,
+                rubric_version=1,
+                created=database.now(),
+                salt=secrets.token_hex(16),
+            )
+            .returning(Projects.id)
+        ).scalar_one()
+        row = {"project_id": project, "version": 1, "settings": kept, "created": database.now()}
+        connection.execute(insert(Rubrics), row)
+        new = NewEvent("project", body={"name": name, "settings": kept}, version=1)
+        events.append(connection, database, project, new)
+        return project
+
+    return Project(Scope(database, database.transact(work), name))
+
+
+def find(database: Database, name: str) -> Project:
+    """A project by name. Raises RefusedError, with the names that there are."""
+    with database.read() as connection:
+        project = connection.scalar(select(Projects.id).where(Projects.name == name))
+        if project is not None:
+            return Project(Scope(database, project, name))
+        known = connection.scalars(select(Projects.name).order_by(Projects.name).limit(10)).all()
+    raise RefusedError(
+        "not_found", f"there is no project {name!r}; there are {', '.join(known) or 'none yet'}."
+    )
+
+
+def everything(database: Database, *, archived: bool) -> list[Project]:
+    """All projects by name; those put away only if asked for."""
+    query = select(Projects.id, Projects.name).order_by(Projects.name)
+    if not archived:
+        query = query.where(Projects.archived.is_(False))
+    with database.read() as connection:
+        return [Project(Scope(database, row.id, row.name)) for row in connection.execute(query)]

@@ -1,0 +1,197 @@
+"""Reading what people said: as rows, and as columns of numbers for the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, or_, select
+
+from backflip.feedback.columns import Columns
+from backflip.feedback.judgements import Judgements
+from backflip.feedback.parts import attribute_of
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.schema import Answers, AnyRow, Items, Memberships, People
+from backflip.feedback.scope import Scope
+
+PAGE = 5000
+"""Answers of one query."""
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """An answer with all that is known of its circumstances, in the item's own order."""
+
+    event: int
+    item: int
+    person: str
+    """A pseudonym."""
+    value: dict[str, Any]
+    order: tuple[int, ...]
+    """Which answer was displayed at each place."""
+    score: float | None
+    seconds: float | None
+    at: float
+    rubric_version: int
+    stage: str
+    surplus: bool
+    correct: bool | None
+    repeat_of: int | None
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """An item as the lead sees it: with sources, gold and counts."""
+
+    id: int
+    payload: dict[str, Any]
+    purpose: str
+    origin: str
+    batch: str
+    gold: dict[str, Any] | None
+    why: str
+    priority: float
+    route: str
+    state: str
+    wanted: int
+    given: int
+    skipped: int
+    flags: int
+    length: int | None
+    lists: int | None
+
+
+def judgements(scope: Scope, *, until: int | None = None, part: str = "") -> Judgements:
+    """All judgements, or those that stood at event ``until``.
+
+    ``part``: of several attributes the one that is meant; none: the first. The quiz is left out,
+    and what adjudicators said is gold, not a judgement among others. What was read before is kept
+    in memory, so that only what is new is read.
+    """
+    with scope.database.read() as connection:
+        settings = scope.settings(connection, scope.version(connection))
+        attribute = attribute_of(settings, part)
+        kept = scope.database.cache.setdefault(
+            ("columns", scope.id, attribute), Columns(scope, settings.kind, attribute)
+        )
+        with kept.lock:
+            kept.read(connection, settings)
+            return kept.judgements(until, _groups(connection, scope))
+
+
+def _groups(connection: Connection, scope: Scope) -> dict[str, dict[str, str]]:
+    query = (
+        select(People.pseudonym, Memberships.groups)
+        .join(People, People.id == Memberships.person_id)
+        .where(Memberships.project_id == scope.id)
+    )
+    return {row.pseudonym: row.groups for row in connection.execute(query)}
+
+
+def answers(
+    scope: Scope, *, until: int | None = None, after: int = 0, items: Sequence[int] | None = None
+) -> Iterator[AnswerRow]:
+    """Answers in the order of their events, page by page; those taken back are left out.
+
+    ``until`` an event number: as things stood then, whatever was taken back since.
+    """
+    while rows := _page(scope, until, after, items):
+        for row in rows:
+            yield AnswerRow(
+                event=row.id,
+                item=row.item_id,
+                person=row.pseudonym,
+                value=row.value,
+                order=tuple(row.order),
+                score=row.score,
+                seconds=row.seconds,
+                at=row.at,
+                rubric_version=row.rubric_version,
+                stage=row.stage,
+                surplus=row.surplus,
+                correct=row.correct,
+                repeat_of=row.repeat_of,
+            )
+        after = rows[-1].id
+
+
+def _page(
+    scope: Scope, until: int | None, after: int, items: Sequence[int] | None
+) -> Sequence[AnyRow]:
+    standing = Answers.undone.is_(None)
+    query = (
+        select(Answers, People.pseudonym)
+        .join(People, People.id == Answers.person_id)
+        .where(Answers.project_id == scope.id, Answers.id > after)
+        .order_by(Answers.id)
+        .limit(PAGE)
+    )
+    if until is not None:
+        standing = or_(standing, Answers.undone > until)
+        query = query.where(Answers.id <= until)
+    if items is not None:
+        query = query.where(Answers.item_id.in_(list(items)))
+    with scope.database.read() as connection:
+        return connection.execute(query.where(standing)).all()
+
+
+def items(
+    scope: Scope,
+    *,
+    state: str | None = None,
+    after: int = 0,
+    limit: int = 100,
+    batch: str | None = None,
+    purpose: str | None = None,
+    flagged: bool = False,
+    ids: Sequence[int] | None = None,
+) -> list[ItemRow]:
+    """A page of items with numbers above ``after``, of one state, batch or purpose if named."""
+    query = (
+        select(Items)
+        .where(Items.project_id == scope.id, Items.id > after)
+        .order_by(Items.id)
+        .limit(limit)
+    )
+    if state is not None:
+        query = query.where(Items.state == state)
+    if batch is not None:
+        query = query.where(Items.batch == batch)
+    if purpose is not None:
+        query = query.where(Items.purpose == purpose)
+    if flagged:
+        query = query.where(Items.flags > 0)
+    if ids is not None:
+        query = query.where(Items.id.in_(list(ids)))
+    with scope.database.read() as connection:
+        return [_item(row) for row in connection.execute(query)]
+
+
+def item(scope: Scope, number: int) -> ItemRow:
+    """One item. Raises RefusedError where the project has none of this number."""
+    found = items(scope, ids=[number], limit=1) if abs(number) < 2**62 else []
+    if not found:
+        raise RefusedError("not_found", f"the project {scope.name!r} has no item {number}.")
+    return found[0]
+
+
+def _item(row: AnyRow) -> ItemRow:
+    return ItemRow(
+        id=row.id,
+        payload=row.payload,
+        purpose=row.purpose,
+        origin=row.origin,
+        batch=row.batch,
+        gold=row.gold,
+        why=row.why,
+        priority=row.priority,
+        route=row.route,
+        state=row.state,
+        wanted=row.wanted,
+        given=row.given,
+        skipped=row.skipped,
+        flags=row.flags,
+        length=row.length,
+        lists=row.lists,
+    )

@@ -1,0 +1,106 @@
+"""Which project of which database: what the functions of this room are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select
+
+from backflip.feedback.database import Database
+from backflip.feedback.schema import AnySelect, Memberships, Projects, Rubrics
+from backflip.feedback.settings import ProjectSettings, settings_of
+
+
+@dataclass(frozen=True)
+class Member:
+    """A person's standing in a project, and the project's settings as they are now."""
+
+    person: int
+    role: str
+    state: str
+    """screening, active, paused or removed."""
+    reason: str
+    groups: Mapping[str, str]
+    recent: tuple[int, ...]
+    warned: bool
+    reliability: float | None
+    version: int
+    """Of the rubric."""
+    salt: str
+    settings: ProjectSettings
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A project of a database."""
+
+    database: Database
+    id: int
+    name: str
+
+    def settings(self, connection: Connection, version: int) -> ProjectSettings:
+        """The settings of a version, from memory after the first time: they never change."""
+        key = ("settings", self.id, version)
+        if key not in self.database.cache:
+            kept = connection.scalars(
+                select(Rubrics.settings).where(
+                    Rubrics.project_id == self.id, Rubrics.version == version
+                )
+            ).one()
+            self.database.cache[key] = settings_of(kept)
+        return self.database.cache[key]
+
+    def version(self, connection: Connection) -> int:
+        """The present version of the rubric."""
+        return connection.scalars(
+            select(Projects.rubric_version).where(Projects.id == self.id)
+        ).one()
+
+    def member(self, connection: Connection, person: int, *, lock: bool = False) -> Member | None:
+        """A person's standing here; none where they never belonged.
+
+        ``lock``: nobody else acts for this person until the transaction ends.
+        """
+        query = _MEMBER_LOCKED if lock else _MEMBER
+        row = connection.execute(query, {"person": person, "project": self.id}).first()
+        if row is None:
+            return None
+        return Member(
+            person=person,
+            role=row.role,
+            state=row.state,
+            reason=row.reason,
+            groups=row.groups,
+            recent=tuple(row.recent),
+            warned=row.warned,
+            reliability=row.reliability,
+            version=row.rubric_version,
+            salt=row.salt,
+            settings=self.settings(connection, row.rubric_version),
+        )
+
+
+def _member_query() -> AnySelect:
+    return (
+        select(
+            Memberships.role,
+            Memberships.state,
+            Memberships.reason,
+            Memberships.groups,
+            Memberships.recent,
+            Memberships.warned,
+            Memberships.reliability,
+            Projects.rubric_version,
+            Projects.salt,
+        )
+        .join(Projects, Projects.id == Memberships.project_id)
+        .where(
+            Memberships.person_id == bindparam("person"),
+            Memberships.project_id == bindparam("project"),
+        )
+    )
+
+
+_MEMBER = _member_query()
+_MEMBER_LOCKED = _MEMBER.with_for_update(of=Memberships)

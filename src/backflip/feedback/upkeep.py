@@ -1,0 +1,265 @@
+"""What the lead does: settings, priorities, dropping and reopening; and how far the project is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, case, func, insert, select, update
+
+from backflip.data.errors import UserError
+from backflip.feedback import allocation, events, settling, tallies
+from backflip.feedback.events import NewEvent
+from backflip.feedback.queues import ADJUDICATE, CLOSED, EVERYBODY, FULL, RANDOM, WORK
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubrics
+from backflip.feedback.scope import Scope
+from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.settling import Standing
+
+CHUNK = 500
+"""Items of one transaction."""
+PACE_DAYS = 7
+"""Days whose answers make the pace of the forecast."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How far a project is, and when it will be done at the present pace."""
+
+    items: int
+    """Work items, those that were dropped left out."""
+    done: int
+    adjudicate: int
+    """Waiting for an adjudicator."""
+    dropped: int
+    answers: int
+    wanted: int
+    """Answers that the items want altogether, as far as is known."""
+    given: int
+    """Answers that count towards them."""
+    hours: float
+    """Raters' time so far."""
+    money: float
+    """Spent so far."""
+    hours_left: float | None
+    """Forecast; none before the first answer."""
+    money_left: float
+    days_left: float | None
+    """At the pace of the last week; none where nobody answered."""
+    exhausted: str
+    """Which budget is used up, in words; empty: none."""
+    calibration_share: float
+    """Share of the answers so far that went to calibration."""
+
+
+def overview(scope: Scope) -> Overview:
+    """From counts alone, however large the project is."""
+    now = scope.database.now()
+    with scope.database.read() as connection:
+        counts = tallies.read(connection, scope.id)
+        settings = scope.settings(connection, scope.version(connection))
+    answers, price = counts.get("answers", 0), settings.budget.price_per_answer
+    missing = max(0.0, counts.get("wanted", 0) - counts.get("given", 0))
+    seconds = counts.get("seconds", 0) / answers if answers else None
+    days = [counts.get(tallies.day(now - 86_400 * back), 0) for back in range(PACE_DAYS)]
+    worked = [day for day in days if day]
+    pace = sum(worked) / len(worked) if worked else 0.0
+    return Overview(
+        items=int(counts.get("items", 0) - counts.get("dropped", 0)),
+        done=int(counts.get("done", 0)),
+        adjudicate=int(counts.get("adjudicate", 0)),
+        dropped=int(counts.get("dropped", 0)),
+        answers=int(answers),
+        wanted=int(counts.get("wanted", 0)),
+        given=int(counts.get("given", 0)),
+        hours=counts.get("seconds", 0) / 3600,
+        money=answers * price,
+        hours_left=None if seconds is None else missing * seconds / 3600,
+        money_left=missing * price,
+        days_left=missing / pace if pace else None,
+        exhausted=allocation.over_budget(settings.budget, counts),
+        calibration_share=counts.get("calibration", 0) / answers if answers else 0.0,
+    )
+
+
+def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
+    """A new version of the rubric. Where the raters per item change, all items are seen to."""
+
+    def work(connection: Connection) -> int:
+        row = connection.execute(
+            select(Projects.rubric_version).where(Projects.id == scope.id).with_for_update()
+        ).one()
+        before = scope.settings(connection, row.rubric_version)
+        if settings.kind != before.kind:
+            raise UserError(
+                f"the project asks for {before.kind!r}, which cannot change to "
+                f"{settings.kind!r}: its items would not fit. Make a new project."
+            )
+        version, kept = row.rubric_version + 1, settings.model_dump(mode="json")
+        made = {"project_id": scope.id, "version": version, "settings": kept}
+        connection.execute(insert(Rubrics), {**made, "created": scope.database.now()})
+        connection.execute(
+            update(Projects)
+            .where(Projects.id == scope.id)
+            .values(settings=kept, rubric_version=version)
+        )
+        if settings.raters_per_item != before.raters_per_item:
+            _resize(connection, scope, settings.raters_per_item)
+        if before.screening and not settings.screening:
+            connection.execute(
+                update(Memberships)
+                .where(Memberships.project_id == scope.id, Memberships.state == "screening")
+                .values(state="active", recent=[])
+            )
+        new = NewEvent("settings", by, body={"settings": kept}, version=version)
+        events.append(connection, scope.database, scope.id, new)
+        return version
+
+    return scope.database.transact(work)
+
+
+def _resize(connection: Connection, scope: Scope, raters: int) -> None:
+    """Another number of raters for each item: some are done now, some want more again.
+
+    Where an adjudicator has decided nothing is asked again.
+    """
+    decided = (
+        select(Answers.id)
+        .where(Answers.item_id == Items.id, Answers.stage == ADJUDICATE, Answers.undone.is_(None))
+        .exists()
+    )
+    work = (Items.project_id == scope.id, Items.purpose == WORK)
+    short = (Items.state == "done", Items.given < raters, ~decided)
+    connection.execute(update(Items).where(*work, *short).values(state="open"))
+    arm = case((Items.origin == RANDOM, RANDOM), else_=WORK)
+    queue = case((Items.taken >= raters, FULL), else_=arm)
+    opened = (Items.state == "open",)
+    connection.execute(update(Items).where(*work, *opened).values(wanted=raters, queue=queue))
+    enough = (*opened, Items.given >= raters)
+    connection.execute(update(Items).where(*work, *enough).values(state="done", queue=CLOSED))
+    recount(connection, scope)
+
+
+def recount(connection: Connection, scope: Scope) -> None:
+    """Count the work items anew, where changing counts one by one would be no quicker."""
+    work = (Items.project_id == scope.id, Items.purpose == WORK)
+    grouped = select(Items.state, func.count().label("many")).where(*work).group_by(Items.state)
+    states = {row.state: row.many for row in connection.execute(grouped)}
+    sums = connection.execute(
+        select(
+            func.count().label("items"),
+            func.coalesce(func.sum(Items.wanted), 0).label("wanted"),
+            func.coalesce(func.sum(Items.given), 0).label("given"),
+        ).where(*work)
+    ).one()
+    true = {
+        "items": sums.items,
+        "wanted": int(sums.wanted),
+        "given": int(sums.given),
+        **{state: states.get(state, 0) for state in ("done", "adjudicate", "dropped")},
+    }
+    now = tallies.read(connection, scope.id, names=true)
+    changes: tallies.Changes = Counter(
+        {(tallies.PROJECT, name): value - int(now.get(name, 0)) for name, value in true.items()}
+    )
+    tallies.add(connection, scope.database, scope.id, changes)
+
+
+def prioritise(
+    scope: Scope, priorities: Mapping[int, float | int], origin: str | None, by: int | None
+) -> int:
+    """New priorities, chunk by chunk; items of the named arm change their queue with it."""
+    pairs, changed = sorted(priorities.items()), 0
+    arm = RANDOM if origin == RANDOM else WORK
+    for start in range(0, len(pairs), CHUNK):
+        with scope.database.write() as connection:
+            for item, priority in pairs[start : start + CHUNK]:
+                values: dict[str, Any] = {"priority": float(priority)}
+                if origin is not None:
+                    waiting = Items.queue.in_((WORK, RANDOM))
+                    values |= {
+                        "origin": origin,
+                        "queue": case((waiting, arm), else_=Items.queue),
+                    }
+                changed += connection.execute(
+                    update(Items)
+                    .where(Items.id == item, Items.project_id == scope.id)
+                    .values(**values)
+                ).rowcount
+            body = {"count": len(pairs[start : start + CHUNK]), "origin": origin}
+            new = NewEvent("priorities", by, body=body)
+            events.append(connection, scope.database, scope.id, new)
+    return changed
+
+
+def set_state(
+    scope: Scope, item_ids: Sequence[int], state: str, reason: str, by: int | None
+) -> int:
+    """Drop, reopen or send to adjudication; how many changed."""
+    changed, ids = 0, sorted(set(item_ids))
+    for start in range(0, len(ids), CHUNK):
+        with scope.database.write() as connection:
+            changed += _set_states(connection, scope, ids[start : start + CHUNK], state, reason, by)
+    return changed
+
+
+def _set_states(
+    connection: Connection,
+    scope: Scope,
+    ids: list[int],
+    state: str,
+    reason: str,
+    by: int | None,
+) -> int:
+    rows = connection.execute(
+        select(
+            Items.id,
+            Items.purpose,
+            Items.origin,
+            Items.state,
+            Items.wanted,
+            Items.given,
+            Items.taken,
+        )
+        .where(Items.project_id == scope.id, Items.id.in_(ids), Items.state != state)
+        .order_by(Items.id)
+        .with_for_update()
+    ).all()
+    changes: tallies.Changes = Counter()
+    body = {"state": state, "reason": reason[:1000]}
+    for row in rows:
+        more = state == "open" and row.purpose not in EVERYBODY
+        wanted = max(row.wanted, row.given + 1) if more else row.wanted
+        settling.write(connection, row, Standing(state, wanted, row.given, row.taken), changes)
+        new = NewEvent("item state", by, row.id, body)
+        events.append(connection, scope.database, scope.id, new)
+    tallies.add(connection, scope.database, scope.id, changes)
+    return len(rows)
+
+
+def why_nothing(scope: Scope, person: int, queue: str) -> str:
+    """Why a rater gets nothing, as far as it can be known without looking for an item."""
+    with scope.database.read() as connection:
+        member = scope.member(connection, person)
+        counts = tallies.read(connection, scope.id)
+    if member is None or member.state == "removed":
+        raise RefusedError("not_allowed", f"you do not belong to the project {scope.name!r}.")
+    if member.state == "paused":
+        because = {
+            "gold": "too many of your answers differ from those that are known to be right",
+            "screening": "the quiz was not passed",
+        }.get(member.reason, member.reason)
+        return f"You are paused{': ' + because if because else ''}. Talk to the project's lead."
+    if exhausted := allocation.over_budget(member.settings.budget, counts):
+        return f"Nothing more is asked: {exhausted}."
+    if member.state == "screening":
+        return "The quiz has no questions left; the project's lead has to add some."
+    if queue != WORK:
+        return "Nothing waits for an adjudicator."
+    left = counts.get("items", 0) - counts.get("done", 0) - counts.get("dropped", 0)
+    if left > 0:
+        return "You have seen all that waits for you; other raters have the rest."
+    return "Everything is done. Thank you."

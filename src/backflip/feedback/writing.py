@@ -1,0 +1,142 @@
+"""Rows onto the disk: JSON lines, a JSON list, or Parquet with columns of one type each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from backflip.data.errors import UserError
+from backflip.data.sources import write_jsonl
+
+SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet")
+CHUNK = 2000
+"""Rows of a Parquet file that are in memory at once."""
+AS_JSON = ("payload", "value", "order", "verdicts", "words", "ratings")
+"""Columns whose shape differs from row to row: text in Parquet."""
+
+
+def check_suffix(path: Path, *, listed: bool) -> None:
+    """Raises UserError for an ending that nothing is written to. ``listed``: no Parquet."""
+    known = SUFFIXES[:3] if listed else SUFFIXES
+    if not path.name.lower().endswith(known):
+        raise UserError(f"{path.name} has no ending that is known here; use {', '.join(known)}.")
+
+
+def sidecar(path: Path) -> Path:
+    """Where the account of an export stands: ``tone.jsonl`` has ``tone.summary.json``."""
+    suffix = next(end for end in SUFFIXES if path.name.lower().endswith(end))
+    return path.with_name(f"{path.name[: -len(suffix)]}.summary.json")
+
+
+def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
+    """Write rows as they come; returns how many. The file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        return _whole(path, lambda draft: _parquet(draft, rows, format))
+    if path.suffix == ".json":
+        return _whole(path, lambda draft: _json(draft, rows))
+    return write_jsonl(path, rows)
+
+
+def write_summary(path: Path, made: Mapping[str, Any]) -> None:
+    """An account as readable JSON."""
+    text = json.dumps(made, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    _whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _whole(path: Path, write: Any) -> int:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        count = write(draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def _json(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """A JSON list, a row a line, none of it held."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write("[\n" if count == 0 else ",\n")
+            file.write(json.dumps(row, ensure_ascii=False))
+            count += 1
+        file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+# ---- Parquet
+
+
+def _parquet(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = next(rows, None)
+    if first is None:
+        path.touch()
+        return 0
+    schema = pa.schema([(name, _type(name, format)) for name in first])
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        every = itertools.chain([first], rows)
+        while chunk := list(itertools.islice(every, CHUNK)):
+            writer.write_table(pa.Table.from_pylist([_flat(row) for row in chunk], schema))
+            count += len(chunk)
+    return count
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.dumps(value, ensure_ascii=False) if name in AS_JSON else value
+        for name, value in row.items()
+    }
+
+
+def _type(name: str, format: str) -> Any:
+    """The type of a column, the same in every file whatever its first rows hold."""
+    import pyarrow as pa
+
+    text, whole, real = pa.string(), pa.int64(), pa.float64()
+    if name in AS_JSON:
+        return text
+    messages = pa.list_(pa.struct([("role", text), ("content", text)]))
+    provenance = [
+        ("project", text),
+        ("items", pa.list_(whole)),
+        ("events", pa.list_(whole)),
+        ("pinned", whole),
+        ("rubric_versions", pa.list_(whole)),
+        ("origins", pa.list_(text)),
+        ("batches", pa.list_(text)),
+        ("sources", pa.list_(text)),
+        ("known", pa.bool_()),
+        ("turn", whole),
+    ]
+    known: dict[str, Any] = {
+        **dict.fromkeys(("prompt", "chosen", "rejected", "completion", "messages"), messages),
+        "completions": pa.list_(messages),
+        "rank": pa.list_(whole),
+        "scores": pa.list_(real),
+        "labels": pa.list_(pa.bool_()),
+        "step_labels": pa.list_(whole),
+        **dict.fromkeys(("label", "tie", "surplus", "correct", "known"), pa.bool_()),
+        **dict.fromkeys(("item", "event", "rubric_version", "repeat_of"), whole),
+        "raters": pa.list_(text),
+        **dict.fromkeys(("person", "stage", "project", "kind", "purpose"), text),
+        "provenance": pa.struct(provenance),
+    }
+    plain: dict[str, dict[str, Any]] = {
+        "hh": {"chosen": text, "rejected": text},
+        "stepwise": {"prompt": text, "completions": pa.list_(text)},
+    }
+    return plain.get(format, {}).get(name, known.get(name, real))

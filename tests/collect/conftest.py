@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for package in ("fastapi", "sqlalchemy", "nh3"):
+    pytest.importorskip(package, reason="the feedback server's packages are an extra")
+
+from tests.collect.served import Served, served  # noqa: E402
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    """A server that nobody has visited."""
+    made = served(tmp_path)
+    yield made
+    made.site.jobs.close()
+    made.store.close()

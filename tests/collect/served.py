@@ -1,0 +1,98 @@
+"""A server without a network: the real application on a real store, and browsers that visit it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+from httpx import Response
+
+from backflip.collect.app import create_app
+from backflip.collect.pages_account import door
+from backflip.collect.settings import ServerSettings
+from backflip.feedback.store import Store, open_store
+
+HOST = "http://127.0.0.1"
+PASSWORD = "four plain words here"
+
+
+class Browser:
+    """A visitor with cookies who fills in forms that were really shown."""
+
+    def __init__(self, app: Any) -> None:
+        self.client = TestClient(app, base_url=HOST, raise_server_exceptions=False)
+        self.token = ""
+
+    def get(self, path: str, **more: Any) -> Response:
+        """Open a page; remembers the token of its forms."""
+        answer = self.client.get(path, **more)
+        found = re.search(r'data-csrf="(\w+)"', answer.text)
+        self.token = found.group(1) if found else self.token
+        return answer
+
+    def send(self, path: str, form: dict[str, Any] | None = None, **more: Any) -> Response:
+        """Send a form, as one of our pages would."""
+        return self.client.post(path, data={"csrf": self.token, **(form or {})}, **more)
+
+    def call(self, path: str, body: Any = None, method: str = "") -> Response:
+        """A fetch of one of our scripts."""
+        method = method or ("GET" if body is None else "POST")
+        headers = {"X-CSRF-Token": self.token}
+        return self.client.request(method, path, json=body, headers=headers)
+
+
+@dataclass
+class Served:
+    """A server, its store, and who runs it."""
+
+    app: Any
+    store: Store
+    folder: Path
+
+    @property
+    def site(self) -> Any:
+        return self.app.state.site
+
+    def browser(self) -> Browser:
+        return Browser(self.app)
+
+    def as_person(self, person: int) -> Browser:
+        """Somebody who is signed in."""
+        browser = self.browser()
+        browser.get(door(self.site, person))
+        return browser
+
+    def person(self, name: str, **more: Any) -> int:
+        email = f"{name.lower()}@example.org"
+        return self.store.people.add(name=name, email=email, password=PASSWORD, **more).id
+
+    def project(self, name: str = "tone", items: int = 4, **settings: Any) -> Any:
+        """A project with comparisons (or no items), led by nobody yet."""
+        given = {"kind": "compare", "scale": 4, "gold_share": 0.0, "calibration": False, **settings}
+        project = self.store.create(name, given)
+        if given["kind"] == "compare" and items:
+            project.add_items(pairs(items))
+        return project
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Question {i}"}],
+            "answers": [
+                {"text": f"First answer {i}", "source": "model-one"},
+                {"text": f"Second answer {i}", "source": "model-two"},
+            ],
+        }
+        for i in range(count)
+    ]
+
+
+def served(folder: Path, **settings: Any) -> Served:
+    """A fresh server on a store in this folder."""
+    store = open_store(folder / "feedback.sqlite")
+    app = create_app(store, ServerSettings(folder=folder / "files", **settings))
+    return Served(app, store, folder)

@@ -1,0 +1,171 @@
+"""How many raters an item gets: a fixed number, more while unsure, an adjudicator in the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from backflip.data.errors import UserError
+from backflip.feedback.refusals import RefusedError
+from tests.feedback.conftest import as_shown, pairs
+
+A, B = {"choice": "a", "strength": 1}, {"choice": "b", "strength": 1}
+SIDES = {"allow_tie": False, "allow_both_bad": False}
+
+
+def say(project, person, value, queue="work"):
+    (shown,) = project.next(person, queue=queue)
+    return project.answer(person, shown.item_id, as_shown(shown, value), queue=queue)
+
+
+def test_agreement_ends_an_item_and_doubt_asks_for_more(make):
+    """η = 0.8 each. Two that agree: 16/17 = 0.94 > 0.9, enough. One each: 0.5; a third: 0.8."""
+    project, people = make(5, overlap={"threshold": 0.9, "max_raters": 5}, **SIDES)
+    project.add_items(pairs(1))
+    item = project.items()[0].id
+    say(project, people[0], A)
+    say(project, people[1], B)
+    assert (project.item(item).state, project.item(item).wanted) == ("open", 3)
+    say(project, people[2], A)
+    assert project.item(item).wanted == 4
+    say(project, people[3], A)  # 3 against 1: 0.8²/0.2² again
+    assert (project.item(item).state, project.item(item).given) == ("done", 4)
+    assert project.overview().wanted == 4
+
+
+def test_overlap_ends_at_its_most(make):
+    project, people = make(4, overlap={"threshold": 0.9, "max_raters": 3}, **SIDES)
+    project.add_items(pairs(1))
+    for person, value in zip(people, (A, B, A), strict=False):
+        say(project, person, value)
+    assert project.items()[0].state == "done"
+    assert project.next(people[3]) == []
+
+
+def test_raters_of_known_reliability_weigh_more(make):
+    """One of 0.99 against one of 0.6: odds 99 : 1.5, sure at once."""
+    project, people = make(2, overlap={"threshold": 0.9, "max_raters": 5}, **SIDES)
+    project.set_reliabilities({people[0]: 0.99, people[1]: 0.6})
+    project.add_items(pairs(1))
+    say(project, people[0], A)
+    say(project, people[1], B)
+    assert project.items()[0].state == "done"
+
+
+@pytest.fixture()
+def disputed(make):
+    project, people = make(3, adjudicate_below=0.6, **SIDES)
+    project.enrol(people[2], role="adjudicator")
+    project.add_items(pairs(1))
+    say(project, people[0], A)
+    say(project, people[1], B)
+    return project, people
+
+
+def test_a_dispute_goes_to_an_adjudicator_whose_word_is_final(disputed):
+    project, people = disputed
+    assert (project.items()[0].state, project.overview().adjudicate) == ("adjudicate", 1)
+    with pytest.raises(RefusedError, match="only adjudicators"):
+        project.next(people[0], queue="adjudicate")
+    say(project, people[2], B, queue="adjudicate")
+    overview = project.overview()
+    assert (overview.done, overview.adjudicate, overview.given) == (1, 0, 2)
+    rows = list(project.answers())
+    assert [row.stage for row in rows] == ["work", "work", "adjudicate"]
+
+
+def test_what_an_adjudicator_says_is_gold_and_not_a_judgement(disputed):
+    project, people = disputed
+    before = project.newest_event()
+    say(project, people[2], B, queue="adjudicate")
+    found = project.judgements()
+    assert len(found) == 2
+    assert found.gold.tolist() == [-0.5]
+    assert str(project.judgements(until=before).gold.tolist()) == "[nan]"
+
+
+def test_of_two_adjudicators_the_first_decides(disputed, store):
+    project, people = disputed
+    other = store.people.add().id
+    project.enrol(other, role="adjudicator")
+    project.next(people[2], queue="adjudicate")
+    (shown,) = project.next(other, queue="adjudicate")
+    say(project, people[2], A, queue="adjudicate")
+    assert project.answer(other, shown.item_id, B, queue="adjudicate").surplus
+    assert project.next(other, queue="adjudicate") == []
+
+
+def test_a_decided_item_can_no_longer_be_undone_but_the_decision_can(disputed):
+    project, people = disputed
+    say(project, people[2], B, queue="adjudicate")
+    with pytest.raises(RefusedError, match="an adjudicator has decided"):
+        project.undo(people[0])
+    project.undo(people[2])
+    assert project.items()[0].state == "adjudicate"
+    project.undo(people[0])
+    assert project.items()[0].state == "open"
+    assert project.overview().adjudicate == 0
+
+
+def test_agreement_needs_no_adjudicator(make):
+    project, people = make(2, adjudicate_below=0.6)
+    project.add_items(pairs(1))
+    for person in people:
+        say(project, person, A)
+    assert project.items()[0].state == "done"
+
+
+def test_the_lead_may_send_any_item_to_adjudication(make):
+    project, people = make(1)
+    project.enrol(people[0], role="lead")
+    project.add_items(pairs(2))
+    item = project.items()[0].id
+    assert project.to_adjudication([item], reason="odd") == 1
+    (shown,) = project.next(people[0], queue="adjudicate")
+    assert shown.item_id == item
+
+
+def test_golden_items_are_for_seniors_alone(make):
+    project, people = make(2)
+    project.enrol(people[1], role="lead")
+    project.add_items(pairs(2), purpose="golden")
+    assert project.next(people[0]) == []
+    say(project, people[1], A, queue="golden")
+    assert project.overview().items == 0  # kept for probes, no part of the work
+    assert [item.state for item in project.items()].count("done") == 1
+    assert len(project.judgements()) == 0
+
+
+def test_more_raters_for_each_item_reopen_what_was_done(make):
+    project, people = make(3, raters_per_item=1)
+    project.add_items(pairs(4))
+    for _ in range(2):
+        say(project, people[0], A)
+    project.next(people[1])  # holds one
+    settings = project.settings.model_copy(update={"raters_per_item": 2})
+    assert project.configure(settings, by=people[0]) == 2
+    overview = project.overview()
+    assert (overview.done, overview.wanted, overview.given) == (0, 8, 2)
+    while shown := project.next(people[1]):
+        project.answer(people[1], shown[0].item_id, A)
+    assert project.overview().done == 2
+    fewer = project.settings.model_copy(update={"raters_per_item": 1})
+    project.configure(fewer)
+    assert project.overview().done == 4
+    assert project.next(people[2]) == []
+
+
+def test_the_kind_of_a_project_cannot_change(make):
+    project, _ = make(0)
+    with pytest.raises(UserError, match="'compare', which cannot change to 'rank'"):
+        project.configure({"kind": "rank"})
+
+
+def test_every_change_of_settings_is_a_version_that_answers_carry(make):
+    project, people = make(1, rubric="be strict")
+    project.add_items(pairs(2))
+    say(project, people[0], A)
+    project.configure(project.settings.model_copy(update={"rubric": "be kind"}))
+    say(project, people[0], A)
+    assert [row.rubric_version for row in project.answers()] == [1, 2]
+    assert [settings.rubric for _, _, settings in project.rubrics()] == ["be strict", "be kind"]
+    assert project.judgements().rubric.tolist() == [1, 2]

@@ -1,0 +1,128 @@
+"""Opening a database: made, migrated, refused."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from backflip.data.errors import UserError
+from backflip.feedback import migrate
+from backflip.feedback.refusals import RefusedError
+from backflip.feedback.schema import Table
+from backflip.feedback.store import open_store
+
+
+def test_migrations_make_the_tables_that_the_code_speaks_of(store):
+    with store.database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+        assert migrate.version_of(connection) == migrate.head()
+
+
+def test_opening_again_changes_nothing_and_finds_everything(url, clock):
+    first = open_store(url, clock=clock)
+    first.create("tone", {"kind": "compare"})
+    secret = first.secret("cookies")
+    first.close()
+    again = open_store(url, clock=clock)
+    assert [project.name for project in again.projects()] == ["tone"]
+    assert again.secret("cookies") == secret != again.secret("links")
+    again.check()
+    again.close()
+
+
+def test_a_database_of_a_newer_backflip_is_refused(url):
+    store = open_store(url)
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'from-the-future'"))
+    store.close()
+    with pytest.raises(UserError, match="newer one made it"):
+        open_store(url)
+
+
+def test_sqlite_waits_keeps_its_promises_and_writes_ahead(tmp_path):
+    store = open_store(tmp_path / "deep" / "feedback.sqlite")
+    with store.database.write() as connection:
+        told = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        }
+    assert told == {
+        "journal_mode": "wal",
+        "foreign_keys": 1,
+        "synchronous": 2,  # FULL
+        "busy_timeout": 30_000,
+    }
+
+
+def test_a_file_that_is_no_database_is_named_not_overwritten(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, long enough to be read as a page of something " * 20)
+    with pytest.raises(UserError, match="not a feedback database"):
+        open_store(path)
+    assert path.read_text().startswith("my notes")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mysql://root@localhost/x", "databases of the kind 'mysql' are not known"),
+        ("sqlite://", "in memory would be lost"),
+        ("://", "is no database URL"),
+    ],
+)
+def test_other_places_are_refused_by_name(given, said):
+    with pytest.raises(UserError, match=said):
+        open_store(given)
+
+
+def test_where_the_database_is_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    open_store().close()
+    assert (tmp_path / "feedback.sqlite").exists()
+    monkeypatch.setenv("BACKFLIP_FEEDBACK", str(tmp_path / "other.sqlite"))
+    open_store().close()
+    assert (tmp_path / "other.sqlite").exists()
+
+
+def test_two_that_open_an_empty_database_at_once_both_find_it_whole(empty_url):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda _: open_store(empty_url), range(8)))
+    assert "answers" in inspect(stores[0].database.engine).get_table_names()
+    for store in stores:
+        store.close()
+
+
+def test_projects_have_names_that_fit_a_url_and_are_there_once(store):
+    store.create("tone", {"kind": "compare", "title": "Tone — of voice"})
+    with pytest.raises(RefusedError, match="a project 'tone' already"):
+        store.create("tone", {"kind": "rank"})
+    for name in ("", "Tone", "a/b", "x" * 64, "-x", "a\n"):
+        with pytest.raises(UserError, match="cannot be a project's name"):
+            store.create(name, {"kind": "rank"})
+    with pytest.raises(RefusedError, match="no project 'tune'; there are tone"):
+        store.project("tune")
+
+
+def test_a_project_that_was_put_away_is_still_there(store):
+    project = store.create("tone", {"kind": "compare"})
+    project.archive()
+    assert store.projects() == []
+    assert [p.name for p in store.projects(archived=True)] == ["tone"]
+    assert store.project("tone").settings.kind == "compare"
+
+
+def test_sqlite_files_can_be_read_by_sqlite_alone(tmp_path):
+    """The data are the user's: no extension is needed to get at them."""
+    path = tmp_path / "feedback.sqlite"
+    store = open_store(path)
+    store.create("tone", {"kind": "compare"})
+    store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM projects").fetchall() == [("tone",)]
