@@ -242,7 +242,7 @@ def check(
     """Count what is wrong with a dataset: ``print(bf.check("comparisons.jsonl").rows())``.
 
     Args:
-        data: a file, folder, hub name or demo:NAME.
+        data: a file, folder, hub name, demo:NAME or feedback:PROJECT.
         kind: demonstrations, comparisons, labelled or prompts; told by the columns when not given.
         format: of the data; found by the columns when not given.
         limit: rows to read at most.
@@ -254,9 +254,9 @@ def check(
     """
     from backflip.data.audit import audit
     from backflip.data.chat import ChatTemplate
-    from backflip.data.formats import kind_of, load
     from backflip.models.load import load_tokenizer
     from backflip.recipes.schema import DataSettings
+    from backflip.recipes.sources import kind_of, load
 
     found = kind or kind_of(data, format)
     other = load(against, kind_of(against)).records if against else None

@@ -148,6 +148,8 @@ def follow(folder: Path, port: int, *, browser: bool) -> None:
 def print_audit(audit: Audit) -> None:
     """Everything that was counted in a dataset, the worst first."""
     say(f"{audit.source}: {audit.total} rows, {audit.kind.lower()}s, format {audit.format}")
+    if audit.said:
+        say(audit.said)
     sizes = [
         (name, *(f"{value:.0f}" for value in values)) for name, values in audit.lengths.items()
     ]

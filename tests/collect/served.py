@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi.testclient import TestClient
 from httpx import Response
 
@@ -89,6 +95,21 @@ def pairs(count: int) -> list[dict[str, Any]]:
         }
         for i in range(count)
     ]
+
+
+@contextmanager
+def running(made: Served) -> Iterator[str]:
+    """The same server on a port of this machine, for a real browser; its address."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(made.app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
 
 
 def served(folder: Path, **settings: Any) -> Served:

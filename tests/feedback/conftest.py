@@ -14,6 +14,8 @@ from backflip.feedback.display import in_displayed_order
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store, open_store
 from tests.feedback import postgres
+from tests.feedback.answered import opened
+from tests.feedback.kinds import PROJECTS
 from tests.feedback.postgres import Cluster
 from tests.parts import need
 
@@ -30,7 +32,7 @@ class Turned:
         return self.now
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> Turned:
     return Turned()
 
@@ -60,7 +62,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("pg").create()
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(url: str, clock: Turned) -> Iterator[Store]:
     opened = open_store(url, clock=clock)
     yield opened
@@ -70,7 +72,7 @@ def store(url: str, clock: Turned) -> Iterator[Store]:
 Make = Callable[..., tuple[Project, list[int]]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def make(store: Store) -> Make:
     """A project of so many raters, each a member; keywords are settings."""
 
@@ -102,3 +104,28 @@ def pair(number: int, *, a: str = "", b: str = "") -> dict[str, Any]:
 
 def pairs(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [pair(number) for number in range(start, start + count)]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Store]:
+    """A small store of the test's own, with the real clock."""
+    made = opened(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+    """Projects of every kind, made once for the tests that only look."""
+    made: dict[str, Project] = {}
+    stores: list[Store] = []
+
+    def project(kind: str) -> Project:
+        if kind not in made:
+            stores.append(opened(tmp_path_factory.mktemp(kind)))
+            made[kind] = PROJECTS[kind](stores[-1])
+        return made[kind]
+
+    yield project
+    for store in stores:
+        store.close()

@@ -36,7 +36,9 @@ def test_one_good_rater_outweighs_two_bad_ones():
 
 def test_equal_weights_are_the_majority():
     rng = np.random.default_rng(0)
-    said = Judgements.of(rng.integers(0, 50, 400), rng.integers(0, 9, 400), rng.choice([-1, 0, 1], 400))
+    said = Judgements.of(
+        rng.integers(0, 50, 400), rng.integers(0, 9, 400), rng.choice([-1, 0, 1], 400)
+    )
     one, two = majority(said), weighted(said, np.full(9, 0.7))
     np.testing.assert_array_equal(one.label, two.label)
     np.testing.assert_allclose(one.low, two.low)
@@ -54,7 +56,9 @@ def test_log_odds_are_the_best_weights():
             total += probability * (weights @ (2 * hit - 1) > 0)
         return total
 
-    best = max(chance(np.array([a, b, c])) for a in range(1, 8) for b in range(1, 8) for c in range(1, 8))
+    best = max(
+        chance(np.array([a, b, c])) for a in range(1, 8) for b in range(1, 8) for c in range(1, 8)
+    )
     assert chance(log_odds(p)) == pytest.approx(best)
 
 

@@ -1,6 +1,5 @@
 """Agreement, against the packages that have it, and Krippendorff's own worked example."""
 
-
 import krippendorff as krippendorff_package
 import numpy as np
 import pytest
@@ -89,9 +88,9 @@ IRRCAC = {
     ("likert", "ordinal"): (0.745149810584, 0.756512201810, 0.930625),
     ("two", "nominal"): (0.589743589744, 0.820224719101, 0.875),
 }
-"""Fleiss's κ, Gwet's AC and the observed agreement, as printed by irrCAC 0.4.4's ``CAC`` with weights
-identity, quadratic and ordinal. It asks for pandas 2, which Backflip does not run on, so its answers
-stand here."""
+"""Fleiss's κ, Gwet's AC and the observed agreement, as printed by irrCAC 0.4.4's ``CAC`` with
+weights identity, quadratic and ordinal. It asks for pandas 2, which Backflip does not run on, so
+its answers stand here."""
 
 
 @pytest.mark.parametrize(("case", "metric"), IRRCAC)
@@ -187,10 +186,11 @@ def test_strength_counts_until_sides_are_asked_for():
 
 
 def test_gwet_stands_where_kappa_falls():
-    """95 % of replies are fine: raters agree on nine in ten, κ and α say almost nothing (the paradox of
-    Feinstein and Cicchetti, 1990)."""
+    """95 % of replies are fine: raters agree on nine in ten, κ and α say almost nothing (the
+    paradox of Feinstein and Cicchetti, 1990)."""
     both = np.tile([1.0] * 90 + [1.0] * 5 + [2.0] * 5, (2, 1))
     both[1, 90:] = [2.0] * 5 + [1.0] * 5
     found = agreement(_judgements(both))
     assert found.percent.estimate == pytest.approx(0.9)
-    assert found.fleiss.estimate < 0 < 0.85 < found.gwet.estimate
+    assert found.fleiss.estimate < 0
+    assert found.gwet.estimate > 0.85

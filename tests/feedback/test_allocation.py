@@ -28,7 +28,9 @@ def test_every_item_is_answered_by_as_many_raters_as_it_wants_and_never_twice_by
     project.add_items(pairs(7))
     seen = {person: work(project, person, 99) for person in people}
     assert all(len(set(items)) == len(items) for items in seen.values())
-    assert sorted(sum(seen.values(), [])) == sorted([i.id for i in project.items()] * 3)
+    assert sorted(item for items in seen.values() for item in items) == sorted(
+        [i.id for i in project.items()] * 3
+    )
     assert project.overview().done == 7
     assert project.why_nothing(people[0]) == "Everything is done. Thank you."
 

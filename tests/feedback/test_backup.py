@@ -82,8 +82,11 @@ def test_what_stood_in_the_place_is_moved_aside(tmp_path):
     restored = open_store(path)
     assert [p.name for p in restored.projects()] == ["old"]
     restored.close()
-    (aside,) = [p for p in tmp_path.glob("feedback.sqlite.replaced-*") if "-wal" not in p.name
-                and "-shm" not in p.name]
+    (aside,) = [
+        p
+        for p in tmp_path.glob("feedback.sqlite.replaced-*")
+        if "-wal" not in p.name and "-shm" not in p.name
+    ]
     kept = open_store(aside)
     assert [p.name for p in kept.projects()] == ["new", "old"]
     kept.close()
@@ -101,8 +104,11 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_is_replaced(tmp_path):
     data[8192:40_000] = bytes(40_000 - 8192)
     broken.write_bytes(data)
     (tmp_path / "text").write_text("hello " * 1000)
-    for wrong, said in ((broken, "damaged|not a whole"), (tmp_path / "text", "not a whole"),
-                        (tmp_path / "none", "does not exist")):
+    for wrong, said in (
+        (broken, "damaged|not a whole"),
+        (tmp_path / "text", "not a whole"),
+        (tmp_path / "none", "does not exist"),
+    ):
         with pytest.raises(UserError, match=said):
             restore(wrong, path)
     again = open_store(path)
@@ -137,6 +143,6 @@ def test_a_copy_in_pieces_is_no_copy(tmp_path):
     shutil.copyfile(copy, half)
     with half.open("r+b") as file:
         file.truncate(copy.stat().st_size // 2)
-    with pytest.raises(UserError, match="damaged|not a whole"):
+    with pytest.raises(UserError, match=r"damaged|not a whole"):
         restore(half, tmp_path / "new.sqlite")
     assert not (tmp_path / "new.sqlite").exists()

@@ -1,4 +1,4 @@
-"""A small model's posterior and the information in a question: against sklearn, inversion and enumeration."""
+"""A small model's posterior, and the information in a question: against sklearn and enumeration."""
 
 from itertools import combinations
 
@@ -35,7 +35,9 @@ def test_the_mode_is_that_of_ridge_logistic_regression():
 def test_three_votes_of_one_item_are_three_items():
     _, x, said = _asked(60)
     share, votes = (said + 2 * said[::-1]) / 3, np.full(60, 3.0)
-    apart = fit_linear(np.repeat(x, 3, 0), np.stack([said, said[::-1], said[::-1]], 1).ravel(), scale=1.0)
+    apart = fit_linear(
+        np.repeat(x, 3, 0), np.stack([said, said[::-1], said[::-1]], 1).ravel(), scale=1.0
+    )
     np.testing.assert_allclose(fit_linear(x, share, votes, scale=1.0).mean, apart.mean, atol=1e-6)
 
 
@@ -112,7 +114,7 @@ def test_standardised_members_speak_equally_loud():
 
 
 def test_information_is_what_the_answer_takes_off_the_entropy_of_the_weights():
-    """Enumerated: w has one dimension and lives on a fine grid; H(w) before, H(w) after, averaged."""
+    """Enumerated: w has one dimension, on a fine grid; H(w) before minus H(w) after, averaged."""
     grid = np.linspace(-8, 8, 4001)
     mean, variance, noise = 0.7, 1.3, 0.1
     prior = np.exp(-((grid - mean) ** 2) / (2 * variance))
@@ -138,7 +140,10 @@ def test_greedy_information_does_not_ask_the_same_twice():
     pool = np.array([[0, 0, 1.0, 0], [0, 0, 0.99, 0], [0, 0, 0, 0.8], [0.1, 0, 0, 0]])
     assert informative(found, pool, 2).tolist() == [0, 2]
     assert sorted(informative(found, pool, 9).tolist()) == [0, 1, 2, 3]
-    assert informative(found, pool, 2, allowed=np.array([False, True, True, True])).tolist() == [1, 2]
+    assert informative(found, pool, 2, allowed=np.array([False, True, True, True])).tolist() == [
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -149,9 +149,7 @@ def test_raters_in_several_processes(make, url):
     project.add_items(pairs(20))
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [
-        context.Process(target=_elsewhere, args=(url, person, queue)) for person in people
-    ]
+    workers = [context.Process(target=_elsewhere, args=(url, person, queue)) for person in people]
     for worker in workers:
         worker.start()
     acknowledged = [row for _ in workers for row in queue.get(timeout=300)]

@@ -88,9 +88,7 @@ def _shared(seed):
     a, b = ((np.arange(170)[:, None] * 4 + pairs[None, :, s]).ravel() for s in (0, 1))
     margin = (quality.ravel()[a] - quality.ravel()[b]) / np.sqrt(2)
     items = replace(Items.drawn(len(a), seed=seed), margin=margin)
-    said = replace(
-        simulate(people, items, raters_per_item=3), answers=np.column_stack([a, b])
-    )
+    said = replace(simulate(people, items, raters_per_item=3), answers=np.column_stack([a, b]))
     return people, items, said
 
 

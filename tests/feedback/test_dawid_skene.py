@@ -74,7 +74,9 @@ def test_a_rater_who_turns_answers_round_is_as_good_as_one_who_does_not():
     truth = rng.choice([-1.0, 1.0], 300)
     hit = rng.random((5, 300)) < np.array([[0.85], [0.85], [0.85], [0.85], [0.1]])
     said = Judgements.of(
-        np.tile(np.arange(300), 5), np.repeat(np.arange(5), 300), np.where(hit, truth, -truth).ravel()
+        np.tile(np.arange(300), 5),
+        np.repeat(np.arange(5), 300),
+        np.where(hit, truth, -truth).ravel(),
     )
     found = dawid_skene(said)
     assert found.reliability[4] == pytest.approx(0.1, abs=0.05)
@@ -83,7 +85,8 @@ def test_a_rater_who_turns_answers_round_is_as_good_as_one_who_does_not():
 
 @pytest.fixture(scope="module")
 def projects():
-    """Twenty projects: 20 raters of known reliability with every habit, 150 labels each, 5 an item."""
+    """Twenty projects: 20 raters of known reliability with every habit, 150 labels each, 5 an
+    item."""
     found = []
     for seed in SEEDS:
         people, items = Population.drawn(20, seed=seed), Items.drawn(600, seed=seed)
@@ -118,7 +121,8 @@ def test_posteriors_are_calibrated(projects):
 
 
 def test_error_bars_hold_the_posterior_that_known_raters_would_give():
-    """With the raters' true habits each posterior is exact; the bars say how far off EM's may be."""
+    """With the raters' true habits each posterior is exact; the bars say how far off EM's may
+    be."""
     inside = []
     for seed in range(20):
         rng = np.random.default_rng(seed)

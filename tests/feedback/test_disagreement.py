@@ -90,7 +90,10 @@ def test_coin_tosses_run_in_circles_a_quarter_of_the_time_and_scores_never():
     pairs = np.array(list(combinations(range(40), 2)))
     coins = circles(
         Judgements.of(
-            np.arange(len(pairs)), [0] * len(pairs), rng.choice([-1.0, 1.0], len(pairs)), answers=pairs
+            np.arange(len(pairs)),
+            [0] * len(pairs),
+            rng.choice([-1.0, 1.0], len(pairs)),
+            answers=pairs,
         )
     )
     assert coins.triples[0] == 40 * 39 * 38 / 6

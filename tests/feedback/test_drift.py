@@ -1,5 +1,7 @@
 """What changes while a project runs."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -38,7 +40,7 @@ def test_alpha_over_time_shows_when_raters_came_to_agree():
     assert [m.items for m in found] == [100] * 6
     assert max(m.alpha.estimate for m in found[:3]) < 0.3
     assert min(m.alpha.estimate for m in found[3:]) > 0.6
-    assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(found))
 
 
 def test_each_rubric_version_has_its_own_agreement():
@@ -55,7 +57,8 @@ def test_judgements_under_different_rubrics_are_not_compared():
 
 
 def _leaning(seed=0, slope=0.1):
-    """Thirty raters who come to prefer longer answers: 0.4 + slope per week, each in their own way."""
+    """Thirty raters who come to prefer longer answers: 0.4 + slope per week, each in their own
+    way."""
     rng = np.random.default_rng(seed)
     rater = np.repeat(np.arange(30), 80)
     weeks = rng.uniform(0, 4, len(rater))
@@ -101,7 +104,8 @@ def test_clustered_intervals_are_statsmodels():
     assert ours.estimate == pytest.approx(theirs.params[1], abs=1e-9)
     reach = (ours.high - ours.low) / 2
     assert reach == pytest.approx(
-        theirs.bse[1] * scale * (theirs.conf_int()[1][1] - theirs.params[1]) / theirs.bse[1], abs=1e-9
+        theirs.bse[1] * scale * (theirs.conf_int()[1][1] - theirs.params[1]) / theirs.bse[1],
+        abs=1e-9,
     )
     mean = sm.OLS(y, np.ones(240)).fit(
         cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False}, use_t=True

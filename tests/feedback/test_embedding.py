@@ -17,7 +17,9 @@ TEXTS = [
 
 
 def test_weights_are_those_of_scikit_learns_tfidf():
-    theirs = TfidfVectorizer(tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True)
+    theirs = TfidfVectorizer(
+        tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True
+    )
     wanted = theirs.fit_transform(TEXTS)
     ours = Embedding.fit(TEXTS, dimensions=None).sparse(TEXTS)
     assert (ours.getnnz(1) == wanted.getnnz(1)).all()  # no two n-grams share a bucket here
@@ -32,7 +34,8 @@ def test_short_vectors_keep_what_the_best_directions_keep():
     found = Embedding.fit(texts, dimensions=6)
     best = svds(found.sparse(texts), k=6, return_singular_vectors=False)
     kept = np.linalg.svd(found.of(texts), compute_uv=False)
-    np.testing.assert_allclose(np.sort(kept), np.sort(best), rtol=0.02)
+    np.testing.assert_allclose(np.sort(kept)[2:], np.sort(best)[2:], rtol=1e-3)  # the topics
+    np.testing.assert_allclose(np.sort(kept)[:2], np.sort(best)[:2], rtol=0.05)  # noise
     np.testing.assert_array_equal(found.of(texts), Embedding.fit(texts, dimensions=6).of(texts))
 
 

@@ -52,9 +52,11 @@ def test_the_export_is_the_whole_log_page_by_page(make, store, monkeypatch):
 def test_the_database_itself_refuses_to_change_the_log(make, store, change):
     make(1)
     before = list(store.export_log())
-    with pytest.raises(DBAPIError, match="the log only grows"):
-        with store.database.write() as connection:
-            connection.execute(text(change))
+    with (
+        pytest.raises(DBAPIError, match="the log only grows"),
+        store.database.write() as connection,
+    ):
+        connection.execute(text(change))
     assert list(store.export_log()) == before
 
 

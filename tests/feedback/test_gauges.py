@@ -1,4 +1,5 @@
-"""Bias gauges: what they are shares of, and that their intervals hold the truth as often as they claim."""
+"""Bias gauges: what they are shares of, and that their intervals hold the truth as often as they
+claim."""
 
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ NAMES = ("first", "length", "lists")
 
 
 def _truth(people, reference):
-    """[R, 3] What ``own`` is to find. Against the crowd, a taste is what is left of the common one."""
+    """[R, 3] What ``own`` is to find. Against the crowd, a taste is what is left of the common
+    one."""
     longer, lists = logit(people.prefers_longer), logit(people.prefers_lists)
     if reference == "crowd":
         sharp = people.sharp
@@ -24,11 +26,14 @@ def _truth(people, reference):
 
 
 def _covered(seeds, gold_share):
-    """[seeds, R, 3] Whether the 95 % interval holds the truth: 20 raters, 150 labels each, 5 an item."""
+    """[seeds, R, 3] Whether the 95 % interval holds the truth: 20 raters, 150 labels each, 5 an
+    item."""
     found = []
     for seed in seeds:
         people = Population.drawn(20, seed=seed)
-        said = simulate(people, Items.drawn(600, seed=seed), raters_per_item=5, gold_share=gold_share)
+        said = simulate(
+            people, Items.drawn(600, seed=seed), raters_per_item=5, gold_share=gold_share
+        )
         fitted = gauges(said)
         assert fitted.reference == ("gold" if gold_share else "crowd")
         truth = _truth(people, fitted.reference)
@@ -81,7 +86,9 @@ def test_one_who_takes_the_first_answer_stands_out():
     people = Population.uniform(10, reliability=0.8, seed=3)
     first = people.prefers_first.copy()
     first[4] = 0.85
-    said = simulate(replace(people, prefers_first=first), Items.drawn(500, seed=3), raters_per_item=3)
+    said = simulate(
+        replace(people, prefers_first=first), Items.drawn(500, seed=3), raters_per_item=3
+    )
     found = [g["first"] for g in gauges(said).by_rater]
     assert found[4].biased
     assert found[4].own.low < 0.85 < found[4].own.high

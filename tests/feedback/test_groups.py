@@ -62,9 +62,7 @@ def test_careless_raters_are_outvoted_too_but_not_erased():
     for seed in range(10):
         people = Population.uniform(12, reliability=0.9, seed=seed)
         careless = np.arange(12) < 4
-        people = replace(
-            people, reliability=np.where(careless, 0.55, 0.93), dissents=careless
-        )
+        people = replace(people, reliability=np.where(careless, 0.55, 0.93), dissents=careless)
         said = simulate(people, Items.drawn(300, seed=seed), raters_per_item=6)
         found = groups(said, "region", permutations=200)
         south = next(e for e in found.erased if e.group == "south")

@@ -54,4 +54,7 @@ def test_items_without_sides_are_told_apart_by_all_of_their_content():
     assert (one.left, one.twins) == (None, False)
     assert one.digest == known({**steps, "source": "other"}, "steps").digest
     assert one.digest != known({**steps, "steps": ["b", "a"]}, "steps").digest
-    assert known({"principle": "p"}, "principles").digest != known({"principle": "q"}, "principles").digest
+    assert (
+        known({"principle": "p"}, "principles").digest
+        != known({"principle": "q"}, "principles").digest
+    )

@@ -1,5 +1,7 @@
 """The model behind the gauges: its integral, its slope and its information."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -81,7 +83,7 @@ def test_blocks_hold_whole_items_and_change_nothing(monkeypatch):
     monkeypatch.setattr("backflip.feedback.latent.ROWS", 7)
     blocks = design.blocks()
     assert len(blocks) > 3
-    for one, two in zip(blocks, blocks[1:], strict=False):
+    for one, two in pairwise(blocks):
         assert design.item[one.stop - 1] != design.item[two.start]
     value, slope = evaluate(design, x)
     assert value == pytest.approx(whole[0])

@@ -164,7 +164,7 @@ def test_people_see_their_own_projects(make, store):
     assert store.projects_of(people[0]) == {"tone": "rater"}
 
 
-@pytest.fixture()
+@pytest.fixture
 def gone(make, store):
     """Ada answered, wrote a reason and a note, had a token, and asked to be forgotten."""
     project, _ = make(0)
@@ -184,7 +184,7 @@ def everything(store):
 
 
 def test_a_persons_data_are_all_of_it(gone, store):
-    project, ada = gone
+    _, ada = gone
     data = store.personal_data(ada.id)
     assert (data["name"], data["email"]) == ("Ada Lovelace", "ada@example.org")
     assert data["memberships"][0]["project"] == "tone"

@@ -50,7 +50,9 @@ def test_agreement_and_alpha_are_what_simulated_raters_have():
     from backflip.feedback.judgements import Judgements
 
     said = Judgements.of(
-        np.tile(np.arange(20_000), 3), np.repeat(np.arange(3), 20_000), np.where(hit, truth, -truth).ravel()
+        np.tile(np.arange(20_000), 3),
+        np.repeat(np.arange(3), 20_000),
+        np.where(hit, truth, -truth).ravel(),
     )
     found = agreement(said, resamples=10)
     assert found.percent.estimate == pytest.approx(expected_agreement(0.8), abs=0.01)

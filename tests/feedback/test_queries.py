@@ -29,7 +29,7 @@ def test_disagreement_is_the_variance_of_the_predicted_preference():
 
 
 def test_information_tells_being_split_from_being_at_a_loss():
-    """Mutual information by hand: the mean of the split pair is ½, each member's own entropy H(0.9)."""
+    """By hand: the mean of the split pair is ½, and each member's own entropy is H(0.9)."""
     found = information(logit(P))
     by_hand = np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1)
     np.testing.assert_allclose(found, [0, by_hand, 0], atol=1e-12)
@@ -53,7 +53,7 @@ def test_votes_move_the_posterior_as_bayes_says():
         np.array([0, 0, 1, 1, 1]), np.array([1.0, 0.5, 1.0, -1.0, np.nan]), 0.8, items=3
     )
     found = uncertainty(np.zeros((4, 3)), evidence)
-    np.testing.assert_allclose(found, [entropy(np.array(0.64 / 0.68)), np.log(2), np.log(2)])
+    np.testing.assert_allclose(found, [entropy(0.64 / 0.68), np.log(2), np.log(2)])
 
 
 def test_never_a_pair_with_itself_nor_a_pair_twice():
@@ -107,7 +107,7 @@ def test_the_random_arm_has_its_share_and_none_is_chosen_twice():
 
 
 def test_the_random_arm_is_a_sample_of_everything_however_greedy_the_other_one_is():
-    """Round by round the active arm takes the highest scores; the random arm's mean stays that of all.
+    """The active arm takes the highest scores each round; the random arm's mean stays that of all.
 
     Drawn from what was left over, it would sink with every round.
     """
@@ -117,7 +117,7 @@ def test_the_random_arm_is_a_sample_of_everything_however_greedy_the_other_one_i
     by_chance = []
     for _ in range(8):
         there = np.flatnonzero(left)
-        chosen = with_random_arm(top(score[there], 400), draw[there], 400, 0.25)
+        chosen = with_random_arm(top(score[there], n), draw[there], 400, 0.25)
         by_chance += there[chosen.index[chosen.random]].tolist()
         left[there[chosen.index]] = False
     assert len(by_chance) == 800
@@ -127,7 +127,7 @@ def test_the_random_arm_is_a_sample_of_everything_however_greedy_the_other_one_i
 
 def test_where_one_arm_runs_dry_the_other_fills_up():
     draw = np.array([0.05, 0.5, 0.6, 0.7])
-    assert with_random_arm(np.array([3, 2, 1]), draw, 4, 0.5).index.tolist() == [3, 0, 2, 1]
+    assert with_random_arm(np.array([3, 2, 1]), draw, 4, 0.5).index.tolist() == [3, 2, 0, 1]
     nothing_known = with_random_arm(np.zeros(0, np.int64), np.full(9, 0.1), 5, 0.2)
     assert len(nothing_known.index) == 5
     assert nothing_known.random.all()

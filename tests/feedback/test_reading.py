@@ -50,9 +50,7 @@ def test_answers_that_items_share_have_one_number(make):
     project, people = make(1, order="given")
     prompt = pair(1)["prompt"]
     sides = [("x", "y"), ("y", "z"), ("z", "x")]
-    project.add_items(
-        {"prompt": prompt, "answers": [{"text": a}, {"text": b}]} for a, b in sides
-    )
+    project.add_items({"prompt": prompt, "answers": [{"text": a}, {"text": b}]} for a, b in sides)
     for _ in sides:
         say(project, people[0], {"choice": "a"})
     assert project.judgements().answers.tolist() == [[0, 1], [1, 2], [2, 0]]

@@ -59,7 +59,10 @@ def test_agreement_with_gold(kind, gold, value, right):
 
 
 def test_ratings_may_be_one_point_off_and_spans_overlap_by_half():
-    rate, spans = settings_of({"kind": "rate"}), settings_of({"kind": "spans", "span_labels": ["x"]})
+    rate, spans = (
+        settings_of({"kind": "rate"}),
+        settings_of({"kind": "spans", "span_labels": ["x"]}),
+    )
     gold = {"ratings": {"helpful": 4}}
     assert agrees("rate", gold, {"ratings": {"helpful": 5}}, rate)
     assert not agrees("rate", gold, {"ratings": {"helpful": 6}}, rate)

@@ -51,7 +51,7 @@ def test_raters_of_known_reliability_weigh_more(make):
     assert project.items()[0].state == "done"
 
 
-@pytest.fixture()
+@pytest.fixture
 def disputed(make):
     project, people = make(3, adjudicate_below=0.6, **SIDES)
     project.enrol(people[2], role="adjudicator")

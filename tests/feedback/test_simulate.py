@@ -116,7 +116,9 @@ def test_an_answer_depends_on_seed_rater_item_and_time_asked_alone():
     )
     together = answers(people, items, every, levels=3)
     for n in (0, 77, 249):
-        alone = Asked(*(getattr(every, f)[n : n + 1] for f in ("item", "rater", "first", "hours", "times")))
+        alone = Asked(
+            *(getattr(every, f)[n : n + 1] for f in ("item", "rater", "first", "hours", "times"))
+        )
         assert answers(people, items, alone, levels=3)[0] == together[n]
     again = answers(people, items, replace(every, times=every.times + 1), levels=3)
     assert (again != together).any()
@@ -134,7 +136,9 @@ def test_hashed_numbers_are_uniform_and_do_not_hang_together():
     assert uniform(0, -3) != uniform(0, 3)
 
 
-@pytest.mark.parametrize(("items", "raters", "each"), [(600, 20, 5), (101, 7, 3), (10, 4, 4), (50, 9, 1)])
+@pytest.mark.parametrize(
+    ("items", "raters", "each"), [(600, 20, 5), (101, 7, 3), (10, 4, 4), (50, 9, 1)]
+)
 def test_work_is_shared_out_evenly_and_nobody_gets_an_item_twice(items, raters, each):
     dealt = assign(items, raters, each, np.random.default_rng(0))
     assert dealt.shape == (items, each)
@@ -166,7 +170,10 @@ def test_a_project_has_gold_repeats_groups_and_sides_as_asked_for():
     assert sum(g["region"] == "south" for g in said.groups) == 3
     assert (said.seconds > 0).all()
     np.testing.assert_array_equal(
-        said.value, simulate(people, Items.drawn(2000, seed=1), raters_per_item=3, gold_share=0.1, repeat_share=0.05).value
+        said.value,
+        simulate(
+            people, Items.drawn(2000, seed=1), raters_per_item=3, gold_share=0.1, repeat_share=0.05
+        ).value,
     )
 
 

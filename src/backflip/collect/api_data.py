@@ -10,14 +10,16 @@ from fastapi import APIRouter, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field
 
-from backflip.collect import figures, importing
+from backflip.collect import figures
 from backflip.collect.api_projects import After, Body, Page
 from backflip.collect.api_rate import REFUSALS, ItemId
 from backflip.collect.gate import Lead, Parts, Senior
-from backflip.collect.pages_data import kept
 from backflip.collect.pages_export import downloaded
 from backflip.collect.pages_results import refresh
 from backflip.collect.training import train_reward_model
+from backflip.collect.uploads import kept
+from backflip.feedback import imports
+from backflip.feedback.imports import Wishes
 from backflip.feedback.items import Added, NewItem
 from backflip.feedback.queues import Purpose
 
@@ -94,16 +96,21 @@ def add(here: Lead, sent: NewItems) -> dict[str, Any]:
 
 
 @router.post("/import", status_code=201)
-def take_in(
+def receive(
     site: Parts, here: Lead, file: UploadFile, gold: bool = False, strict: bool = True
 ) -> dict[str, Any]:
     """Import an uploaded file: JSONL, JSON or Parquet, in any format that Backflip reads."""
     here.visitor.need("write")
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
         path = kept(file, Path(folder), site.settings.upload_bytes)
-        kind = here.project.settings.kind
-        found = importing.items(str(path), kind, limit=None, gold=gold)
-        return _told(here.project.add_items(found, strict=strict))
+        done = imports.take_in(here.project, str(path), Wishes(gold=gold, strict=strict))
+    return {
+        "count": done.added,
+        "duplicates": done.duplicates,
+        "twins": done.twins,
+        "answers": done.answers,
+        "refused": done.left_out.lines(),
+    }
 
 
 @router.get("/items")
@@ -159,7 +166,7 @@ def statistics(site: Parts, here: Senior) -> dict[str, Any]:
 def export(
     here: Lead,
     format: Annotated[str, Query(max_length=40)] = "answers",
-    file: Annotated[str, Query(pattern="^(jsonl|parquet)$")] = "jsonl",
+    file: Annotated[str, Query(pattern="^(jsonl|json|parquet)$")] = "jsonl",
 ) -> FileResponse:
     """Answers as a file."""
     here.visitor.need("read")

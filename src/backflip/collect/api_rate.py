@@ -138,7 +138,7 @@ def answer(
 ) -> dict[str, Any]:
     """Store an answer. Sent again with the same key it is stored once."""
     person = _may(site, here)
-    settings = here.project.settings
+    settings = here.settings
     value = _talked(site, here, sent) if settings.kind == "talk" else sent.value
     receipt = here.project.answer(
         person,
@@ -202,8 +202,7 @@ def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
 
 def _key(here: Place, item: int) -> tuple[object, ...]:
     """What the order of a talk's replies hangs on."""
-    member = here.project.member(here.visitor.person.id)
-    return (member.salt if member else "", here.visitor.person.id, item)
+    return (here.member.salt if here.member else "", here.visitor.person.id, item)
 
 
 def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from backflip.feedback.agreement import agreement
-from backflip.feedback.disagreement import most_disagreed
-from backflip.feedback.drift import alpha_over_time
+from backflip.feedback.disagreement import circles, most_disagreed
+from backflip.feedback.drift import alpha_over_time, by_rubric
 from backflip.feedback.gauges import Gauge, gauges
+from backflip.feedback.groups import groups
 from backflip.feedback.judgements import Judgements
 from backflip.feedback.raters import RaterReport, rater_reports
 from backflip.functional.statistics import Interval
@@ -34,7 +35,13 @@ def figures(
     """All that the page draws, as plain JSON; ``event`` says up to where the log was read."""
     made: dict[str, Any] = {"event": event, "at": time.time(), "judgements": len(judgements)}
     if not len(judgements.said()):
-        return made | {"agreement": None, "raters": [], "over_time": [], "disputed": []}
+        return made | {
+            "agreement": None,
+            "raters": [],
+            "over_time": [],
+            "disputed": [],
+            "groups": [],
+        }
     sides = judgements.sides()
     measured = agreement(sides, resamples=resamples)
     made["agreement"] = {
@@ -43,6 +50,12 @@ def figures(
     moments = alpha_over_time(sides, resamples=min(200, resamples))
     made["over_time"] = [{"at": m.end, "items": m.items} | (span(m.alpha) or {}) for m in moments]
     made["raters"] = _raters(judgements)
+    made["groups"] = [_groups(judgements, name) for name in _attributes(judgements)]
+    made["circles"] = span(circles(judgements).share()) if judgements.paired else None
+    made["by_rubric"] = [
+        {"version": version, "items": one.items, "alpha": span(one.alpha)}
+        for version, one in by_rubric(sides, resamples=min(200, resamples)).items()
+    ]
     made["disputed"] = [
         {
             "item": judgements.item_names[one.item],
@@ -53,6 +66,34 @@ def figures(
         for one in most_disagreed(sides, count=30)
     ]
     return made
+
+
+def _attributes(judgements: Judgements) -> list[str]:
+    """What raters differ in: language, region …"""
+    return sorted({name for groups in judgements.groups for name in groups})
+
+
+def _groups(judgements: Judgements, attribute: str) -> dict[str, Any]:
+    """Agreement within and between groups, what each leans to, and whom a majority erases."""
+    found = groups(judgements, attribute)
+    return {
+        "attribute": attribute,
+        "agreement": [
+            {"one": pair.one, "other": pair.other, "pairs": pair.pairs}
+            | (span(pair.agreement) or {})
+            for pair in found.agreement
+            if pair.pairs
+        ],
+        "preferences": [
+            {
+                "group": one.group,
+                "raters": one.raters,
+                "leans": {name: span(share) for name, share in one.leans.items()},
+            }
+            for one in found.preferences
+        ],
+        "warnings": [one.warning for one in found.erased if one.warns],
+    }
 
 
 def span(interval: Interval) -> dict[str, float] | None:

@@ -16,10 +16,12 @@ from backflip.collect.security import (
     bearer,
     signed_in_at_proxy,
 )
-from backflip.collect.site import Site, site_of
+from backflip.collect.site import Site, parts, site_of
 from backflip.feedback.people import Person
+from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.store import Project
+from backflip.feedback.scope import Member
+from backflip.feedback.settings import ProjectSettings
 
 RANK = {"rater": 0, "adjudicator": 1, "lead": 2, "admin": 3}
 """Roles of a project; each may do what those before it may."""
@@ -149,7 +151,13 @@ class Place:
     """rater, adjudicator, lead or admin."""
     state: str
     """screening, active, paused; none: an admin who does not judge here."""
-    reason: str = ""
+    member: Member | None = None
+    """Their standing, where they have one."""
+
+    @property
+    def settings(self) -> ProjectSettings:
+        """The project's, as they were when the request came."""
+        return self.member.settings if self.member else self.project.settings
 
     @property
     def name(self) -> str:
@@ -159,11 +167,12 @@ class Place:
         return RANK[self.role] >= RANK[role]
 
 
-def place(request: Request, name: str, who: Annotated[Visitor, Depends(visitor)]) -> Place:
+def place(request: Request, name: str) -> Place:
     """A project that the visitor belongs to. Strangers are told that there is none."""
+    who = visitor(request)
     unknown = RefusedError("not_found", f"there is no project {name[:60]!r} that you belong to.")
     try:
-        project = site_of(request).store.project(name)
+        project = site_of(request).project(name)
     except RefusedError:
         raise unknown from None
     member = project.member(who.person.id)
@@ -172,11 +181,11 @@ def place(request: Request, name: str, who: Annotated[Visitor, Depends(visitor)]
             raise unknown
         return Place(project, who, "admin", "none")
     role = "admin" if who.person.admin else member.role
-    return Place(project, who, role, member.state, member.reason)
+    return Place(project, who, role, member.state, member)
 
 
 def _at_least(role: str) -> Any:
-    def check(here: Annotated[Place, Depends(place)]) -> Place:
+    async def check(here: Annotated[Place, Depends(place)]) -> Place:
         if not here.may(role):
             raise RefusedError("not_allowed", f"only the role {role!r} and above may do this.")
         return here
@@ -189,4 +198,4 @@ Here = Annotated[Place, Depends(place)]
 Senior = Annotated[Place, Depends(_at_least("adjudicator"))]
 Lead = Annotated[Place, Depends(_at_least("lead"))]
 Form = Annotated[Posted, Depends(posted)]
-Parts = Annotated[Site, Depends(site_of)]
+Parts = Annotated[Site, Depends(parts)]

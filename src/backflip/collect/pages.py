@@ -81,15 +81,18 @@ def page(
 def _flashes(request: Request) -> list[dict[str, str]]:
     key, _, number = request.cookies.get(FLASH, "").partition(".")
     if key == "imported" and number.replace("-", "").isdigit():
-        return [{"kind": "good", "text": _imported(*map(int, number.split("-")))}]
+        return [{"kind": "good", "text": _imported(*map(int, number.split("-")[:5]))}]
     return [{"kind": WORDS[key][0], "text": WORDS[key][1]}] if key in WORDS else []
 
 
-def _imported(count: int, duplicates: int = 0, twins: int = 0, refused: int = 0) -> str:
+def _imported(
+    count: int, duplicates: int = 0, twins: int = 0, refused: int = 0, answers: int = 0
+) -> str:
     parts = [f"{count:,} items were imported"]
     parts += [f"{duplicates:,} were there already"] if duplicates else []
     parts += [f"{twins:,} had two equal answers"] if twins else []
     parts += [f"{refused:,} rows did not fit"] if refused else []
+    parts += [f"{answers:,} answers were taken over"] if answers else []
     return "; ".join(parts) + "."
 
 
@@ -109,7 +112,7 @@ def inside(address: str) -> str:
 
 def in_project(here: Place, tab: str, *, disputes: int = 0) -> dict[str, Any]:
     """What pages of a project need: its name, title, and the tabs that this visitor may open."""
-    settings = here.project.settings
+    settings = here.settings
     tabs: list[tuple[str, str, int]] = []
     if here.may("lead"):
         tabs += [("", "Overview", 0), ("/items", "Items", 0), ("/people", "People", 0)]

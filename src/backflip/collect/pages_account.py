@@ -79,8 +79,8 @@ def sign_in(request: Request, site: Parts, form: Form) -> Response:
         person = None
     if person is None:
         error = "This address and this password do not belong together."
-        shown = {"next": inside(form["next"]), "email": email, "error": error}
-        return page(request, "sign_in.html", status=401, **shown)
+        there = inside(form["next"])
+        return page(request, "sign_in.html", status=401, next=there, email=email, error=error)
     site.sign_ins.forget(keys[1])
     response = go(inside(form["next"]))
     site.sessions.start(response, person.id, person.epoch)

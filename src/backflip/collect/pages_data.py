@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from starlette.datastructures import UploadFile
 
-from backflip.collect import importing
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted, Senior
 from backflip.collect.lookups import newest_items, remarks
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.showing import as_page, in_words
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
+from backflip.collect.uploads import kept
 from backflip.data.errors import UserError
-from backflip.feedback.items import Added
-from backflip.feedback.queues import EVERYBODY, Purpose
+from backflip.feedback.imports import Imported, Wishes, take_in
+from backflip.feedback.item_rows import EXAMPLES
+from backflip.feedback.queues import Purpose
 from backflip.feedback.reading import ItemRow
 
 router = APIRouter(include_in_schema=False)
@@ -64,7 +63,7 @@ def _items(
         upload_mib=site.settings.upload_bytes // 2**20,
         expects="",
         counts=_counts(counts),
-        kind_example=importing.EXAMPLES[settings.kind],
+        kind_example=EXAMPLES[settings.kind],
         sample=[_line(row) for row in newest],
         **in_project(here, "/items"),
     )
@@ -98,17 +97,17 @@ def gist(payload: Mapping[str, Any]) -> str:
 
 
 @router.post("/projects/{name}/import")
-def take_in(request: Request, site: Parts, here: Lead, form: Form) -> Response:
-    """Import a file or a source: all of it, or nothing and a sentence that says why."""
+def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
+    """Import a file or a source; the first row that does not fit ends it, with a reason."""
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
         try:
             source = _source(here, form, Path(folder), site.settings.upload_bytes)
-            added = add_from(here, source, form)
+            done = add_from(here, source, form)
         except UserError as error:
             text = str(error).replace(f"{folder}/", "")
             return _items(request, site, here, form.fields, text)
-    figures = f"{added.count}-{added.duplicates}-{added.twins}-{added.refused.total}"
-    return go(path_of(here, "/items"), f"imported.{figures}")
+    counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
+    return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")
 
 
 def _source(here: Place, form: Posted, folder: Path, most: int) -> str:
@@ -123,15 +122,7 @@ def _source(here: Place, form: Posted, folder: Path, most: int) -> str:
     return form["source"]
 
 
-def kept(upload: UploadFile, folder: Path, most: int) -> Path:
-    """An upload as a file, under a name of ours with the ending of its own."""
-    path = folder / f"upload{importing.suffix_of(upload.filename or '')}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(upload.file, file)
-    return importing.unpacked(path, importing.EXPANDED * most)
-
-
-def add_from(here: Place, source: str, form: Posted) -> Added:
+def add_from(here: Place, source: str, form: Posted) -> Imported:
     """Read a source and store its items."""
     purpose = form["purpose"] or "work"
     if purpose not in dict(PURPOSES):
@@ -141,18 +132,16 @@ def add_from(here: Place, source: str, form: Posted) -> Added:
         number = float(priority)
     except ValueError:
         raise UserError(f"priority {priority[:20]!r} is not a number.") from None
-    limit = form.whole("limit", 0, 0, 10**9) or None
-    golden = "gold_from_data" in form.fields or purpose in EVERYBODY
-    kind = here.project.settings.kind
-    found = importing.items(source, kind, limit=limit, gold=golden)
-    return here.project.add_items(
-        found,
+    wishes = Wishes(
+        gold="gold_from_data" in form.fields,
+        strict="lenient" not in form.fields,
+        limit=form.whole("limit", 0, 0, 10**9) or None,
         priority=number,
         batch=form["batch"],
-        purpose=cast(Purpose, purpose) if purpose != "work" or not golden else None,
+        purpose=cast(Purpose, purpose) if purpose != "work" else None,
         route=form["route"],
-        strict="lenient" not in form.fields,
     )
+    return take_in(here.project, source, wishes)
 
 
 @router.get("/projects/{name}/items/{number}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 
-from backflip.collect import exporting
 from backflip.collect.gate import Form, Lead, Parts, Place
 from backflip.collect.headers import REPORT_POLICY
 from backflip.collect.jobs import Job
@@ -23,9 +22,16 @@ from backflip.collect.site import Site
 from backflip.collect.templating import took
 from backflip.collect.training import TRAINABLE, in_words, train_reward_model
 from backflip.data.errors import UserError
+from backflip.feedback import exports
 
 router = APIRouter(include_in_schema=False)
 LOG_PAGE = 100
+FILES = {
+    "jsonl": "application/x-ndjson",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+"""Endings of exports, and what a browser is told that they are."""
 KINDS = [
     "answer", "undo", "skip", "flag", "note", "settings", "joined", "state", "invitation",
     "item state", "items", "refused", "warned", "paused", "admitted",
@@ -46,7 +52,7 @@ def _export(request: Request, site: Site, here: Place, error: str = "") -> HTMLR
         here.visitor,
         status=400 if error else 200,
         error=error,
-        formats=exporting.offered(kind),
+        formats=[(one.name, one.what) for one in exports.offered(kind)],
         trainable=kind in TRAINABLE and kind != "clips",
         answers=int(here.project.tallies().get("answers", 0)),
         jobs=jobs,
@@ -67,21 +73,20 @@ def download(here: Lead, format: str, file: str = "jsonl") -> Response:
 
 def downloaded(here: Place, format: str, file: str) -> FileResponse:
     """The file, which is gone once it has been sent."""
-    if file not in ("jsonl", "parquet"):
-        raise UserError(f"there is no file type {file[:20]!r}; use jsonl or parquet.")
-    handle, name = tempfile.mkstemp(prefix="backflip-export-", suffix=f".{file}")
-    os.close(handle)
-    path = Path(name)
+    if file not in FILES:
+        raise UserError(f"there is no file type {file[:20]!r}; use {', '.join(FILES)}.")
+    chosen = exports.format_of(here.project.settings.kind, format)
+    file = "json" if chosen.listed else file
+    folder = Path(tempfile.mkdtemp(prefix="backflip-export-"))
+    path = folder / f"export.{file}"
     try:
-        exporting.write(here.project, format, path)
+        exports.export(here.project, format, path)
     except BaseException:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     name = f"{here.name}-{format}.{file}"
-    kind = "application/x-ndjson" if file == "jsonl" else "application/vnd.apache.parquet"
-    return FileResponse(
-        path, media_type=kind, filename=name, background=BackgroundTask(path.unlink, True)
-    )
+    tidy = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return FileResponse(path, media_type=FILES[file], filename=name, background=tidy)
 
 
 # ---- jobs

@@ -203,7 +203,7 @@ def days(project: Project) -> Markup:
         return Markup()
     found = found[-MOST_DAYS:]
     values = [value for _, value in found]
-    series = Series("answers", list(range(1, len(values) + 1)), values)
+    series = Series("answers", [float(n) for n in range(1, len(values) + 1)], values)
     chart = Chart("Answers a day", [series], "answers", "day", zero=True)
     return line_chart(chart)
 

@@ -41,7 +41,7 @@ def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Re
     shown = here.project.next(person, count=2, queue=queue)
     if not shown:
         return nothing(request, here, queue)
-    settings = here.project.settings
+    settings = here.settings
     mode = queue if queue != "work" else "screening" if here.state == "screening" else "work"
     first = serving.outgoing(site, here, shown, html=True)
     return page(
@@ -99,7 +99,7 @@ def nothing(request: Request, here: Place, queue: str) -> Response:
     if queue == "adjudicate":
         links.insert(0, (path_of(here, "/adjudicate"), "To the disputes"))
     tabs = in_project(here, "")
-    if here.project.member(here.visitor.person.id).state == "paused":  # pyright: ignore[reportOptionalMemberAccess]
+    if here.state == "paused":
         lines = [why, "Everything that you have answered is kept."]
         return said(
             request, here.visitor, "You are paused", lines, kind="pause", links=links, extra=tabs

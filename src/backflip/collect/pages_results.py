@@ -111,7 +111,7 @@ def _over_time(made: Mapping[str, Any]) -> Markup:
     items, total = list[float](), 0
     for one in moments:
         total += one["items"]
-        items.append(total)
+        items.append(float(total))
     alphas = [one["estimate"] for one in moments]
     band = [(one["low"], one["high"]) for one in moments]
     series = Series("α", items, alphas, band=band)

@@ -16,6 +16,7 @@ from backflip.collect.security import Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
+from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 
 PLACE = "BACKFLIP_FEEDBACK"
@@ -37,6 +38,8 @@ class Site:
     answers: RateLimit
     doors: dict[str, tuple[int, float]]
     """Links that open the page without a password, once: token → (person, until)."""
+    projects: dict[str, Project]
+    """Those that were asked for: a project's name and number never change."""
 
     @classmethod
     def of(cls, store: Store, settings: ServerSettings) -> Site:
@@ -53,7 +56,14 @@ class Site:
             sign_ins=RateLimit(settings.sign_ins_per_minute),
             answers=RateLimit(settings.answers_per_minute),
             doors={},
+            projects={},
         )
+
+    def project(self, name: str) -> Project:
+        """A project by name, from memory after the first time. Raises RefusedError."""
+        if name not in self.projects:
+            self.projects[name] = self.store.project(name)
+        return self.projects[name]
 
     def figures(self, project: str) -> Path:
         """Where the statistics of a project are kept."""
@@ -68,3 +78,8 @@ def place_of(store: Store) -> str:
 def site_of(request: Request) -> Site:
     """The server that a request came to."""
     return cast(Site, request.app.state.site)
+
+
+async def parts(request: Request) -> Site:
+    """The same as a dependency: async, so that no thread is woken for it."""
+    return site_of(request)

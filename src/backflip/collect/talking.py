@@ -117,9 +117,14 @@ class Talkers:
         order = order_of(len(shown), key)
         candidates = [shown[order.index(place)] for place in range(len(shown))]
         picked = turn.get("picked")
-        inside = isinstance(picked, int) and 0 <= picked < len(order)
         made_of = {k: v for k, v in turn.items() if k != "stamp"}
-        return {**made_of, "candidates": candidates, "picked": order[picked] if inside else picked}
+        return {**made_of, "candidates": candidates, "picked": _placed(picked, order)}
+
+
+def _placed(picked: Any, order: Sequence[int]) -> Any:
+    """The policy whose reply was picked; what is no place is left for the store to refuse."""
+    known = isinstance(picked, int) and 0 <= picked < len(order)
+    return order[picked] if known else picked
 
 
 def order_of(count: int, key: tuple[object, ...]) -> list[int]:

@@ -121,6 +121,24 @@ def _labelled(row: Row) -> Labelled:
     return _one_answer(row, label("label", row.fields["label"]))
 
 
+def _stepwise(row: Row) -> Labelled:
+    """A whole solution, good where every step is; TRL joins steps by line ends."""
+    steps, labels = (cast("Sequence[Any]", row.fields[name]) for name in ("completions", "labels"))
+    if len(steps) != len(labels) or not all(isinstance(step, str) for step in steps):
+        raise BadRecordError(
+            "steps and labels do not fit", f"{len(labels)} labels for {len(steps)} texts"
+        )
+    prompt = prompt_messages(row.fields["prompt"])
+    whole = Message("assistant", "\n".join(cast("Sequence[str]", steps)))
+    return Labelled(
+        _with_system(row, prompt),
+        (whole,),
+        all(label("labels", one) for one in labels),
+        weight=_number(row.fields, "weight", 1.0),
+        where=row.where,
+    )
+
+
 def _thumbs(row: Row) -> Labelled:
     name = next((name for name in THUMBS if row.fields.get(name) is not None), None)
     return _one_answer(row, thumb(name or THUMBS[0], row.fields[name] if name else None))
@@ -179,6 +197,11 @@ def _any(names: Iterable[str], fields: Fields) -> bool:
     return any(name in fields for name in names)
 
 
+def _listed(fields: Fields, *names: str) -> bool:
+    """Whether each of these columns holds a list."""
+    return all(isinstance(fields[n], Sequence) and not isinstance(fields[n], str) for n in names)
+
+
 def _holds_thumbs(fields: Fields) -> bool:
     """Beside a conversation a text that is no thumb is a comment, which a log may well have."""
     names = [name for name in THUMBS if name in fields]
@@ -211,6 +234,15 @@ FORMATS = (
         fits=lambda f: "prompt" in f and _any(ANSWERS, f) and _any(("rank", *SCORES), f),
         read=_ranking,
         kind=Comparison,
+    ),
+    Format(
+        "stepwise",
+        "prompt, completions (steps) and labels (true or false for each)",
+        fits=lambda f: (
+            _has("prompt", "completions", "labels")(f) and _listed(f, "completions", "labels")
+        ),
+        read=_stepwise,
+        kind=Labelled,
     ),
     Format(
         "labelled",

@@ -64,6 +64,8 @@ class Audit:
     """What lengths are counted in: tokens where a template was given."""
     unchecked: tuple[str, ...] = ()
     """What was not looked for, and what to give so that it is."""
+    said: str = ""
+    """What was to be said of reading the data: conversions, and of people's answers their basis."""
 
     def rows(self) -> list[Finding]:
         """Findings, the worst first, what was not found left out."""
@@ -130,6 +132,7 @@ def audit(
         lengths=sizes.summary(),
         unit=sizes.unit,
         unchecked=tuple(_unchecked(template, against)),
+        said=loaded.converted,
     )
 
 

@@ -22,16 +22,20 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from backflip.data.arrays import values
 from backflip.data.errors import UserError
-from backflip.data.records import Provenance
+from backflip.data.records import Provenance, Tally
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
+SPACES = 10_000
+"""White space with which a JSON file may begin."""
 HUB_SECONDS = 4.5
 """How long an unreachable hub may keep anybody waiting."""
 
@@ -44,8 +48,10 @@ class Row:
     fields: Mapping[str, Any]
 
 
-def read(source: str, *, limit: int | None = None) -> Iterator[Row]:
+def read(source: str, *, limit: int | None = None, broken: Tally | None = None) -> Iterator[Row]:
     """Rows of a source, one after the other, at most ``limit``.
+
+    Malformed lines are counted in ``broken``, where it is given, and left out.
 
     Raises:
         UserError: nothing there, no row in it, a malformed line (with its number), an unreachable
@@ -54,7 +60,7 @@ def read(source: str, *, limit: int | None = None) -> Iterator[Row]:
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit} rows; it must be at least 1")
-    return islice(_any(_rows(source), source), limit)
+    return islice(_any(_rows(source, broken), source), limit)
 
 
 def _any(rows: Iterator[Row], source: str) -> Iterator[Row]:
@@ -66,15 +72,15 @@ def _any(rows: Iterator[Row], source: str) -> Iterator[Row]:
         raise UserError(f"{source} is empty: write one row a line")
 
 
-def _rows(source: str) -> Iterator[Row]:
+def _rows(source: str, broken: Tally | None = None) -> Iterator[Row]:
     if source.startswith("demo:"):
         return _demo(source.removeprefix("demo:"))
     path = Path(source).expanduser()
     if path.exists():
-        return _local(path, None)
+        return _local(path, None, broken)
     stem, _, split = source.rpartition(":")
     if stem and Path(stem).expanduser().is_dir():
-        return _local(Path(stem).expanduser(), split)
+        return _local(Path(stem).expanduser(), split, broken)
     if source.endswith(SUFFIXES) or not HUB_NAME.fullmatch(source):
         raise UserError(_nothing_there(source, path))
     return _hub(source)
@@ -100,16 +106,16 @@ def _stem(name: str) -> str:
 # ---- files
 
 
-def _local(path: Path, split: str | None) -> Iterator[Row]:
+def _local(path: Path, split: str | None, broken: Tally | None) -> Iterator[Row]:
     if path.is_dir():
-        return _folder(path, split)
-    return _file(path, str(path))
+        return _folder(path, split, broken)
+    return _file(path, str(path), broken)
 
 
-def _file(path: Path, name: str) -> Iterator[Row]:
+def _file(path: Path, name: str, broken: Tally | None) -> Iterator[Row]:
     lower = path.name.lower()
     readers: dict[tuple[str, ...], Callable[[Path, str], Iterator[Row]]] = {
-        (".jsonl", ".jsonl.gz"): _jsonl,
+        (".jsonl", ".jsonl.gz"): partial(_jsonl, broken=broken),
         (".json", ".json.gz"): _json,
         (".parquet",): _parquet,
     }
@@ -139,11 +145,18 @@ def _open(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8-sig")
 
 
-def _jsonl(path: Path, name: str) -> Iterator[Row]:
+def _jsonl(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Row]:
     with _open(path) as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _row(line, Provenance(name, number))
+            if not line.strip():
+                continue
+            where = Provenance(name, number)
+            try:
+                yield _row(line, where)
+            except UserError:
+                if broken is None:
+                    raise
+                broken.add("malformed line", where)
 
 
 def _row(line: str, where: Provenance) -> Row:
@@ -165,22 +178,32 @@ def _row(line: str, where: Provenance) -> Row:
 
 def _json(path: Path, name: str) -> Iterator[Row]:
     """A JSON list of objects, or an object that holds one such list."""
-    with _open(path) as file:
-        text = file.read()
     try:
-        data: Any = json.loads(text)
+        with _open(path) as file:
+            listed = file.read(1).lstrip() or file.read(SPACES).lstrip()[:1]
+            file.seek(0)
+            data = values(file) if listed.startswith("[") else _only_list(json.loads(file.read()))
+            if data is None:
+                raise UserError(
+                    f"{name} holds no list of rows; write [{{…}}, {{…}}], or one row per line"
+                )
+            for number, fields in enumerate(data, start=1):
+                if not isinstance(fields, dict):
+                    raise UserError(
+                        f'{name}: row {number} is not an object; write {{"column": value}}'
+                    )
+                yield Row(Provenance(name, number), cast("dict[str, Any]", fields))
+    except (UserError, UnicodeDecodeError):
+        raise
     except ValueError as error:
         raise UserError(f"{name} is not JSON: {error}; is it JSONL? Then name it .jsonl") from error
-    if isinstance(data, dict):
-        values = cast("dict[str, Any]", data).values()
-        lists = [cast("list[Any]", value) for value in values if isinstance(value, list)]
-        data = lists[0] if len(lists) == 1 else None
-    if not isinstance(data, list):
-        raise UserError(f"{name} holds no list of rows; write [{{…}}, {{…}}], or one row per line")
-    for number, fields in enumerate(cast("list[Any]", data), start=1):
-        if not isinstance(fields, dict):
-            raise UserError(f'{name}: row {number} is not an object; write {{"column": value}}')
-        yield Row(Provenance(name, number), cast("dict[str, Any]", fields))
+
+
+def _only_list(data: Any) -> Iterator[Any] | None:
+    """The one list in an object."""
+    inside = cast("dict[str, Any]", data).values() if isinstance(data, dict) else ()
+    lists = [cast("list[Any]", value) for value in inside if isinstance(value, list)]
+    return iter(lists[0]) if len(lists) == 1 else None
 
 
 def _parquet(path: Path, name: str) -> Iterator[Row]:
@@ -197,7 +220,7 @@ def _parquet(path: Path, name: str) -> Iterator[Row]:
         raise UserError(f"{name} is not whole Parquet data: {_first_line(error)}") from error
 
 
-def _folder(path: Path, split: str | None) -> Iterator[Row]:
+def _folder(path: Path, split: str | None, broken: Tally | None) -> Iterator[Row]:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return _saved_dataset(path, split)
     files = sorted(entry for entry in path.rglob("*") if entry.name.lower().endswith(SUFFIXES))
@@ -211,7 +234,7 @@ def _folder(path: Path, split: str | None) -> Iterator[Row]:
         raise UserError(
             f"folder {path} holds no data{wanted}; expected {', '.join(SUFFIXES)} files"
         )
-    return (row for file in files for row in _file(file, str(file)))
+    return (row for file in files for row in _file(file, str(file), broken))
 
 
 def _saved_dataset(path: Path, split: str | None) -> Iterator[Row]:

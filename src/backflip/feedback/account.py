@@ -47,6 +47,8 @@ class Account:
     unranked: int = 0
     """Answers that no rater ranked; they share the last place."""
     rows: int = 0
+    labels: Counter[bool] = field(default_factory=Counter)
+    """Good and bad ones among the rows."""
     left_out: Tally = field(default_factory=Tally)
     """Items, or answers where each is a row, that became nothing, by reason."""
 
@@ -76,17 +78,21 @@ class Account:
             said += f" ({', '.join(parts)})"
         return said
 
-    def lines(self) -> list[str]:
-        """Everything that was counted, a sentence each."""
-        found = [f"{self.name}: {self.basis}"]
+    @property
+    def labels_counted(self) -> list[str]:
+        """What the labels are that are no plain preference."""
         counts: Sequence[tuple[int, str]] = (
             (self.known, "labels that are gold or a senior's word"),
             (self.tied, "labels that are ties"),
             (self.undecided, "labels left open, raters being evenly split"),
             (self.unranked, "answers ranked by nobody, which share the last place"),
         )
-        found += [f"{what}: {count}" for count, what in counts if count]
-        return found + [f"left out: {line}" for line in self.left_out.lines()]
+        return [f"{what}: {count}" for count, what in counts if count]
+
+    def lines(self) -> list[str]:
+        """Everything that was counted, a sentence each."""
+        left_out = [f"left out: {line}" for line in self.left_out.lines()]
+        return [f"{self.name}: {self.basis}", *self.labels_counted, *left_out]
 
 
 def _many(count: int, noun: str) -> str:

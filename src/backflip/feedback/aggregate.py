@@ -123,7 +123,7 @@ def likeliest(posterior: Floats) -> Ints:
     return np.where(alone, filled.argmax(1), -1).astype(np.int64)
 
 
-def wilson_bounds(p: Floats, n: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
+def wilson_bounds(p: Floats, n: Floats | Ints, *, level: float = 0.95) -> tuple[Floats, Floats]:
     """Wilson's interval of many proportions at once; ``n`` need not be whole."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)

@@ -8,8 +8,8 @@ functions of the same few sums over rows; the tests hold them against krippendor
 scikit-learn and irrcac.
 
 What chance would give is a convention, and coefficients differ in nothing else. With most labels
-in one class (nearly all replies are fine) alpha and kappa fall towards 0 while raters agree on 95 %;
-Gwet's AC does not. Show both, and the percentage.
+in one class (nearly all replies are fine) alpha and kappa fall towards 0 while raters agree on 95
+%; Gwet's AC does not. Show both, and the percentage.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over items, for each of B ways to weigh them; every coefficient is a function of these."""
+    """Sums over items, for each of B ways to weigh them; every coefficient is a function of
+    these.
+    """
 
     coincidences: Floats
     """[B, C, C] Krippendorff's o: pairs of judgements, each item's divided by m − 1."""
@@ -107,7 +109,9 @@ def sums(table: Table, weights: Floats) -> Sums:
     for start in range(0, len(table.counts), step):
         rows = slice(start, start + step)
         n, w = table.counts[rows][several[rows]], weights[:, rows][:, several[rows]]
-        pair = (n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(size)).reshape(len(n), -1)
+        pair = (n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(size)).reshape(
+            len(n), size * size
+        )
         m = n.sum(1, keepdims=True)
         coincidences += w @ (pair / (m - 1))
         both += w @ (pair / (m * (m - 1)))

@@ -3,8 +3,8 @@
     2.x  {"id", "fields": {…}, "responses": {"quality": [{"value": …, "user_id": …}]}, …}
     1.x  {"fields": {…}, "responses": [{"values": {"quality": {"value": …}}, "user_id", "status"}]}
 
-Our own questions are called preference, strength, ranking, thumb, response, spans and reason, and as
-the project's attributes.
+Our own questions are called preference, strength, ranking, thumb, response, spans and reason, and
+as the project's attributes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def _said(responses: Any) -> tuple[list[Said], list[str]]:
                 user = str(one.get("user_id") or f"unknown {number + 1}")
                 found.setdefault(user, Said(user)).values[question] = one.get("value")
         return list(found.values()), faults
-    for number, one in enumerate(responses or ()):
+    listed: list[Any] = list(responses or ())
+    for number, one in enumerate(listed):
         if one.get("status") in UNSENT:
             faults.append(f"response is {one['status']}")
             continue

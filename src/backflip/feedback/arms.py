@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backflip.feedback.beliefs import fit_linear, mode
+from backflip.feedback.beliefs import fit_linear, modes
 from backflip.feedback.judgements import Flags, Floats, Ints
 from backflip.functional.statistics import Interval
 
@@ -64,7 +64,7 @@ class Told:
     active: Flags
     """[I] Which arm chose it."""
 
-    def first(self, rows: Ints, labels: float) -> Ints:
+    def first(self, rows: Ints, labels: np.integer | int) -> Ints:
         """The first of these items with so many votes together."""
         return rows[: int(np.searchsorted(self.votes[rows].cumsum(), labels - 1e-9)) + 1]
 
@@ -91,13 +91,10 @@ def gain(told: Told, *, sizes: int = 6, resamples: int = 60, seed: int = 0) -> G
     )
     scale = fit_linear(told.x, told.share, told.votes).scale
     rng = np.random.default_rng(seed)
-    plain = _curves(told, arms, learnt, labels, scale, np.ones(len(told.x)))
-    drawn = np.stack(
-        [
-            _curves(told, arms, learnt, labels, scale, rng.exponential(size=len(told.x)))
-            for _ in range(resamples)
-        ]
-    )
+    weight = rng.exponential(size=(1 + resamples, len(told.x)))
+    weight[0] = 1.0
+    plain, *others = _curves(told, arms, learnt, labels, scale, weight)
+    drawn = np.stack(others)
     return Gain(
         labels,
         _intervals(plain[0], drawn[:, 0]),
@@ -124,21 +121,21 @@ def _intervals(plain: Floats, drawn: Floats) -> list[Interval]:
 def _curves(
     told: Told, arms: list[Ints], learnt: list[Ints], labels: Ints, scale: float, weight: Floats
 ) -> Floats:
-    """[2, S] Accuracy of models of either arm, items weighed by ``weight`` in learning and exam."""
-    found, starts = np.zeros((2, len(labels))), [np.zeros(told.x.shape[1])] * (FOLDS + 1)
-    held = [np.setdiff1d(arms[1], rows, assume_unique=True) for rows in learnt]
-    for place, count in enumerate(labels):
-        for number, rows in enumerate([arms[0], *learnt]):
-            seen = told.first(rows, float(count))
-            votes = told.votes[seen] * weight[seen]
-            w = mode(told.x[seen], told.share[seen], votes, scale, starts[number])
-            starts[number] = w
-            exam = arms[1] if number == 0 else held[number - 1]
-            found[int(number > 0), place] += float(weight[exam] @ _right(told, exam, w))
-    return found / weight[arms[1]].sum()
+    """[R, 2, S] Accuracy of models of either arm, items weighed by ``weight`` [R, I]."""
+    found = np.zeros((len(weight), 2, len(labels)))
+    for number, rows in enumerate([arms[0], *learnt]):
+        exam = arms[1] if number == 0 else np.setdiff1d(arms[1], rows, assume_unique=True)
+        w = np.zeros((len(weight), told.x.shape[1]))
+        for place, count in enumerate(labels):
+            seen = told.first(rows, count)
+            votes = told.votes[seen] * weight[:, seen]
+            w = modes(told.x[seen], told.share[seen], votes, scale, w)
+            right = weight[:, exam] * _right(told, exam, w)
+            found[:, int(number > 0), place] += right.sum(1)
+    return found / weight[:, arms[1]].sum(1)[:, None, None]
 
 
 def _right(told: Told, rows: Ints, w: Floats) -> Floats:
-    """Share of the votes of each item that the model's choice gets; half where it has none."""
-    side = np.sign(told.x[rows] @ w)
+    """[R, rows] Share of the votes of each item that the model's choice gets; half without one."""
+    side = np.sign(w @ told.x[rows].T)
     return 0.5 + side * (told.share[rows] - 0.5)

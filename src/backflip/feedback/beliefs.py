@@ -22,8 +22,9 @@ SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(20)
 BLOCK = 64
 """Gains that are worked out at once."""
-STEPS = 100
-"""Of Newton's method; it needs about six."""
+STEPS, SHORTEST, AT_REST = 100, 1e-6, 1e-9
+"""Of Newton's method: it needs about six steps; a step is halved down to this part of it; the end
+is where the loss falls by no more than this part of it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def fit_linear(
 
 def _fit(x: Floats, share: Floats, weight: Floats, scale: float) -> Linear:
     d = x.shape[1]
-    w = mode(x, share, weight, scale)
+    w = modes(x, share, weight[None], scale)[0]
     logits = x @ w
     p = expit(logits)
     curve = (x * (weight * p * (1 - p))[:, None]).T @ x + np.eye(d) / scale**2
@@ -84,34 +85,37 @@ def _fit(x: Floats, share: Floats, weight: Floats, scale: float) -> Linear:
     return Linear(w, covariance, scale, evidence)
 
 
-def mode(
+def modes(
     x: Floats, share: Floats, weight: Floats, scale: float, start: Floats | None = None
 ) -> Floats:
-    """[d] The likeliest w: Newton's method, steps halved where they lead uphill.
+    """[R, d] The likeliest w under each of R weighings of the items [R, I].
 
-    The loss is convex, so it arrives, from ``start`` or from 0.
+    Newton's method, all at once, steps halved where they lead uphill. The loss is convex, so it
+    arrives, from ``start`` [R, d] or from 0.
     """
-    w = np.zeros(x.shape[1]) if start is None else start
-    ridge = 1 / scale**2
+    w = np.zeros((len(weight), x.shape[1])) if start is None else start
+    ridge, eye = 1 / scale**2, np.eye(x.shape[1])
 
-    def loss(w: Floats) -> float:
-        logits = x @ w
-        return float(
-            (weight * (np.logaddexp(0, logits) - share * logits)).sum() + ridge * w @ w / 2
-        )
+    def loss(w: Floats) -> Floats:
+        logits = w @ x.T
+        said = (weight * (np.logaddexp(0, logits) - share * logits)).sum(1)
+        return said + ridge * (w**2).sum(1) / 2
 
     at = loss(w)
     for _ in range(STEPS):
-        p = expit(x @ w)
-        slope = x.T @ (weight * (p - share)) + ridge * w
-        curve = (x * (weight * p * (1 - p))[:, None]).T @ x
-        curve[np.diag_indices_from(curve)] += ridge
-        move = cho_solve(cho_factor(curve), slope)
-        reach = 1.0
-        while (then := loss(w - reach * move)) > at and reach > 1e-6:
-            reach /= 2
-        w, before, at = w - reach * move, at, then
-        if before - at <= 1e-9 * (1 + abs(at)):
+        p = expit(w @ x.T)
+        slope = (weight * (p - share)) @ x + ridge * w
+        bend = weight * p * (1 - p)
+        curve = np.stack([(x * row[:, None]).T @ x + ridge * eye for row in bend])
+        move = np.linalg.solve(curve, slope[:, :, None])[:, :, 0]
+        reach = np.ones(len(w))
+        then = loss(w - move)
+        while (uphill := (then > at) & (reach > SHORTEST)).any():
+            reach = np.where(uphill, reach / 2, reach)
+            then = loss(w - reach[:, None] * move)
+        before, at = at, np.minimum(then, at)
+        w = np.where((then <= before)[:, None], w - reach[:, None] * move, w)
+        if (before - at <= AT_REST * (1 + np.abs(at))).all():
             break
     return w
 
@@ -133,7 +137,7 @@ def fit_ensemble(
     whole = fit_linear(x, share, weight, scale=scale)
     rng = np.random.default_rng(seed)
     drawn = rng.poisson(1.0, (members, len(x))) * weight
-    return np.stack([mode(x, share, row, whole.scale, whole.mean) for row in drawn])
+    return modes(x, share, drawn, whole.scale, np.tile(whole.mean, (members, 1)))
 
 
 def standardised(scores: Floats) -> Floats:

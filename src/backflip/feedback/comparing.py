@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from backflip.data.records import Comparison, Labelled, Messages
 from backflip.feedback.asked import Asked
 from backflip.feedback.consensus import Verdict, weight_of
-from backflip.feedback.lessons import Evidence, Lesson, Source
+from backflip.feedback.lessons import Evidence, Lesson, Source, turns
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.scoring import score_of, word_of
 from backflip.feedback.tasks import Compare, Thumbs
@@ -108,24 +107,18 @@ def compared(source: Source) -> Iterator[Lesson]:
 def _comparison(source: Source, one: Asked, said: Said) -> Lesson | None:
     payload = one.payload
     assert isinstance(payload, Compare)
-    a, b = payload.answers
-    found = source.messages(one, payload.prompt, a.text, b.text)
-    if found is None:
-        return None
     decided = said.side in (1.0, -1.0)
     source.account.tied += said.side == 0
     source.account.undecided += math.isnan(said.side)
-    rank = {1.0: (0, 1), -1.0: (1, 0)}.get(said.side, (0, 0))
-    record = source.made(
-        Comparison,
+    record = source.comparison(
         one,
-        found[0],
-        (found[1], found[2]),
-        rank,
+        turns(payload.prompt),
+        [answer.text for answer in payload.answers],
+        {1.0: (0, 1), -1.0: (1, 0)}.get(said.side, (0, 0)),
         margin=_margin(source, said) if decided else 0.0,
         soft=said.soft if decided else 0.5,
     )
-    sources = (a.source, b.source)
+    sources = tuple(answer.source for answer in payload.answers)
     return None if record is None else Lesson(record, replace(said.evidence, sources=sources))
 
 
@@ -166,11 +159,9 @@ def compared_apart(source: Source) -> Iterator[Lesson]:
 def _each(source: Source, one: Asked, said: Said, labels: tuple[bool, bool]) -> Iterator[Lesson]:
     payload = one.payload
     assert isinstance(payload, Compare)
-    for answer, label in zip(payload.answers, labels, strict=True):
-        found = source.messages(one, payload.prompt, answer.text)
-        lesson = found and label(source, one, (found[0], found[1]), label, said.evidence)
-        if lesson:
-            yield Lesson(lesson.record, replace(lesson.evidence, sources=(answer.source,)))
+    for answer, good in zip(payload.answers, labels, strict=True):
+        found = replace(said.evidence, sources=(answer.source,))
+        yield from source.label(one, payload.prompt, answer.text, good, found)
 
 
 # ---- one answer
@@ -185,16 +176,5 @@ def thumbs(source: Source) -> Iterator[Lesson]:
             if said.side not in (1.0, -1.0):
                 source.account.drop(EVEN, one.item.id)
                 continue
-            found = source.messages(one, payload.prompt, payload.answer.text)
-            evidence = replace(said.evidence, sources=(payload.answer.source,))
-            lesson = found and label(source, one, (found[0], found[1]), said.side > 0, evidence)
-            if lesson:
-                yield lesson
-
-
-def label(
-    source: Source, one: Asked, said: tuple[Messages, Messages], good: bool, evidence: Evidence
-) -> Lesson | None:
-    """A prompt and its answer, called good or bad; none where nothing can be learnt from them."""
-    record = source.made(Labelled, one, *said, good, weight=evidence.weight)
-    return None if record is None else Lesson(record, evidence)
+            found = replace(said.evidence, sources=(payload.answer.source,))
+            yield from source.label(one, payload.prompt, payload.answer.text, said.side > 0, found)

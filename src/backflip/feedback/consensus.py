@@ -52,8 +52,11 @@ class Verdict:
 
     @property
     def weight(self) -> float:
-        """What a hard label deserves: 2P − 1, its pull at equal scores if it were a soft one."""
-        return weight_of(self.soft)
+        """What a hard label deserves: 2P − 1, its pull at equal scores if it were a soft one.
+
+        Of a tie its posterior: there is no side to pull to.
+        """
+        return max(self.posterior, LEAST_WEIGHT) if self.value == 0 else weight_of(self.soft)
 
 
 def weight_of(p: float) -> float:

@@ -6,9 +6,11 @@ Every talk is one rater's own, so nothing is aggregated: a row is a choice that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from backflip.data.records import BadRecordError, Comparison, Demonstration, Message, Messages
+from backflip.data.records import BadRecordError, Demonstration, Message, Messages, Provenance
 from backflip.feedback.asked import Asked
 from backflip.feedback.consensus import weight_of
 from backflip.feedback.lessons import Evidence, Lesson, Source, reply, turns
@@ -34,10 +36,15 @@ def written(source: Source) -> Iterator[Lesson]:
         payload = one.payload
         assert isinstance(payload, Write)
         for answer in one.said:
-            found = source.messages(one, payload.prompt, answer.value["text"])
-            record = found and source.made(Demonstration, one, found[0] + found[1])
-            if record:
+            record = source.attempt(
+                one, partial(_whole, turns(payload.prompt), answer.value["text"])
+            )
+            if record is not None:
                 yield Lesson(record, _evidence(source, one, answer, (answer.person,)))
+
+
+def _whole(prompt: Messages, text: str, where: Provenance) -> Demonstration:
+    return Demonstration(prompt + reply(text), where=where)
 
 
 def improved(source: Source) -> Iterator[Lesson]:
@@ -53,9 +60,8 @@ def improved(source: Source) -> Iterator[Lesson]:
             if text.strip() == draft.text.strip():
                 source.account.drop("the draft was left as it was", one.item.id)
                 continue
-            found = source.messages(one, payload.prompt, text, draft.text)
-            record = found and source.made(Comparison, one, found[0], tuple(found[1:]), (0, 1))
-            if record:
+            record = source.comparison(one, turns(payload.prompt), [text, draft.text], (0, 1))
+            if record is not None:
                 sources = (answer.person, draft.source)
                 yield Lesson(record, _evidence(source, one, answer, sources))
 
@@ -78,15 +84,10 @@ def _choices(source: Source, one: Asked, answer: AnswerRow) -> Iterator[Lesson]:
         texts, rank, sources = _ordered(one, turn)
         if len(set(rank)) < 2:
             continue
-        try:
-            answers = tuple(reply(text) for text in texts)
-        except BadRecordError as error:
-            source.account.drop(error.reason, one.item.id)
-            continue
-        record = source.made(Comparison, one, before, answers, rank)
+        record = source.comparison(one, before, texts, rank)
         if record is not None:
             found = _evidence(source, one, answer, sources)
-            yield Lesson(record, Evidence(**{**found.__dict__, "more": {"turn": number}}))
+            yield Lesson(record, replace(found, more={"turn": number}))
 
 
 def _turns(one: Asked, answer: AnswerRow) -> Iterator[tuple[int, Messages, dict[str, Any]]]:
@@ -164,6 +165,6 @@ def _written(source: Source, one: Asked, answer: AnswerRow) -> Iterator[Lesson]:
     if payload.role == "assistant":
         ends = ends[-1:]
     for messages in ends:
-        record = source.made(Demonstration, one, messages)
+        record = source.attempt(one, lambda at, said=messages: Demonstration(said, where=at))
         if record is not None:
             yield Lesson(record, _evidence(source, one, answer, (answer.person,)))

@@ -1,18 +1,18 @@
 """A score for each answer and a reliability for each rater (crowd-BT: Chen et al., 2013).
 
-P(rater k takes a over b) = η_k σ(τ(s_a − s_b)) + (1 − η_k)(1 − σ(τ(s_a − s_b))). A rater with η = ½
-tosses coins,
-one with η = 0 turns everything round. Two anchors make it well posed: scores have a N(0, 1) prior (the
-likelihood does not change when all scores of a prompt are shifted), and reliabilities a Beta prior, so
-that three lucky answers do not make η = 1. The mode of the posterior is found by L-BFGS. A tie is half a
-choice for each side, and strengths are not used.
+P(rater k takes a over b) = η_k σ(τ(s_a − s_b)) + (1 − η_k)(1 − σ(τ(s_a − s_b))). A rater with η =
+½ tosses coins, one with η = 0 turns everything round. Two anchors make it well posed: scores have
+a N(0, 1) prior (the likelihood does not change when all scores of a prompt are shifted), and
+reliabilities a Beta prior, so that three lucky answers do not make η = 1. The mode of the
+posterior is found by L-BFGS. A tie is half a choice for each side, and strengths are not used.
 
-τ, a perfect rater's log odds for answers one standard deviation apart, is 1 in the paper. With few
-judgements per answer that holds all scores close to 0 and lays what is left to the raters: of 20 simulated
-raters the reliabilities then correlate 0.6 with the truth, against 0.85 at the 3 used here.
+τ, a perfect rater's log odds for answers one standard deviation apart, is 1 in the paper. With
+few judgements per answer that holds all scores close to 0 and lays what is left to the raters: of
+20 simulated raters the reliabilities then correlate 0.6 with the truth, against 0.85 at the 3
+used here.
 
-Answers that several items share are ranked across items. Where every item has two answers of its own,
-this is a vote weighted by reliability.
+Answers that several items share are ranked across items. Where every item has two answers of its
+own, this is a vote weighted by reliability.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from backflip.feedback.aggregate import Labels, likeliest
 from backflip.feedback.judgements import Floats, Ints, Judgements
 
 DENSE = 2000
-"""Answers that hang together by comparisons, up to which a covariance matrix is inverted; where there
-are more, scores are taken as independent of each other."""
+"""Answers that hang together by comparisons, up to which a covariance matrix is inverted; where
+there are more, scores are taken as independent of each other."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class CrowdBT:
     """The mode of the posterior."""
 
     labels: Labels
-    """Of pairs, P(a is better) = σ(τ(s_a − s_b)), no ties; error bars are Laplace's, given the η."""
+    """Of pairs, P(a is better) = σ(τ(s_a − s_b)), no ties; error bars are Laplace's, given the
+    η."""
     score: Floats
     """[A] s, one for each answer; 0 where nobody judged it."""
     error: Floats

@@ -34,15 +34,15 @@ class DawidSkene:
     """What EM found."""
 
     labels: Labels
-    """Error bars hold what is not known of the raters; a posterior of 0.9 from raters with ten labels
-    each is worth less than one from raters with a thousand."""
+    """Error bars hold what is not known of the raters; a posterior of 0.9 from raters with ten
+    labels each is worth less than one from raters with a thousand."""
     prior: Floats
     """[C] How common each class is."""
     confusion: Floats
     """[R, C, C] P(says the column's class | the row's is true)."""
     reliability: Floats
-    """[R] Chance to be right; of pairs where one is better and the rater chose one. Not a number for
-    raters who said nothing."""
+    """[R] Chance to be right; of pairs where one is better and the rater chose one. Not a number
+    for raters who said nothing."""
     low: Floats
     """[R] 95 % interval of the reliability, taking the labels as they were found."""
     high: Floats
@@ -92,8 +92,8 @@ def dawid_skene(
 ) -> DawidSkene:
     """EM from the majority's shares, until the log likelihood per judgement rests.
 
-    ``smoothing`` is in judgements, 0 for the paper's own estimate. ``mirrored`` holds for pairs alone.
-    ``draws`` of labels and habits make the error bars.
+    ``smoothing`` is in judgements, 0 for the paper's own estimate. ``mirrored`` holds for pairs
+    alone. ``draws`` of labels and habits make the error bars.
     """
     said = judgements.said()
     classes, code = said.classes()
@@ -111,7 +111,7 @@ def dawid_skene(
     for step in range(1, steps + 1):  # noqa: B007 - reported below
         prior, confusion = _maximise(who, posterior, active)
         joint = who.log_likelihood(confusion) + np.log(np.maximum(prior, TINY))
-        evidence = logsumexp(joint, axis=1, keepdims=True)
+        evidence = np.asarray(logsumexp(joint, axis=1, keepdims=True))
         posterior = np.exp(joint - evidence)
         value = float(evidence[active].sum())
         if abs(value - last) <= tolerance * max(1, len(said)):

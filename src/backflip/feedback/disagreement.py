@@ -10,8 +10,8 @@ from backflip.feedback.judgements import Floats, Ints, Judgements
 from backflip.functional.statistics import Interval, wilson
 
 PRIOR_RATERS = 3.0
-"""Raters, as divided as the project's mean, that an item is thought to have had before its own: a 1–1
-split says less than a 5–5 split."""
+"""Raters, as divided as the project's mean, that an item is thought to have had before its own: a
+1–1 split says less than a 5–5 split."""
 CHANCE = 0.25
 """Of the 8 ways in which strict preferences can join three answers 2 are circles."""
 
@@ -23,7 +23,8 @@ class Disputed:
     item: int
     raters: int
     apart: float
-    """Chance that two of its votes, drawn with replacement, differ; drawn towards the project's mean."""
+    """Chance that two of its votes, drawn with replacement, differ; drawn towards the project's
+    mean."""
     votes: dict[float, int]
     """How many gave each class."""
 
@@ -75,8 +76,8 @@ class Circles:
 def circles(judgements: Judgements) -> Circles:
     """Count intransitive triples by rater (Kendall and Babington Smith, 1940).
 
-    Items must say which answers they compare (``answers``); a ranking is transitive by itself. Where
-    a rater judged the same two answers in several items, the newest counts.
+    Items must say which answers they compare (``answers``); a ranking is transitive by itself.
+    Where a rater judged the same two answers in several items, the newest counts.
     """
     said = judgements.sides().said()
     said = said.where(np.argsort(said.at, kind="stable"))

@@ -117,8 +117,8 @@ def _split(
 
 
 def clustered_share(share: Floats, rater: Ints, *, level: float = 0.95) -> Interval:
-    """Mean of choices (0, ½, 1) whose raters are the sample, by the sandwich (Liang and Zeger, 1986)
-    on the scale of log odds, with Student's t of raters − 1.
+    """Mean of choices (0, ½, 1) whose raters are the sample, by the sandwich (Liang and Zeger,
+    1986) on the scale of log odds, with Student's t of raters − 1.
 
     The interval answers "what would other raters like these say", so two raters make it wide
     however much they answered. Where there is one rater, their choices are the sample.
@@ -137,7 +137,7 @@ def clustered_share(share: Floats, rater: Ints, *, level: float = 0.95) -> Inter
 def clustered_mean(x: Floats, cluster: Ints, *, level: float = 0.95) -> Interval:
     """Mean of any numbers, as ``clustered_share`` but on their own scale."""
     n = len(x)
-    if n < 2:  # noqa: PLR2004 - one number has no spread
+    if n < 2:
         return Interval(float(x.mean()) if n else np.nan, -np.inf, np.inf, level)
     who, many = _clusters(cluster, n)
     lumps = np.bincount(who, weights=x - x.mean())

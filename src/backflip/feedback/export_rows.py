@@ -12,7 +12,7 @@ from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
 from backflip.feedback.asked import Asked, asked
 from backflip.feedback.consensus import agreed
-from backflip.feedback.lessons import Evidence, Source
+from backflip.feedback.lessons import Evidence, Source, turns
 from backflip.feedback.scoring import word_of
 from backflip.feedback.solving import stepped
 from backflip.feedback.tasks import Rank, Steps
@@ -148,7 +148,10 @@ def dicts(messages: Messages) -> list[dict[str, str]]:
 def unpaired(source: Source) -> Iterator[dict[str, Any]]:
     """TRL's unpaired columns."""
     for lesson in lessons(source, Labelled):
-        yield as_row(lesson.record) | proof(source, lesson.evidence)
+        record = lesson.record
+        assert isinstance(record, Labelled)
+        source.account.labels[record.label] += 1
+        yield as_row(record) | proof(source, lesson.evidence)
 
 
 def stepwise(source: Source) -> Iterator[dict[str, Any]]:
@@ -156,12 +159,13 @@ def stepwise(source: Source) -> Iterator[dict[str, Any]]:
     for found in stepped(source):
         payload = found.one.payload
         assert isinstance(payload, Steps)
-        parts = source.messages(found.one, payload.prompt)
-        if parts is None:
+        prompt = turns(payload.prompt)
+        if len(prompt) > 1 and (fault := _untellable(prompt)):
+            source.account.drop(fault, found.one.item.id)
             continue
         source.account.rows += 1
         yield {
-            "prompt": _as_text(parts[0]),
+            "prompt": _as_text(prompt),
             "completions": found.steps,
             "labels": found.good,
             "step_labels": found.labels,
@@ -307,11 +311,6 @@ def _agreement(source: Source) -> dict[str, Any] | None:
 
 def _balance(source: Source) -> dict[str, Any]:
     """KTO's weight of good answers, where that of bad ones is 1."""
-    again = Source(source.project, until=source.until, part=source.part, per=source.per)
-    found = [lesson.record for lesson in lessons(again, Labelled)]
-    good = sum(isinstance(record, Labelled) and record.label for record in found)
-    bad = len(found) - good
+    good, bad = source.account.labels[True], source.account.labels[False]
     span = [ratio * bad / good for ratio in KTO_RATIO] if good and bad else None
     return {"good": good, "bad": bad, "undesirable_weight": 1.0, "desirable_weight": span}
-
-

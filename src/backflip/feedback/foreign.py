@@ -120,9 +120,7 @@ def prompt_field(payload: Mapping[str, Any]) -> Any:
     return turns[0]["content"] if alone else turns
 
 
-def read_value(
-    said: Said, names: Sequence[str], settings: ProjectSettings
-) -> dict[str, Any]:
+def read_value(said: Said, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
     """What a person said, as an answer of the project. Raises BadRecordError where it is none."""
     reader = {
         "compare": _compare,
@@ -143,7 +141,7 @@ Values = Mapping[str, Any]
 def _compare(values: Values, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
     for value in values.values():
         if (ranks := _ranks(value, names)) is not None:
-            a, b = ranks
+            a, b = (len(names) if rank is None else rank for rank in ranks)
             return {"choice": "tie" if a == b else "a" if a < b else "b", "strength": 1}
     for name, value in values.items():
         choice = _side(value, names)

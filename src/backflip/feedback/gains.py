@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +60,7 @@ def _numbers(said: Judgements) -> Ints:
     return np.array([int(name) for name in said.item_names], np.int64)
 
 
-def rows_of(project: Project, ids: Iterable[int]) -> list[ItemRow]:
+def rows_of(project: Project, ids: Ints) -> list[ItemRow]:
     """Items by number, in the order of these numbers, a page at a time."""
     wanted, found = [int(item) for item in ids], dict[int, ItemRow]()
     for start in range(0, len(wanted), PAGE):

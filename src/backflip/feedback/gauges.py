@@ -2,23 +2,25 @@
 
 Each has two readings, and they answer different questions.
 
-*share* is AlpacaEval's (Dubois et al., 2023): of the rater's choices between answers that differ in the
-feature, the share for the one that has more of it. It mixes taste with truth: where longer answers
-are better, a perfect rater has 0.6 too.
+*share* is AlpacaEval's (Dubois et al., 2023): of the rater's choices between answers that differ
+in the feature, the share for the one that has more of it. It mixes taste with truth: where longer
+answers are better, a perfect rater has 0.6 too.
 
 *own* is the rater's own: P(takes the longer of two equally good answers), longer by the project's
-r.m.s. difference, sides shuffled, lists alike; likewise for the one with more list marks, and for the
-one displayed first. Half is no bias. Quality is not observed, so it is a latent variable of a model:
+r.m.s. difference, sides shuffled, lists alike; likewise for the one with more list marks, and for
+the one displayed first. Half is no bias. Quality is not observed, so it is a latent variable of a
+model:
 
     log odds that rater k takes a of item i  =  α_k θ_i + b_k · z_ik,      θ_i ~ N(0, 1)
 
 z holds the displayed side (±1), the squashed difference in length, and which answer has more list
-marks; α_k is how closely k follows quality; ties are Davidson's (1970), P(tie) ∝ ν_k. θ is integrated
-out. A regression on the other raters' vote instead of θ goes wrong twice: the vote is noisy, so what it
-misses of quality is taken for taste, and all coefficients shrink for want of the rest of θ.
+marks; α_k is how closely k follows quality; ties are Davidson's (1970), P(tie) ∝ ν_k. θ is
+integrated out. A regression on the other raters' vote instead of θ goes wrong twice: the vote is
+noisy, so what it misses of quality is taken for taste, and all coefficients shrink for want of
+the rest of θ.
 
-Sides are shuffled, so "first" needs nothing else. Length is not: a taste that all raters share looks
-just like quality. Something must say what quality owes to length, as a slope γ, and then
+Sides are shuffled, so "first" needs nothing else. Length is not: a taste that all raters share
+looks just like quality. Something must say what quality owes to length, as a slope γ, and then
 own_k = b_k − α_k γ:
 
 * "gold": items with a gold preference enter as one more rater, and γ is its b/α.
@@ -57,8 +59,8 @@ def contrasts(features: Mapping[str, Floats]) -> dict[str, Floats]:
     wherever a has more list marks than b.
     """
     found = dict[str, Floats]()
-    for name, x in features.items():
-        x = np.nan_to_num(np.asarray(x, np.float64))
+    for name, given in features.items():
+        x = np.nan_to_num(np.asarray(given, np.float64))
         size = float(np.sqrt((x**2).mean())) if len(x) else 0.0
         plain = np.sign(x) if name in SIGNED else np.tanh(x / (size or 1.0)) / np.tanh(1.0)
         found[name] = plain
@@ -215,7 +217,9 @@ def _own(
 
 
 def _shares(said: Judgements, more: Floats) -> list[tuple[float, int]]:
-    """By rater: choices for more, and choices at all; ``more`` [N] is 1 where a has more, −1 where b."""
+    """By rater: choices for more, and choices at all; ``more`` [N] is 1 where a has more, −1
+    where b.
+    """
     side = said.value * more
     counts = np.bincount(said.rater[side != 0], minlength=said.raters)
     wins = np.bincount(said.rater[side > 0], minlength=said.raters)

@@ -1,9 +1,10 @@
 """Labels, raters' ability and items' difficulty together (GLAD: Whitehill et al., 2009).
 
-P(rater k is right about item i) = σ(α_k β_i): α below 0 is somebody who turns answers round, 1/β_i is
-the item's difficulty, β > 0. Who is wrong is wrong in every way alike, 1/(C − 1) each. Priors are the
-paper's: α ~ N(1, 1), log β ~ N(1, 1), and classes are equally likely beforehand. The difference: each M
-step is some Newton steps with the expected curvature, not a line search along the gradient.
+P(rater k is right about item i) = σ(α_k β_i): α below 0 is somebody who turns answers round,
+1/β_i is the item's difficulty, β > 0. Who is wrong is wrong in every way alike, 1/(C − 1) each.
+Priors are the paper's: α ~ N(1, 1), log β ~ N(1, 1), and classes are equally likely beforehand.
+The difference: each M step is some Newton steps with the expected curvature, not a line search
+along the gradient.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class _Rows:
 
 
 def glad(
-    judgements: Judgements, *, steps: int = 200, newton_steps: int = 5, tolerance: float = 1e-6
+    judgements: Judgements, *, steps: int = 200, newton_steps: int = 3, tolerance: float = 1e-4
 ) -> Glad:
     """EM from α = 1, β = e until no posterior moves by more than ``tolerance``."""
     said = judgements.said()
@@ -79,13 +80,13 @@ def glad(
 def _expect(rows: _Rows, alpha: Floats, log_beta: Floats) -> Floats:
     """[I, C] P(class is true)."""
     x = alpha[rows.rater] * np.exp(log_beta[rows.item])
-    wrong = log_expit(-x) - np.log(rows.size - 1)
+    wrong = log_expit(-x) - float(np.log(rows.size - 1))
     joint = np.repeat(rows.by_item(wrong)[:, None], rows.size, axis=1)
     gain = log_expit(x) - wrong
     joint += np.bincount(
         rows.item * rows.size + rows.code, weights=gain, minlength=rows.items * rows.size
     ).reshape(-1, rows.size)
-    return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    return np.exp(joint - np.asarray(logsumexp(joint, axis=1, keepdims=True)))
 
 
 def _maximise(
@@ -117,8 +118,8 @@ def _labels(
 ) -> Labels:
     """Error bars by the delta method.
 
-    The log odds of the label are Σ ±x_ki over its raters, x = α_k β_i (nearly: for p far from ½), and
-    the variance of x is that of α and log β at the mode of their posterior.
+    The log odds of the label are Σ ±x_ki over its raters, x = α_k β_i (nearly: for p far from ½),
+    and the variance of x is that of α and log β at the mode of their posterior.
     """
     beta = np.exp(log_beta)
     x = alpha[rows.rater] * beta[rows.item]

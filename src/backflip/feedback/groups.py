@@ -1,9 +1,10 @@
 """Raters in groups: agreement within and between, what each prefers, and whom a majority erases.
 
-A group is any attribute of raters (region, expertise, language). A majority vote is the larger group's
-vote: where a smaller one wants something else, and wants it together, its labels are gone from the
-training data without a trace. Noisy raters are overruled too, so ``erased`` asks for both: overruled
-more often than any set of as many raters would be, and at one with each other rather than with the rest.
+A group is any attribute of raters (region, expertise, language). A majority vote is the larger
+group's vote: where a smaller one wants something else, and wants it together, its labels are gone
+from the training data without a trace. Noisy raters are overruled too, so ``erased`` asks for
+both: overruled more often than any set of as many raters would be, and at one with each other
+rather than with the rest.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class GroupPair:
     agreement: Interval
     """Chance that a rater of each said the same of one item; the interval is over items."""
     kappa: float
-    """The same beyond chance: cross-replication reliability (Wong, Paritosh and Aroyo, 2021), α for one
-    group with many items."""
+    """The same beyond chance: cross-replication reliability (Wong, Paritosh and Aroyo, 2021), α
+    for one group with many items."""
     pairs: int
 
 
@@ -55,7 +56,8 @@ class Preference:
     raters: int
     judgements: int
     leans: dict[str, Interval]
-    """For "first" and each feature, share of choices for more of it. Ratings: their mean, "value"."""
+    """For "first" and each feature, share of choices for more of it. Ratings: their mean,
+    "value"."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,15 @@ def groups(
     most: int = 50_000,
     seed: int = 0,
 ) -> Groups:
-    """Compare groups of raters. ``most`` judgements, of a random part of the items, are permuted."""
+    """Compare groups of raters. ``most`` judgements, of a random part of the items, are
+    permuted.
+    """
     said = judgements.sides().said()
     names, of = membership(said, attribute)
     rng = np.random.default_rng(seed)
     erased = list[Erased]()
     if len(names) > 1 and len(said) and np.all(np.isin(said.value, (-1, 0, 1))):
-        keep = rng.permutation(said.items)[: max(1, int(most / max(1, len(said)) * said.items))]
-        part = said if len(said) <= most else said.where(np.isin(said.item, keep))
-        erased = _erased(part, names, of, level, permutations, rng)
+        erased = _erased(_part(said, most, rng), names, of, level, permutations, rng)
     return Groups(
         attribute=attribute,
         names=names,
@@ -127,6 +129,14 @@ def groups(
         preferences=[_preference(said, g, of == k, level) for k, g in enumerate(names)],
         erased=erased,
     )
+
+
+def _part(said: Judgements, most: int, rng: np.random.Generator) -> Judgements:
+    """All judgements of a random part of the items."""
+    if len(said) <= most:
+        return said
+    keep = rng.random(said.items) < most / len(said)
+    return said.where(keep[said.item])
 
 
 def _agreement(said: Judgements, names: list[str], of: Ints, level: float) -> list[GroupPair]:
@@ -172,7 +182,8 @@ def _erased(
     rng: np.random.Generator,
 ) -> list[Erased]:
     size = len(names)
-    tally = _Tally(said, size)
+    items, place = np.unique(said.item, return_inverse=True)
+    tally = _Tally(place, said.rater, said.value, len(items), size)
     lost, both = tally.overruled(of)
     observed = lost.sum(0) / np.maximum(both.sum(0), 1)
     active = np.unique(said.rater)
@@ -192,7 +203,7 @@ def _erased(
             Erased(
                 group=name,
                 items=int(both[:, k].sum()),
-                overruled=tally.worst(of, lost, k),
+                overruled=items[tally.worst(of, lost, k)],
                 share=float(observed[k]),
                 by_chance=float(chance[k]),
                 p_value=float(p_value[k]),
@@ -205,14 +216,17 @@ def _erased(
 
 @dataclass(frozen=True)
 class _Tally:
-    said: Judgements
+    item: Ints
+    rater: Ints
+    value: Floats
+    items: int
     groups: int
 
     def votes(self, of: Ints) -> tuple[Floats, Ints]:
         """[I, G] Votes for a less votes for b, and votes."""
-        cell = self.said.item * self.groups + of[self.said.rater]
-        many = self.said.items * self.groups
-        balance = np.bincount(cell, weights=self.said.value, minlength=many)
+        cell = self.item * self.groups + of[self.rater]
+        many = self.items * self.groups
+        balance = np.bincount(cell, weights=self.value, minlength=many).astype(np.float64)
         count = np.bincount(cell, minlength=many)
         return balance.reshape(-1, self.groups), count.reshape(-1, self.groups)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,36 +49,44 @@ class Side:
 
 def sides_of(payload: Payload) -> list[Side]:
     """What is known of each answer; clips have neither length nor lists: 0."""
-    prompt = _prompt(payload)
+    return _known(payload, _sides(payload), _hash(_prompt(payload)))
+
+
+def _known(payload: Payload, texts: list[str], prompt: bytes) -> list[Side]:
     written = isinstance(payload, Compare | Rank)
     return [
         Side(
-            number=int.from_bytes(_hash([prompt, text])[:8]) >> 1,
+            number=int.from_bytes(_hash([text], prompt)[:8]) >> 1,
             length=len(text) if written else 0,
             lists=len(_LIST_MARK.findall(text)) if written else 0,
         )
-        for text in _sides(payload)
+        for text in texts
     ]
 
 
 def identify(payload: Payload) -> Identity:
     """Digest, twins, and the features that the bias gauges look at."""
-    texts = _sides(payload)
-    parts = payload.model_dump(mode="json") if not texts else {}
-    digest = _hash([payload.kind, _prompt(payload), sorted(texts), _without_source(parts)])
+    texts, prompt = _sides(payload), _hash(_prompt(payload))
     twins = len(set(texts)) < len(texts)
+    content = sorted(texts) or [json.dumps(_without_source(payload.model_dump(mode="json")))]
+    digest = _hash([payload.kind, *content], prompt).hex()[:32]
     if len(texts) != 2:
-        return Identity(digest.hex()[:32], twins, None, None, None, None)
-    a, b = sides_of(payload)
+        return Identity(digest, twins, None, None, None, None)
+    a, b = _known(payload, texts, prompt)
     length, lists = a.length - b.length, a.lists - b.lists
     if isinstance(payload, Clips):
-        return Identity(digest.hex()[:32], twins, a.number, b.number, None, None)
-    return Identity(digest.hex()[:32], twins, a.number, b.number, length, lists)
+        return Identity(digest, twins, a.number, b.number, None, None)
+    return Identity(digest, twins, a.number, b.number, length, lists)
 
 
-def _hash(content: Any) -> bytes:
-    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()
+def _hash(texts: Iterable[str], before: bytes = b"") -> bytes:
+    """Of several texts, each with its length in front, so that no two lists look alike."""
+    made = hashlib.sha256(before)
+    for text in texts:
+        letters = text.encode()
+        made.update(b"%d:" % len(letters))
+        made.update(letters)
+    return made.digest()
 
 
 def _sides(payload: Payload) -> list[str]:
@@ -94,9 +103,9 @@ def _place(clip: Clip) -> str:
     return f"url {clip.url}" if clip.url else f"file {clip.file}"
 
 
-def _prompt(payload: Payload) -> list[list[str]]:
+def _prompt(payload: Payload) -> list[str]:
     turns: tuple[Turn, ...] = getattr(payload, "prompt", ())
-    return [[turn.role, _plain(turn.content)] for turn in turns]
+    return [text for turn in turns for text in (turn.role, _plain(turn.content))]
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """Adding items: each is checked, fingerprinted, and stored once.
 
-A million items take a minute: rows are made outside the database's lock and written in chunks, so
-raters hardly notice an import.
+A million items take some minutes: rows are made outside the database's lock and written in chunks,
+so raters hardly notice an import.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backflip.feedback.database import insert_into
 from backflip.feedback.events import NewEvent
 from backflip.feedback.identity import identify
 from backflip.feedback.queues import EVERYBODY, Purpose, home
-from backflip.feedback.schema import Items, Projects
+from backflip.feedback.schema import Items, Projects, Written
 from backflip.feedback.scope import Scope
 from backflip.feedback.scoring import GOLDEN_KINDS
 from backflip.feedback.settings import ProjectSettings
@@ -161,7 +161,7 @@ def _row(
     _check_route(route, settings, where)
     return {
         "project_id": scope.id,
-        "payload": payload.model_dump(mode="json"),
+        "payload": Written(payload.model_dump_json()),
         "digest": known.digest,
         "purpose": purpose,
         "origin": batch.origin,

@@ -1,8 +1,8 @@
 """Label Studio's JSON: tasks with data, and annotations whose results are told by their type.
 
-    {"id": 1, "data": {"prompt": …, "answer1": …, "answer2": …}, "annotations": [{"completed_by": 3,
-     "lead_time": 12.4, "was_cancelled": false, "ground_truth": false, "result": [{"type":
-     "pairwise", "value": {"selected": "left"}, "from_name": …, "to_name": …}]}], "predictions": []}
+A task is ``{"id", "data": {"prompt", "answer1", "answer2"}, "annotations", "predictions"}``, an
+annotation ``{"completed_by", "lead_time", "was_cancelled", "ground_truth", "result"}``, a result
+``{"type": "pairwise", "value": {"selected": "left"}, "from_name", "to_name"}``.
 """
 
 from __future__ import annotations

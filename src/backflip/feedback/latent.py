@@ -1,10 +1,10 @@
 """The model behind the gauges: choices from a latent quality, integrated out on a grid.
 
-Rater k takes a of item i with log odds u = α_k θ_i + b_k · z, against b; a tie has weight ν_k beside
-e^(u/2) and e^(−u/2) (Davidson, 1970). θ ~ N(0, 1) is summed over equal steps, where the sum is as good as
-the integral (the integrand is smooth and dies out: Trefethen and Weideman, 2014). Parameters of a rater
-are (asinh α, b, log ν), [R, P]: asinh is nearly a logarithm for a sharp rater, and lets α be
-negative for one who turns answers round.
+Rater k takes a of item i with log odds u = α_k θ_i + b_k · z, against b; a tie has weight ν_k
+beside e^(u/2) and e^(−u/2) (Davidson, 1970). θ ~ N(0, 1) is summed over equal steps, where the
+sum is as good as the integral (the integrand is smooth and dies out: Trefethen and Weideman,
+2014). Parameters of a rater are (asinh α, b, log ν), [R, P]: asinh is nearly a logarithm for a
+sharp rater, and lets α be negative for one who turns answers round.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def covariance(design: Design, x: Floats) -> Floats | csr_matrix:
         return csr_matrix(block_diag(inverse))
     across[range(raters), range(raters)] += own
     flat = across.transpose(0, 2, 1, 3).reshape(raters * size, raters * size)
-    return np.linalg.pinv((flat + flat.T) / 2, hermitian=True)
+    return np.asarray(np.linalg.pinv((flat + flat.T) / 2, hermitian=True), np.float64)
 
 
 def _known(design: Design, rows: slice, x: Floats, cells: _Cells, weight: Floats) -> Floats:

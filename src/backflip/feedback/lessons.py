@@ -7,16 +7,24 @@ likelier side with the weight 2P − 1, which pulls as hard where the model has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from backflip.data.records import BadRecordError, Message, Messages, Provenance, Record
+from backflip.data.records import (
+    BadRecordError,
+    Comparison,
+    Labelled,
+    Message,
+    Messages,
+    Provenance,
+    Record,
+)
 from backflip.feedback.account import Account
 from backflip.feedback.asked import Asked, asked
 from backflip.feedback.consensus import Consensus, Verdict
-from backflip.feedback.parts import parts_of
+from backflip.feedback.parts import PAIRED, parts_of
 from backflip.feedback.projects import Project
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.settings import ProjectSettings
@@ -89,32 +97,51 @@ class Source:
         """The label of an item or of a part of it; its truth where that is known."""
         if one.truth is not None:
             known = {p.name: p.value for p in parts_of(one.truth, (), self.settings)}
-            return Verdict.certain(known[part], len(one.answers)) if part in known else None
+            if part not in known:
+                return None
+            value = known[part]
+            side = float(value > 0) - float(value < 0) if self.kind in PAIRED else value
+            return Verdict.certain(side, len(one.answers))
         return self.consensus.of(f"{one.item.id}:{part}" if part else str(one.item.id))
 
-    def made(self, kind: type[R], one: Asked, *given: Any, **named: Any) -> R | None:
-        """A record; none where it cannot be learnt from, which is counted with the reason."""
-        maker: Any = kind
+    def attempt(self, one: Asked, make: Callable[[Provenance], R]) -> R | None:
+        """A record; none where nothing can be learnt from it, which is counted with the reason."""
         try:
-            return maker(*given, **named, where=Provenance(self.name, one.item.id))
+            return make(Provenance(self.name, one.item.id))
         except BadRecordError as error:
             self.account.drop(error.reason, one.item.id)
             return None
 
-    def messages(self, one: Asked, *groups: Any) -> list[Messages] | None:
-        """Turns, or a reply's text, as messages each; none where one is empty, which is counted."""
-        try:
-            return [reply(group) if isinstance(group, str) else turns(group) for group in groups]
-        except BadRecordError as error:
-            self.account.drop(error.reason, one.item.id)
-            return None
+    def comparison(
+        self, one: Asked, prompt: Messages, texts: Sequence[str], rank: tuple[int, ...], **more: Any
+    ) -> Comparison | None:
+        """Texts in order; none where one of them is empty."""
+        return self.attempt(
+            one,
+            lambda where: Comparison(
+                prompt, tuple(reply(text) for text in texts), rank, where=where, **more
+            ),
+        )
+
+    def label(
+        self, one: Asked, prompt: tuple[Turn, ...], text: str, good: bool, evidence: Evidence
+    ) -> Iterator[Lesson]:
+        """A reply called good or bad, unless it is empty."""
+        record = self.attempt(
+            one,
+            lambda where: Labelled(
+                turns(prompt), reply(text), good, weight=evidence.weight, where=where
+            ),
+        )
+        if record is not None:
+            yield Lesson(record, evidence)
 
 
 def turns(prompt: tuple[Turn, ...]) -> Messages:
-    """Turns of an item as messages. Raises BadRecordError for an empty one."""
-    return tuple(Message(turn.role, turn.content) for turn in prompt)
+    """Turns of an item as messages; those that say nothing are left out."""
+    return tuple(Message(turn.role, turn.content) for turn in prompt if turn.content.strip())
 
 
 def reply(text: str) -> Messages:
-    """An answer as messages."""
+    """An answer as messages. Raises BadRecordError for an empty one."""
     return (Message("assistant", text),)

@@ -1,17 +1,18 @@
 """How many raters and items: by closed form where there is one, by simulation where there is none.
 
-The reward model of these sums is linear: it sees d features of an item, x ~ N(0, I), of the margin
-m = √ρ w·x + √(1 − ρ) e. ρ is what the features can know, so that the best accuracy on gold is
-1 − arccos(√ρ)/π, its ceiling. Fitted to I items with the mean ȳ of n votes each, its direction misses w by an
-angle φ, and (Huber's sandwich, 1967, for d − 1 directions across w)
+The reward model of these sums is linear: it sees d features of an item, x ~ N(0, I), of the
+margin m = √ρ w·x + √(1 − ρ) e. ρ is what the features can know, so that the best accuracy on gold
+is 1 − arccos(√ρ)/π, its ceiling. Fitted to I items with the mean ȳ of n votes each, its direction
+misses w by an angle φ, and (Huber's sandwich, 1967, for d − 1 directions across w)
 
     tan²φ = (d − 1) V / (I B²),   V = E[(ȳ − E[ȳ|x])²],   B = E[∂E[ȳ|x] / ∂(w·x)],
     accuracy = 1 − arccos(√ρ cos φ)/π.
 
 For a neural reward model d is not a count of anything but the number that a pilot gives:
-``dimensions_from_pilot`` finds it from one measured accuracy, and the law extrapolates. V falls with n
-only by the noise of votes, not by what e hides, so a label spent on a new item is worth more than one
-spent on an old item: more raters per item buy knowledge of the raters, and labels to measure with.
+``dimensions_from_pilot`` finds it from one measured accuracy, and the law extrapolates. V falls
+with n only by the noise of votes, not by what e hides, so a label spent on a new item is worth
+more than one spent on an old item: more raters per item buy knowledge of the raters, and labels
+to measure with.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def majority_error(reliability: float, raters: int) -> float:
 
 
 def raters_for_label_error(reliability: float, error: float, *, most: int = 1001) -> int | None:
-    """The fewest raters (odd) whose majority is wrong at most this often; None: no number is enough.
+    """The fewest raters (odd) whose majority is wrong at most this often; None: no number is
+    enough.
 
     Holds for errors that raters do not share: where items are hard for all, or tastes common, more
     raters agree on the same mistake, and ``simulate`` tells more.
@@ -134,8 +136,8 @@ def reward_accuracy(
 ) -> float:
     """Accuracy on gold that the model reaches with this many items: the closed form.
 
-    Sides are shuffled, so position bias is noise; tastes for length and lists are not in the formula:
-    ``simulated_accuracy`` has them.
+    Sides are shuffled, so position bias is noise; tastes for length and lists are not in the
+    formula: ``simulated_accuracy`` has them.
     """
     noise, pull = _noise_and_pull(population, learner, raters_per_item)
     tangent = math.sqrt(max(learner.dimensions - 1, 0) * noise / items) / pull
@@ -146,7 +148,9 @@ def reward_accuracy(
 def items_for_accuracy(
     population: Population, learner: Learner, accuracy: float, *, raters_per_item: int = 1
 ) -> int | None:
-    """The fewest items that reach this accuracy; None where it lies above the ceiling or out of reach."""
+    """The fewest items that reach this accuracy; None where it lies above the ceiling or out of
+    reach.
+    """
     cosine = (
         math.cos(math.pi * (1 - accuracy)) / math.sqrt(learner.known) if accuracy > 0.5 else 0.0
     )
@@ -197,7 +201,9 @@ def _noise_and_pull(
 
 
 def _vote(population: Population, margin: Floats) -> tuple[Floats, Floats]:
-    """E[y] and E[y²] of a vote given the margin: 1 for a, ½ a tie; over raters and displayed sides."""
+    """E[y] and E[y²] of a vote given the margin: 1 for a, ½ a tie; over raters and displayed
+    sides.
+    """
     mean, square = np.zeros_like(margin), np.zeros_like(margin)
     side, nu = logit(population.prefers_first), tie_weight(population.ties)
     for k in range(len(population)):
@@ -249,14 +255,16 @@ def simulated_accuracy(
 
 
 def _fit(x: Floats, share: Floats, *, ridge: float = 1e-2) -> Floats:
-    """Bradley-Terry's w, of item features x [I, d] and the share of votes for a [I]; Newton's method."""
+    """Bradley-Terry's w, of item features x [I, d] and the share of votes for a [I]; Newton's
+    method.
+    """
     w = np.zeros(x.shape[1])
     for _ in range(50):
         p = expit(x @ w)
         curve = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w))
         step = np.linalg.solve(curve, x.T @ (share - p) - ridge * w)
         w = w + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-8:  # noqa: PLR2004 - at rest
+        if np.abs(step).max() < 1e-8:
             break
     return w
 
@@ -314,7 +322,9 @@ def learning_curve(
     raters_per_item: int = 1,
     seeds: int = 5,
 ) -> list[tuple[int, Interval]]:
-    """Simulated accuracy by number of items: mean over seeds, and its 95 % interval (Student's t)."""
+    """Simulated accuracy by number of items: mean over seeds, and its 95 % interval (Student's
+    t).
+    """
     from scipy.stats import t
 
     found = list[tuple[int, Interval]]()

@@ -110,7 +110,11 @@ class Project:
         return items.add(self.scope, payloads, gold, common)
 
     def prioritise(
-        self, priorities: Mapping[int, float | int], *, origin: str | None = None, by: int | None = None
+        self,
+        priorities: Mapping[int, float | int],
+        *,
+        origin: str | None = None,
+        by: int | None = None,
     ) -> int:
         """New priorities for items that wait, and the arm they belong to; how many changed."""
         return upkeep.prioritise(self.scope, priorities, origin, by)

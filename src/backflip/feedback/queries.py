@@ -14,7 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import expit, logit, xlog1py, xlogy
 
 from backflip.feedback.judgements import Flags, Floats, Ints
@@ -61,7 +60,9 @@ def best_against_worst(logits: Floats) -> Floats:
     return np.abs(logits.mean(0))
 
 
-def votes_as_evidence(item: Ints, value: Floats, reliability: ArrayLike, *, items: int) -> Floats:
+def votes_as_evidence(
+    item: Ints, value: Floats, reliability: Floats | float, *, items: int
+) -> Floats:
     """[items] Σ ±log(η/(1 − η)) over the votes of each item: log odds for a, given who voted.
 
     ``value`` [V] is above 0 for a, below for b, ties and silence count nothing; ``reliability`` [V]
@@ -72,9 +73,10 @@ def votes_as_evidence(item: Ints, value: Floats, reliability: ArrayLike, *, item
     return np.bincount(item, said, minlength=items).astype(np.float64)
 
 
-def entropy(p: Floats) -> Floats:
+def entropy(p: Floats | float) -> Floats:
     """Of a coin that shows a with chance p, in nats."""
-    return -xlogy(p, p) - xlog1py(1 - p, -p)
+    p = np.asarray(p, np.float64)
+    return np.asarray(-xlogy(p, p) - xlog1py(1 - p, -p))
 
 
 # ---- which of them?
@@ -168,10 +170,11 @@ class Chosen:
 def with_random_arm(order: Ints, draw: Floats, count: int, share: float) -> Chosen:
     """Mix an active order with the random arm: ``share`` of the questions, evenly among the others.
 
-    ``draw`` [N] are numbers in (0, 1) by chance, the same in every round (``simulate.uniform`` of
-    candidates' keys): those below ``share`` belong to the random arm and the active arm never gets
-    them. A random arm drawn anew each round from what the active one has left would lack just
-    the pairs that were worth asking, and flatter it. Where one arm has too few the other fills up.
+    ``order`` are candidates, the best first, more than ``count`` where there are more: those of the
+    random arm are left out of it. ``draw`` [N] are numbers in (0, 1) by chance, the same in every
+    round (``simulate.uniform`` of candidates' keys): those below ``share`` are the random arm. One
+    drawn anew each round from what the active arm has left would lack just the pairs that were
+    worth asking, and flatter it. Where one arm has too few the other fills up.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"The share of the random arm must lie in 0 to 1, not {share}.")

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 
-from backflip.data.records import Comparison
 from backflip.feedback.asked import Asked
-from backflip.feedback.comparing import label
 from backflip.feedback.consensus import Verdict, weight_of
-from backflip.feedback.lessons import Evidence, Lesson, Source
+from backflip.feedback.lessons import Evidence, Lesson, Source, turns
 from backflip.feedback.tasks import Rank, Rate
 
 
@@ -35,10 +33,8 @@ def ranked(source: Source) -> Iterator[Lesson]:
     for one, order in orders(source):
         payload = one.payload
         assert isinstance(payload, Rank)
-        found = source.messages(one, payload.prompt, *(answer.text for answer in payload.answers))
-        if found is None:
-            continue
-        record = source.made(Comparison, one, found[0], tuple(found[1:]), order.rank)
+        texts = [answer.text for answer in payload.answers]
+        record = source.comparison(one, turns(payload.prompt), texts, order.rank)
         sources = tuple(answer.source for answer in payload.answers)
         evidence = replace(order.evidence, sources=sources, pairs=order.pairs)
         if record is not None:
@@ -54,11 +50,8 @@ def ranked_apart(source: Source) -> Iterator[Lesson]:
             source.account.drop("all answers tie", one.item.id)
             continue
         for answer, place in zip(payload.answers, order.rank, strict=True):
-            found = source.messages(one, payload.prompt, answer.text)
-            evidence = replace(order.evidence, sources=(answer.source,))
-            lesson = found and label(source, one, (found[0], found[1]), place == 0, evidence)
-            if lesson:
-                yield lesson
+            found = replace(order.evidence, sources=(answer.source,))
+            yield from source.label(one, payload.prompt, answer.text, place == 0, found)
 
 
 def orders(source: Source) -> Iterator[tuple[Asked, Order]]:
@@ -173,9 +166,8 @@ def _by_rating(source: Source, answers: Sequence[_Rated]) -> Lesson | None:
     source.account.tied += len(levels) == 1
     prompt = payloads[0]
     assert isinstance(prompt, Rate)
-    found = source.messages(first, prompt.prompt, *texts)
-    record = found and source.made(Comparison, first, found[0], tuple(found[1:]), rank)
-    if not record:
+    record = source.comparison(first, turns(prompt.prompt), texts, rank)
+    if record is None:
         return None
     more = {
         "scores": [rated.score for rated in answers],

@@ -1,7 +1,8 @@
 """One rater at a time: agreement with the others and with gold, pace, ties, steadiness, drift.
 
-Everything here is counting, so that it may run whenever somebody looks. Bias gauges (``gauges``) and
-reliabilities (``dawid_skene``) are fits, and jobs. Of pairs the better answer counts, not the strength.
+Everything here is counting, so that it may run whenever somebody looks. Bias gauges (``gauges``)
+and reliabilities (``dawid_skene``) are fits, and jobs. Of pairs the better answer counts, not the
+strength.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def rater_reports(judgements: Judgements, *, level: float = 0.95) -> list[RaterR
     )
     shared, same = with_others(said)
     hours, session = sessions(marked.rater, marked.at)
+    paces = _paces(marked, hours_of=hours, level=level)
     hours = hours[~marked.repeat & ~np.isnan(marked.value)]
-    paces = _paces(marked, hours_of=sessions(marked.rater, marked.at)[0], level=level)
     agree = _shares(said.rater[shared], same[shared], marked.raters, level)
     gold = _gold(said, level)
     ties = _shares(said.rater, (said.value == 0).astype(float), marked.raters, level)
@@ -83,9 +84,10 @@ def rater_reports(judgements: Judgements, *, level: float = 0.95) -> list[RaterR
     sat = _session_count(marked.rater, session, marked.raters)
     weeks = (said.at - said.at.min(initial=np.inf)) / WEEK
     quiet = _shares_of(silent, count, level)
+    rows_of = _rows_of(np.where(shared, said.rater, marked.raters), marked.raters)
     reports = list[RaterReport]()
     for k in range(marked.raters):
-        mine = np.flatnonzero((said.rater == k) & shared)
+        mine = rows_of[k]
         reports.append(
             RaterReport(
                 name=marked.rater_names[k],
@@ -107,7 +109,9 @@ def rater_reports(judgements: Judgements, *, level: float = 0.95) -> list[RaterR
 
 
 def with_others(said: Judgements) -> tuple[Flags, Floats]:
-    """For each judgement [N] whether others judged the item, and the share of them who said the same."""
+    """For each judgement [N] whether others judged the item, and the share of them who said the
+    same.
+    """
     classes, code = said.classes()
     size = max(len(classes), 1)
     votes = np.bincount(said.item * size + code, minlength=said.items * size).reshape(-1, size)
@@ -117,7 +121,9 @@ def with_others(said: Judgements) -> tuple[Flags, Floats]:
 
 
 def sessions(rater: Ints, at: Floats) -> tuple[Floats, Ints]:
-    """For each judgement [N] hours since its session began, and which session of the rater it is in."""
+    """For each judgement [N] hours since its session began, and which session of the rater it is
+    in.
+    """
     order = np.lexsort((at, rater))
     who, when = rater[order], at[order]
     new_rater = np.diff(who, prepend=-1) != 0
@@ -130,6 +136,12 @@ def sessions(rater: Ints, at: Floats) -> tuple[Floats, Ints]:
     first = np.maximum.accumulate(np.where(new_rater, total, 0))
     number[order] = total - first
     return hours, number
+
+
+def _rows_of(rater: Ints, raters: int) -> list[Ints]:
+    """For each rater the rows that are theirs; numbers of R and above are nobody's."""
+    order = np.argsort(rater, kind="stable")
+    return np.split(order, np.searchsorted(rater[order], np.arange(raters + 1)))[1:-1]
 
 
 def _session_count(rater: Ints, session: Ints, raters: int) -> Ints:
@@ -208,15 +220,14 @@ def _paces(marked: Judgements, *, hours_of: Floats, level: float) -> list[Pace]:
     against = logs - group_median(item, logs, marked.items)[item]
     ratio = np.exp(group_median(rater[several], against[several], marked.raters))
     found = list[Pace]()
-    for k in range(marked.raters):
-        mine = rater == k
+    for k, mine in enumerate(_rows_of(rater, marked.raters)):
         found.append(
             Pace(
                 median=float(np.exp(own[k])),
                 against_others=float(ratio[k]),
-                fast=rows[mine & (odd < -OUTLIER)],
-                slow=rows[mine & (odd > OUTLIER)],
-                per_hour=trend(hours_of[rows[mine]], left[mine], level=level),
+                fast=rows[mine[odd[mine] < -OUTLIER]],
+                slow=rows[mine[odd[mine] > OUTLIER]],
+                per_hour=trend(hours_of[rows[mine]], logs[mine], level=level),
             )
         )
     return found

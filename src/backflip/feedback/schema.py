@@ -31,17 +31,26 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
+class Written(str):
+    """JSON that is text already, so that writing it costs nothing more."""
+
+
 class Json(TypeDecorator[Any]):
-    """JSON as ASCII text. PostgreSQL's own types refuse a null byte inside; this keeps it."""
+    """JSON as text. PostgreSQL's own types refuse a null byte inside; this keeps it, escaped."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"))
+        if value is None or isinstance(value, Written):
+            return value
+        return _ENCODE(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Table(DeclarativeBase):

@@ -175,9 +175,7 @@ class ProjectSettings(Strict):
 
     @field_validator("attributes")
     @classmethod
-    def _usual(
-        cls, attributes: tuple[Attribute, ...], info: Any
-    ) -> tuple[Attribute, ...]:
+    def _usual(cls, attributes: tuple[Attribute, ...], info: Any) -> tuple[Attribute, ...]:
         """``info`` is pydantic's ValidationInfo: the fields before this one."""
         names = [attribute.name for attribute in attributes]
         if len(set(names)) < len(names):

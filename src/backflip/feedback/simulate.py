@@ -4,14 +4,15 @@ Rater k takes a of item i, displayed on side s = ±1 (1: a first), with log odds
 
     u = α_k m_i + b_first s + b_longer Δlength + b_lists Δlists,
 
-where m is the item's margin: how much better a really is, in standard deviations. A tie has weight ν_k
-beside e^(u/2) and e^(−u/2) (Davidson, 1970). Habits are stated as what a person would ask for:
-reliability as the share of items on which a rested rater without bias, asked for a choice, agrees with
-gold; a bias as the probability of taking the longer of two equally good answers; ties as P(tie) between
-equally good answers. Fatigue wears α down by e^(−fatigue · hours) within a session.
+where m is the item's margin: how much better a really is, in standard deviations. A tie has
+weight ν_k beside e^(u/2) and e^(−u/2) (Davidson, 1970). Habits are stated as what a person would
+ask for: reliability as the share of items on which a rested rater without bias, asked for a
+choice, agrees with gold; a bias as the probability of taking the longer of two equally good
+answers; ties as P(tie) between equally good answers. Fatigue wears α down by e^(−fatigue · hours)
+within a session.
 
-Every number is drawn from a hash of (seed, rater, item, times asked), so an answer depends neither on
-who else answers nor on the order in which a server hands out items.
+Every number is drawn from a hash of (seed, rater, item, times asked), so an answer depends
+neither on who else answers nor on the order in which a server hands out items.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class Items:
     def drawn(
         cls, items: int, *, seed: int = 0, length_quality: float = 0.3, contested: float = 0.0
     ) -> Items:
-        """Margins N(0, 1), of which ``length_quality`` is their slope on length: longer is better."""
+        """Margins N(0, 1), of which ``length_quality`` is their slope on length: longer is
+        better.
+        """
         rng = np.random.default_rng([seed, 1])
         lengths = rng.lognormal(6.5, 0.5, (items, 2))
         lists = rng.poisson(4, (items, 2)) * (rng.random((items, 2)) < 0.4)
@@ -191,8 +194,9 @@ def seconds(population: Population, items: Items, asked: Asked) -> Floats:
 
 
 def expected_accuracy(population: Population, items: Items) -> Floats:
-    """[R] Share of items on which each rater, rested and asked for a choice, takes gold's side, biases
-    included and both orders shown."""
+    """[R] Share of items on which each rater, rested and asked for a choice, takes gold's side,
+    biases included and both orders shown.
+    """
     found = np.zeros(len(population))
     rows, none = np.arange(len(items)), np.zeros(len(items))
     for k in range(len(population)):
@@ -243,7 +247,8 @@ def simulate(
 
 
 def assign(items: int, raters: int, each: int, rng: np.random.Generator) -> Ints:
-    """[items, each] Different raters for each item, all raters as often as each other (give or take 1).
+    """[items, each] Different raters for each item, all raters as often as each other (give or
+    take 1).
 
     Raters are dealt out in shuffled rounds; a round that begins within an item does not begin with
     those who have that item already.
@@ -298,11 +303,13 @@ def sharpness(reliability: float) -> float:
     """The α with mean σ(α|m|) = reliability, for margins m ~ N(0, 1)."""
     if reliability < 0.5:
         return -sharpness(1 - reliability)
-    from scipy.optimize import brentq
-
     margins = ndtri((np.arange(2000) + 0.5) / 4000 + 0.5)
-    target = min(reliability, 0.99)
-    return float(brentq(lambda a: expit(a * margins).mean() - target, 0.0, 1e4))
+    low, high = 0.0, 1e3
+    for _ in range(60):  # bisection
+        middle = (low + high) / 2
+        below = float(expit(middle * margins).mean()) < min(reliability, 0.99)
+        low, high = (middle, high) if below else (low, middle)
+    return low
 
 
 def tie_weight(ties: Floats) -> Floats:

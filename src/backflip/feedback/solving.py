@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from backflip.feedback.asked import Asked
 from backflip.feedback.comparing import evidence as resting_on
-from backflip.feedback.comparing import label
 from backflip.feedback.consensus import weight_of
 from backflip.feedback.lessons import Evidence, Lesson, Source
 from backflip.feedback.tasks import Steps
@@ -57,12 +56,8 @@ def solved(source: Source) -> Iterator[Lesson]:
             continue
         payload = found.one.payload
         assert isinstance(payload, Steps)
-        parts = source.messages(found.one, payload.prompt, "\n".join(found.steps))
-        lesson = parts and label(
-            source, found.one, (parts[0], parts[1]), all(found.good), found.evidence
-        )
-        if lesson:
-            yield lesson
+        text, good = "\n".join(found.steps), all(found.good)
+        yield from source.label(found.one, payload.prompt, text, good, found.evidence)
 
 
 def _labelled(source: Source, one: Asked, payload: Steps) -> Iterator[tuple[list[int], Evidence]]:

@@ -244,10 +244,13 @@ def value_of(
     return value
 
 
+_ENCODE = json.JSONEncoder().encode
+
+
 def _read(model: type[Strict], given: dict[str, Any], where: str) -> Strict:
     """By way of JSON, whose strict reading takes lists for tuples and nothing else for anything."""
     try:
-        return model.model_validate_json(json.dumps(given))
+        return model.model_validate_json(_ENCODE(given))
     except ValidationError as error:
         raise UserError(plain(error, where)) from None
     except (TypeError, ValueError, RecursionError) as error:

@@ -35,7 +35,7 @@ from backflip.data.records import (
 from backflip.feedback import comparing, conversing, ranking, solving
 from backflip.feedback.asked import PARTS, Asked
 from backflip.feedback.consensus import agreed
-from backflip.feedback.lessons import Lesson, Source
+from backflip.feedback.lessons import Lesson, Source, turns
 
 R = TypeVar("R", bound=Record)
 Teacher = Callable[[Source], Iterator[Lesson]]
@@ -158,7 +158,9 @@ def records(
     dropped.update(source.account.left_out)
     if not held:
         raise UserError(_nothing(source, plural(kind)))
-    basis = "; ".join(part for part in (source.account.basis, _agreement(source), said) if part)
+    account = source.account
+    parts = [account.basis, *account.labels_counted, _agreement(source), said]
+    basis = "; ".join(part for part in parts if part)
     rows = len(held) + dropped.total
     return Loaded(source.name, source.kind, held[:limit], dropped, basis, rows)
 
@@ -191,9 +193,8 @@ def _prompts(source: Source) -> list[Prompt]:
             asked = Asked(row, (), ())
             prompt = getattr(asked.payload, "prompt", ()) or getattr(asked.payload, "opening", ())
             if row.purpose in PARTS[source.part] and prompt:
-                made = source.messages(asked, prompt)
-                record = made and source.made(Prompt, asked, made[0])
-                if record:
+                record = source.attempt(asked, lambda at, said=prompt: Prompt(turns(said), at))
+                if record is not None:
                     found.setdefault(record)
         after = rows[-1].id
     return list(found)

@@ -1,8 +1,9 @@
 """Answers that were given elsewhere, taken over as they are: who, what, how long.
 
-Each becomes an answer like any other, through the same checks and into the same log. People are told
-apart by the address ``USER@TOOL.invalid``, which no mail can reach, so the same file taken over again
-changes nothing. Sides count as displayed in the document's own order: such tools do not shuffle.
+Each becomes an answer like any other, through the same checks and into the same log. People are
+told apart by an address, ``USER@TOOL.invalid``, which no mail can reach, so that the same file
+taken over again changes nothing. Sides count as displayed in the document's own order: such tools do
+not shuffle them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import Any
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_prompts
 from backflip.data.errors import UserError
-from backflip.data.formats import load
 from backflip.data.records import Prompt
 from backflip.evaluate.best_of_n import Picked, Point, best_of_n, best_of_n_curve
 from backflip.generate.engine import SamplingParams
@@ -20,6 +19,7 @@ from backflip.generate.torch_engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.recipes.exam import shown_prompt
+from backflip.recipes.sources import load
 from backflip.reward.model import RewardModelSource
 from backflip.reward.source import RewardSource
 from backflip.train.reference import check_same_vocabulary

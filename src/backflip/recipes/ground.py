@@ -13,7 +13,6 @@ from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized
-from backflip.data.formats import load
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.data.stream import Batches
@@ -29,6 +28,7 @@ from backflip.recipes.schema import (
     SFTRecipe,
     Stage,
 )
+from backflip.recipes.sources import load
 from backflip.recipes.watcher import Watcher
 from backflip.train.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
 from backflip.train.learner import SCHEDULES, Learner, make_optimizer

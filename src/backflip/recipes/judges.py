@@ -14,7 +14,6 @@ from backflip.data.batches import ComparisonBatch
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_comparisons
 from backflip.data.errors import UserError
-from backflip.data.formats import load
 from backflip.data.records import Comparison
 from backflip.evaluate.implicit import evaluate_policy
 from backflip.evaluate.reward_model import RewardReport, evaluate_reward_model
@@ -30,6 +29,7 @@ from backflip.recipes.load import parse, read_yaml
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.preferences import without_formatting
 from backflip.recipes.schema import DirectRecipe
+from backflip.recipes.sources import load
 
 __all__ = ["Judge", "judge_of", "measured"]
 

@@ -18,6 +18,7 @@ from backflip.recipes.names import any_of, find_recipe, hint, pairs
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.schema import SHORT_FORMS, default_run, long_forms
+from backflip.recipes.sources import pin_all
 
 WANTED = {
     "float": "a number",
@@ -57,7 +58,7 @@ def load_recipe(
             raise UserError(f"unknown setting {key!r}. {_meant(key, stage)}")
         _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))
     raw.setdefault("run", default_run(path.stem))
-    return parse(raw, stage, f"recipe {name}")
+    return parse(pin_all(raw), stage, f"recipe {name}")
 
 
 def parse(raw: Mapping[str, Any], stage: str, where: str) -> Recipe:

@@ -16,12 +16,12 @@ from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
 from backflip.data.collate import Tokenized, tokenize_comparisons, tokenize_labelled
 from backflip.data.errors import UserError
-from backflip.data.formats import load
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.splits import split_by_prompt
 from backflip.recipes.ground import Ground
 from backflip.recipes.objectives import NAMES, PAIRED, learns_from
 from backflip.recipes.schema import DirectRecipe
+from backflip.recipes.sources import load
 
 __all__ = ["PreferenceRows", "tokenized", "without_formatting"]
 

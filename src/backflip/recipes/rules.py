@@ -8,7 +8,7 @@ from typing import Any
 
 from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.errors import UserError
-from backflip.data.sources import HUB_NAME, read
+from backflip.data.sources import HUB_NAME
 from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.models.smollm2 import NAME as SMOLLM2
 from backflip.recipes.chains import Chain
@@ -17,6 +17,7 @@ from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import Recipe
 from backflip.recipes.round_rules import check_rounds
 from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
+from backflip.recipes.sources import check_readable
 from backflip.train.run import RunFolder
 
 BOUNDS = {
@@ -178,7 +179,7 @@ def _check_readable(named: Iterable[tuple[str, str | None]], prefix: str) -> Non
     for name, source in _given(named):
         if Path(source).expanduser().exists() or not HUB_NAME.fullmatch(source):
             try:
-                next(iter(read(source, limit=1)), None)
+                check_readable(source)
             except UserError as error:
                 raise UserError(f"{prefix}{name}: {error}") from error
 

@@ -56,9 +56,9 @@ class DataSettings(Group):
     """What is learnt from."""
 
     source: str
-    """A file, a folder, a hub name owner/name, or demo:NAME."""
+    """A file, a folder, a hub name owner/name, demo:NAME, or feedback:PROJECT."""
     format: str | None = None
-    """Name of the data's format; null finds it by the columns."""
+    """Name of the data's format; null finds it by the columns. Of a project: soft or preference."""
     validation: str | None = None
     """Source of held-out rows; null keeps apart a share of ``source``, by prompt."""
     held_out: Share = 0.1

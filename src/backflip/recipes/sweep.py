@@ -22,6 +22,7 @@ from backflip.recipes.names import pairs
 from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import check_recipe
 from backflip.recipes.schema import default_run
+from backflip.recipes.sources import one_moment
 from backflip.recipes.stages import resume, train
 from backflip.train.checkpoints import resume_command
 from backflip.train.driver import Interrupted
@@ -112,11 +113,12 @@ def points(
     if number > MOST:
         raise UserError(f"the sweep has {number} runs, and {MOST} is the most. Give fewer values.")
     made: list[Point] = []
-    for values in itertools.product(*axes.values()):
-        own = dict(zip(axes, values, strict=True))
-        called = ",".join(f"{key}={_file_name(value)}" for key, value in own.items())
-        settings = {**shared, **own, "run": str(folder / called)}
-        made.append(Point(called, own, load_recipe(name, settings)))
+    with one_moment():
+        for values in itertools.product(*axes.values()):
+            own = dict(zip(axes, values, strict=True))
+            called = ",".join(f"{key}={_file_name(value)}" for key, value in own.items())
+            settings = {**shared, **own, "run": str(folder / called)}
+            made.append(Point(called, own, load_recipe(name, settings)))
     if len({point.name for point in made}) < len(made):
         raise UserError("a sweep has the same value twice; give each once.")
     return made

@@ -38,8 +38,8 @@ function absorb(said) {
     queue.push({ ...item, until: Date.now() + config.lease_seconds * 1000 });
   }
   if (said.progress) progress(said.progress);
-  if (said.notice) notice(said.notice, "warn");
   if (!current && !mounted?.holds) advance(said.state);
+  if (said.notice) notice(said.notice, "warn"); // after the next item, which clears the last one
 }
 
 async function refill() {
@@ -215,7 +215,6 @@ const send = (path, body) => outbox.add(`${config.api}${path}`, body);
 
 function passing(text) {
   status.textContent = text;
-  announce(text);
   setTimeout(() => status.textContent === text && (status.textContent = "Saved"), QUIET_MS);
 }
 

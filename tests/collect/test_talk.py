@@ -1,0 +1,151 @@
+"""Talking with policies: a server that speaks OpenAI's protocol, on a port of this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.collect.served import Browser, Served, served
+
+API = "/api/v1/projects/chat"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Says the last message again, in the manner of the model that was asked for."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words = body["messages"][-1]["content"]
+        words = words.upper() if body["model"] == "loud" else f"You said: {words}"
+        said = json.dumps({"choices": [{"message": {"content": words}}]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def talk(tmp_path, address: str) -> Iterator[tuple[Served, Browser]]:
+    """A server with two policies, and somebody with one talk before them."""
+    places = (("quiet-7b", f"{address}#calm"), ("loud-7b", f"{address}/v1#loud"))
+    made = served(tmp_path, endpoints=places)
+    project = made.project("chat", kind="talk", items=0)
+    project.add_items(
+        [{"policies": ["quiet-7b", "loud-7b"], "role": "attacker", "rules": ["Stay calm."]}]
+    )
+    person = made.person("Ada")
+    project.enrol(person)
+    browser = made.as_person(person)
+    browser.get("/me")
+    yield made, browser
+    made.store.close()
+
+
+def start(browser: Browser) -> tuple[int, dict[str, Any]]:
+    item = browser.call(f"{API}/next").json()["items"][0]["item"]
+    turns = [{"role": "user", "content": "hello"}]
+    return item, browser.call(f"{API}/talk", {"item": item, "turns": turns}).json()
+
+
+def turn(offer: dict[str, Any], picked: int, **more: Any) -> list[dict[str, Any]]:
+    mine = {"role": "user", "content": "hello"}
+    reply = {
+        "role": "assistant",
+        "content": offer["candidates"][picked],
+        "candidates": offer["candidates"],
+        "picked": picked,
+        "stamp": offer["stamp"],
+        **more,
+    }
+    return [mine, reply]
+
+
+def test_both_policies_answer_and_their_names_stay_hidden(talk: tuple[Served, Browser]):
+    _, browser = talk
+    _, offer = start(browser)
+    assert sorted(offer["candidates"]) == ["HELLO", "You said: hello"]
+    page = browser.get("/projects/chat/rate").text
+    for name in ("quiet-7b", "loud-7b"):
+        assert name not in page.split('id="first">')[1]
+
+
+@pytest.mark.parametrize("wanted", ["HELLO", "You said: hello"])
+def test_what_was_picked_is_kept_in_the_order_of_the_policies(
+    talk: tuple[Served, Browser], wanted: str
+):
+    made, browser = talk
+    item, offer = start(browser)
+    turns = turn(offer, offer["candidates"].index(wanted))
+    value = {"turns": turns, "verdicts": {"Stay calm.": "broken"}}
+    assert browser.call(f"{API}/answers", {"item": item, "value": value}).status_code == 200
+    (row,) = made.store.project("chat").answers()
+    kept = row.value["turns"][1]
+    assert kept["candidates"] == ["You said: hello", "HELLO"]
+    assert kept["candidates"][kept["picked"]] == wanted
+    assert "stamp" not in kept
+
+
+def test_a_reply_that_no_policy_gave_is_refused(talk: tuple[Served, Browser]):
+    made, browser = talk
+    item, offer = start(browser)
+    offer["candidates"][0] = "something rude"
+    value = {"turns": turn(offer, 0), "verdicts": {"Stay calm.": "broken"}}
+    refused = browser.call(f"{API}/answers", {"item": item, "value": value})
+    assert refused.status_code == 422
+    assert "none that the model gave" in refused.json()["detail"]
+    assert list(made.store.project("chat").answers()) == []
+
+
+def test_an_edited_reply_keeps_what_the_models_had_said(talk: tuple[Served, Browser]):
+    made, browser = talk
+    item, offer = start(browser)
+    value = {"turns": turn(offer, 1, content="Hello to you, too.", edited=True)}
+    value["verdicts"] = {"Stay calm.": "kept"}
+    browser.call(f"{API}/answers", {"item": item, "value": value})
+    (row,) = made.store.project("chat").answers()
+    assert row.value["turns"][1]["content"] == "Hello to you, too."
+    assert row.value["turns"][1]["candidates"] == ["You said: hello", "HELLO"]
+
+
+def test_only_policies_that_the_operator_named_are_asked(tmp_path, address: str):
+    made = served(tmp_path)
+    project = made.project("chat", kind="talk", items=0)
+    project.add_items([{"policies": [address], "role": "user"}])
+    person = made.person("Ada")
+    project.enrol(person)
+    browser = made.as_person(person)
+    browser.get("/me")
+    item = browser.call(f"{API}/next").json()["items"][0]["item"]
+    turns = [{"role": "user", "content": "hello"}]
+    refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})
+    assert refused.status_code == 422
+    assert "knows no policy" in refused.json()["detail"]
+
+
+def test_a_model_that_does_not_answer_is_said_in_plain_words(tmp_path):
+    made = served(tmp_path, endpoints=(("calm", "http://127.0.0.1:9"),))
+    project = made.project("chat", kind="talk", items=0)
+    project.add_items([{"policies": ["calm"], "role": "user"}])
+    person = made.person("Ada")
+    project.enrol(person)
+    browser = made.as_person(person)
+    browser.get("/me")
+    item, refused = start(browser)
+    assert refused["code"] == "busy"
+    other = browser.call(f"{API}/talk", {"item": item + 1, "turns": []})
+    assert other.status_code == 403
