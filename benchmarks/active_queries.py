@@ -278,8 +278,9 @@ def page(found: dict[str, Any]) -> str:
         "",
         "![Accuracy by labels](active_queries.svg)",
         "",
-        "Accuracy of a reward model on gold preferences of unseen pairs. Mean over seeds; gains over",
-        "random are paired by seed, with 95 % intervals (Student's t); bold where they exclude 0.",
+        "Accuracy of a reward model on gold preferences of unseen pairs, means of seeds. Gains",
+        "over random are paired by seed, with 95 % intervals (Student's t), bold where these",
+        "exclude 0.",
         "",
     ]
     for kind, make in POOLS.items():

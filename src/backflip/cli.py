@@ -13,10 +13,11 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from backflip import __version__
+from backflip.collecting import collect
 from backflip.data.errors import UserError
 
-USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
-"""Exit codes."""
+USER_ERROR, INTERRUPTED, BUG, WAITING = 2, 130, 1, 75
+"""Exit codes; 75 is that of programs that are to be started once more later."""
 OURS = ("NonFiniteError",)
 """Ends of a run that are nobody's mistake in the code, by name: their modules import torch."""
 
@@ -106,6 +107,8 @@ def _failed(error: BaseException) -> int:
         code, said = INTERRUPTED, said or "interrupted"
     elif isinstance(error, UserError):
         code = USER_ERROR
+    elif kind == "WaitingForLabels":
+        code = WAITING
     else:
         advice = "" if kind in OURS else "\nThis is a bug in backflip: --debug shows where it is."
         code, said = BUG, f"{kind}: {said}{advice}"
@@ -370,6 +373,9 @@ def best_of_n(
         print(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
     else:
         console.print_best_of_n(found)
+
+
+app.command()(collect)
 
 
 @app.command()

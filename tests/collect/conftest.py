@@ -8,7 +8,7 @@ import pytest
 for package in ("fastapi", "sqlalchemy", "nh3"):
     pytest.importorskip(package, reason="the feedback server's packages are an extra")
 
-from tests.collect.served import Served, served  # noqa: E402
+from tests.collect.served import Browser, Served, served  # noqa: E402
 
 
 @pytest.fixture
@@ -18,3 +18,11 @@ def server(tmp_path: Path) -> Iterator[Served]:
     yield made
     made.site.jobs.close()
     made.store.close()
+
+
+@pytest.fixture
+def lead(server: Served) -> Browser:
+    """An admin's browser, on a page with a form."""
+    browser = server.as_person(server.person("Ada", admin=True))
+    browser.get("/projects/new")
+    return browser

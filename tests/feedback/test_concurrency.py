@@ -49,6 +49,7 @@ def check(project, acknowledged, *, items, raters):
     """The state of the database against what was acknowledged."""
     rows = list(project.answers())
     counting = [row for row in rows if not row.surplus]
+    assert counting == rows  # nobody was given a place that another had taken
     assert len({(row.person, row.item) for row in rows}) == len(rows)
     assert {row.event for row in rows} == {number for number, _, _ in acknowledged}
     assert set(Counter(row.item for row in counting).values()) == {raters}
@@ -105,6 +106,24 @@ def test_the_same_answer_from_many_threads_at_once_is_one(make):
     assert len(receipts) == 8
     assert len(set(receipts)) == 1
     assert len(project.events(kinds=["answer"])) == 1
+
+
+def test_gold_answered_in_many_tabs_at_once_is_remembered_once_each(make):
+    """The rolling accuracy is read, changed and written: no tab may overwrite another's."""
+    project, people = make(1, gold_share=0.9, gold_pause=0.0, gold_warn=0.0)
+    project.add_items(pairs(8), gold=[A] * 8)
+    project.add_items(pairs(99, start=100))
+    golds = {item.id for item in project.items(purpose="gold")}
+    shown = []
+    while len([s for s in shown if s.item_id in golds]) < 8:
+        (one,) = project.next(people[0], hold=[s.item_id for s in shown])
+        shown.append(one)
+        if one.item_id not in golds:
+            project.skip(people[0], one.item_id)
+    mine = [s.item_id for s in shown if s.item_id in golds]
+    in_threads([lambda n=n: project.answer(people[0], n, A, client_key=str(n)) for n in mine])
+    assert len(project.member(people[0]).recent) == 8
+    assert project.tallies(people[0])["gold_seen"] == 8
 
 
 def test_undo_skip_and_answer_at_once_keep_the_counts_straight(make):

@@ -156,7 +156,7 @@ def test_roles_and_groups_must_be_known(make, given, said):
 
 
 def test_people_see_their_own_projects(make, store):
-    project, people = make(1)
+    _project, people = make(1)
     other, _ = make(0, name="other")
     other.enrol(people[0], role="lead")
     assert store.projects_of(people[0]) == {"other": "lead", "tone": "rater"}

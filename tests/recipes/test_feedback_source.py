@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ COUNT = 24
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a database with a project of every kind that teaches something."""
     folder = tmp_path_factory.mktemp("store")
     store = opened(folder)
     _fill(store)
     store.close()
-    yield folder
+    return folder
 
 
 def _fill(store: Store) -> None:
@@ -134,7 +135,8 @@ def test_ties_both_bad_and_cannot_tell_are_said_aloud(model: str, tmp_path: Path
     assert "Krippendorff's alpha 1.00" in told
     assert "left out: 1 × both bad (e.g. item 3)" in told
     assert "left out: 1 × cannot tell (e.g. item 4)" in told
-    assert "1 of 20 rows are ties" in told or "1 of 19 rows are ties" in told
+    assert "labels that are ties: 1" in told
+    assert re.search(r"1 of \d+ rows are ties", told)
 
 
 def test_a_tiny_model_learns_what_people_preferred(model: str, tmp_path: Path):
@@ -332,5 +334,6 @@ def test_where_there_is_no_database_it_says_how_to_name_one(
 def test_a_file_is_read_as_ever(tmp_path: Path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
-    assert sources.load(str(path), Comparison) == load_file(str(path), Comparison)
+    mine, theirs = sources.load(str(path), Comparison), load_file(str(path), Comparison)
+    assert (mine.records, mine.format) == (theirs.records, theirs.format)
     assert sources.kind_of(str(path)) == "comparisons"

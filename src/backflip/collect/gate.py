@@ -74,7 +74,7 @@ def maybe(request: Request) -> Visitor | None:
     session = site.sessions.read(request)
     token = bearer(request)
     if token is not None:
-        known = site.store.people.by_token(token)
+        known = site.by_token(token)
         return Visitor(known[0], session, known[1]) if known else None
     email = signed_in_at_proxy(request, site.settings)
     if email is not None:

@@ -26,7 +26,9 @@ HEADERS = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
 }
 HIDDEN = b"no-store"
-"""Cache-Control of everything but static files: a shared computer must not keep pages."""
+"""Cache-Control of pages: a shared computer must not keep them."""
+ASK_AGAIN = b"no-cache"
+"""Of static files: kept, but never used without asking, or scripts of two versions would meet."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class SafeHeaders:
         have = {name.lower() for name, _ in headers}
         extra = dict(HEADERS)
         extra[b"content-security-policy"] = POLICY.encode()
-        if not str(scope["path"]).startswith("/static/"):
-            extra[b"cache-control"] = HIDDEN
+        static = str(scope["path"]).startswith("/static/")
+        extra[b"cache-control"] = ASK_AGAIN if static else HIDDEN
         if self.secure:
             extra[b"strict-transport-security"] = b"max-age=31536000"
         return headers + [(name, value) for name, value in extra.items() if name not in have]

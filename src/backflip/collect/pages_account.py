@@ -210,6 +210,7 @@ def make_token(request: Request, site: Parts, who: Who, form: Form) -> HTMLRespo
 def withdraw(site: Parts, who: Who, key: str, form: Form) -> Response:
     del form
     site.store.people.revoke(who.person.id, key)
+    site.keys.clear()
     return go("/me", "withdrawn")
 
 
@@ -229,6 +230,7 @@ def erase(site: Parts, who: Who, form: Form) -> Response:
     if who.person.admin and not others:
         raise RefusedError("conflict", "you are the only admin; make somebody else one first.")
     site.store.erase(who.person.id)
+    site.keys.clear()
     response = go("/sign-in", "erased")
     site.sessions.end(response)
     return response

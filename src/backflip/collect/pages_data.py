@@ -167,10 +167,26 @@ def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLRespon
         item=row,
         html=as_page(settings.kind, row.payload, place),
         answers=answers,
+        may_change=here.may("lead"),
         sources=_sources(row.payload) if here.may("lead") else [],
         notes=said,
         **in_project(here, "/items"),
     )
+
+
+@router.post("/projects/{name}/items/{number}")
+def set_state(here: Lead, number: int, form: Form) -> Response:
+    """Drop an item, ask it again, or let an adjudicator decide."""
+    acts = {
+        "dropped": here.project.drop,
+        "open": here.project.reopen,
+        "adjudicate": here.project.to_adjudication,
+    }
+    if form["state"] not in acts:
+        raise UserError(f"there is no state {form['state'][:20]!r} for an item.")
+    here.project.item(number)
+    acts[form["state"]]([number], reason="by the lead", by=here.visitor.person.id)
+    return go(path_of(here, f"/items/{number}"), "saved")
 
 
 def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -46,6 +46,7 @@ def _people(
         groups=groups,
         error=error,
         link=link,
+        invitations=here.project.invitations(),
         **in_project(here, "/people"),
     )
 
@@ -86,6 +87,14 @@ def invite(request: Request, site: Parts, here: Lead, form: Form) -> HTMLRespons
         "until": moment(site.store.database.now() + days * DAY),
     }
     return _people(request, site, here, link=link)
+
+
+@router.post("/projects/{name}/invitations/{key}/withdraw")
+def withdraw(here: Lead, key: str, form: Form) -> Response:
+    """Make a link worthless that has been sent already."""
+    del form
+    here.project.withdraw(key)
+    return go(path_of(here, "/people"), "saved")
 
 
 @router.post("/projects/{name}/people/{pseudonym}")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from backflip.collect.settings import ServerSettings
 
@@ -46,10 +47,11 @@ class Sessions:
     def read(self, request: Request) -> Session:
         """The session of a request; a fresh one where there is none that holds."""
         try:
-            kept = self.signer.loads(
-                request.cookies.get(self.cookie, ""),
-                max_age=int(self.settings.session_hours * 3600),
-            )
+            cookie = request.cookies.get(self.cookie, "")
+            kept, made = self.signer.loads(cookie, return_timestamp=True)
+            # From the future where the clock was set back: no reason to sign everybody out.
+            if time.time() - made.timestamp() > self.settings.session_hours * 3600:
+                raise SignatureExpired("a session of long ago")
             return Session(str(kept["n"]), kept.get("p"), int(kept.get("e", 0)))
         except (BadSignature, KeyError, TypeError, ValueError):
             return Session(secrets.token_urlsafe(16))

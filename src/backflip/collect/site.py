@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,9 +17,13 @@ from backflip.collect.security import Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
+from backflip.feedback.people import Person
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 
+KEY_SECONDS = 3.0
+"""How long a token is believed without asking again; another process's withdrawal counts after."""
+MOST_KEYS = 10_000
 PLACE = "BACKFLIP_FEEDBACK"
 """Environment variable that names the database."""
 
@@ -40,6 +45,8 @@ class Site:
     """Links that open the page without a password, once: token → (person, until)."""
     projects: dict[str, Project]
     """Those that were asked for: a project's name and number never change."""
+    keys: dict[str, tuple[float, Person, tuple[str, ...]]]
+    """Tokens that were looked up just now: until when they are believed, whose, what they open."""
 
     @classmethod
     def of(cls, store: Store, settings: ServerSettings) -> Site:
@@ -57,6 +64,7 @@ class Site:
             answers=RateLimit(settings.answers_per_minute),
             doors={},
             projects={},
+            keys={},
         )
 
     def project(self, name: str) -> Project:
@@ -64,6 +72,19 @@ class Site:
         if name not in self.projects:
             self.projects[name] = self.store.project(name)
         return self.projects[name]
+
+    def by_token(self, token: str) -> tuple[Person, tuple[str, ...]] | None:
+        """Whose token this is. Remembered for a moment: programs ask many times a second."""
+        now = time.monotonic()
+        known = self.keys.get(token)
+        if known is not None and known[0] > now:
+            return known[1:]
+        found = self.store.people.by_token(token)
+        if found is not None:
+            if len(self.keys) >= MOST_KEYS:
+                self.keys.clear()
+            self.keys[token] = (now + KEY_SECONDS, *found)
+        return found
 
     def figures(self, project: str) -> Path:
         """Where the statistics of a project are kept."""

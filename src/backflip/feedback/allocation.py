@@ -3,9 +3,6 @@
 First what they hold already (a page that was closed goes on where it was), then the quiz,
 then the agreed examples, then work: now and then an item whose answer is known, or one that the
 rater has answered before; else the waiting item of the highest priority that is theirs to see.
-
-Every choice is a walk along one index (``items_waiting``) to the first item that the rater has not
-had, so a million items take no longer than a thousand.
 """
 
 from __future__ import annotations
@@ -16,21 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal, select
+from sqlalchemy import Connection, literal, select
 
-from backflip.feedback import leasing, tallies
+from backflip.feedback import leasing, tallies, waiting
 from backflip.feedback.display import Order, seed_of
 from backflip.feedback.leasing import Held, Pick
 from backflip.feedback.queues import ADJUDICATE, RANDOM, SENIORS, WORK
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Answers, AnyRow, AnySelect, Items, Leases
+from backflip.feedback.schema import Answers, AnyRow, Items
 from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import Budget
 
 AT_ONCE = 20
 """Items that one rater may hold."""
-CANDIDATES = 50
-"""Gold items among which chance chooses."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +186,7 @@ def _pick(
 ) -> Pick | None:
     """One item. ``number``: how many were shown to this rater before, which seeds the chance."""
     if queue != WORK:
-        row = _waiting(connection, scope, member, queue)
+        row = waiting.best(connection, scope, member, queue, number)
         return _of(row, queue, counted=queue == "golden") if row else None
     if member.state == "screening":
         return _known(connection, scope, member, "screening", number)
@@ -211,7 +206,7 @@ def _pick(
         return special
     arms = (WORK, RANDOM) if chance.random() >= settings.random_share else (RANDOM, WORK)
     for arm in arms:
-        row = _waiting(connection, scope, member, arm)
+        row = waiting.best(connection, scope, member, arm, number)
         if row:
             return _of(row, "work", counted=True)
     return None
@@ -221,69 +216,11 @@ def _of(row: AnyRow, stage: str, *, counted: bool) -> Pick:
     return Pick(item=row.id, payload=row.payload, stage=stage, counted=counted)
 
 
-def _unseen() -> AnySelect:
-    """Items waiting in one queue for one kind of rater that this one has not had, best first."""
-    had = (
-        select(literal(1))
-        .where(
-            Leases.person_id == bindparam("person"),
-            Leases.item_id == Items.id,
-            Leases.state != "expired",
-        )
-        .exists()
-    )
-    return (
-        select(Items.id, Items.payload, Items.priority, Items.spot)
-        .where(
-            Items.project_id == bindparam("project"),
-            Items.queue == bindparam("queue"),
-            Items.route == bindparam("route"),
-            ~had,
-        )
-        .order_by(Items.priority.desc(), Items.spot.desc())
-        .limit(bindparam("most"))
-    )
-
-
-_UNSEEN = _unseen()
-_UNSEEN_FREE = _UNSEEN.with_for_update(skip_locked=True, of=Items)
-
-
-def _routes(member: Member) -> list[str]:
-    return ["", *(f"{group}={value}" for group, value in sorted(member.groups.items()))]
-
-
-def _waiting(connection: Connection, scope: Scope, member: Member, queue: str) -> AnyRow | None:
-    """The best waiting item; among equals one that not everybody may see."""
-    best: AnyRow | None = None
-    for route in _routes(member):
-        given = {
-            "person": member.person,
-            "project": scope.id,
-            "queue": queue,
-            "route": route,
-            "most": 1,
-        }
-        row = connection.execute(_UNSEEN_FREE, given).first()
-        if row and (best is None or row.priority >= best.priority):
-            best = row
-    return best
-
-
 def _known(
     connection: Connection, scope: Scope, member: Member, queue: str, number: int
 ) -> Pick | None:
     """An item with a known answer that this rater has not had: any of the first few, by chance."""
-    rows = list[AnyRow]()
-    for route in _routes(member):
-        given = {
-            "person": member.person,
-            "project": scope.id,
-            "queue": queue,
-            "route": route,
-            "most": CANDIDATES,
-        }
-        rows.extend(connection.execute(_UNSEEN, given))
+    rows = waiting.first_few(connection, scope, member, queue)
     if not rows:
         return None
     best = [row for row in rows if row.priority == max(row.priority for row in rows)]

@@ -60,6 +60,15 @@ def asked(
     """
     purposes = PARTS[part]
     numbers = sorted({*_answered(project, until), *(_golden(project) if part else ())})
+    for one in with_answers(project, numbers, until=until, repeats=repeats):
+        if one.item.purpose in purposes and (one.said or one.item.gold is not None):
+            yield one
+
+
+def with_answers(
+    project: Project, numbers: Sequence[int], *, until: int | None = None, repeats: bool = False
+) -> Iterator[Asked]:
+    """These items with all that was said of them, which may be nothing."""
     for start in range(0, len(numbers), PAGE):
         page = numbers[start : start + PAGE]
         rows = project.items(ids=page, limit=PAGE)
@@ -69,8 +78,7 @@ def asked(
                 answers.setdefault(answer.item, []).append(answer)
         for row in rows:
             found = answers.get(row.id, [])
-            if row.purpose in purposes and (found or row.gold is not None):
-                yield Asked(row, _of(found, senior=False), _of(found, senior=True))
+            yield Asked(row, _of(found, senior=False), _of(found, senior=True))
 
 
 def _answered(project: Project, until: int | None) -> Sequence[int]:

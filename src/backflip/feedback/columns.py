@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Text, select, type_coerce
 
 from backflip.feedback import events
 from backflip.feedback.identity import sides_of
 from backflip.feedback.judgements import Judgements
-from backflip.feedback.parts import PAIRED, Part, parts_of
+from backflip.feedback.parts import PAIRED, SCORED, UNSURE, Part, parts_of
 from backflip.feedback.queues import ADJUDICATE
 from backflip.feedback.schema import Answers, AnyRow, Events, Items, People
 from backflip.feedback.scope import Scope
@@ -92,6 +92,8 @@ class Columns:
         self.upto = 0
         """The newest event that has been read."""
         self.lock = threading.Lock()
+        self.last: tuple[Any, Judgements] | None = None
+        """What was asked for last, and what it was."""
 
     def read(self, connection: Connection, settings: ProjectSettings) -> None:
         """Read on to the newest event."""
@@ -105,10 +107,12 @@ class Columns:
             Answers.stage.not_in(LEFT_OUT),
         )
         found = self._items(connection, fresh, settings)
-        query = select(Answers).where(*fresh).order_by(Answers.id)
-        for row in connection.execution_options(yield_per=5000).execute(query):
+        plain = settings.kind in SCORED
+        columns = _PLAIN if plain else (Answers,)
+        query = select(*columns).where(*fresh).order_by(Answers.id)
+        for row in connection.execute(query):
             person = self._person(connection, row.person_id)
-            for part in parts_of(row.value, row.order, settings, self.attribute):
+            for part in _scored(row) if plain else self._parts(row, settings):
                 key = self._key(row.item_id, part.name, found, settings)
                 self.rows.add(row, key, person, part)
         undos = select(Events.id, Events.body).where(
@@ -120,6 +124,9 @@ class Columns:
         for event, body in connection.execute(undos):
             self.rows.take_back(body["answer"], event)
         self.upto = newest
+
+    def _parts(self, row: AnyRow, settings: ProjectSettings) -> list[Part]:
+        return parts_of(row.value, row.order, settings, self.attribute)
 
     def _items(
         self, connection: Connection, fresh: tuple[Any, ...], settings: ProjectSettings
@@ -169,7 +176,14 @@ class Columns:
 
     def judgements(self, until: int | None, groups: dict[str, dict[str, str]]) -> Judgements:
         """What stood at an event. What seniors said becomes gold where there is none."""
-        rows, end = self.rows, self.upto if until is None else until
+        end = self.upto if until is None else until
+        wish = (self.upto, end, groups)
+        if self.last is None or self.last[0] != wish:
+            self.last = (wish, self._judgements(end, groups))
+        return self.last[1]
+
+    def _judgements(self, end: int, groups: dict[str, dict[str, str]]) -> Judgements:
+        rows = self.rows
         event, undone = np.array(rows.event), np.array(rows.undone)
         stands = (event <= end) & ((undone == 0) | (undone > end))
         senior = np.array(rows.senior, dtype=bool)
@@ -211,6 +225,29 @@ class Columns:
             return {}
         known = {"length": self.keys.length, "lists": self.keys.lists}
         return {name: np.array(values)[places] for name, values in known.items()}
+
+
+_PLAIN = (
+    Answers.id,
+    Answers.item_id,
+    Answers.person_id,
+    Answers.score,
+    type_coerce(Answers.order, Text).label("order"),
+    Answers.seconds,
+    Answers.at,
+    Answers.rubric_version,
+    Answers.repeat_of,
+    Answers.stage,
+    Answers.undone,
+)
+"""What a kind with one score needs; no JSON is read."""
+_FIRST = {"[0,1]": 1.0, "[1,0]": -1.0}
+
+
+def _scored(row: AnyRow) -> tuple[Part]:
+    """The one value of an answer, from its score."""
+    said = UNSURE if row.score is None else row.score
+    return (Part("", said, _FIRST.get(row.order, 0.0)),)
 
 
 def _compact(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

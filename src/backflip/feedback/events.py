@@ -108,17 +108,24 @@ def read(
     after: int = 0,
     until: int | None = None,
     kinds: Sequence[str] = (),
+    item: int | None = None,
+    newest: bool = False,
     limit: int = 1000,
 ) -> list[Event]:
-    """Events with numbers above ``after`` and up to ``until``, in order; of all projects or one."""
+    """Events with numbers above ``after`` and up to ``until``, in order; of all projects or one.
+
+    ``newest``: from the end, the newest first.
+    """
     query = (
         select(Events, Projects.name.label("project"), People.pseudonym)
         .outerjoin(Projects, Projects.id == Events.project_id)
         .outerjoin(People, People.id == Events.person_id)
         .where(Events.id > after)
-        .order_by(Events.id)
+        .order_by(Events.id.desc() if newest else Events.id)
         .limit(limit)
     )
+    if item is not None:
+        query = query.where(Events.item_id == item)
     if project is not None:
         query = query.where(Events.project_id == project)
     if until is not None:

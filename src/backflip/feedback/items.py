@@ -252,14 +252,13 @@ def _count(connection: Connection, scope: Scope, purpose: str, count: int, *, wa
 
 
 def _place(connection: Connection, scope: Scope, rows: list[dict[str, Any]]) -> None:
-    """Give rows the next places where the project asks in the given order."""
-    if rows[0]["spot"] is not None:
-        return
+    """Count arrivals, and give rows the next places where the project asks in the given order."""
     last = connection.execute(
         update(Projects)
         .where(Projects.id == scope.id)
         .values(spots=Projects.spots + len(rows))
         .returning(Projects.spots)
     ).scalar_one()
-    for row, spot in zip(rows, range(last - len(rows), last), strict=True):
-        row["spot"] = -spot - 1
+    if rows[0]["spot"] is None:
+        for row, spot in zip(rows, range(last - len(rows), last), strict=True):
+            row["spot"] = -spot - 1

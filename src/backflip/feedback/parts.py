@@ -15,6 +15,8 @@ from backflip.feedback.settings import SIDED, ProjectSettings
 
 PAIRED = (*SIDED, "principles")
 """Kinds whose value has a sign that says which side is better."""
+SCORED = ("compare", "clips", "thumbs", "principles")
+"""Kinds whose answer has one score, which is stored beside it."""
 UNSURE = math.nan
 
 
@@ -41,7 +43,7 @@ def parts_of(
     """
     found = list[Part]()
     match settings.kind:
-        case "compare" | "clips" | "thumbs" | "principles":
+        case kind if kind in SCORED:
             score = score_of(settings.kind, value, settings)
             said = UNSURE if score is None else score
             found = [Part("", said, float(first_shown(order)))]

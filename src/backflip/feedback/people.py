@@ -115,6 +115,26 @@ class Roster:
             _set_hash(connection, person, hashed, new_epoch=True)
             events.append(connection, self.database, None, NewEvent("password", person))
 
+    def has_password(self, person: int) -> bool:
+        """Whether somebody has one to sign in with; who came by a link or a proxy may not."""
+        query = select(Identities.password_hash).where(Identities.person_id == person)
+        with self.database.read() as connection:
+            return connection.scalar(query) is not None
+
+    def set_email(self, person: int, email: str) -> None:
+        """Another address to sign in with. Raises RefusedError where it is somebody else's."""
+        address = _email(email)
+        with self.database.write() as connection:
+            _check_free(connection, address, but=person)
+            changed = connection.execute(
+                update(Identities)
+                .where(Identities.person_id == person, Identities.erased_at.is_(None))
+                .values(email=address or None)
+            ).rowcount
+            if not changed:
+                raise RefusedError("not_found", "there is no such person.")
+            events.append(connection, self.database, None, NewEvent("address", person))
+
     def set_admin(self, person: int, admin: bool) -> None:
         with self.database.write() as connection:
             connection.execute(update(People).where(People.id == person).values(admin=admin))
@@ -229,11 +249,7 @@ def add(
 ) -> Person:
     """A person with an identity, inside the caller's transaction."""
     address = _email(email) or None
-    taken = address and connection.scalar(
-        select(Identities.person_id).where(Identities.email == address)
-    )
-    if taken:
-        raise RefusedError("conflict", "somebody with this address is here already; sign in.")
+    _check_free(connection, address or "")
     pseudonym = _pseudonym(connection)
     person = connection.execute(
         insert(People)
@@ -245,6 +261,15 @@ def add(
     connection.execute(insert(Identities), {**identity, "epoch": 0})
     events.append(connection, database, None, NewEvent("person", person, body={"admin": admin}))
     return Person(person, pseudonym, called, address or "", admin, 0, erased=False)
+
+
+def _check_free(connection: Connection, address: str, *, but: int = 0) -> None:
+    """Raises RefusedError where an address belongs to somebody else."""
+    taken = address and connection.scalar(
+        select(Identities.person_id).where(Identities.email == address, Identities.person_id != but)
+    )
+    if taken:
+        raise RefusedError("conflict", "somebody with this address is here already; sign in.")
 
 
 def _pseudonym(connection: Connection) -> str:

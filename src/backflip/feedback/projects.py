@@ -182,6 +182,10 @@ class Project:
         """Take back the rater's newest answer; its item comes back in the same order."""
         return asides.undo(self.scope, person, client_key=client_key)
 
+    def holds(self, person: int, item_id: int) -> bool:
+        """Whether an item lies before this rater now."""
+        return reading.holds(self.scope, person, item_id)
+
     def why_nothing(self, person: int, *, queue: str = WORK) -> str:
         """Why ``next`` has nothing for a rater, in words for them; empty where it may have."""
         return upkeep.why_nothing(self.scope, person, queue)
@@ -240,10 +244,20 @@ class Project:
         return reading.answers(self.scope, until=until, after=after, items=items)
 
     def items(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100, **more: Any
+        self,
+        *,
+        state: str | None = None,
+        batch: str | None = None,
+        purpose: str | None = None,
+        flagged: bool = False,
+        ids: Sequence[int] | None = None,
+        after: int = 0,
+        newest: bool = False,
+        limit: int = 100,
     ) -> list[reading.ItemRow]:
-        """A page of items, by number (``reading.items``)."""
-        return reading.items(self.scope, state=state, after=after, limit=limit, **more)
+        """A page of items in the order of their numbers, or (``newest``) from the end."""
+        which = reading.Which(state, batch, purpose, flagged, ids)
+        return reading.items(self.scope, which, after=after, newest=newest, limit=limit)
 
     def item(self, item_id: int) -> reading.ItemRow:
         """One item. Raises RefusedError where the project has none of this number."""
@@ -255,15 +269,19 @@ class Project:
         after: int = 0,
         until: int | None = None,
         kinds: Sequence[str] = (),
+        item: int | None = None,
+        newest: bool = False,
         limit: int = 1000,
     ) -> list[events.Event]:
-        """The log after an event number, in order."""
+        """The log after an event number, in order, or (``newest``) from the end."""
         return events.read(
             self.scope.database,
             project=self.id,
             after=after,
             until=until,
             kinds=kinds,
+            item=item,
+            newest=newest,
             limit=limit,
         )
 

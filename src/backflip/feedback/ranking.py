@@ -69,10 +69,10 @@ def orders(source: Source) -> Iterator[tuple[Asked, Order]]:
                 rank = _filled(answer.value["ranks"])
                 yield one, Order(rank, tuple(-float(r) for r in rank), {}, found)
         else:
-            yield one, _agreed(source, one, size)
+            yield one, agreed_order(source, one, size)
 
 
-def _agreed(source: Source, one: Asked, size: int) -> Order:
+def agreed_order(source: Source, one: Asked, size: int) -> Order:
     """By the mean of P(better) over the others; neighbours that tie share a place."""
     known = {
         (i, j): verdict
@@ -122,7 +122,7 @@ def _filled(ranks: Sequence[int | None]) -> tuple[int, ...]:
 
 
 @dataclass
-class _Rated:
+class Rated:
     """An answer with what it was given, 0 to 1."""
 
     one: Asked
@@ -133,7 +133,7 @@ class _Rated:
 
 @dataclass
 class _Prompt:
-    answers: list[_Rated] = field(default_factory=list)
+    answers: list[Rated] = field(default_factory=list)
 
 
 def rated(source: Source) -> Iterator[Lesson]:
@@ -147,14 +147,14 @@ def rated(source: Source) -> Iterator[Lesson]:
         assert isinstance(payload, Rate)
         turns_of = [[turn.role, turn.content] for turn in payload.prompt]
         key = json.dumps(turns_of)
-        prompts.setdefault(key, _Prompt()).answers.append(_mean(source, one))
+        prompts.setdefault(key, _Prompt()).answers.append(mean_rating(source, one))
     for prompt in prompts.values():
         lesson = _by_rating(source, prompt.answers)
         if lesson is not None:
             yield lesson
 
 
-def _by_rating(source: Source, answers: Sequence[_Rated]) -> Lesson | None:
+def _by_rating(source: Source, answers: Sequence[Rated]) -> Lesson | None:
     first = answers[0].one
     if len(answers) < 2:
         source.account.drop("the only rated answer to its prompt", first.item.id)
@@ -183,7 +183,8 @@ def _by_rating(source: Source, answers: Sequence[_Rated]) -> Lesson | None:
     return Lesson(record, evidence)
 
 
-def _mean(source: Source, one: Asked) -> _Rated:
+def mean_rating(source: Source, one: Asked) -> Rated:
+    """What an answer was given on average, or what is known of it."""
     values = [one.truth] if one.truth is not None else [a.value for a in one.answers]
     means, scaled = dict[str, float](), list[float]()
     for attribute in source.settings.attributes:
@@ -191,4 +192,4 @@ def _mean(source: Source, one: Asked) -> _Rated:
         if given:  # an attribute may be younger than the answers
             means[attribute.name] = mean = sum(given) / len(given)
             scaled.append((mean - attribute.low) / (attribute.high - attribute.low))
-    return _Rated(one, sum(scaled) / len(scaled) if scaled else 0.5, means)
+    return Rated(one, sum(scaled) / len(scaled) if scaled else 0.5, means)

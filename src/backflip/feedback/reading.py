@@ -12,7 +12,7 @@ from backflip.feedback.columns import Columns
 from backflip.feedback.judgements import Judgements
 from backflip.feedback.parts import attribute_of
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Answers, AnyRow, Items, Memberships, People
+from backflip.feedback.schema import Answers, AnyRow, Items, Leases, Memberships, People
 from backflip.feedback.scope import Scope
 
 PAGE = 5000
@@ -136,41 +136,64 @@ def _page(
         return connection.execute(query.where(standing)).all()
 
 
+@dataclass(frozen=True)
+class Which:
+    """Which items are meant: all that fit everything that is named."""
+
+    state: str | None = None
+    batch: str | None = None
+    purpose: str | None = None
+    flagged: bool = False
+    ids: Sequence[int] | None = None
+
+    def conditions(self) -> list[Any]:
+        named = (
+            (Items.state, self.state),
+            (Items.batch, self.batch),
+            (Items.purpose, self.purpose),
+        )
+        found: list[Any] = [column == value for column, value in named if value is not None]
+        if self.flagged:
+            found.append(Items.flags > 0)
+        if self.ids is not None:
+            found.append(Items.id.in_(list(self.ids)))
+        return found
+
+
 def items(
     scope: Scope,
+    which: Which,
     *,
-    state: str | None = None,
     after: int = 0,
+    newest: bool = False,
     limit: int = 100,
-    batch: str | None = None,
-    purpose: str | None = None,
-    flagged: bool = False,
-    ids: Sequence[int] | None = None,
 ) -> list[ItemRow]:
-    """A page of items with numbers above ``after``, of one state, batch or purpose if named."""
+    """A page of items with numbers above ``after``; ``newest``: from the end, the newest first."""
     query = (
         select(Items)
-        .where(Items.project_id == scope.id, Items.id > after)
-        .order_by(Items.id)
+        .where(Items.project_id == scope.id, Items.id > after, *which.conditions())
+        .order_by(Items.id.desc() if newest else Items.id)
         .limit(limit)
     )
-    if state is not None:
-        query = query.where(Items.state == state)
-    if batch is not None:
-        query = query.where(Items.batch == batch)
-    if purpose is not None:
-        query = query.where(Items.purpose == purpose)
-    if flagged:
-        query = query.where(Items.flags > 0)
-    if ids is not None:
-        query = query.where(Items.id.in_(list(ids)))
     with scope.database.read() as connection:
         return [_item(row) for row in connection.execute(query)]
 
 
+def holds(scope: Scope, person: int, number: int) -> bool:
+    """Whether an item lies before a rater now."""
+    query = select(Leases.item_id).where(
+        Leases.person_id == person,
+        Leases.item_id == number,
+        Leases.project_id == scope.id,
+        Leases.state == "live",
+    )
+    with scope.database.read() as connection:
+        return abs(number) < 2**62 and connection.scalar(query) is not None
+
+
 def item(scope: Scope, number: int) -> ItemRow:
     """One item. Raises RefusedError where the project has none of this number."""
-    found = items(scope, ids=[number], limit=1) if abs(number) < 2**62 else []
+    found = items(scope, Which(ids=[number]), limit=1) if abs(number) < 2**62 else []
     if not found:
         raise RefusedError("not_found", f"the project {scope.name!r} has no item {number}.")
     return found[0]

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -93,7 +94,7 @@ class Projects(Table):
     salt: Mapped[str] = mapped_column(String(40))
     """Part of every seed, so that no rater can foretell an order."""
     spots: Mapped[int] = mapped_column(Big, default=0)
-    """The next place in the given order."""
+    """The next place in the given order; grows with every item, and when priorities change."""
 
 
 class Rubrics(Table):
@@ -166,6 +167,13 @@ class Items(Table):
         UniqueConstraint("project_id", "digest", name="items_once"),
         Index("items_waiting", "project_id", "queue", "route", "priority", "spot"),
         Index("items_by_batch", "project_id", "batch"),
+        Index("items_by_purpose", "project_id", "purpose"),
+        Index(
+            "items_flagged",
+            "project_id",
+            sqlite_where=text("flags > 0"),
+            postgresql_where=text("flags > 0"),
+        ),
         Index("items_by_state", "project_id", "state"),
     )
 
@@ -174,8 +182,8 @@ class Leases(Table):
     """What was shown to whom, in which order. A row stays when its lease has ended."""
 
     __tablename__ = "leases"
-    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     order: Mapped[Any] = mapped_column(Json)
     seed: Mapped[int] = mapped_column(Big)
@@ -189,8 +197,7 @@ class Leases(Table):
     """The answer that this showing repeats."""
 
     __table_args__ = (
-        Index("leases_by_state", "project_id", "state", "expires"),
-        Index("leases_by_item", "item_id"),
+        Index("leases_by_state", "project_id", "state", "person_id", "expires"),
         {"sqlite_with_rowid": False},
     )
 

@@ -29,6 +29,8 @@ class Member:
     """Of the rubric."""
     salt: str
     settings: ProjectSettings
+    arrivals: int
+    """Grows whenever items are added, or the order changes in which they wait."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Scope:
             version=row.rubric_version,
             salt=row.salt,
             settings=self.settings(connection, row.rubric_version),
+            arrivals=row.arrivals,
         )
 
 
@@ -93,6 +96,7 @@ def _member_query() -> AnySelect:
             Memberships.reliability,
             Projects.rubric_version,
             Projects.salt,
+            Projects.spots.label("arrivals"),
         )
         .join(Projects, Projects.id == Memberships.project_id)
         .where(

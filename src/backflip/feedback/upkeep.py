@@ -140,6 +140,7 @@ def _resize(connection: Connection, scope: Scope, raters: int) -> None:
     connection.execute(update(Items).where(*work, *opened).values(wanted=raters, queue=queue))
     enough = (*opened, Items.given >= raters)
     connection.execute(update(Items).where(*work, *enough).values(state="done", queue=CLOSED))
+    _reorder(connection, scope)
     recount(connection, scope)
 
 
@@ -189,10 +190,18 @@ def prioritise(
                     .where(Items.id == item, Items.project_id == scope.id)
                     .values(**values)
                 ).rowcount
+            _reorder(connection, scope)
             body = {"count": len(pairs[start : start + CHUNK]), "origin": origin}
             new = NewEvent("priorities", by, body=body)
             events.append(connection, scope.database, scope.id, new)
     return changed
+
+
+def _reorder(connection: Connection, scope: Scope) -> None:
+    """Tell raters who are far ahead to look again from the head of the queue."""
+    connection.execute(
+        update(Projects).where(Projects.id == scope.id).values(spots=Projects.spots + 1)
+    )
 
 
 def set_state(
@@ -236,6 +245,7 @@ def _set_states(
         settling.write(connection, row, Standing(state, wanted, row.given, row.taken), changes)
         new = NewEvent("item state", by, row.id, body)
         events.append(connection, scope.database, scope.id, new)
+    _reorder(connection, scope)
     tallies.add(connection, scope.database, scope.id, changes)
     return len(rows)
 

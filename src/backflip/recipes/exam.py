@@ -28,6 +28,7 @@ class Questions:
 
     tokens: Ragged[Any]
     texts: list[str]
+    messages: list[Messages] = field(default_factory=list[Messages])
 
     @staticmethod
     def of(ground: Ground, prompts: Sequence[Prompt], most: int) -> Questions:
@@ -35,7 +36,8 @@ class Questions:
         apart = tokenize_prompts(prompts, ground.template, fit=ground.fit())
         tokens, kept = ground.told(apart), apart.kept[:most]
         texts = [shown_prompt(prompts[i].messages) for i in kept]
-        return Questions(tokens[torch.arange(len(kept))], texts)
+        asked = [prompts[i].messages for i in kept]
+        return Questions(tokens[torch.arange(len(kept))], texts, asked)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class JudgeSettings(Group):
     """Who says what an answer is worth."""
 
     model: str
-    """Folder of a reward model or of its run; self: the policy grades; python: a function."""
+    """Folder of a reward model or of its run; self: the policy grades; python: a function;
+    feedback:PROJECT: people, for whose labels the run waits."""
     samples: Count = 3
     """For self: gradings of each answer, which are averaged (Yuan et al., 2024: 3)."""
     sampling: SamplingParams = SamplingParams(max_tokens=256, temperature=0.7, top_p=0.9)

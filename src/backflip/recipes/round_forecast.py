@@ -15,6 +15,7 @@ from backflip.recipes import forecast
 from backflip.recipes.forecast import TRIAL_STEPS, Plan, StageForecast
 from backflip.recipes.ground import Ground
 from backflip.recipes.iterative import PYTHON, IterativeRecipe
+from backflip.recipes.people import asks_people
 from backflip.recipes.schema import Stage
 from backflip.train.choosing import AllWins
 
@@ -119,10 +120,11 @@ def _with_preferences(recipe: IterativeRecipe, stage: Stage) -> Stage:
 def trial_rounds(recipe: IterativeRecipe, folder: Path) -> IterativeRecipe:
     """One short round on a sample of the prompts, each of its trainings a few steps long.
 
-    Raises UserError where a function judges, which no other process can ask.
+    Raises UserError where a function judges, which no other process can ask, or people do.
     """
-    if recipe.judge is not None and recipe.judge.model == PYTHON:
-        raise UserError("judge=python cannot be measured from here: check with --no-measure.")
+    judge = recipe.judge.model if recipe.judge is not None else None
+    if judge == PYTHON or asks_people(judge):
+        raise UserError(f"judge={judge} cannot be measured from here: check with --no-measure.")
     prompts = _Prompts.of(recipe)
     sample = forecast._sample
     source = sample(prompts.train, TRIAL_PROMPTS, folder / "prompts.jsonl", recipe.seed)

@@ -9,9 +9,12 @@ from backflip.data.errors import UserError
 from backflip.models.load import REWARD_MODELS, check_classifier, resolve
 from backflip.recipes.iterative import PYTHON, SELF, IterativeRecipe
 from backflip.recipes.objectives import NAMES
+from backflip.recipes.people import asks_people, labeller
 
 __all__ = ["about_rounds", "check_rounds"]
 
+MOST_RANKED = 50
+"""Answers that a person can be asked to put in order."""
 MOST_NOISE = 16
 """Pairs in a round from which little but noise is learnt."""
 
@@ -23,6 +26,9 @@ def check_rounds(recipe: IterativeRecipe) -> None:
     name = recipe.judge.model if recipe.judge else None
     if name in (None, SELF, PYTHON):
         return
+    if asks_people(name):
+        _check_people(recipe, name)
+        return
     try:
         resolve(name, of=REWARD_MODELS)
         check_classifier(name)
@@ -30,11 +36,34 @@ def check_rounds(recipe: IterativeRecipe) -> None:
         raise UserError(f"judge: {error}") from error
 
 
+def _check_people(recipe: IterativeRecipe, judge: str) -> None:
+    """Raises UserError where people cannot judge what the rounds will ask."""
+    try:
+        with labeller(judge) as raters:
+            kind, relative = raters.settings.kind, raters.relative
+    except UserError as error:
+        raise UserError(f"judge: {error}") from error
+    if relative and recipe.pool and recipe.reward_model is None:
+        raise UserError(
+            f"pool is true, but in {judge} people tell the answers of one round apart: scores of "
+            "several rounds mean different things. Set pool=false."
+        )
+    if relative and recipe.reward_model is None and recipe.answers_per_prompt < 2:
+        raise UserError(
+            f"answers_per_prompt is 1, and {judge} compares answers. Set it to 2 or more."
+        )
+    if kind == "rank" and recipe.answers_per_prompt > MOST_RANKED:
+        raise UserError(
+            f"answers_per_prompt is {recipe.answers_per_prompt}; people rank {MOST_RANKED} at most."
+        )
+
+
 def _problems(recipe: IterativeRecipe) -> Iterator[str]:
     if recipe.judge is None and recipe.reward_model is None:
         yield (
             "rounds need somebody who judges: judge=FOLDER of a reward model (`backflip train "
-            "reward_model` makes one), judge=self, or from Python judge=FUNCTION."
+            "reward_model` makes one), judge=self, judge=feedback:PROJECT for people, or from "
+            "Python judge=FUNCTION."
         )
     if recipe.sft is None and recipe.direct is None:
         yield "rounds learn nothing: give the settings of sft, of direct, or of both."

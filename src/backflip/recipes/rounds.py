@@ -22,17 +22,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from backflip.data.batches import Ragged
+from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.errors import UserError
-from backflip.data.records import Prompt
+from backflip.data.records import Messages, Prompt
 from backflip.models.average import average
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.progress import Progress
 from backflip.monitor.trackers import open_trackers
-from backflip.recipes.exam import Questions
+from backflip.recipes.exam import Questions, plain
 from backflip.recipes.ground import Ground
 from backflip.recipes.iterative import PYTHON, SELF, IterativeRecipe
+from backflip.recipes.people import People, asks_people, labeller, stands_at_zero
 from backflip.recipes.round_folders import RoundFolders, alarms_of, link, mixed
 from backflip.recipes.round_rows import Learnt, Sat, metrics_of, row_of, samples_of, summary_of
 from backflip.recipes.schema import Stage
@@ -70,7 +71,7 @@ def run_rounds(
     stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
     ground = Ground.of(stage, progress.say)
     check_judge(recipe, ground, judge)
-    prompts, held = _prompts(ground, recipe)
+    prompts, messages, held = _prompts(ground, recipe)
     folders = RoundFolders(recipe, run.path)
     before = folders.rows_so_far()
     trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
@@ -78,7 +79,8 @@ def run_rounds(
     try:
         run.note_environment()
         log.truncate_after(len(before) - 1)
-        rounds = _Rounds(recipe, folders, progress, learn, judge, ground, prompts, held, log)
+        about = (prompts, messages, held)
+        rounds = _Rounds(recipe, folders, progress, learn, judge, ground, *about, log)
         rows = rounds.go(before)
     finally:
         log.close()
@@ -86,10 +88,13 @@ def run_rounds(
     return summary_of(rows)
 
 
-def _prompts(ground: Ground, recipe: IterativeRecipe) -> tuple[Ragged[Any], Questions]:
-    """(prompts to learn on, held-out prompts)."""
+def _prompts(
+    ground: Ground, recipe: IterativeRecipe
+) -> tuple[Ragged[Any], list[Messages], Questions]:
+    """(prompts to learn on, the same as messages, held-out prompts)."""
     train, held = ground.records(Prompt)
-    made = ground.told(tokenize_prompts(train, ground.template, fit=ground.fit()))
+    tokenized = tokenize_prompts(train, ground.template, fit=ground.fit())
+    made = ground.told(tokenized)
     questions = Questions.of(ground, held, recipe.validation_prompts) if held else None
     if questions is None or len(questions.tokens) < 2 or not len(made):
         seen = 0 if questions is None else len(questions.tokens)
@@ -97,7 +102,7 @@ def _prompts(ground: Ground, recipe: IterativeRecipe) -> tuple[Ragged[Any], Ques
             f"{recipe.data.source}: {len(made)} prompts to answer and {seen} held-out ones; rounds "
             "need at least 1 and 2. Give more prompts, another data.held_out, or data.validation."
         )
-    return made, questions
+    return made, [train[i].messages for i in tokenized.kept], questions
 
 
 @dataclass
@@ -111,6 +116,7 @@ class _Rounds:
     given: RewardSource | None
     ground: Ground
     prompts: Ragged[Any]
+    messages: list[Messages]
     held: Questions
     log: MetricsLog
     sat: dict[int, Sat] = field(default_factory=dict[int, Sat])
@@ -150,13 +156,14 @@ class _Rounds:
         """Answers of the last policy to the prompts of this round, with their scores."""
         part, rows = self._part_of(number)
         speaker = self._speaker(number - 1, group=self.recipe.answers_per_prompt)
+        drawn: Rollouts | None = None
         if not part.finished:
             bar = self.progress.stage(f"round {number}: answering", total=len(rows))
-            part.draw(speaker, tell=lambda done, _: bar.advance({}, done - bar.done))
+            drawn = part.draw(speaker, tell=lambda done, _: bar.advance({}, done - bar.done))
         if (stage := self.folders.reward_model(number)) is not None:
             self.learn(stage)
-        if not part.finished:
-            self._score(part, self._judge(number, speaker))
+        if drawn is not None:
+            self._score(part, self._judge(number, speaker, rows), drawn)
         scoring = part.load()
         if scoring.failed:
             said, total = "; ".join(scoring.tally().lines()[:3]), len(scoring.sampled)
@@ -180,12 +187,45 @@ class _Rounds:
         failed, folder = self.recipe.most_failed, self.folders.folder(number) / name
         return Round(folder=folder, prompts=prompts, seed=seed, about=about, most_failed=failed)
 
-    def _judge(self, number: int, speaker: Speaker) -> RewardSource:
+    def _judge(self, number: int, speaker: Speaker, rows: torch.Tensor) -> RewardSource:
         """Who says what is learnt in a round: its own reward model, or else the judge."""
         if self.recipe.reward_model is not None:
             speaker.forget()
             return self._own_reward_model(number)
+        if self.people:
+            return self._people(number, "answers", [self.messages[i] for i in rows.tolist()])
         return self._examiner(number, speaker)
+
+    @property
+    def people(self) -> str:
+        """The project whose raters judge; empty: none."""
+        judge = self.recipe.judge
+        return judge.model if judge is not None and asks_people(judge.model) else ""
+
+    def _people(
+        self, number: int, what: str, messages: list[Messages], against: Rollouts | None = None
+    ) -> People:
+        """The raters, who are asked about the answers of a round."""
+        run, ground = self.folders.path, self.ground
+        return People(
+            judge=self.people,
+            prompts=messages,
+            text=lambda tokens: plain(ground.tokenizer.decode, tokens, ground),
+            batch=f"{run.name} round {number} {what}",
+            run=run,
+            against=against,
+        )
+
+    def _measurer(self, number: int, judged: int, start: Speaker) -> RewardSource:
+        """Who measures a policy on the held-out prompts."""
+        if not self.people:
+            return self._examiner(judged, start)
+        with labeller(self.people) as raters:
+            relative = raters.relative
+        if relative and number == 0:
+            return stands_at_zero
+        against = self._sit(0, judged).scoring.sampled.rollouts if relative else None
+        return self._people(number, "held out", self.held.messages, against)
 
     def _examiner(self, number: int, speaker: Speaker) -> RewardSource:
         """Who measures the rounds: the judge, or else the reward model of the round."""
@@ -205,8 +245,13 @@ class _Rounds:
         assert stage is not None, "rounds without a judge train a reward model"
         return reward_model(self.ground, str(stage.run / "model"))
 
-    def _score(self, part: Round, source: RewardSource) -> None:
-        """Have a part's answers judged; a judge that writes says what it could not grade."""
+    def _score(self, part: Round, source: RewardSource, drawn: Rollouts) -> None:
+        """Have a part's answers judged; a judge that writes says what it could not grade.
+
+        Raises WaitingForLabels where people judge, who are not done.
+        """
+        if isinstance(source, People):
+            self.progress.say(f"  {source.wait(drawn)}")
         try:
             part.score(source, show=self.ground.tokenizer.decode)
         finally:
@@ -275,8 +320,8 @@ class _Rounds:
         seed = mixed(self.recipe.seed, 0)  # the same random numbers for every policy
         part = self._part(number, "held_out", self.held.tokens, seed)
         if not part.finished:
-            part.draw(self._speaker(number) if number else start)
-            self._score(part, self._examiner(judged, start))
+            drawn = part.draw(self._speaker(number) if number else start)
+            self._score(part, self._measurer(number, judged, start), drawn)
         scoring = part.load()
         if self.recipe.judge is None and number != judged:
             scoring = judge_all(self._examiner(judged, start), scoring.sampled.rollouts)

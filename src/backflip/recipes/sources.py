@@ -101,7 +101,7 @@ def check_readable(source: str) -> None:
 
 @contextmanager
 def opened(address: Address) -> Iterator[Source]:
-    """The project of an address. Raises UserError where there is none, or nothing to read it with."""
+    """The project of an address. Raises UserError where there is none."""
     from backflip.feedback.lessons import Source
 
     with store_for(str(address)) as store:

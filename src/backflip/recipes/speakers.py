@@ -20,6 +20,7 @@ from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.recipes.ground import Ground
 from backflip.recipes.iterative import PYTHON, SELF, IterativeRecipe, JudgeSettings
+from backflip.recipes.people import asks_people
 from backflip.reward.judged import PolicyJudge
 from backflip.reward.model import RewardModelSource
 from backflip.reward.source import RewardSource
@@ -116,7 +117,7 @@ def check_judge(recipe: IterativeRecipe, ground: Ground, given: RewardSource | N
             f"{recipe.run} is judged by a function, which no file can hold. Hand it over in "
             f'Python: bf.train(…, judge=FUNCTION), or bf.resume("{recipe.run}", judge=FUNCTION).'
         )
-    if name not in (None, SELF, PYTHON):
+    if name is not None and name not in (SELF, PYTHON) and not asks_people(name):
         check_same_vocabulary(ground.tokenizer, load_tokenizer(_tokens_of(name)), name)
 
 

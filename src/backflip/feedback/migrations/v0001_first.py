@@ -207,6 +207,15 @@ def _items() -> None:
         sa.UniqueConstraint("project_id", "digest", name="items_once"),
     )
     op.create_index("items_by_batch", "items", ["project_id", "batch"], unique=False)
+    op.create_index("items_by_purpose", "items", ["project_id", "purpose"], unique=False)
+    op.create_index(
+        "items_flagged",
+        "items",
+        ["project_id"],
+        unique=False,
+        sqlite_where=sa.text("flags > 0"),
+        postgresql_where=sa.text("flags > 0"),
+    )
     op.create_index("items_by_state", "items", ["project_id", "state"], unique=False)
     op.create_index(
         "items_waiting", "items", ["project_id", "queue", "route", "priority", "spot"], unique=False
@@ -331,8 +340,8 @@ def _answers() -> None:
 def _leases() -> None:
     op.create_table(
         "leases",
-        sa.Column("person_id", BIG, nullable=False),
         sa.Column("item_id", BIG, nullable=False),
+        sa.Column("person_id", BIG, nullable=False),
         sa.Column("project_id", BIG, nullable=False),
         sa.Column("order", sa.Text(), nullable=False),
         sa.Column("seed", BIG, nullable=False),
@@ -353,8 +362,12 @@ def _leases() -> None:
             ["project_id"],
             ["projects.id"],
         ),
-        sa.PrimaryKeyConstraint("person_id", "item_id"),
+        sa.PrimaryKeyConstraint("item_id", "person_id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("leases_by_item", "leases", ["item_id"], unique=False)
-    op.create_index("leases_by_state", "leases", ["project_id", "state", "expires"], unique=False)
+    op.create_index(
+        "leases_by_state",
+        "leases",
+        ["project_id", "state", "person_id", "expires"],
+        unique=False,
+    )
