@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from backflip.data.errors import UserError
 
 if TYPE_CHECKING:
     from backflip.collect.simulation import Recovered
+    from backflip.feedback.projects import Project
     from backflip.feedback.store import Store
 
 PORT = 8700
@@ -19,6 +20,15 @@ PORT = 8700
 def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     project: Annotated[
         str | None, typer.Argument(help="Its name: small letters, digits, - and _.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="What is asked: kind=compare, raters_per_item=3, scale=8 …; makes the project, "
+            "or changes it.",
+            show_default=False,
+        ),
     ] = None,
     store: Annotated[
         str | None,
@@ -47,14 +57,27 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         str | None, typer.Option("--import", metavar="DATA", help="Add a file's items.")
     ] = None,
     gold: Annotated[bool, typer.Option(help="Imported labels are the right answers.")] = False,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Who answers the imported prompts; again for another."),
+    ] = None,
+    temperature: Annotated[
+        list[float] | None, typer.Option(help="At which --answers does; again for another.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest reply of --answers.")] = 256,
+    limit: Annotated[int | None, typer.Option(help="Rows to import at most.")] = None,
     export: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="Write answers: preference, soft, hh, ….")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where --export writes.")] = None,
+    per: Annotated[
+        str | None, typer.Option(help="A row for each item (aggregated), or for each answer.")
+    ] = None,
+    golden: Annotated[bool, typer.Option(help="Export what seniors keep for probes.")] = False,
     simulate: Annotated[
         int | None, typer.Option(metavar="N", help="Let N simulated raters answer.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of --simulate.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of --simulate and --answers.")] = 0,
     backup: Annotated[Path | None, typer.Option(help="Copy the database to this file.")] = None,
     restore: Annotated[Path | None, typer.Option(help="Put a copy in its place.")] = None,
 ) -> None:
@@ -70,23 +93,29 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         copies.restore(restore, place)
         say(f"{restore} stands in the place of {place}")
         return
-    if not any((import_, export, simulate, backup)):
-        _serve(project, store, host, port, open_, (tls_cert, tls_key), proxy_secret, policy or [])
-        return
+    if answers and import_ is None:
+        raise UserError("which prompts? Give them with --import.")
     opened = open_store(store)
     try:
+        if settings:
+            _settle(opened, _named(project), settings)
+        if import_ is not None and answers:
+            who = (answers, temperature or [], max_tokens)
+            _draft(opened, _named(project), import_, who, limit, seed)
+        elif import_ is not None:
+            _import(opened, _named(project), import_, limit, gold=gold)
         if simulate is not None:
             _simulate(opened, _named(project), simulate, seed)
-        if import_ is not None:
-            _import(opened, _named(project), import_, gold=gold)
         if export is not None:
-            _export(opened, _named(project), export, out)
+            _export(opened, _named(project), export, out, per, golden=golden)
         if backup is not None:
             from backflip.console import say
 
             say(f"copied to {opened.backup(backup)}")
     finally:
         opened.close()
+    if import_ is export is simulate is backup is None:
+        _serve(project, store, host, port, open_, (tls_cert, tls_key), proxy_secret, policy or [])
 
 
 def _check_installed() -> None:
@@ -106,7 +135,7 @@ def _place() -> str:
 
 
 def _named(project: str | None) -> str:
-    if project is None:
+    if project is None or "=" in project:
         raise UserError("which project? Give its name: backflip collect NAME …")
     return project
 
@@ -148,15 +177,78 @@ def _endpoints(policies: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _import(store: Store, project: str, source: str, *, gold: bool) -> None:
+def _settle(store: Store, name: str, words: list[str]) -> None:
+    """Make the project, or change its settings: a new version of its rubric."""
+    from backflip.collect.serve import make_project, owner
+    from backflip.console import say
+    from backflip.feedback.settings import settings_of
+    from backflip.recipes.names import pairs
+
+    given = pairs(words)
+    if name not in {project.name for project in store.projects(archived=True)}:
+        make_project(store, name, settings_of(given))
+        say(f"made the project {name}: {given.get('kind')}")
+        return
+    project = store.project(name)
+    before = project.settings.model_dump(mode="json")
+    if given.get("kind", before["kind"]) != before["kind"]:
+        raise UserError(f"{name} is of kind {before['kind']}, which stays. Make another project.")
+    version = project.configure(settings_of(before | given), by=owner(store).id)
+    say(f"{name}: version {version} of the rubric")
+
+
+def _project(store: Store, name: str) -> Project:
+    """The project. Raises UserError that says how to make one."""
+    from backflip.feedback.refusals import RefusedError
+
+    try:
+        return store.project(name)
+    except RefusedError as error:
+        raise UserError(
+            f"{error} To make it, say what is asked: backflip collect {name} kind=compare …"
+        ) from error
+
+
+def _import(store: Store, name: str, source: str, limit: int | None, *, gold: bool) -> None:
     from backflip.console import say
     from backflip.feedback.imports import Wishes, take_in
 
-    for line in take_in(store.project(project), source, Wishes(gold=gold, strict=False)).lines():
+    wishes = Wishes(gold=gold, strict=False, limit=limit)
+    for line in take_in(_project(store, name), source, wishes).lines():
         say(line)
 
 
-def _export(store: Store, project: str, format: str, out: Path | None) -> None:
+def _draft(
+    store: Store,
+    name: str,
+    source: str,
+    who: tuple[list[str], list[float], int],
+    limit: int | None,
+    seed: int,
+) -> None:
+    """Prompts, answered on the spot."""
+    from rich.progress import Progress
+
+    from backflip.collect.drafting import authors, draft
+    from backflip.console import out, say
+
+    project = _project(store, name)
+    models, temperatures, max_tokens = who
+    speakers = authors(models, temperatures, max_tokens=max_tokens)
+    with Progress(console=out, transient=True) as bar:
+        task = bar.add_task("answering prompts", total=None)
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        made = draft(project, source, speakers, limit=limit, seed=seed, told=told)
+    for line in made.lines():
+        say(line)
+
+
+def _export(
+    store: Store, name: str, format: str, out: Path | None, per: str | None, *, golden: bool
+) -> None:
     from backflip.console import say
     from backflip.feedback.exports import export
 
@@ -164,7 +256,11 @@ def _export(store: Store, project: str, format: str, out: Path | None) -> None:
         raise UserError(
             "where to? Give --out FILE, ending in .jsonl, .jsonl.gz, .json or .parquet."
         )
-    written = export(store.project(project), format, out)
+    if per not in (None, "item", "answer"):
+        raise UserError(f"--per {per}: a row is for each item or for each answer.")
+    rows: Any = per
+    part = "golden" if golden else ""
+    written = export(_project(store, name), format, out, per=rows, part=part)
     for line in written.lines:
         say(line)
     say(f"{written.rows} rows in {written.path}; how they came about: {written.summary}")

@@ -232,3 +232,18 @@ def test_dropped_items_are_asked_no_more_and_can_come_back(make):
     assert project.reopen(ids) == 3  # the finished one, too: for one answer more
     assert set(work(project, people[0], 9)) == set(ids[:2])
     assert project.overview().wanted == 4
+
+
+def test_an_item_that_nobody_wants_any_more_is_not_shown_again(make, clock):
+    """One was dropped while it lay before the rater, one was filled by a late answer."""
+    project, people = make(2, raters_per_item=1, lease_seconds=60, order="given")
+    project.add_items(pairs(3))
+    (late,) = project.next(people[1])
+    clock.now += 61
+    first, second = project.next(people[0], count=2)
+    assert first.item_id == late.item_id
+    project.answer(people[1], late.item_id, A)
+    project.drop([second.item_id])
+    (shown,) = project.next(people[0])
+    assert shown.item_id not in (first.item_id, second.item_id)
+    assert project.answer(people[0], first.item_id, A).surplus  # the page may still send it

@@ -105,7 +105,10 @@ def test_later_rounds_choose_by_what_was_said_and_let_go_of_what_is_stale(tone):
     chosen = [row for row in rows if row.priority > 0 and not row.given and row.id != begun]
     assert len(chosen) == 10
     assert all(row.origin == "active" for row in chosen)
-    assert {row.id for row in rows if row.origin == "given"} >= before - {begun, *(r.id for r in chosen)}
+    assert {row.id for row in rows if row.origin == "given"} >= before - {
+        begun,
+        *(r.id for r in chosen),
+    }
     apart = [abs(_gap(row.payload)) for row in rows if not row.given]
     assert np.mean([abs(_gap(row.payload)) for row in chosen]) > np.mean(apart) + 1
 
@@ -158,7 +161,7 @@ def test_the_random_arm_does_not_depend_on_the_rounds_before(tone):
     later = {row.id for row in project.items(limit=500) if row.origin == "random"}
     assert not first
     assert members < later
-    draw = asking.uniform(0, np.array(sorted(later)))
+    draw = asking.uniform(project.id, np.array(sorted(later)))
     assert (draw < 0.25).all()
 
 

@@ -72,3 +72,14 @@ def test_an_event_and_what_it_tells_are_stored_together_or_not_at_all(make, stor
         project.answer(people[0], shown.item_id, A)
     assert project.newest_event() == before
     assert project.tallies(people[0]).get("answers", 0) == 0
+
+
+def test_the_log_can_be_read_from_its_end_and_for_one_item(make):
+    project, people = make(1)
+    project.add_items(pairs(2))
+    (shown,) = project.next(people[0])
+    project.flag(people[0], shown.item_id, reason="odd")
+    project.answer(people[0], shown.item_id, A)
+    log = project.events()
+    assert project.events(newest=True, limit=2) == log[:-3:-1]
+    assert [e.kind for e in project.events(item=shown.item_id)] == ["flag", "answer"]

@@ -42,6 +42,7 @@ def test_a_minority_of_one_mind_that_is_outvoted_raises_a_warning():
         found = groups(_project(seed, dissenting=1 / 3, contested=0.3), "region")
         south = next(e for e in found.erased if e.group == "south")
         assert south.warns
+        assert south.p_value < 0.02
         assert "erases what they prefer" in south.warning
         assert south.share > south.by_chance + 0.05
         contested = Items.drawn(300, seed=seed, contested=0.3).contested
@@ -49,11 +50,13 @@ def test_a_minority_of_one_mind_that_is_outvoted_raises_a_warning():
 
 
 def test_groups_that_want_the_same_raise_none():
-    warned = 0
+    warned, p_values = 0, []
     for seed in range(20):
         found = groups(_project(seed, dissenting=1 / 3, contested=0.0), "region", permutations=200)
         warned += sum(e.warns for e in found.erased)
+        p_values += [e.p_value for e in found.erased]
     assert warned <= 1
+    assert 0.35 < np.mean(p_values) < 0.75  # of chance alone they are uniform, or a little above
 
 
 def test_careless_raters_are_outvoted_too_but_not_erased():

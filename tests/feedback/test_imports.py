@@ -154,7 +154,7 @@ def test_what_is_there_already_and_twins_are_counted(kept: Store, tmp_path: Path
 
 
 def test_wrong_columns_are_refused_with_what_was_seen(kept: Store, tmp_path: Path):
-    with pytest.raises(UserError, match="unknown format. Columns seen: question, reply. Columns"):
+    with pytest.raises(UserError, match=r"unknown format. Columns seen: question, reply. Columns"):
         taken(kept, "compare", [{"question": "a", "reply": "b"}], tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_data_that_fits_no_kind_is_refused_with_an_example(
 def test_a_bad_row_is_refused_by_its_line_and_the_rows_before_it_stay(kept: Store, tmp_path: Path):
     rows = [pair(n) for n in range(600)]
     rows[550]["answers"].pop()
-    with pytest.raises(UserError, match=r"rows.jsonl:551: answers: .*"):
+    with pytest.raises(UserError, match=r"rows.jsonl:551: answers.1: is missing"):
         taken(kept, "compare", rows, tmp_path)
     assert len(kept.project("tone").items(limit=1000)) == 500
     rows[550] = pair(550)
@@ -217,13 +217,8 @@ def test_bad_rows_and_broken_lines_are_counted_where_that_is_wished(kept: Store,
 def test_hostile_text_is_refused_in_words(text: str, said: str, kept: Store, tmp_path: Path):
     (tmp_path / "x.jsonl").write_text(text)
     project, _ = project_of(kept, "compare", [])
-    try:
+    with pytest.raises(UserError, match=said):
         take_in(project, str(tmp_path / "x.jsonl"))
-    except UserError as error:
-        assert any(word in str(error) for word in said.split("|"))
-    else:
-        assert "surrogate" in said  # stored safely
-        assert len(project.items()) == 1
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz"])
@@ -264,6 +259,6 @@ def test_a_file_of_100_mb_is_imported(kept: Store, tmp_path: Path):
 def test_what_is_not_wished_is_not_gold(kept: Store, tmp_path: Path):
     project, _ = taken(kept, "compare", [PAIR], tmp_path)
     assert project.items()[0].gold is None
+    write_jsonl(tmp_path / "quiz.jsonl", [{"prompt": "a", "answers": ["b", "c"]}])
     with pytest.raises(UserError, match="items for screening need a known answer; add a column"):
-        write_jsonl(tmp_path / "quiz.jsonl", [{"prompt": "a", "answers": ["b", "c"]}])
         take_in(project, str(tmp_path / "quiz.jsonl"), Wishes(purpose="screening"))

@@ -295,3 +295,30 @@ def test_clips_principles_and_spans_have_labels_and_answers_and_teach_no_words(
         records(Source(project), Comparison)
     with pytest.raises(UserError, match="no export 'preference'; preference needs compare"):
         export(project, "preference", tmp_path / "p.jsonl")
+
+
+# ---- what changes later
+
+
+def test_another_scale_later_changes_no_margin_that_was_given(kept: Store, tmp_path: Path):
+    """Strength 2 of 2 was the strongest there was, and stays it on a scale of eight points."""
+    project, people = project_of(kept, "compare", [pair(n) for n in range(4)], raters=1, scale=4)
+    answer_all(project, people, lambda _, p: {"choice": better(p), "strength": 2})
+    before = project.newest_event()
+    project.configure(project.settings.model_copy(update={"scale": 8}))
+    rows = rows_of(project, "preference", tmp_path)
+    assert [row["margin"] for row in rows] == [1.0] * 4
+    assert Source(project, until=before).settings.scale == 4
+    assert Source(project).settings.scale == 8
+
+
+def test_what_was_redacted_is_never_learnt_whatever_the_pin(kept: Store, tmp_path: Path):
+    project = written(kept)
+    pinned = project.newest_event()
+    writer = next(answer.person for answer in project.answers())
+    kept.erase(kept.people.named(writer).id, texts=True)
+    for until in (pinned, None):
+        made = export(project, "demonstrations", tmp_path / "d.jsonl", until=until)
+        assert made.rows == 2
+        assert "[redacted]" not in (tmp_path / "d.jsonl").read_text()
+        assert any("2 × redacted" in line for line in made.lines)

@@ -235,3 +235,18 @@ def test_an_erased_reply_is_taken_back(make, store):
     store.erase(people[0], texts=True)
     assert list(project.answers()) == []
     assert "my own words" not in everything(store)
+
+
+def test_an_address_can_be_given_later_but_not_anothers(store):
+    store.people.add(email="ada@example.org")
+    eve = store.people.add()
+    assert not store.people.has_password(eve.id)
+    with pytest.raises(RefusedError, match="is here already"):
+        store.people.set_email(eve.id, "ADA@example.org")
+    store.people.set_email(eve.id, "eve@example.org")
+    store.people.set_email(eve.id, "Eve@example.org")  # her own
+    store.people.set_password(eve.id, PASSWORD)
+    assert store.people.has_password(eve.id)
+    assert store.people.sign_in("eve@example.org", PASSWORD).id == eve.id
+    with pytest.raises(RefusedError, match="no such person"):
+        store.people.set_email(10**6, "nobody@example.org")

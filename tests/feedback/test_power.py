@@ -79,6 +79,7 @@ def test_items_for_alpha_give_the_wished_interval():
 @pytest.mark.parametrize(
     ("reliability", "raters", "ceiling", "ties", "first"),
     [
+        (0.95, 7, 0.65, 0.0, 0.5),
         (0.8, 1, 0.95, 0.0, 0.5),
         (0.7, 3, 0.9, 0.0, 0.5),
         (0.9, 1, 0.8, 0.2, 0.5),
@@ -86,7 +87,7 @@ def test_items_for_alpha_give_the_wished_interval():
     ],
 )
 def test_the_law_is_what_experiments_find(reliability, raters, ceiling, ties, first):
-    """Fitted to the same number of items, within 1.5 points."""
+    """Fitted to the same number of items, within 1.2 points."""
     people = Population.uniform(10, reliability=reliability)
     people = replace(people, ties=np.full(10, ties), prefers_first=np.full(10, first))
     learner = Learner(20, ceiling)
@@ -96,7 +97,7 @@ def test_the_law_is_what_experiments_find(reliability, raters, ceiling, ties, fi
             for s in range(8)
         ]
         law = reward_accuracy(people, learner, items, raters_per_item=raters)
-        assert np.mean(runs) == pytest.approx(law, abs=0.015)
+        assert np.mean(runs) == pytest.approx(law, abs=0.012)
 
 
 def test_items_for_accuracy_is_the_inverse_and_nothing_reaches_beyond_the_ceiling():

@@ -212,3 +212,19 @@ def test_the_forecast_by_hand(make, clock):
     seen = project.overview()
     assert seen.hours_left == pytest.approx(16 * 30 / 3600)
     assert (seen.money, seen.money_left, seen.days_left) == (2.0, 8.0, 4.0)
+    untouched = [item.id for item in project.items() if not item.given][:3]
+    project.drop(untouched)
+    assert project.overview().money_left == 5.0  # six answers fewer
+
+
+def test_what_lies_before_a_rater_is_known(make):
+    project, people = make(2)
+    project.add_items(pairs(3))
+    (shown,) = project.next(people[0])
+    assert project.holds(people[0], shown.item_id)
+    assert not project.holds(people[1], shown.item_id)
+    assert not project.holds(people[0], 2**80)
+    project.answer(people[0], shown.item_id, {"choice": "tie"})
+    assert not project.holds(people[0], shown.item_id)
+    ids = [item.id for item in project.items()]
+    assert [item.id for item in project.items(newest=True, limit=2)] == ids[:0:-1]

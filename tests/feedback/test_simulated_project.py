@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.feedback.agreement import agreement
 from backflip.feedback.aggregate import majority, right
+from backflip.feedback.agreement import agreement
 from backflip.feedback.dawid_skene import dawid_skene
 from backflip.feedback.gauges import gauges
 from backflip.feedback.raters import rater_reports

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,156 +16,7 @@ from backflip.feedback.imports import Wishes, take_in
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from tests.feedback.answered import answer_all, ask, project_of
-
-U1, U2 = "8f2c6a0e-52b1-4a4b-9a77-2f1f0a3d9c11", "0b9d1c52-7c1e-4d83-a1f0-5cfe2f6b7e02"
-
-ARGILLA_2 = [
-    {
-        "id": "ultrafeedback-17",
-        "fields": {
-            "prompt": "Explain why the sky is blue to a child.",
-            "response-1": "Sunlight bounces off the air, and blue bounces most.",
-            "response-2": "Rayleigh scattering scales with the inverse fourth power.",
-        },
-        "metadata": {"source": "ultrafeedback", "length_difference": -3},
-        "suggestions": {"preference": {"value": "response-1", "score": 0.9, "agent": "judge-v1"}},
-        "responses": {
-            "preference": [
-                {"value": "response-1", "user_id": U1},
-                {"value": "response-2", "user_id": U2},
-            ],
-            "comments": [{"value": "for a child", "user_id": U1}],
-        },
-        "vectors": {},
-        "status": "completed",
-        "_server_id": "6d3f2b0e-1111-4222-8333-444455556666",
-    },
-    {
-        "id": "ultrafeedback-18",
-        "fields": {
-            "prompt": [
-                {"role": "user", "content": "Name a river."},
-                {"role": "assistant", "content": "The Po."},
-                {"role": "user", "content": "A longer one."},
-            ],
-            "response-1": "The Nile.",
-            "response-2": "The Rhine.",
-        },
-        "metadata": {},
-        "suggestions": {},
-        "responses": {"preference": [{"value": "tie", "user_id": U1}]},
-        "vectors": {},
-        "_server_id": None,
-    },
-]
-ARGILLA_1 = [
-    {
-        "fields": {"instruction": "Name three", "response": "a, b", "response-2": "a, b, c"},
-        "responses": [
-            {
-                "user_id": U1,
-                "values": {
-                    "ranking": {
-                        "value": [
-                            {"value": "response", "rank": 2},
-                            {"value": "response-2", "rank": 1},
-                        ]
-                    }
-                },
-                "status": "submitted",
-            },
-            {"user_id": U2, "values": {"ranking": {"value": []}}, "status": "discarded"},
-        ],
-        "suggestions": [],
-        "metadata": {},
-        "external_id": "x-1",
-    }
-]
-LABEL_STUDIO = [
-    {
-        "id": 101,
-        "data": {
-            "prompt": "Write a haiku about rain.",
-            "answer1": "Rain on the tin roof",
-            "answer2": "Rain rain rain rain rain",
-            "meta:model": "two models",
-        },
-        "annotations": [
-            {
-                "id": 7001,
-                "completed_by": 10,
-                "result": [
-                    {
-                        "id": "Dx_aB91ISN",
-                        "type": "pairwise",
-                        "value": {"selected": "left"},
-                        "origin": "manual",
-                        "to_name": "answer1,answer2",
-                        "from_name": "comparison",
-                    }
-                ],
-                "was_cancelled": False,
-                "ground_truth": False,
-                "created_at": "2024-03-09T22:16:08.728353Z",
-                "lead_time": 14.288,
-                "task": 101,
-            },
-            {
-                "id": 7002,
-                "completed_by": {"id": 11, "email": "ada@example.org"},
-                "result": [],
-                "was_cancelled": True,
-                "ground_truth": False,
-                "lead_time": 2.0,
-            },
-            {
-                "id": 7003,
-                "completed_by": {"id": 11, "email": "ada@example.org"},
-                "result": [
-                    {
-                        "type": "pairwise",
-                        "value": {"selected": "right"},
-                        "to_name": "answer1,answer2",
-                        "from_name": "comparison",
-                    }
-                ],
-                "was_cancelled": False,
-                "ground_truth": True,
-                "lead_time": 30.5,
-            },
-        ],
-        "predictions": [],
-        "project": 83,
-        "created_at": "2024-03-09T21:52:49.513742Z",
-    }
-]
-RANKER = [
-    {
-        "id": 5,
-        "data": {
-            "prompt": "What is an arrow function?",
-            "items": [
-                {"id": "blog", "title": "10 tips", "body": "There is nothing worse."},
-                {"id": "mdn", "title": "Arrow", "body": "A compact alternative."},
-                {"id": "wiki", "title": "Arrow (CS)", "body": "In computer science."},
-            ],
-        },
-        "annotations": [
-            {
-                "completed_by": 3,
-                "lead_time": 9.0,
-                "result": [
-                    {
-                        "from_name": "rank",
-                        "to_name": "results",
-                        "type": "ranker",
-                        "value": {"ranker": {"rank": ["mdn", "wiki", "blog"]}},
-                    }
-                ],
-            }
-        ],
-    }
-]
+from tests.feedback.documents import ARGILLA_1, ARGILLA_2, LABEL_STUDIO, RANKER, U1, U2
 
 
 def imported(
@@ -294,10 +146,7 @@ def marked(store: Store) -> Project:
 def test_a_project_comes_back_as_it_was(
     tool: str, kind: str, known: Callable[[str], Project], kept: Store, tmp_path: Path
 ):
-    if kind == "spans":
-        old = marked(kept)
-    else:
-        old = known(kind)
+    old = marked(kept) if kind == "spans" else known(kind)
     path = tmp_path / "out.json"
     export(old, tool, path)
     new = kept.create("back", old.settings)
@@ -345,6 +194,28 @@ def test_tasks_have_the_shape_that_label_studio_imports(
         annotation
     )
     assert {"from_name", "to_name", "type", "value"} <= set(annotation["result"][0])
+
+
+@pytest.mark.parametrize("kind", ["compare", "rank", "rate", "thumbs", "write", "spans"])
+def test_the_summary_holds_what_the_other_tool_must_be_told(
+    kind: str, known: Callable[[str], Project], kept: Store, tmp_path: Path
+):
+    """Every question and every control that the documents answer is declared."""
+    project = marked(kept) if kind == "spans" else known(kind)
+    made = export(project, "label_studio", tmp_path / "ls.json")
+    page = ElementTree.fromstring(json.loads(made.summary.read_text())["label_studio_config"])
+    controls = {element.get("name") for element in page.iter()}
+    for task in json.loads(made.path.read_text()):
+        for annotation in task["annotations"]:
+            for result in annotation["result"]:
+                assert result["from_name"] in controls
+                assert set(result["to_name"].split(",")) <= controls
+    made = export(project, "argilla", tmp_path / "argilla.json")
+    told = json.loads(made.summary.read_text())["argilla_settings"]
+    fields, questions = ({one["name"] for one in told[what]} for what in ("fields", "questions"))
+    for record in json.loads(made.path.read_text()):
+        assert set(record["fields"]) <= fields
+        assert set(record["responses"]) <= questions
 
 
 # ---- what cannot be

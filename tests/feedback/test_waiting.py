@@ -90,6 +90,17 @@ def test_what_becomes_urgent_is_asked_next(make, how):
     assert newly(project, people[0]) == urgent
 
 
+def test_many_urgent_items_come_before_all_others(make):
+    """More than the head holds: who was far ahead walks from the beginning again."""
+    project, people, ids = queue(make)
+    work(project, people[0], 10)
+    project.add_items(pairs(8, start=100), priority=9)
+    (held,) = project.next(people[0])
+    assert work(project, people[0], 9)[0] == held.item_id
+    urgent = [item.id for item in project.items(after=ids[-1])]
+    assert sorted(row.item for row in project.answers())[-8:] == urgent
+
+
 def test_the_next_item_costs_the_same_however_far_ahead_a_rater_is(tmp_path):
     """Counted in steps of SQLite: after 40 answers that wait for others, and after 400."""
     counted = Counted(tmp_path / "feedback.sqlite")

@@ -30,6 +30,7 @@ FILES = {
     "jsonl": "application/x-ndjson",
     "json": "application/json",
     "parquet": "application/vnd.apache.parquet",
+    "summary": "application/json",
 }
 """Endings of exports, and what a browser is told that they are."""
 KINDS = [
@@ -72,19 +73,20 @@ def download(here: Lead, format: str, file: str = "jsonl") -> Response:
 
 
 def downloaded(here: Place, format: str, file: str) -> FileResponse:
-    """The file, which is gone once it has been sent."""
+    """The file, or the account beside it; both are gone once it has been sent."""
     if file not in FILES:
         raise UserError(f"there is no file type {file[:20]!r}; use {', '.join(FILES)}.")
     chosen = exports.format_of(here.project.settings.kind, format)
-    file = "json" if chosen.listed else file
+    account = file == "summary"
+    file = "json" if chosen.listed or account else file
     folder = Path(tempfile.mkdtemp(prefix="backflip-export-"))
-    path = folder / f"export.{file}"
     try:
-        exports.export(here.project, format, path)
+        written = exports.export(here.project, format, folder / f"export.{file}")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    name = f"{here.name}-{format}.{file}"
+    path = written.summary if account else written.path
+    name = f"{here.name}-{format}{'.summary' if account else ''}.{file}"
     tidy = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
     return FileResponse(path, media_type=FILES[file], filename=name, background=tidy)
 

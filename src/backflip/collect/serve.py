@@ -86,7 +86,8 @@ def _settled(settings: ServerSettings, listening: Listening) -> ServerSettings:
 def _bound(listening: Listening) -> socket.socket:
     """The socket, bound before anything is started, so that a taken port is said at once."""
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where TCP is named; else answers wait 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((listening.host, listening.port))

@@ -5,7 +5,7 @@ test: do they find the truth that went in?
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -193,13 +193,13 @@ class _Rater:
             )
             if found.status_code < 400:
                 return found.json()
+            told = found.json()
+            if told.get("code") == "paused":
+                return {"items": []}
             if found.status_code not in (429, 503):
-                break
+                raise UserError(f"the server refused a simulated answer: {told.get('detail')}")
             await asyncio.sleep(0.05 * (wait + 1))
-        detail = found.json().get("detail", found.text[:200])
-        if found.status_code == 403 and found.json().get("code") == "paused":
-            return {"items": []}
-        raise UserError(f"the server refused a simulated answer ({found.status_code}): {detail}")
+        raise UserError("the database stayed busy; stop what else uses it, or take fewer raters.")
 
 
 def _recovered(project: Project, bench: Bench, names: list[str]) -> Recovered:
@@ -227,7 +227,7 @@ def _recovered(project: Project, bench: Bench, names: list[str]) -> Recovered:
     )
 
 
-def _gold(project: Project, bench: Bench, names: list[str] | tuple[str, ...]) -> Floats:
+def _gold(project: Project, bench: Bench, names: Sequence[str]) -> Floats:
     """The true preference of each item, by its name in the judgements."""
     gold = {str(row.id): sign for row, sign in zip(_items(project), bench.items.gold, strict=True)}
     return np.array([gold[name] for name in names])

@@ -67,7 +67,7 @@ class Talkers:
                 f"this server knows no policy {name[:60]!r} to talk with; it knows {known}."
             )
         if place.startswith(("http://", "https://")):
-            return _asked(place, name, turns)
+            return asked(place, name, turns)
         return self._spoken(place, turns)
 
     def _spoken(self, place: str, turns: Sequence[Message]) -> str:
@@ -143,7 +143,13 @@ def messages_of(turns: Sequence[Mapping[str, str]]) -> list[Message]:
     return made
 
 
-def _asked(place: str, name: str, turns: Sequence[Message]) -> str:
+def asked(
+    place: str,
+    name: str,
+    turns: Sequence[Message],
+    temperature: float = TEMPERATURE,
+    max_tokens: int = MOST_TOKENS,
+) -> str:
     """A chat completion. ``place`` is the address, with ``#NAME`` where the model has another."""
     address, _, model = place.partition("#")
     address = address.rstrip("/")
@@ -151,8 +157,8 @@ def _asked(place: str, name: str, turns: Sequence[Message]) -> str:
     body = {
         "model": model or name,
         "messages": [{"role": m.role, "content": m.content} for m in turns],
-        "max_tokens": MOST_TOKENS,
-        "temperature": TEMPERATURE,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
     }
     headers = {"Content-Type": "application/json"}
     if os.environ.get(KEY):

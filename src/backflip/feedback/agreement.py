@@ -1,15 +1,15 @@
 """How far raters agree: percent, Cohen, Fleiss, Krippendorff, Gwet, with bootstraps over items.
 
 Items whose raters gave the same classes the same number of times are the same item to each of
-these, so they are folded into one row with a weight. A million compared pairs with three raters are
-ten rows, and a bootstrap over items is a multinomial draw of the ten weights (the packages take the
-items one by one: a thousand resamples would take them hours). All coefficients but Cohen's are
+these, so they are folded into one row with a weight. A million compared pairs with three raters
+are ten rows, and a bootstrap over items is a multinomial draw of the ten weights, where the
+packages would go through all items once for each resample. All coefficients but Cohen's are
 functions of the same few sums over rows; the tests hold them against krippendorff, statsmodels,
 scikit-learn and irrcac.
 
 What chance would give is a convention, and coefficients differ in nothing else. With most labels
-in one class (nearly all replies are fine) alpha and kappa fall towards 0 while raters agree on 95
-%; Gwet's AC does not. Show both, and the percentage.
+in one class (nearly all replies are fine) alpha and kappa fall towards 0 while raters agree nearly
+always; Gwet's AC does not. Show both, and the percentage.
 """
 
 from __future__ import annotations

@@ -114,8 +114,10 @@ def _serve(
         return []
     leasing.sweep(connection, scope, now, settings.lease_seconds)
     project, own = tallies.standing(connection, scope.id, member.person)
-    leases = leasing.held(connection, scope, member.person, settings.kind)
-    fits = [lease for lease in leases if (lease.stage in _STAGES) == (queue == WORK)]
+    held = leasing.held(connection, scope, member.person, settings.kind)
+    leases = [lease for lease in held if lease.wanted]
+    stages = _STAGES if queue == WORK else (queue,)
+    fits = [lease for lease in leases if lease.stage in stages]
     chosen = [lease for lease in fits if lease.item not in hold][:count]
     if chosen:
         end = now + settings.lease_seconds

@@ -2,7 +2,8 @@
 
 One call is one round: a small model (``beliefs``) learns from the judged items, the best of those
 that wait get priorities between 0 and 1 and the origin "active", and the random arm is topped up.
-Items to which somebody gave a priority of their own are left alone, and so is what has been begun.
+Items to which somebody gave a priority of their own are left alone, and so is what has been begun
+(but for ``uncertainty``, which weighs what has been said of an item).
 Reading and learning take seconds to minutes, so this is a job, not a page.
 """
 
@@ -64,8 +65,8 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a round did."""
+class Round:
+    """What one call did."""
 
     strategy: str
     """The one that was used: random while too little has been judged."""
@@ -90,7 +91,7 @@ def ask_next(
     embed: Embed | None = None,
     judge: Judge | None = None,
     by: int | None = None,
-) -> Asked:
+) -> Round:
     """Choose what the project asks next. Raises UserError for kinds that need embed or judge.
 
     ``judge`` is a reward model or an ensemble of them; without one a linear model of ``embed``
@@ -112,7 +113,7 @@ def ask_next(
     project.prioritise(dict.fromkeys(stale, 0.0), origin="given", by=by)
     ranks = {item: 1 - rank / len(chosen) for rank, item in enumerate(chosen)}
     project.prioritise(ranks, origin=ACTIVE, by=by)
-    return Asked(
+    return Round(
         strategy=ask.strategy,
         judged=len(told.names),
         waiting=len(pool.waiting),
@@ -156,7 +157,7 @@ def _draw(pool: Pool, project: Project, ask: Ask) -> tuple[Ints, Ints]:
     An item belongs to the random arm by a number of its own, whatever rounds there were, so that
     the arm is a sample of all items, not of what the active arm left over.
     """
-    draw, share = uniform(ask.seed, pool.waiting), project.settings.random_share
+    draw, share = uniform(project.id, pool.waiting), project.settings.random_share
     free = pool.waiting[draw >= share]
     rng = np.random.default_rng([ask.seed, project.newest_event()])
     drawn = np.sort(rng.choice(free, min(ask.candidates, len(free)), replace=False))

@@ -128,18 +128,17 @@ def _margin(source: Source, said: Said) -> float:
     Touvron et al. (2023, table 27), strengths in even steps; the mean over all who chose, those
     for the other side counting against it, and at least 0.
     """
-    one = said.evidence.asked[0]
-    truth = one.truth
-    values = [truth] if said.evidence.known and truth else [a.value for a in said.evidence.answers]
-    steps = max(source.settings.levels - 1, 1)
-    total, count = 0.0, 0
-    for value in values:
-        if value["choice"] in SILENT:
-            continue
-        count += 1
-        side = {"a": 1.0, "b": -1.0}.get(value["choice"], 0.0)
-        total += side * said.side * min(1.0, (value.get("strength", 1) - 1) / steps)
-    return max(total / count, 0.0) if count else 0.0
+    truth = said.evidence.asked[0].truth
+    values = [(a.value, source.rubrics[a.rubric_version]) for a in said.evidence.answers]
+    if said.evidence.known and truth:
+        values = [(truth, source.settings)]
+    found = list[float]()
+    for value, rubric in values:
+        if value["choice"] not in SILENT:
+            side = {"a": 1.0, "b": -1.0}.get(value["choice"], 0.0)
+            strength = (value.get("strength", 1) - 1) / max(rubric.levels - 1, 1)
+            found.append(side * said.side * min(1.0, strength))
+    return max(sum(found) / len(found), 0.0) if found else 0.0
 
 
 def compared_apart(source: Source) -> Iterator[Lesson]:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from backflip.data.records import BadRecordError, Demonstration, Message, Messages, Provenance
+from backflip.data.records import BadRecordError, Demonstration, Messages, Provenance
 from backflip.feedback.asked import Asked
 from backflip.feedback.consensus import weight_of
-from backflip.feedback.lessons import Evidence, Lesson, Source, reply, turns
+from backflip.feedback.lessons import Evidence, Lesson, Source, message, reply, turns
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.tasks import Talk, Write
 
@@ -99,8 +99,8 @@ def _turns(one: Asked, answer: AnswerRow) -> Iterator[tuple[int, Messages, dict[
         if turn["role"] == "assistant" and turn["candidates"]:
             yield number, before, turn
         try:
-            before = (*before, Message(turn["role"], turn["content"]))
-        except BadRecordError:  # an empty turn: what follows has no context that could be learnt
+            before = (*before, message(turn["role"], turn["content"]))
+        except BadRecordError:  # empty or redacted: what follows has no context to be learnt in
             return
 
 
@@ -156,7 +156,7 @@ def _written(source: Source, one: Asked, answer: AnswerRow) -> Iterator[Lesson]:
     ends = list[Messages]()
     for turn in answer.value["turns"]:
         try:
-            whole = (*whole, Message(turn["role"], turn["content"]))
+            whole = (*whole, message(turn["role"], turn["content"]))
         except BadRecordError as error:
             source.account.drop(error.reason, one.item.id)
             break

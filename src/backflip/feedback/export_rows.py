@@ -8,10 +8,12 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
+from backflip.data.errors import UserError
 from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
 from backflip.feedback.asked import Asked, asked
 from backflip.feedback.consensus import agreed
+from backflip.feedback.foreign_setup import argilla_settings, label_studio_config
 from backflip.feedback.lessons import Evidence, Source, turns
 from backflip.feedback.scoring import word_of
 from backflip.feedback.solving import stepped
@@ -122,7 +124,15 @@ def _untellable(messages: Messages) -> str:
 
 
 def rankings(source: Source) -> Iterator[dict[str, Any]]:
-    """K answers with their places; of ratings the scores too."""
+    """K answers with their places; of ratings the scores too.
+
+    Raises UserError for ratings one by one: they are ranked by their means.
+    """
+    if source.kind == "rate" and source.per == "answer":
+        raise UserError(
+            "answers are ranked by their mean rating, so per=answer has no meaning here; the "
+            "export 'answers' has every rating."
+        )
     for lesson in lessons(source, Comparison):
         record = lesson.record
         assert isinstance(record, Comparison)
@@ -295,7 +305,14 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
         "reliabilities": [] if source.kind == "rate" else source.consensus.raters(),
         "backflip": metadata.version("backflip"),
     }
-    return made | ({"kto": _balance(source)} if format == "kto" else {})
+    more: dict[str, Any] = {}
+    if format == "kto":
+        more = {"kto": _balance(source)}
+    elif format == "argilla":
+        more = {"argilla_settings": argilla_settings(source.settings)}
+    elif format == "label_studio":
+        more = {"label_studio_config": label_studio_config(source.settings)}
+    return made | more
 
 
 def _agreement(source: Source) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ for all raters of an item. The displayed order is kept beside them, for the posi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,11 @@ class Judgements:
     """[I] What seniors agreed on, on the scale of ``value``; not a number where unknown."""
     features: Mapping[str, Floats]
     """Each [I]: "length" is characters of answer a minus b, "lists" its list marks minus b's."""
-    answers: Ints
+    answers: Ints = field(repr=False)
     """[I, 2] Which two answers an item compares, 0 … A−1: items of one prompt may share them."""
-    item_names: Sequence[str]
-    rater_names: Sequence[str]
-    groups: Sequence[Mapping[str, str]]
+    item_names: Sequence[str] = field(repr=False)
+    rater_names: Sequence[str] = field(repr=False)
+    groups: Sequence[Mapping[str, str]] = field(repr=False)
     """One for each rater: {"region": "north", "expertise": "nurse"}; empty where unknown."""
     paired: bool
     """Whether a value's sign says which of two answers is better. Ratings and thumbs: false."""

@@ -18,7 +18,7 @@ to the group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,24 +136,8 @@ class Labeller:
 
     # ---- items
 
-    def _payloads(self, group: Group) -> Iterator[Payload]:
-        prompt = [{"role": m.role, "content": m.content} for m in group.prompt]
-        answers = [
-            {"text": text, "source": source}
-            for text, source in zip(group.answers, group.sources, strict=True)
-        ]
-        kind, size = self.settings.kind, len(answers)
-        made: list[dict[str, Any]] = []
-        if kind == "rank" and 2 <= size <= MOST:
-            made = [{"prompt": prompt, "answers": answers}]
-        elif kind == "compare" and size >= 2:
-            ring = range(size if size > 2 else 1)
-            made = [
-                {"prompt": prompt, "answers": [answers[i], answers[(i + 1) % size]]} for i in ring
-            ]
-        elif kind in ("thumbs", "rate"):
-            made = [{"prompt": prompt, "answer": answer} for answer in answers]
-        return (payload_of({"kind": kind, **one}, kind) for one in made)
+    def _payloads(self, group: Group) -> list[Payload]:
+        return payloads_of(self.settings.kind, group)
 
     def _payloads_of(self, groups: Sequence[Group]) -> list[list[str]]:
         return [[identify(p).digest for p in self._payloads(group)] for group in groups]
@@ -209,3 +193,24 @@ def _leaning(source: Source, one: Asked) -> float:
         return 0.0 if said.silent == "both_bad" else math.nan
     verdict = source.verdict(one)
     return math.nan if verdict is None else 2 * verdict.p_first - 1
+
+
+def payloads_of(kind: Any, group: Group) -> list[Payload]:
+    """The items that ask about a group."""
+    prompt = [{"role": m.role, "content": m.content} for m in group.prompt]
+    answers = [
+        {"text": text, "source": source}
+        for text, source in zip(group.answers, group.sources, strict=True)
+    ]
+    size = len(answers)
+    made: list[dict[str, Any]] = []
+    if kind == "rank" and 2 <= size <= MOST:
+        made = [{"prompt": prompt, "answers": answers}]
+    elif kind == "compare" and size >= 2:
+        ring = [(i, (i + 1) % size) for i in range(size if size > 2 else 1)]
+        made = [{"prompt": prompt, "answers": [answers[i], answers[j]]} for i, j in ring]
+    elif kind in ("thumbs", "rate", "spans"):
+        made = [{"prompt": prompt, "answer": answer} for answer in answers]
+    elif kind == "write":
+        made = [{"prompt": prompt, "draft": answers[0]}]
+    return [payload_of({"kind": kind, **one}, kind) for one in made]

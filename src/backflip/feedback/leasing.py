@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from backflip.feedback.database import insert_into
 from backflip.feedback.display import Order, as_displayed, order_of, seed_of
-from backflip.feedback.queues import EVERYBODY, FULL, waits
+from backflip.feedback.queues import ADJUDICATE, EVERYBODY, FULL, waits
 from backflip.feedback.schema import AnyRow, Items, Leases
 from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import Kind
@@ -47,6 +47,8 @@ class Held:
     stage: str
     expires: float
     repeat_of: int | None
+    wanted: bool = True
+    """Whether the item still wants this rater's answer: it may have been dropped or filled."""
 
 
 def held(connection: Connection, scope: Scope, person: int, kind: Kind) -> list[Held]:
@@ -60,9 +62,18 @@ def held(connection: Connection, scope: Scope, person: int, kind: Kind) -> list[
             row.stage,
             row.expires,
             row.repeat_of,
+            _wanted(row),
         )
         for row in rows
     ]
+
+
+def _wanted(row: AnyRow) -> bool:
+    if row.stage == ADJUDICATE:
+        return row.state == ADJUDICATE
+    if row.repeat_of is not None:
+        return row.state != "dropped"
+    return row.state == "open" and (row.purpose in EVERYBODY or row.given < row.wanted)
 
 
 _HELD = (
@@ -73,6 +84,10 @@ _HELD = (
         Leases.expires,
         Leases.repeat_of,
         Items.payload,
+        Items.purpose,
+        Items.state,
+        Items.given,
+        Items.wanted,
     )
     .join(Items, Items.id == Leases.item_id)
     .where(

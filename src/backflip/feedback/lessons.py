@@ -27,11 +27,14 @@ from backflip.feedback.consensus import Consensus, Verdict
 from backflip.feedback.parts import PAIRED, parts_of
 from backflip.feedback.projects import Project
 from backflip.feedback.reading import AnswerRow
+from backflip.feedback.redaction import REDACTED
 from backflip.feedback.settings import ProjectSettings
 from backflip.feedback.tasks import Turn
 
 Per: TypeAlias = Literal["item", "answer"]
 R = TypeVar("R", bound=Record)
+CHANGES = 100_000
+"""More versions than any rubric has."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,11 @@ class Source:
         self, project: Project, *, until: int | None = None, part: str = "", per: Per = "item"
     ) -> None:
         self.project = project
-        self.settings: ProjectSettings = project.settings
         self.until = project.newest_event() if until is None else until
+        self.rubrics = {version: settings for version, _, settings in project.rubrics()}
+        """Settings by version."""
+        self.settings: ProjectSettings = self.rubrics[_version(project, self.until)]
+        """As they were at the event."""
         self.part, self.per = part, per
         self.name = f"feedback:{project.name}{f':{part}' if part else ''}@{self.until}"
         self.account = Account(self.name)
@@ -137,11 +143,25 @@ class Source:
             yield Lesson(record, evidence)
 
 
+def _version(project: Project, until: int) -> int:
+    """Which rubric held at an event."""
+    kinds = ("project", "settings")
+    changes = project.events(kinds=kinds, until=until, limit=CHANGES)
+    return changes[-1].rubric_version if changes else min(v for v, _, _ in project.rubrics())
+
+
 def turns(prompt: tuple[Turn, ...]) -> Messages:
     """Turns of an item as messages; those that say nothing are left out."""
-    return tuple(Message(turn.role, turn.content) for turn in prompt if turn.content.strip())
+    return tuple(message(turn.role, turn.content) for turn in prompt if turn.content.strip())
 
 
 def reply(text: str) -> Messages:
-    """An answer as messages. Raises BadRecordError for an empty one."""
-    return (Message("assistant", text),)
+    """An answer as messages. Raises BadRecordError for one that is empty or redacted."""
+    return (message("assistant", text),)
+
+
+def message(role: str, text: str) -> Message:
+    """What somebody said. Raises BadRecordError for words that are empty or redacted."""
+    if text.strip() == REDACTED:
+        raise BadRecordError("redacted", "whoever wrote it has taken it back")
+    return Message(role, text)

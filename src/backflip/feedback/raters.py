@@ -70,9 +70,8 @@ def rater_reports(judgements: Judgements, *, level: float = 0.95) -> list[RaterR
     marked = judgements.sides()
     said = marked.said()
     count = np.bincount(marked.rater[~marked.repeat], minlength=marked.raters)
-    silent = np.bincount(
-        marked.rater[np.isnan(marked.value) & ~marked.repeat], minlength=marked.raters
-    )
+    unsaid = np.isnan(marked.value) & ~marked.repeat
+    silent = np.bincount(marked.rater[unsaid], minlength=marked.raters)
     shared, same = with_others(said)
     hours, session = sessions(marked.rater, marked.at)
     paces = _paces(marked, hours_of=hours, level=level)

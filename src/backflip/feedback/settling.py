@@ -96,5 +96,10 @@ def count_change(item: AnyRow, standing: Standing, changes: tallies.Changes) -> 
             changes[whole, item.state] -= 1
         if standing.state != "open":
             changes[whole, standing.state] += 1
-    changes[whole, "wanted"] += standing.wanted - item.wanted
+    changes[whole, "wanted"] += _hoped(standing) - _hoped(item)
     changes[whole, "given"] += standing.given - item.given
+
+
+def _hoped(standing: Standing | AnyRow) -> int:
+    """Answers that an item will have in the end: one that is no longer asked gets no more."""
+    return standing.wanted if standing.state == "open" else standing.given

@@ -2,8 +2,8 @@
 
 Each becomes an answer like any other, through the same checks and into the same log. People are
 told apart by an address, ``USER@TOOL.invalid``, which no mail can reach, so that the same file
-taken over again changes nothing. Sides count as displayed in the document's own order: such tools do
-not shuffle them.
+taken over again changes nothing. Sides count as displayed in the document's own order, since such
+tools do not shuffle them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Overview:
     dropped: int
     answers: int
     wanted: int
-    """Answers that the items want altogether, as far as is known."""
+    """Answers that the items will have in the end, as far as is known."""
     given: int
     """Answers that count towards them."""
     hours: float
@@ -149,10 +149,11 @@ def recount(connection: Connection, scope: Scope) -> None:
     work = (Items.project_id == scope.id, Items.purpose == WORK)
     grouped = select(Items.state, func.count().label("many")).where(*work).group_by(Items.state)
     states = {row.state: row.many for row in connection.execute(grouped)}
+    hoped = case((Items.state == "open", Items.wanted), else_=Items.given)
     sums = connection.execute(
         select(
             func.count().label("items"),
-            func.coalesce(func.sum(Items.wanted), 0).label("wanted"),
+            func.coalesce(func.sum(hoped), 0).label("wanted"),
             func.coalesce(func.sum(Items.given), 0).label("given"),
         ).where(*work)
     ).one()
