@@ -68,7 +68,9 @@ def load(kind: str, size: Size, folder: Path) -> dict[str, Any]:
         "95th percentile ms": quantile(times, 0.95),
         "99th percentile ms": quantile(times, 0.99),
         "longest ms": max(times),
-        "page, 95th percentile ms": quantile(seen["pages_ms"], 0.95),
+        "opening the page, 95th percentile ms": quantile(seen["pages_ms"], 0.95),
+        "raters behind their time, 95th percentile ms": 1000
+        * quantile([one["late"] for one in seen["sent"]], 0.95),
         "server, cores": busy,
         "raters, cores": seen["cpu"],
         "server, MB": memory,

@@ -198,8 +198,8 @@ def test_three_replies_are_too_many_to_compare(
 def test_simulated_raters_fill_a_project_and_the_truth_is_found(
     place: Path, capsys: pytest.CaptureFixture[str]
 ):
-    code, said, _ = run(capsys, "trial", "--simulate", "6")
-    assert code == 0
+    code, said, wrong = run(capsys, "trial", "--simulate", "6")
+    assert code == 0, wrong
     assert "900 answers of 6 raters to 180 pairs" in said
     assert "Reliabilities found correlate with the true ones at 0.9" in said
     right = said.partition("majority ")[2]

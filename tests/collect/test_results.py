@@ -68,6 +68,9 @@ def test_exports_hold_every_answer_with_its_circumstances(server: Served, lead: 
     parquet = lead.get("/projects/tone/download?format=answers&file=parquet")
     assert parquet.content[:4] == b"PAR1"
     assert lead.get("/projects/tone/download?format=nonsense").status_code == 422
+    account = lead.get("/projects/tone/download?format=soft&file=summary").json()
+    assert account["answers"] == 24
+    assert {"agreement", "reliabilities", "left_out", "said"} <= set(account)
 
 
 def test_the_log_shows_what_happened_newest_first(server: Served, lead: Browser):

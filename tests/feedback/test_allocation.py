@@ -237,7 +237,7 @@ def test_dropped_items_are_asked_no_more_and_can_come_back(make):
 def test_an_item_that_nobody_wants_any_more_is_not_shown_again(make, clock):
     """One was dropped while it lay before the rater, one was filled by a late answer."""
     project, people = make(2, raters_per_item=1, lease_seconds=60, order="given")
-    project.add_items(pairs(3))
+    project.add_items(pairs(4))
     (late,) = project.next(people[1])
     clock.now += 61
     first, second = project.next(people[0], count=2)

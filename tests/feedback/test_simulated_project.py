@@ -61,7 +61,7 @@ def test_labels_out_of_the_store_are_the_gold_that_went_in(filled):
         [int(name) - min(map(int, said.item_names)) for name in said.item_names]
     ]
     by_em = right(dawid_skene(said).labels, gold).mean()
-    assert by_em >= right(majority(said), gold).mean() - 0.01
+    assert by_em >= right(majority(said), gold).mean() - 2.5 / ITEMS  # two pairs by chance
     assert by_em > 0.85
     assert agreement(said.sides()).alpha.low > 0
 

@@ -244,4 +244,4 @@ def _covered(
         for feature, habit in FEATURES.items()
         if feature in measured[k]
     ]
-    return sum(hits), len(hits)
+    return int(sum(hits)), len(hits)

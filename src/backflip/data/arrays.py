@@ -11,6 +11,8 @@ from typing import Any
 CHUNK = 1 << 20
 """Characters read at a time; doubled while a single value does not fit."""
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"[-+.0-9eE]*")
+"""What a number may go on with: at the end of what was read it may not be whole yet."""
 
 
 def values(file: io.TextIOBase) -> Iterator[Any]:
@@ -25,11 +27,11 @@ def values(file: io.TextIOBase) -> Iterator[Any]:
         while True:
             yield text.value()
             mark = text.next()
+            if mark not in ("]", ","):
+                raise ValueError(f"expected , or ] and found {mark!r}, at character {text.place}")
             text.take(1)
             if mark == "]":
                 break
-            if mark != ",":
-                raise ValueError(f"expected , or ] and found {mark!r}, at character {text.place}")
             text.next()
     if rest := text.next():
         raise ValueError(f"something follows the list: {rest!r}, at character {text.place}")
@@ -70,7 +72,8 @@ class _Buffer:
                 if not self._more(size):
                     raise
             else:
-                if end < len(self.held) or not self._more(size):
+                rest = _NUMBER.match(self.held, end)
+                if (rest and rest.end() < len(self.held)) or not self._more(size):
                     self.at = end
                     return value
             size *= 2
@@ -78,6 +81,7 @@ class _Buffer:
     def _more(self, size: int) -> bool:
         """Read on; whether there was anything."""
         fresh = self.file.read(size)
-        self.gone += self.at
-        self.held, self.at = self.held[self.at :] + fresh, 0
+        if fresh:
+            self.gone += self.at
+            self.held, self.at = self.held[self.at :] + fresh, 0
         return bool(fresh)
