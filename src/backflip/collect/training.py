@@ -15,7 +15,7 @@ from backflip.data.errors import UserError
 TRAINABLE = ("compare", "clips", "rank", "thumbs")
 """Kinds of which a reward model can learn. Clips need a model that sees."""
 TITLE = "Reward model"
-MODEL = re.compile(r"[\w][\w./~-]{0,300}")
+MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
 """A name or a path; never an option, never a setting of its own."""
 
 
