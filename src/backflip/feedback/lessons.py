@@ -147,7 +147,8 @@ def _version(project: Project, until: int) -> int:
     """Which rubric held at an event."""
     kinds = ("project", "settings")
     changes = project.events(kinds=kinds, until=until, limit=CHANGES)
-    return changes[-1].rubric_version if changes else min(v for v, _, _ in project.rubrics())
+    version = changes[-1].rubric_version if changes else None
+    return min(v for v, _, _ in project.rubrics()) if version is None else version
 
 
 def turns(prompt: tuple[Turn, ...]) -> Messages:
