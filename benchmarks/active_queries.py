@@ -88,7 +88,7 @@ def drawn(kind: str, seed: int) -> tuple[Pool, Pool]:
     Margins have r.m.s. 1 in the exam, and features know the share of them that makes ``CEILING``
     the best accuracy there is for features N(0, I).
     """
-    from backflip.feedback.power import Learner
+    from backflip.crowd.power import Learner
 
     rng = np.random.default_rng([seed, len(kind)])
     w = rng.normal(size=DIMENSIONS)
@@ -112,7 +112,7 @@ def ask(pool: Pool, rows: np.ndarray, seed: int) -> np.ndarray:
 
     Which pair gets which rater does not depend on the strategy.
     """
-    from backflip.feedback.simulate import Asked, Items, Population, answers, uniform
+    from backflip.crowd.simulate import Asked, Items, Population, answers, uniform
 
     people = Population.drawn(RATERS, seed=seed)
     items = Items(
@@ -197,9 +197,9 @@ class Belief:
 
 def curve(kind: str, name: str, seed: int) -> list[float]:
     """Accuracy on the exam's gold after ``FIRST``, ``FIRST + BATCH`` … ``MOST`` labels."""
+    from backflip.crowd.simulate import uniform
     from backflip.feedback.beliefs import fit_linear
     from backflip.feedback.queries import with_random_arm
-    from backflip.feedback.simulate import uniform
 
     pool, exam = drawn(kind, seed)
     seen = pool.x[:, : SEEN.get(kind, DIMENSIONS)]

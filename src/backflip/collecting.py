@@ -211,7 +211,7 @@ def _project(store: Store, name: str) -> Project:
 
 def _import(store: Store, name: str, source: str, limit: int | None, *, gold: bool) -> None:
     from backflip.console import say
-    from backflip.feedback.imports import Wishes, take_in
+    from backflip.exchange.imports import Wishes, take_in
 
     wishes = Wishes(gold=gold, strict=False, limit=limit)
     for line in take_in(_project(store, name), source, wishes).lines():
@@ -250,7 +250,7 @@ def _export(
     store: Store, name: str, format: str, out: Path | None, per: str | None, *, golden: bool
 ) -> None:
     from backflip.console import say
-    from backflip.feedback.exports import export
+    from backflip.exchange.exports import export
 
     if out is None:
         raise UserError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backflip.data.sources import read
-from backflip.feedback.exports import export
+from backflip.exchange.exports import export
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from tests.feedback.answered import answer_all, ask, better, pair, project_of

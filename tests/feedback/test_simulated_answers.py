@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.feedback.aggregate import majority, right
+from backflip.crowd.aggregate import majority, right
+from backflip.crowd.judgements import Judgements
+from backflip.crowd.simulate import Items, Population, simulate
 from backflip.feedback.display import as_displayed, in_item_order, order_of
 from backflip.feedback.identity import identify
-from backflip.feedback.judgements import Judgements
 from backflip.feedback.scoring import score_of
 from backflip.feedback.settings import settings_of
-from backflip.feedback.simulate import Items, Population, simulate
 from backflip.feedback.simulated_answers import Bench, quality, write_pairs
 from backflip.feedback.tasks import payload_of, value_of
 

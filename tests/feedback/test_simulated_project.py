@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.feedback.aggregate import majority, right
-from backflip.feedback.agreement import agreement
-from backflip.feedback.dawid_skene import dawid_skene
-from backflip.feedback.gauges import gauges
-from backflip.feedback.raters import rater_reports
-from backflip.feedback.simulate import Population
+from backflip.crowd.aggregate import majority, right
+from backflip.crowd.agreement import agreement
+from backflip.crowd.dawid_skene import dawid_skene
+from backflip.crowd.gauges import gauges
+from backflip.crowd.raters import rater_reports
+from backflip.crowd.simulate import Population
 from backflip.feedback.simulated_answers import Bench, write_pairs
 from tests.feedback.answered import opened
 

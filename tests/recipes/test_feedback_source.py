@@ -16,7 +16,7 @@ import backflip as bf
 from backflip.data.errors import UserError
 from backflip.data.formats import load as load_file
 from backflip.data.records import Comparison, Prompt
-from backflip.feedback.exports import export
+from backflip.exchange.exports import export
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from backflip.monitor.progress import Progress

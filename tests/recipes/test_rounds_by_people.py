@@ -16,7 +16,7 @@ from rich.console import Console
 from backflip import cli
 from backflip.data.errors import UserError
 from backflip.data.records import messages
-from backflip.feedback.labeller import Group, Labeller
+from backflip.exchange.labeller import Group, Labeller
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from backflip.monitor.progress import Progress

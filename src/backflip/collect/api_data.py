@@ -18,8 +18,8 @@ from backflip.collect.pages_export import downloaded
 from backflip.collect.pages_results import refresh
 from backflip.collect.training import train_reward_model
 from backflip.collect.uploads import kept
-from backflip.feedback import imports
-from backflip.feedback.imports import Wishes
+from backflip.exchange import imports
+from backflip.exchange.imports import Wishes
 from backflip.feedback.items import Added, NewItem
 from backflip.feedback.queues import Purpose
 

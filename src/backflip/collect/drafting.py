@@ -15,7 +15,7 @@ from typing import Any
 from backflip.collect.talking import asked
 from backflip.data.errors import UserError
 from backflip.data.records import Messages, Prompt, Tally
-from backflip.feedback.labeller import Group, payloads_of
+from backflip.exchange.labeller import Group, payloads_of
 from backflip.feedback.projects import Project
 from backflip.recipes.sources import load
 

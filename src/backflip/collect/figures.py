@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backflip.feedback.agreement import agreement
-from backflip.feedback.disagreement import circles, most_disagreed
-from backflip.feedback.drift import alpha_over_time, by_rubric
-from backflip.feedback.gauges import Gauge, gauges
-from backflip.feedback.groups import groups
-from backflip.feedback.judgements import Judgements
-from backflip.feedback.raters import RaterReport, rater_reports
+from backflip.crowd.agreement import agreement
+from backflip.crowd.disagreement import circles, most_disagreed
+from backflip.crowd.drift import alpha_over_time, by_rubric
+from backflip.crowd.gauges import Gauge, gauges
+from backflip.crowd.groups import groups
+from backflip.crowd.judgements import Judgements
+from backflip.crowd.raters import RaterReport, rater_reports
 from backflip.functional.statistics import Interval
 
 FEWEST_GAUGED = 10

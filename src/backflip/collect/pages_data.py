@@ -18,8 +18,8 @@ from backflip.collect.site import Site
 from backflip.collect.templating import first_line
 from backflip.collect.uploads import kept
 from backflip.data.errors import UserError
-from backflip.feedback.imports import Imported, Wishes, take_in
-from backflip.feedback.item_rows import EXAMPLES
+from backflip.exchange.imports import Imported, Wishes, take_in
+from backflip.exchange.item_rows import EXAMPLES
 from backflip.feedback.queues import Purpose
 from backflip.feedback.reading import ItemRow
 

@@ -22,7 +22,7 @@ from backflip.collect.site import Site
 from backflip.collect.templating import took
 from backflip.collect.training import TRAINABLE, in_words, train_reward_model
 from backflip.data.errors import UserError
-from backflip.feedback import exports
+from backflip.exchange import exports
 
 router = APIRouter(include_in_schema=False)
 LOG_PAGE = 100

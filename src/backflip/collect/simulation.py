@@ -15,15 +15,15 @@ import numpy as np
 from backflip.collect.app import create_app
 from backflip.collect.settings import ServerSettings
 from backflip.collect.site import Site
+from backflip.crowd.aggregate import majority, right
+from backflip.crowd.dawid_skene import dawid_skene
+from backflip.crowd.gauges import gauges
+from backflip.crowd.judgements import Floats
+from backflip.crowd.simulate import Population, expected_accuracy
 from backflip.data.errors import UserError
-from backflip.feedback.aggregate import majority, right
-from backflip.feedback.dawid_skene import dawid_skene
-from backflip.feedback.gauges import gauges
-from backflip.feedback.judgements import Floats
 from backflip.feedback.projects import Project
 from backflip.feedback.reading import ItemRow
 from backflip.feedback.settings import ProjectSettings
-from backflip.feedback.simulate import Population, expected_accuracy
 from backflip.feedback.simulated_answers import Bench, write_pairs
 from backflip.feedback.store import Store
 

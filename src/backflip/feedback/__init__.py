@@ -1,1 +1,1 @@
-"""Ask people. Receives items to judge; hands out judgements, and how far to trust them."""
+"""Ask people. Receives items to judge; hands out the next one to each rater, and what was answered."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backflip.crowd.judgements import Flags, Floats, Ints
 from backflip.feedback.beliefs import fit_linear, modes
-from backflip.feedback.judgements import Flags, Floats, Ints
 from backflip.functional.statistics import Interval
 
 FOLDS = 5

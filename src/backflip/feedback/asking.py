@@ -19,19 +19,19 @@ import numpy as np
 from scipy.special import expit
 from sqlalchemy import func, select
 
+from backflip.crowd.judgements import Floats, Ints
+from backflip.crowd.simulate import uniform
 from backflip.data.errors import UserError
 from backflip.feedback import prescreen, queries
 from backflip.feedback.beliefs import fit_linear, informative
 from backflip.feedback.embedding import Embed, Payloads, by_words, texts_of
 from backflip.feedback.gains import Known, known, rows_of
-from backflip.feedback.judgements import Floats, Ints
 from backflip.feedback.prescreen import Screen
 from backflip.feedback.projects import Project
 from backflip.feedback.queries import ACTIVE, RANDOM
 from backflip.feedback.queues import WORK
 from backflip.feedback.reading import ItemRow
 from backflip.feedback.schema import Items
-from backflip.feedback.simulate import uniform
 
 Strategy: TypeAlias = Literal[
     "random", "disagreement", "information", "uncertainty", "best_against_worst", "diversity"

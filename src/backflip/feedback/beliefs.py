@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
-from backflip.feedback.judgements import Flags, Floats, Ints
+from backflip.crowd.judgements import Flags, Floats, Ints
 from backflip.feedback.queries import OVERSAMPLING, entropy, top
 
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

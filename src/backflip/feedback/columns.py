@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Text, select, type_coerce
 
+from backflip.crowd.judgements import Judgements
 from backflip.feedback import events
 from backflip.feedback.identity import sides_of
-from backflip.feedback.judgements import Judgements
 from backflip.feedback.parts import PAIRED, SCORED, UNSURE, Part, parts_of
 from backflip.feedback.queues import ADJUDICATE
 from backflip.feedback.schema import Answers, AnyRow, Events, Items, People

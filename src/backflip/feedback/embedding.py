@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
-from backflip.feedback.judgements import Floats
+from backflip.crowd.judgements import Floats
 
 Sparse: TypeAlias = Any
 """A ``scipy.sparse.csr_matrix``, whose own types are not of much help."""

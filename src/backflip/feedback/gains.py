@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import select
 
+from backflip.crowd.judgements import Floats, Ints, Judgements
 from backflip.feedback import arms, prescreen
 from backflip.feedback.embedding import Embed, by_words
-from backflip.feedback.judgements import Floats, Ints, Judgements
 from backflip.feedback.projects import Project
 from backflip.feedback.queries import ACTIVE, RANDOM
 from backflip.feedback.reading import ItemRow

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from backflip.feedback.judgements import Floats, Ints
+from backflip.crowd.judgements import Floats, Ints
 from backflip.feedback.queries import once
 
 MOST = 5_000_000

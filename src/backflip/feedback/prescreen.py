@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backflip.crowd.judgements import Flags, Floats, Ints
+from backflip.crowd.simulate import uniform
 from backflip.feedback.embedding import words
-from backflip.feedback.judgements import Flags, Floats, Ints
-from backflip.feedback.simulate import uniform
 from backflip.functional.statistics import Interval, wilson
 
 SAME, BROKEN = "near-identical", "both broken"

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from backflip.crowd.judgements import Judgements
 from backflip.data.errors import UserError
 from backflip.feedback import (
     allocation,
@@ -26,7 +27,6 @@ from backflip.feedback.answering import Given, Receipt
 from backflip.feedback.database import Database
 from backflip.feedback.events import NewEvent
 from backflip.feedback.items import Added, Batch, NewItem
-from backflip.feedback.judgements import Judgements
 from backflip.feedback.members import Membership
 from backflip.feedback.queues import WORK, Purpose
 from backflip.feedback.refusals import RefusedError

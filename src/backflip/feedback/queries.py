@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, xlog1py, xlogy
 
-from backflip.feedback.judgements import Flags, Floats, Ints
+from backflip.crowd.judgements import Flags, Floats, Ints
 
 OVERSAMPLING = 10
 """Candidates for each question, of which a batch is spread out (Christiano et al., 2017, 2.2.4)."""

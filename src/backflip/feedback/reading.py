@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
+from backflip.crowd.judgements import Judgements
 from backflip.feedback.columns import Columns
-from backflip.feedback.judgements import Judgements
 from backflip.feedback.parts import attribute_of
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Answers, AnyRow, Items, Leases, Memberships, People

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from scipy.special import logit, ndtr, ndtri
 
+from backflip.crowd.gauges import contrasts
+from backflip.crowd.judgements import Floats, Ints
+from backflip.crowd.simulate import Asked, Items, Population, answers, seconds, uniform
 from backflip.feedback.display import seed_of
-from backflip.feedback.gauges import contrasts
 from backflip.feedback.identity import Side, sides_of
-from backflip.feedback.judgements import Floats, Ints
 from backflip.feedback.settings import ProjectSettings
-from backflip.feedback.simulate import Asked, Items, Population, answers, seconds, uniform
 from backflip.feedback.tasks import Clips, Compare, Payload, payload_of
 
 WORDS = (

@@ -25,7 +25,7 @@ from backflip.reward.source import Judgement
 from backflip.train.checkpoints import resume_command
 
 if TYPE_CHECKING:
-    from backflip.feedback.labeller import Group, Labeller
+    from backflip.exchange.labeller import Group, Labeller
 
 __all__ = ["People", "WaitingForLabels", "asks_people", "labeller", "stands_at_zero"]
 
@@ -50,7 +50,7 @@ def labeller(judge: str) -> Iterator[Labeller]:
         raise UserError(
             f"judge={judge}: a round asks for new labels. Name the project alone: feedback:NAME."
         )
-    from backflip.feedback.labeller import Labeller
+    from backflip.exchange.labeller import Labeller
 
     with store_for(judge) as store:
         yield Labeller(store.project(address.project))
@@ -119,7 +119,7 @@ class People:
 
     def _groups(self, rollouts: Rollouts, *, least: int) -> tuple[list[int], list[Group]]:
         """(numbers, what is asked about each) of the prompts with ``least`` different answers."""
-        from backflip.feedback.labeller import Group
+        from backflip.exchange.labeller import Group
 
         by_prompt: dict[int, dict[str, None]] = {}
         if self.against is not None:

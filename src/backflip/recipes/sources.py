@@ -25,7 +25,7 @@ from backflip.data.records import Record
 from backflip.data.sources import read
 
 if TYPE_CHECKING:
-    from backflip.feedback.lessons import Source
+    from backflip.exchange.lessons import Source
     from backflip.feedback.store import Store
 
 __all__ = ["PREFIX", "Address", "check_readable", "kind_of", "load", "one_moment", "pin_all"]
@@ -74,7 +74,7 @@ def load(
     address = Address.of(source)
     if address is None:
         return formats.load(source, kind, format=format, limit=limit)
-    from backflip.feedback.teaching import records
+    from backflip.exchange.teaching import records
 
     with opened(address) as found:
         return records(found, kind, style=format, limit=limit)
@@ -85,7 +85,7 @@ def kind_of(source: str, format: str | None = None) -> str:
     address = Address.of(source)
     if address is None:
         return formats.kind_of(source, format)
-    from backflip.feedback.teaching import native_kind
+    from backflip.exchange.teaching import native_kind
 
     with opened(address) as found:
         return native_kind(found)
@@ -102,7 +102,7 @@ def check_readable(source: str) -> None:
 @contextmanager
 def opened(address: Address) -> Iterator[Source]:
     """The project of an address. Raises UserError where there is none."""
-    from backflip.feedback.lessons import Source
+    from backflip.exchange.lessons import Source
 
     with store_for(str(address)) as store:
         project = store.project(address.project)

@@ -1,0 +1,1 @@
+"""Weigh what many raters said. Receives judgements as arrays; hands out statistics and labels."""

@@ -1,0 +1,152 @@
+"""What raters came to, item by item: a label, its posterior, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backflip.crowd.dawid_skene import DawidSkene, dawid_skene
+from backflip.crowd.judgements import Judgements
+from backflip.functional.statistics import Interval
+
+RESAMPLES = 200
+"""Bootstraps of an export's agreement: two digits of an interval."""
+LEAST_WEIGHT = 0.05
+"""A weight must be above 0; so much is left to a label, or a rater, no better than a coin."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The label of an item, or of a part of it."""
+
+    value: float
+    """−1 (b), 0 (tie), 1 (a); the likeliest value where there are no sides. Not a number: two are
+    equally likely."""
+    posterior: float
+    """P(value), or of the likeliest."""
+    low: float
+    """Of the 95 % error bar of ``posterior``."""
+    high: float
+    p_first: float
+    """P(a is better), or P(up), P(good); a tie counts half."""
+    raters: int
+    chances: Mapping[float, float]
+    """P of every value."""
+    known: bool = False
+    """Whether it is gold or a senior's word, not the raters'."""
+
+    @classmethod
+    def certain(cls, value: float, raters: int) -> Verdict:
+        """A label that is known."""
+        side = float(np.sign(value))
+        return cls(value, 1.0, 1.0, 1.0, (side + 1) / 2, raters, {value: 1.0}, True)
+
+    @property
+    def soft(self) -> float:
+        """P(the likelier side is better), at least ½."""
+        return max(self.p_first, 1 - self.p_first)
+
+    @property
+    def weight(self) -> float:
+        """What a hard label deserves: 2P − 1, its pull at equal scores if it were a soft one.
+
+        Of a tie its posterior: there is no side to pull to.
+        """
+        return max(self.posterior, LEAST_WEIGHT) if self.value == 0 else weight_of(self.soft)
+
+
+def weight_of(p: float) -> float:
+    """2p − 1, and a little where that is nothing; 1 where p is unknown."""
+    return 1.0 if math.isnan(p) else max(2 * p - 1, LEAST_WEIGHT)
+
+
+class Consensus:
+    """Verdicts of one project as it stood at an event, by Dawid and Skene."""
+
+    def __init__(self, judgements: Judgements) -> None:
+        self.judgements = judgements
+        said = judgements.said()
+        self.found: DawidSkene | None = dawid_skene(judgements) if len(said) else None
+        self._place = {name: number for number, name in enumerate(judgements.item_names)}
+        self._rater = {name: number for number, name in enumerate(judgements.rater_names)}
+
+    def of(self, name: str) -> Verdict | None:
+        """The verdict on an item ("12") or a part of it ("12:0-2"); none where nobody judged it."""
+        place = self._place.get(name)
+        if place is None:
+            return None
+        raters = 0 if self.found is None else int(self.found.labels.raters[place])
+        gold = float(self.judgements.gold[place])
+        if not math.isnan(gold):
+            return Verdict.certain(float(np.sign(gold)) if self.judgements.paired else gold, raters)
+        if self.found is None or raters == 0:
+            return None
+        labels = self.found.labels
+        return Verdict(
+            float(labels.value[place]),
+            float(labels.certainty[place]),
+            float(labels.low[place]),
+            float(labels.high[place]),
+            float(labels.p_first[place]),
+            raters,
+            dict(zip(labels.classes.tolist(), labels.posterior[place].tolist(), strict=True)),
+        )
+
+    def reliability(self, rater: str) -> float:
+        """P(a rater, by pseudonym, is right); not a number where nothing is known."""
+        place = self._rater.get(rater)
+        if place is None or self.found is None:
+            return math.nan
+        return float(self.found.reliability[place])
+
+    def raters(self) -> list[dict[str, Any]]:
+        """Each rater's pseudonym, judgements, and reliability with its 95 % interval."""
+        found, said = self.found, self.judgements.said()
+        if found is None:
+            return []
+        count = np.bincount(said.rater, minlength=said.raters)
+        return [
+            {
+                "rater": name,
+                "judgements": int(count[k]),
+                "reliability": _number(found.reliability[k]),
+                "low": _number(found.low[k]),
+                "high": _number(found.high[k]),
+                "groups": dict(self.judgements.groups[k]),
+            }
+            for k, name in enumerate(self.judgements.rater_names)
+        ]
+
+
+def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] | None:
+    """Percent agreement, α, κ and AC with their intervals, as JSON; none where nobody judged.
+
+    Of pairs the better answer counts, not the strength. ``ratings``: a miss by one is half a hit.
+    """
+    from backflip.crowd.agreement import agreement
+
+    if not len(judgements.said()):
+        return None
+    metric = "interval" if ratings else "nominal"
+    found = agreement(judgements.sides(), metric=metric, resamples=RESAMPLES)
+    names = ("percent", "alpha", "fleiss", "gwet")
+    return {name: _span(getattr(found, name)) for name in names} | {
+        "metric": metric,
+        "items": found.items,
+        "judgements": found.judgements,
+    }
+
+
+def _span(interval: Interval) -> dict[str, float] | None:
+    values = (interval.estimate, interval.low, interval.high)
+    if any(math.isnan(value) for value in values):
+        return None
+    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

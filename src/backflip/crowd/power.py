@@ -1,0 +1,339 @@
+"""How many raters and items: by closed form where there is one, by simulation where there is none.
+
+The reward model of these sums is linear: it sees d features of an item, x ~ N(0, I), of the
+margin m = √ρ w·x + √(1 − ρ) e. ρ is what the features can know, so that the best accuracy on gold
+is 1 − arccos(√ρ)/π, its ceiling. Fitted to I items with the mean ȳ of n votes each, its direction
+misses w by an angle φ, and (Huber's sandwich, 1967, for d − 1 directions across w)
+
+    tan²φ = (d − 1) V / (I B²),   V = E[(ȳ − E[ȳ|x])²],   B = E[∂E[ȳ|x] / ∂(w·x)],
+    accuracy = 1 − arccos(√ρ cos φ)/π.
+
+For a neural reward model d is not a count of anything but the number that a pilot gives:
+``dimensions_from_pilot`` finds it from one measured accuracy, and the law extrapolates. V falls
+with n only by the noise of votes, not by what e hides, so a label spent on a new item is worth
+more than one spent on an old item: more raters per item buy knowledge of the raters, and labels
+to measure with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import binom
+
+from backflip.crowd.agreement import Metric, alpha
+from backflip.crowd.judgements import Floats
+from backflip.crowd.simulate import (
+    Asked,
+    Items,
+    Population,
+    answers,
+    assign,
+    simulate,
+    tie_weight,
+    uniform,
+)
+from backflip.functional.statistics import Interval
+
+NODES = 96
+"""Of the Gauss-Hermite rule."""
+SEARCH = 20_000_000
+"""No answer above this many items."""
+
+
+def majority_error(reliability: float, raters: int) -> float:
+    """Chance that the majority of raters, each right with this chance, is wrong (Condorcet, 1785).
+
+    A split vote is a coin.
+    """
+    wrong = float(binom.cdf((raters - 1) // 2, raters, reliability))
+    return wrong + (
+        float(binom.pmf(raters // 2, raters, reliability)) / 2 if raters % 2 == 0 else 0
+    )
+
+
+def raters_for_label_error(reliability: float, error: float, *, most: int = 1001) -> int | None:
+    """The fewest raters (odd) whose majority is wrong at most this often; None: no number is
+    enough.
+
+    Holds for errors that raters do not share: where items are hard for all, or tastes common, more
+    raters agree on the same mistake, and ``simulate`` tells more.
+    """
+    for raters in range(1, most + 1, 2):
+        if majority_error(reliability, raters) <= error:
+            return raters
+    return None
+
+
+def expected_agreement(reliability: float) -> float:
+    """Chance that two raters, each right with this chance, take the same side."""
+    return reliability**2 + (1 - reliability) ** 2
+
+
+def reliability_from_agreement(agreement: float) -> float:
+    """The inverse, above ½; raters who agree on less than half of the sides are put at ½."""
+    return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
+
+
+def expected_alpha(reliability: float) -> float:
+    """Krippendorff's α for such raters, sides equally common, many items: (2r − 1)²."""
+    return (2 * reliability - 1) ** 2
+
+
+def alpha_of_mean(alpha_of_one: float, raters: int) -> float:
+    """Reliability of the mean of n raters (Spearman, 1910; Brown, 1910)."""
+    return raters * alpha_of_one / (1 + (raters - 1) * alpha_of_one)
+
+
+def raters_for_alpha(alpha_of_one: float, wished: float) -> int | None:
+    """The fewest raters whose mean reaches this reliability; None where one rater has none."""
+    if alpha_of_one <= 0 or not 0 < wished < 1:
+        return None
+    needed = wished * (1 - alpha_of_one) / (alpha_of_one * (1 - wished))
+    return max(1, math.ceil(needed - 1e-9))
+
+
+def items_for_alpha(
+    population: Population,
+    half_width: float,
+    *,
+    raters_per_item: int = 3,
+    metric: Metric = "nominal",
+    pilot: int = 400,
+) -> int:
+    """Items until the 95 % interval of α is no wider than ± ``half_width``.
+
+    By simulating ``pilot`` items and bootstrapping; the width falls with the root of the items.
+    """
+    said = simulate(
+        population, Items.drawn(pilot, seed=population.seed), raters_per_item=raters_per_item
+    )
+    seen = alpha(said, metric=metric)
+    return math.ceil(pilot * ((seen.high - seen.low) / (2 * half_width)) ** 2)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A reward model, for the purpose of these sums."""
+
+    dimensions: float | int
+    """d, of its features; 2 or more."""
+    ceiling: float = 0.95
+    """Accuracy on gold with labels without end, above ½."""
+
+    @property
+    def known(self) -> float:
+        """ρ, the share of the margin's variance that its features can explain."""
+        return math.sin(math.pi * (self.ceiling - 0.5)) ** 2
+
+
+def reward_accuracy(
+    population: Population, learner: Learner, items: int, *, raters_per_item: int = 1
+) -> float:
+    """Accuracy on gold that the model reaches with this many items: the closed form.
+
+    Sides are shuffled, so position bias is noise; tastes for length and lists are not in the
+    formula: ``simulated_accuracy`` has them.
+    """
+    noise, pull = _noise_and_pull(population, learner, raters_per_item)
+    tangent = math.sqrt(max(learner.dimensions - 1, 0) * noise / items) / pull
+    cosine = 1 / math.sqrt(1 + tangent**2)
+    return 1 - math.acos(math.sqrt(learner.known) * cosine) / math.pi
+
+
+def items_for_accuracy(
+    population: Population, learner: Learner, accuracy: float, *, raters_per_item: int = 1
+) -> int | None:
+    """The fewest items that reach this accuracy; None where it lies above the ceiling or out of
+    reach.
+    """
+    cosine = (
+        math.cos(math.pi * (1 - accuracy)) / math.sqrt(learner.known) if accuracy > 0.5 else 0.0
+    )
+    if cosine >= 1:
+        return None
+    if cosine <= 0:
+        return 1
+    noise, pull = _noise_and_pull(population, learner, raters_per_item)
+    tangent = math.sqrt(1 / cosine**2 - 1)
+    needed = max(learner.dimensions - 1, 0) * noise / (pull * tangent) ** 2
+    return math.ceil(needed) if needed < SEARCH else None
+
+
+def dimensions_from_pilot(
+    population: Population, ceiling: float, accuracy: float, items: int, *, raters_per_item: int = 1
+) -> float:
+    """The d with which the law goes through one measured accuracy on gold.
+
+    Raises ValueError where the pilot beat the ceiling, or did no better than a coin.
+    """
+    if not 0.5 < accuracy < ceiling:
+        raise ValueError(
+            f"A pilot with accuracy {accuracy:.3f} says nothing about a model whose ceiling is "
+            f"{ceiling:.3f}: it must lie between 0.5 and the ceiling."
+        )
+    learner = Learner(2.0, ceiling)
+    noise, pull = _noise_and_pull(population, learner, raters_per_item)
+    cosine = math.cos(math.pi * (1 - accuracy)) / math.sqrt(learner.known)
+    return 1 + (1 / cosine**2 - 1) * items * pull**2 / noise
+
+
+def _noise_and_pull(
+    population: Population, learner: Learner, raters_per_item: int
+) -> tuple[float, float]:
+    """V and B, integrated over w·x and e; votes come from raters drawn at random."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    weights = weights / weights.sum()
+    known = learner.known
+    margin = math.sqrt(known) * nodes[:, None] + math.sqrt(1 - known) * nodes[None, :]
+    step = 1e-4
+    mean, square = _vote(population, margin)
+    ahead, behind = (_vote(population, margin + d)[0] for d in (step, -step))
+    of_votes = (square - mean**2) @ weights
+    hidden = (mean**2) @ weights - (mean @ weights) ** 2
+    noise = float(weights @ (of_votes / raters_per_item + hidden))
+    pull = float(weights @ (((ahead - behind) / (2 * step)) @ weights)) * math.sqrt(known)
+    return noise, max(pull, 1e-12)
+
+
+def _vote(population: Population, margin: Floats) -> tuple[Floats, Floats]:
+    """E[y] and E[y²] of a vote given the margin: 1 for a, ½ a tie; over raters and displayed
+    sides.
+    """
+    mean, square = np.zeros_like(margin), np.zeros_like(margin)
+    side, nu = logit(population.prefers_first), tie_weight(population.ties)
+    for k in range(len(population)):
+        for first in (-1, 1):
+            half = np.abs(u := population.sharp[k] * margin + first * side[k]) / 2
+            whole = 1 + np.exp(-2 * half) + nu[k] * np.exp(-half)
+            a = np.where(u > 0, 1.0, np.exp(-2 * half)) / whole
+            tie = nu[k] * np.exp(-half) / whole
+            mean += a + tie / 2
+            square += a + tie / 4
+    many = 2 * len(population)
+    return mean / many, square / many
+
+
+def simulated_accuracy(
+    population: Population,
+    learner: Learner,
+    items: int,
+    *,
+    raters_per_item: int = 1,
+    seed: int = 0,
+) -> float:
+    """The same by experiment: raters with all their habits judge, and a linear model is fitted.
+
+    One of its features is length, another is lists, so that it learns the raters' tastes with their
+    judgement. ``dimensions`` is rounded.
+    """
+    rng = np.random.default_rng([seed, 3])
+    d = max(2, round(learner.dimensions))
+    x, w = rng.normal(size=(items, d)), rng.normal(size=d)
+    w /= np.linalg.norm(w)
+    margin = math.sqrt(learner.known) * (x @ w)
+    margin += math.sqrt(1 - learner.known) * rng.normal(size=items)
+    shown = Items(
+        margin=margin,
+        features={"length": 1000 * x[:, 0], "lists": np.where(np.abs(x[:, 1]) > 1, x[:, 1], 0.0)},
+        contested=np.zeros(items, np.bool_),
+        keys=np.arange(items),
+    )
+    people = replace(population, seed=population.seed + 7919 * seed)
+    rater = assign(items, len(people), min(raters_per_item, len(people)), rng)
+    item = np.repeat(np.arange(items), rater.shape[1])
+    first = np.where(uniform(people.seed, 4, rater.ravel(), item, 0) < 0.5, 1.0, -1.0)
+    asked = Asked(item, rater.ravel(), first, np.zeros(len(item)), np.zeros(len(item), np.int64))
+    said = answers(people, shown, asked).reshape(rater.shape)
+    found = _fit(x, (said.mean(1) + 1) / 2)
+    cosine = float(found @ w) / max(float(np.linalg.norm(found)), 1e-12)
+    return 1 - math.acos(np.clip(math.sqrt(learner.known) * cosine, -1, 1)) / math.pi
+
+
+def _fit(x: Floats, share: Floats, *, ridge: float = 1e-2) -> Floats:
+    """Bradley-Terry's w, of item features x [I, d] and the share of votes for a [I]; Newton's
+    method.
+    """
+    w = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = expit(x @ w)
+        curve = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w))
+        step = np.linalg.solve(curve, x.T @ (share - p) - ridge * w)
+        w = w + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    return w
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to spend: n raters on each of I items."""
+
+    raters_per_item: int
+    items: int
+    labels: int
+    hours: float
+    """Of rating, all raters together."""
+    label_error: float
+    """Of the majority of an item's raters."""
+    accuracy: float
+    """Of the reward model on gold, by the closed form."""
+
+
+def plans(
+    population: Population,
+    learner: Learner,
+    accuracy: float,
+    *,
+    choices: tuple[int, ...] = (1, 2, 3, 5, 7),
+) -> list[Plan]:
+    """For each number of raters per item, the items that reach the accuracy; fewest labels first.
+
+    Empty where the accuracy is above the model's ceiling.
+    """
+    found = list[Plan]()
+    for raters in choices:
+        items = items_for_accuracy(population, learner, accuracy, raters_per_item=raters)
+        if items is None or raters > len(population):
+            continue
+        labels = items * raters
+        found.append(
+            Plan(
+                raters_per_item=raters,
+                items=items,
+                labels=labels,
+                hours=labels * float(population.seconds.mean()) / 3600,
+                label_error=majority_error(float(population.reliability.mean()), raters),
+                accuracy=reward_accuracy(population, learner, items, raters_per_item=raters),
+            )
+        )
+    return sorted(found, key=lambda plan: plan.labels)
+
+
+def learning_curve(
+    population: Population,
+    learner: Learner,
+    sizes: list[int],
+    *,
+    raters_per_item: int = 1,
+    seeds: int = 5,
+) -> list[tuple[int, Interval]]:
+    """Simulated accuracy by number of items: mean over seeds, and its 95 % interval (Student's
+    t).
+    """
+    from scipy.stats import t
+
+    found = list[tuple[int, Interval]]()
+    for size in sizes:
+        arguments: dict[str, Any] = {"raters_per_item": raters_per_item}
+        runs = [
+            simulated_accuracy(population, learner, size, seed=s, **arguments) for s in range(seeds)
+        ]
+        mean, error = float(np.mean(runs)), float(np.std(runs, ddof=1) / math.sqrt(seeds))
+        reach = float(t.ppf(0.975, seeds - 1)) * error
+        found.append((size, Interval(mean, mean - reach, mean + reach, 0.95)))
+    return found

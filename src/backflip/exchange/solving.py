@@ -1,0 +1,90 @@
+"""Labelled steps as lessons: what each step is worth, and with it the whole solution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from backflip.crowd.consensus import weight_of
+from backflip.exchange.asked import Asked
+from backflip.exchange.comparing import evidence as resting_on
+from backflip.exchange.lessons import Evidence, Lesson, Source
+from backflip.feedback.tasks import Steps
+
+BAD = -1
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """The steps of a solution from the first on, as far as they were labelled."""
+
+    one: Asked
+    steps: list[str]
+    labels: list[int]
+    """1 good, 0 neutral, −1 bad."""
+    whole: bool
+    """Whether all steps of the solution have a label, or labelling ended at a bad one."""
+    evidence: Evidence
+
+    @property
+    def good(self) -> list[bool]:
+        """Neutral steps count as good (Lightman et al., 2023, appendix)."""
+        return [label != BAD for label in self.labels]
+
+
+def stepped(source: Source) -> Iterator[Stepped]:
+    """Solutions with their steps' labels, one an item or one an answer."""
+    for one in source.asked():
+        payload = one.payload
+        assert isinstance(payload, Steps)
+        for labels, proof in _labelled(source, one, payload):
+            if not labels:
+                source.account.drop("no step has a label", one.item.id)
+                continue
+            steps = list(payload.steps[: len(labels)])
+            whole = len(labels) == len(payload.steps) or labels[-1] == BAD
+            evidence = replace(proof, sources=(payload.source,))
+            yield Stepped(one, steps, labels, whole, evidence)
+
+
+def solved(source: Source) -> Iterator[Lesson]:
+    """Whole solutions, good where no step is bad; what follows a bad step is left away."""
+    for found in stepped(source):
+        if not found.whole:
+            source.account.drop("labelled in part, and nothing bad so far", found.one.item.id)
+            continue
+        payload = found.one.payload
+        assert isinstance(payload, Steps)
+        text, good = "\n".join(found.steps), all(found.good)
+        yield from source.label(found.one, payload.prompt, text, good, found.evidence)
+
+
+def _labelled(source: Source, one: Asked, payload: Steps) -> Iterator[tuple[list[int], Evidence]]:
+    """Labels of the steps up to the first that has none.
+
+    A step on which raters are evenly split is taken for bad: a doubtful step teaches no trust.
+    """
+    if source.per == "answer":
+        for answer in one.said:
+            right = source.consensus.reliability(answer.person)
+            found = Evidence((one,), (answer,), weight=weight_of(right))
+            yield _until_none(answer.value["labels"]), found
+        return
+    judged = [source.verdict(one, str(place)) for place in range(len(payload.steps))]
+    known = judged[: next((i for i, v in enumerate(judged) if v is None), len(judged))]
+    sure = [verdict for verdict in known if verdict is not None]
+    source.account.undecided += sum(math.isnan(verdict.value) for verdict in sure)
+    labels = [BAD if math.isnan(v.value) else int(v.value) for v in sure]
+    least = min(sure, key=lambda verdict: verdict.posterior, default=None)
+    weight = weight_of(least.posterior) if least else 1.0
+    yield labels, replace(resting_on(one, least), weight=weight)
+
+
+def _until_none(labels: Sequence[int | None]) -> list[int]:
+    found = list[int]()
+    for given in labels:
+        if given is None:
+            break
+        found.append(given)
+    return found

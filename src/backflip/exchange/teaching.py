@@ -1,0 +1,216 @@
+"""Which kind of project teaches what.
+
+==========  ===================================================================================
+compare     a comparison of two, tied where the label is a tie or raters are evenly split
+rank        a ranking of K by the mean of P(better) over the others; pairs that tie share a place
+rate        answers to the same prompt, ranked by their mean rating
+talk        turn by turn: what was picked or written above what was offered beside it
+write       a demonstration; and what was made of a draft is better than the draft
+thumbs      a label
+steps       the whole solution, good where no step is bad
+==========  ===================================================================================
+
+Votes on principles, marked passages and clips teach a language model nothing by themselves; they
+are exported as labels and answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, TypeVar
+
+from backflip.crowd.consensus import agreed
+from backflip.data.conversions import KINDS, WAYS, convert, plural
+from backflip.data.errors import UserError
+from backflip.data.formats import Loaded
+from backflip.data.records import (
+    Comparison,
+    Demonstration,
+    Labelled,
+    Prompt,
+    Record,
+    Tally,
+)
+from backflip.exchange import comparing, conversing, ranking, solving
+from backflip.exchange.asked import PARTS, Asked
+from backflip.exchange.lessons import Lesson, Source, turns
+
+R = TypeVar("R", bound=Record)
+Teacher = Callable[[Source], Iterator[Lesson]]
+TEACHERS: dict[tuple[str, type[Record]], Teacher] = {
+    ("compare", Comparison): comparing.compared,
+    ("compare", Labelled): comparing.compared_apart,
+    ("rank", Comparison): ranking.ranked,
+    ("rank", Labelled): ranking.ranked_apart,
+    ("rate", Comparison): ranking.rated,
+    ("talk", Comparison): conversing.talked,
+    ("talk", Demonstration): conversing.spoken,
+    ("write", Demonstration): conversing.written,
+    ("write", Comparison): conversing.improved,
+    ("thumbs", Labelled): comparing.thumbs,
+    ("steps", Labelled): solving.solved,
+}
+NATIVE: dict[str, type[Record]] = {
+    "compare": Comparison,
+    "rank": Comparison,
+    "rate": Comparison,
+    "talk": Comparison,
+    "write": Demonstration,
+    "thumbs": Labelled,
+    "steps": Labelled,
+}
+"""What each kind teaches first of all."""
+SOFT, HARD = "soft", "preference"
+STYLES = (SOFT, HARD)
+"""How labels of two answers are read: as probabilities, or as they are with weight and margin."""
+
+
+def lessons(source: Source, wanted: type[Record]) -> Iterator[Lesson]:
+    """What a project teaches of this kind. Raises UserError where that is nothing."""
+    teach = TEACHERS.get((source.kind, wanted))
+    if teach is None:
+        raise UserError(refusal(source, plural(wanted)))
+    for lesson in teach(source):
+        source.account.rows += 1
+        yield lesson
+
+
+def refusal(source: Source, what: str) -> str:
+    """Why a project has nothing of the sort."""
+    return (
+        f"{source.name} is of kind {source.kind!r}, which yields no {what}; projects of kind "
+        f"{', '.join(sorted(NATIVE))} can be learnt from. Export it as labels or answers instead."
+    )
+
+
+def styled(lesson: Lesson, style: str) -> Lesson:
+    """A comparison with a soft label and nothing else, or a hard one with weight and margin."""
+    record = lesson.record
+    if not isinstance(record, Comparison):
+        return lesson
+    if len(record.answers) > 2:
+        weight = lesson.evidence.weight if style == HARD else 1.0
+        return replace(lesson, record=replace(record, weight=weight))
+    if style == HARD:
+        soft = record.soft if record.tied else 1.0
+        hard = replace(record, soft=soft, weight=lesson.evidence.weight)
+        return replace(lesson, record=hard)
+    return replace(lesson, record=replace(record, margin=0.0))
+
+
+def in_pairs(lesson: Lesson) -> Iterator[Lesson]:
+    """A ranking as all its pairs, each with its own P(better) where that is known."""
+    record, evidence = lesson.record, lesson.evidence
+    assert isinstance(record, Comparison)
+    if len(record.answers) == 2:
+        yield lesson
+        return
+    for i, j in combinations(range(len(record.answers)), 2):
+        sign = (record.rank[i] < record.rank[j]) - (record.rank[i] > record.rank[j])
+        verdict = evidence.pairs.get((i, j))
+        agrees = verdict is not None and verdict.value == sign
+        rank = {1: (0, 1), -1: (1, 0), 0: (0, 0)}[sign]
+        pair = replace(
+            record,
+            answers=(record.answers[i], record.answers[j]),
+            rank=rank,
+            soft=0.5 if sign == 0 else verdict.soft if verdict and agrees else 1.0,
+        )
+        proof = replace(
+            evidence, sources=tuple(evidence.sources[k] for k in (i, j) if evidence.sources)
+        )
+        if verdict and agrees:
+            proof = replace(
+                proof,
+                posterior=verdict.posterior,
+                low=verdict.low,
+                high=verdict.high,
+                weight=verdict.weight,
+            )
+        yield Lesson(pair, proof)
+
+
+# ---- as data of a recipe
+
+
+def records(
+    source: Source, wanted: type[R] | str, *, style: str | None = None, limit: int | None = None
+) -> Loaded[Any]:
+    """A project as a recipe reads it: records of one kind, and an account of all that was said.
+
+    ``style``: one of ``STYLES``, soft unless given. Raises UserError where nothing can be learnt.
+    """
+    style = style or SOFT
+    if style not in STYLES:
+        raise UserError(
+            f"format={style!r} is not how answers of people are read; use {' or '.join(STYLES)}."
+        )
+    kind: Any = KINDS[wanted] if isinstance(wanted, str) else wanted
+    native = _way(source, kind)
+    if kind is Prompt:
+        held, dropped, said = _prompts(source), Tally(), ""
+    else:
+        held = [styled(lesson, style).record for lesson in lessons(source, native)]
+        converted = convert(held, kind)
+        held, dropped, said = converted.records, converted.dropped, converted.said
+    dropped.update(source.account.left_out)
+    if not held:
+        raise UserError(_nothing(source, plural(kind)))
+    account = source.account
+    parts = [account.basis, *account.labels_counted, _agreement(source), said]
+    basis = "; ".join(part for part in parts if part)
+    rows = len(held) + dropped.total
+    return Loaded(source.name, source.kind, held[:limit], dropped, basis, rows)
+
+
+def native_kind(source: Source) -> str:
+    """What a project holds, as ``data.formats.kind_of`` says it. Raises UserError."""
+    if source.kind not in NATIVE:
+        raise UserError(refusal(source, "records"))
+    return next(name for name, kind in KINDS.items() if kind is NATIVE[source.kind])
+
+
+def _way(source: Source, wanted: type[Record]) -> type[Record]:
+    """What is to be read of the project so that it can become what is wanted."""
+    if wanted is Prompt:
+        return wanted
+    known = [kind for kind in (wanted, NATIVE.get(source.kind), Comparison) if kind is not None]
+    for kind in known:
+        fits = kind is wanted or (kind, wanted) in WAYS
+        if fits and (source.kind, kind) in TEACHERS:
+            return kind
+    raise UserError(refusal(source, plural(wanted)))
+
+
+def _prompts(source: Source) -> list[Prompt]:
+    """The prompts of all items, answered or not, each once."""
+    found: dict[Prompt, None] = {}
+    after = 0
+    while rows := source.project.items(after=after, limit=500):
+        for row in rows:
+            asked = Asked(row, (), ())
+            prompt = getattr(asked.payload, "prompt", ()) or getattr(asked.payload, "opening", ())
+            if row.purpose in PARTS[source.part] and prompt:
+                record = source.attempt(asked, lambda at, said=prompt: Prompt(turns(said), at))
+                if record is not None:
+                    found.setdefault(record)
+        after = rows[-1].id
+    return list(found)
+
+
+def _agreement(source: Source) -> str:
+    """Krippendorff's α in words, where several raters judged the same items."""
+    found = agreed(source.consensus.judgements, ratings=source.kind == "rate")
+    alpha = found["alpha"] if found else None
+    if alpha is None:
+        return ""
+    low, high = (f"{alpha[name]:.2f}".replace("-", "−") for name in ("low", "high"))
+    estimate = f"{alpha['estimate']:.2f}".replace("-", "−")
+    return f"Krippendorff's alpha {estimate} [{low}, {high}]"
+
+
+def _nothing(source: Source, what: str) -> str:
+    lines: Sequence[str] = source.account.lines()
+    return f"{source.name} has no {what} yet: {'; '.join(lines[:1] + lines[-3:])}."

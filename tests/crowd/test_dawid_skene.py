@@ -1,0 +1,161 @@
+"""Dawid-Skene, against crowd-kit, by its own equations, and on raters of known reliability."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from crowdkit.aggregation import DawidSkene as CrowdKit
+
+from backflip.crowd.aggregate import majority, right
+from backflip.crowd.dawid_skene import dawid_skene
+from backflip.crowd.judgements import Judgements
+from backflip.crowd.simulate import Items, Population, simulate
+
+SEEDS = range(20)
+
+
+def _frame(said):
+    return pd.DataFrame({"task": said.item, "worker": said.rater, "label": said.value})
+
+
+def _sorted(frame):
+    return frame.sort_index().sort_index(axis=1)
+
+
+def _rated(seed=0, items=80, raters=8, classes=4):
+    rng = np.random.default_rng(seed)
+    item = np.repeat(np.arange(items), 4)
+    rater = np.concatenate([rng.permutation(raters)[:4] for _ in range(items)])
+    truth = rng.integers(1, classes + 1, items)[item]
+    skill = np.linspace(0.5, 0.95, raters)[rater]
+    value = np.where(rng.random(len(item)) < skill, truth, rng.integers(1, classes + 1, len(item)))
+    return Judgements.of(item, rater, value, paired=False)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 60])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_unsmoothed_and_unmirrored_it_is_crowd_kits_step_by_step(steps, pairs):
+    said = _rated()
+    if pairs:
+        said = simulate(Population.drawn(6, seed=1), Items.drawn(60, seed=1), raters_per_item=4)
+    theirs = CrowdKit(n_iter=steps, tol=-np.inf).fit(_frame(said))
+    plain = {"smoothing": 0.0, "mirrored": False, "tolerance": -1.0, "draws": 0}
+    ours, next_step = (dawid_skene(said, steps=n, **plain) for n in (steps, steps + 1))
+    np.testing.assert_allclose(ours.labels.posterior, _sorted(theirs.probas_), atol=1e-6)
+    np.testing.assert_allclose(next_step.prior, theirs.priors_.sort_index(), atol=1e-6)
+    for k in range(said.raters):
+        errors = _sorted(theirs.errors_.xs(k, level="worker"))
+        seen = np.isin(said.classes()[0], errors.index)
+        np.testing.assert_allclose(next_step.confusion[k].T[seen], errors, atol=1e-6)
+
+
+def test_turning_every_item_round_turns_every_label_round():
+    """Which answer is called a is arbitrary; a mirrored fit must not care."""
+    said = simulate(Population.drawn(8, seed=2), Items.drawn(120, seed=2), raters_per_item=4)
+    turned = Judgements.of(said.item, said.rater, -said.value)
+    one, two = dawid_skene(said), dawid_skene(turned)
+    np.testing.assert_allclose(one.labels.posterior, two.labels.posterior[:, ::-1], atol=1e-9)
+    np.testing.assert_allclose(one.confusion, one.confusion[:, ::-1, ::-1], atol=1e-12)
+    np.testing.assert_allclose(one.reliability, two.reliability, atol=1e-9)
+
+
+def test_the_posterior_is_bayes_rule_with_the_confusions_found():
+    said = _rated(5)
+    found = dawid_skene(said, tolerance=1e-12, steps=5000)
+    _, code = said.classes()
+    for item in range(10):
+        joint = found.prior.copy()
+        for row in np.flatnonzero(said.item == item):
+            joint *= found.confusion[said.rater[row], :, code[row]]
+        np.testing.assert_allclose(found.labels.posterior[item], joint / joint.sum(), atol=1e-4)
+
+
+def test_a_rater_who_turns_answers_round_is_as_good_as_one_who_does_not():
+    rng = np.random.default_rng(0)
+    truth = rng.choice([-1.0, 1.0], 300)
+    hit = rng.random((5, 300)) < np.array([[0.85], [0.85], [0.85], [0.85], [0.1]])
+    said = Judgements.of(
+        np.tile(np.arange(300), 5),
+        np.repeat(np.arange(5), 300),
+        np.where(hit, truth, -truth).ravel(),
+    )
+    found = dawid_skene(said)
+    assert found.reliability[4] == pytest.approx(0.1, abs=0.05)
+    assert right(found.labels, truth).mean() > right(majority(said), truth).mean() + 0.02
+
+
+@pytest.fixture(scope="module")
+def projects():
+    """Twenty projects: 20 raters of known reliability with every habit, 150 labels each, 5 an
+    item."""
+    found = []
+    for seed in SEEDS:
+        people, items = Population.drawn(20, seed=seed), Items.drawn(600, seed=seed)
+        said = simulate(people, items, raters_per_item=5)
+        assert set(np.bincount(said.rater)) == {150}
+        found.append((people, items, said, dawid_skene(said)))
+    return found
+
+
+def test_labels_beat_the_majority_in_every_project(projects):
+    gains = [
+        right(found.labels, items.gold).mean() - right(majority(said), items.gold).mean()
+        for _, items, said, found in projects
+    ]
+    assert min(gains) > 0.02
+    assert np.mean(gains) > 0.05
+
+
+def test_recovered_reliabilities_correlate_with_the_truth(projects):
+    r = [np.corrcoef(people.reliability, f.reliability)[0, 1] for people, _, _, f in projects]
+    assert np.mean(r) > 0.95
+    assert min(r) > 0.9
+
+
+def test_posteriors_are_calibrated(projects):
+    """Of labels that claim 0.9, nine in ten are right, give or take what hard items hide."""
+    claimed = np.concatenate([f.labels.certainty for *_, f in projects])
+    hit = np.concatenate([right(f.labels, items.gold) for _, items, _, f in projects])
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 1.01)):
+        band = (claimed >= low) & (claimed < high)
+        assert hit[band].mean() == pytest.approx(claimed[band].mean(), abs=0.08)
+
+
+def test_error_bars_hold_the_posterior_that_known_raters_would_give():
+    """With the raters' true habits each posterior is exact; the bars say how far off EM's may
+    be."""
+    inside = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        skill = rng.uniform(0.6, 0.95, 12)
+        item = np.repeat(np.arange(100), 4)
+        rater = np.concatenate([rng.permutation(12)[:4] for _ in range(100)])
+        truth = rng.choice([-1.0, 1.0], 100)
+        value = np.where(rng.random(400) < skill[rater], truth[item], -truth[item])
+        found = dawid_skene(Judgements.of(item, rater, value), seed=seed)
+        weight = np.log(skill / (1 - skill))[rater] * value
+        exact = 1 / (1 + np.exp(-np.bincount(item, weights=weight)))
+        best = np.where(found.labels.value > 0, exact, 1 - exact)
+        inside.append((found.labels.low <= best) & (best <= found.labels.high))
+    assert 0.9 < np.mean(inside) < 0.99
+
+
+def test_items_and_raters_without_judgements_stay_unknown():
+    said = Judgements.of(
+        [0, 0, 2], [0, 1, 0], [1, 1, -1], item_names=["x", "y", "z"], rater_names=["p", "q", "r"]
+    )
+    found = dawid_skene(said)
+    assert found.labels.label.tolist()[1] == -1
+    assert np.isnan(found.labels.posterior[1]).all()
+    assert np.isnan(found.reliability[2])
+    assert np.isfinite(found.reliability[:2]).all()
+
+
+def test_nobody_has_said_anything_yet():
+    assert dawid_skene(Judgements.of([], [], [])).labels.label.tolist() == []
+
+
+def test_more_labels_make_narrower_bars():
+    few = simulate(Population.uniform(6), Items.drawn(60, seed=3), raters_per_item=3)
+    many = simulate(Population.uniform(6), Items.drawn(3000, seed=3), raters_per_item=3)
+    one, two = dawid_skene(few).labels, dawid_skene(many).labels
+    assert np.nanmean(two.high - two.low) < np.nanmean(one.high - one.low)
