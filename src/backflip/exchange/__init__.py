@@ -1,1 +1,1 @@
-"""Carry rows in and out. Receives foreign files and projects; hands out items, and rows to train on."""
+"""Carry rows in and out. Receives files and projects; hands out items, and rows to train on."""

@@ -1,1 +1,1 @@
-"""Ask people. Receives items to judge; hands out the next one to each rater, and what was answered."""
+"""Ask people. Receives items to judge; hands out the next one to each rater, and a log."""
