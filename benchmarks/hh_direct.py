@@ -1,0 +1,119 @@
+"""Five methods on the same 1,500 comparisons of HH, one epoch each with LoRA.
+
+    python benchmarks/hh_direct.py --runs runs/hh              resumes what was interrupted
+    python benchmarks/hh_direct.py --runs runs/hh --works kto  one of them
+
+Each is what a user runs: ``backflip train METHOD``, with its own defaults. All learn from the same
+prompts and are judged by the same held-out comparisons. KTO gets one answer of each pair, good or
+bad by turns: as many rows as the others, the ``one-y-per-x`` setting of its paper (§4.3). Writes
+hh_direct.json, from which RESULTS.md is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from report import machine
+from versus_trl import HERE
+from workloads import hh_source
+
+from backflip.data.records import Comparison, Messages
+from backflip.data.sources import write_jsonl
+from backflip.data.splits import split_by_prompt
+from backflip.recipes.sources import load
+
+METHODS = ("dpo", "ipo", "kto", "orpo", "simpo")
+HELD_OUT, SEED = 0.118, 0
+"""Of the prompts; 0.118 of the file leaves about 1,500 rows to learn from and 200 to judge by."""
+LENGTH = 384
+"""Tokens of prompt and answer; longer prompts lose their beginning."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, kept")
+    parser.add_argument("--works", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--model", default="smollm2", help="a folder, a hub name, or smollm2")
+    parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of hh_direct.json")
+    given = parser.parse_args()
+    given.runs.mkdir(parents=True, exist_ok=True)
+    prepare(given.data, given.runs)
+    for method in given.works:
+        train(method, given.runs, given.model)
+    rows = [found(method, given.runs) for method in METHODS if finished(given.runs / method)]
+    table = {"machine": machine(), "length": LENGTH, "rows": rows}
+    (given.out / "hh_direct.json").write_text(json.dumps(table, indent=2) + "\n")
+
+
+def prepare(source: str, runs: Path) -> None:
+    """Write the rows of all runs, the same at every call."""
+    records = [r for r in load(source, Comparison).records if not r.tied]
+    train, held = split_by_prompt(records, held_out=HELD_OUT, seed=SEED)
+    write_jsonl(runs / "train.jsonl", pairs(train))
+    write_jsonl(runs / "held_out.jsonl", pairs(held))
+    write_jsonl(runs / "one_answer.jsonl", one_answer(train))
+
+
+def pairs(records: Iterable[Comparison]) -> Iterable[dict[str, Any]]:
+    for r in records:
+        yield {"prompt": _told(r.prompt), "chosen": _told(r.best), "rejected": _told(_worst(r))}
+
+
+def one_answer(records: Iterable[Comparison]) -> Iterable[dict[str, Any]]:
+    """Of each comparison one answer: of the first the better, of the second the worse."""
+    for number, r in enumerate(records):
+        good = number % 2 == 0
+        answer = r.best if good else _worst(r)
+        yield {"prompt": _told(r.prompt), "completion": _told(answer), "label": good}
+
+
+def _worst(record: Comparison) -> Messages:
+    return record.answers[record.rank.index(max(record.rank))]
+
+
+def _told(messages: Messages) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def finished(run: Path) -> bool:
+    return (run / "summary.json").is_file()
+
+
+def train(method: str, runs: Path, model: str) -> None:
+    """Train, or go on; the time of every attempt is kept beside the run."""
+    run = runs / method
+    if finished(run):
+        return
+    rows = "one_answer.jsonl" if method == "kto" else "train.jsonl"
+    new = ["train", method, f"model={model}", f"data={runs / rows}", f"run={run}"]
+    new += [f"data.validation={runs / 'held_out.jsonl'}", f"data.max_length={LENGTH}"]
+    new += ["data.too_long=cut", "eval_every=1000", "sampled_prompts=0", "checkpoint_every=20"]
+    call = ["resume", str(run)] if (run / "recipe.yaml").is_file() else new
+    start, clock = time.monotonic(), runs / f"{method}.seconds"
+    try:
+        subprocess.run([sys.executable, "-m", "backflip", *call], check=True)
+    finally:
+        before = float(clock.read_text()) if clock.is_file() else 0.0
+        clock.write_text(str(before + time.monotonic() - start))
+
+
+def found(method: str, runs: Path) -> dict[str, Any]:
+    """The row of a finished run."""
+    summary = json.loads((runs / method / "summary.json").read_text())
+    interval = [f"accuracy{end}" for end in ("", "_low", "_high")]
+    shorter = [f"baseline_shorter{end}" for end in ("", "_low", "_high")]
+    names = ("rows", "pairs", *interval, *shorter)
+    minutes = float((runs / f"{method}.seconds").read_text()) / 60
+    return {"method": method, "minutes": minutes} | {name: summary[name] for name in names}
+
+
+if __name__ == "__main__":
+    main()
