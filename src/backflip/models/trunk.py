@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from backflip.data.batches import TokenSteps
 from backflip.models import attention
-from backflip.models.chunked import chunk_layers
 from backflip.models.forest import Forest, plant
 
 GROWN = frozenset(("llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemma3_text"))
@@ -34,7 +33,6 @@ class Trunk(nn.Module):
         super().__init__()
         self.model = model
         self.compute = compute
-        chunk_layers(model)
         self.forest = self._takes_forest()
 
     @property
