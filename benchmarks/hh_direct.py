@@ -32,7 +32,7 @@ from backflip.recipes.sources import load
 METHODS = ("dpo", "ipo", "kto", "orpo", "simpo")
 HELD_OUT, SEED = 0.118, 0
 """Of the prompts; 0.118 of the file leaves about 1,500 rows to learn from and 200 to judge by."""
-LENGTH = 384
+LENGTH = 256
 """Tokens of prompt and answer; longer prompts lose their beginning."""
 
 
