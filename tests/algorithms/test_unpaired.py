@@ -301,12 +301,12 @@ def test_weights_beside_the_advice_are_and_the_proposed_ones_are_within_it(good,
     assert ADVISED[0] * 0.99 <= ratio <= ADVISED[1] * 1.01
 
 
-@pytest.mark.parametrize(("good", "bad"), [(100, 100), (150, 100), (100, 150)])
+@pytest.mark.parametrize(("good", "bad"), [(100.0, 100.0), (150.0, 100.0), (100.0, 150.0)])
 def test_kinds_that_are_about_as_many_are_left_alone_by_bco(good, bad):
     assert balance_warning(good, bad) == ""
 
 
-@pytest.mark.parametrize(("good", "bad", "rare"), [(100, 151, "good"), (900, 100, "bad")])
+@pytest.mark.parametrize(("good", "bad", "rare"), [(100.0, 151.0, "good"), (900.0, 100.0, "bad")])
 def test_bco_names_the_rare_kind_and_the_weight_that_balances_it(good, bad, rare):
     said = balance_warning(good, bad)
     assert f"repeat the {rare} ones" in said
