@@ -315,6 +315,19 @@ def test_rpo_adds_the_likelihood_of_the_best_answers_a_token():
     assert float(difference) == pytest.approx(0.2 * nll)
 
 
+def test_tokens_left_out_of_the_comparison_are_imitated_all_the_same():
+    """Token 9 ends both answers: the preference is without it, the likelihood has it."""
+    whole = comparisons([[0, 1]], [[[31, 9], [33, 34, 9]]])
+    bare = comparisons([[0, 1]], [[[31], [33, 34]]])
+    last = whole.mask.values & (torch.arange(3) == torch.tensor([[1], [2]]))
+    masked = _with(whole, mask=Ragged(whole.mask.values & ~last, whole.mask.offsets))
+    both = referenced(REFERENCE, masked)
+    preference = value(DPO(), POLICY, both)
+    torch.testing.assert_close(preference, value(DPO(), POLICY, referenced(REFERENCE, bare)))
+    nll = value(DPO(nll_coef=1.0), POLICY, both) - preference
+    assert float(nll) == pytest.approx(-POLICY.of(31, 9) / 2)
+
+
 def test_equally_good_answers_share_the_weight_of_their_prompt_in_the_likelihood():
     batch = comparisons([[0, 0, 1], [0, 1]], [[[31], [32, 33], [36]], [[34], [35]]])
     nll = -(0.5 * POLICY.of(31) + 0.5 * POLICY.of(32, 33) + POLICY.of(34)) / 2.5

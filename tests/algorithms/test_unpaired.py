@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backflip.algorithms.apo_zero_unpaired import APOZeroUnpaired
-from backflip.algorithms.bco import BCO
+from backflip.algorithms.bco import BCO, balance_warning
 from backflip.algorithms.kto import ADVISED, KTO, weights_warning
 from backflip.data.batches import LabelledBatch, ReferencedLabels, TokenSteps
 from backflip.data.collate import mismatched
@@ -126,7 +126,7 @@ def test_the_kl_is_that_of_the_mismatched_answers_of_the_whole_batch(policy, mov
     assert KTO().prepare(policy, referenced(data, policy), 40).kl.abs().max() < 1e-4
 
 
-def test_a_step_on_kto_is_eq_8_with_the_stamped_kl(policy, moved):
+def test_a_step_on_kto_is_its_loss_with_the_stamped_kl(policy, moved):
     batch = referenced(thumbs(0), policy)
     objective = KTO(beta=0.2, desirable_weight=1.5, undesirable_weight=0.5)
     metrics, _ = gradient(moved, objective, batch, budget=50)
@@ -222,6 +222,23 @@ def test_the_shift_lies_half_way_between_the_running_means_of_both_kinds():
     assert (second.reward_good, second.reward_bad, second.shift) == (3.0, -4.0, -0.5)
 
 
+def test_the_shift_forgets_how_it_began_and_keeps_up_with_the_rewards():
+    """An exponential average: after n steps what was there before weighs decay ** n."""
+    objective = BCO(shift_decay=0.8, reward_good=9.0, reward_bad=9.0)
+    for _ in range(5):
+        objective = objective.adapted(metrics_of(0.5, 3.0, -1.0))
+    assert objective.shift == pytest.approx(0.8**5 * 9 + (1 - 0.8**5) * 1)
+    for _ in range(60):
+        objective = objective.adapted(metrics_of(0.5, 3.0, -1.0))
+    assert objective.shift == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_shift_does_not_follow_the_more_frequent_kind():
+    """Eq. 7 weighs both kinds alike; one mean of all answers would be at 2.6."""
+    often_good = BCO(shift_decay=0.0).adapted(metrics_of(0.9, 3.0, -1.0))
+    assert often_good.shift == 1.0
+
+
 def test_a_batch_of_one_kind_or_without_numbers_leaves_the_other_mean_alone():
     """The mean of no answers is logged as 0, which says nothing of the shift."""
     start = BCO(reward_good=2.0, reward_bad=-2.0, shift_decay=0.0)
@@ -265,7 +282,7 @@ def test_the_right_shift_makes_bco_care_about_differences_and_not_about_levels(p
     ("good", "bad", "weights"),
     [
         (100, 100, {}),
-        (400, 300, {}),
+        (450, 300, {}),
         (100, 1000, {"desirable_weight": 10.0}),
         (900, 100, {"undesirable_weight": 9.0}),
     ],
@@ -274,7 +291,7 @@ def test_weights_within_the_advice_are_not_warned_about(good, bad, weights):
     assert weights_warning(KTO(**weights), good, bad) == ""
 
 
-@pytest.mark.parametrize(("good", "bad"), [(100, 101), (100, 1000), (401, 300), (3000, 7)])
+@pytest.mark.parametrize(("good", "bad"), [(100, 101), (100, 1000), (451, 300), (3000, 7)])
 def test_weights_beside_the_advice_are_and_the_proposed_ones_are_within_it(good, bad):
     said = weights_warning(KTO(), good, bad)
     name, value = said.split("set ")[1].split("=")
@@ -282,6 +299,19 @@ def test_weights_beside_the_advice_are_and_the_proposed_ones_are_within_it(good,
     proposed = KTO(**{name: float(value)})
     ratio = proposed.desirable_weight * good / (proposed.undesirable_weight * bad)
     assert ADVISED[0] * 0.99 <= ratio <= ADVISED[1] * 1.01
+
+
+@pytest.mark.parametrize(("good", "bad"), [(100.0, 100.0), (150.0, 100.0), (100.0, 150.0)])
+def test_kinds_that_are_about_as_many_are_left_alone_by_bco(good, bad):
+    assert balance_warning(good, bad) == ""
+
+
+@pytest.mark.parametrize(("good", "bad", "rare"), [(100.0, 151.0, "good"), (900.0, 100.0, "bad")])
+def test_bco_names_the_rare_kind_and_the_weight_that_balances_it(good, bad, rare):
+    said = balance_warning(good, bad)
+    assert f"repeat the {rare} ones" in said
+    weight = float(said.split("weight=")[1])
+    assert weight * min(good, bad) == pytest.approx(max(good, bad), rel=1e-2)
 
 
 def test_answers_of_one_kind_only_are_warned_about():

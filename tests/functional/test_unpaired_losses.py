@@ -119,11 +119,23 @@ def test_bco_is_the_log_loss_of_a_classifier(ratio, shift):
 
 @given(better=RATIO, worse=RATIO, shift=st.floats(-5, 5))
 def test_bco_of_both_answers_bounds_dpo_of_the_pair_whatever_the_shift(better, worse, shift):
-    """Jung et al.'s theorem 1."""
+    """Jung et al.'s theorem 3."""
     both = bco(_tensor(better), GOOD, beta=0.3, shift=shift) + bco(
         _tensor(worse), BAD, beta=0.3, shift=shift
     )
     assert float(both) >= float(dpo(_tensor(better - worse), beta=0.3)) - 1e-9
+
+
+@given(better=st.floats(-20, 20), worse=st.floats(-20, 20), away=st.floats(0.05, 5))
+def test_the_bound_is_closest_where_the_shift_is_half_way_between_both_rewards(better, worse, away):
+    """Their theorem 4, from both sides."""
+
+    def both(shift):
+        good = bco(_tensor(better), GOOD, beta=0.3, shift=shift)
+        return float(good + bco(_tensor(worse), BAD, beta=0.3, shift=shift))
+
+    half_way = 0.3 * (better + worse) / 2
+    assert both(half_way) < min(both(half_way - away), both(half_way + away))
 
 
 @given(ratio=RATIO, beta=st.floats(0.01, 1))

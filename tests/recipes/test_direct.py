@@ -150,6 +150,20 @@ def test_all_weights_can_learn_with_the_start_as_their_reference(
     assert all(not torch.equal(before[name], after[name]) for name in before if "proj" in name)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_shipped_method_runs_on_all_weights(name: str, model: str, rows: str, tmp_path: Path):
+    """At the rate that the recipe has for them."""
+    more = {"lora": None, "sampled_prompts": 0, "steps": 2, "data.limit": 20}
+    run, _ = heard(direct(name, model, rows, tmp_path / "run", **more))
+    found = summary(run)
+    assert found["trainable"] == found["parameters"]
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(p).state_dict() for p in (model, run / "model")
+    )
+    assert all(bool(value.isfinite().all()) for value in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before if "proj" in name)
+
+
 def test_no_copy_is_kept_where_nothing_is_compared_with_it(
     model: str, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -232,8 +246,9 @@ def test_labels_made_of_comparisons_are_judged_on_the_comparisons_held_out(
     assert "val_accuracy" in read_metrics(run)[-1].metrics
 
 
-def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_losses(model: str, rows: str):
-    """One token an answer, the last; the reference is asked with the same mask."""
+def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_comparison(model: str, rows: str):
+    """One token an answer, the last; the reference is asked with the same mask. The likelihood
+    of the chosen answer, which is to keep the form of an answer, has it."""
     recipe = direct("dpo", model, rows, Path("nowhere"))
     kto = direct("kto", model, rows, Path("nowhere"))
     ground = Ground.of(recipe, print)
@@ -244,6 +259,7 @@ def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_losses(model: str, ro
         if isinstance(plain, ComparisonBatch):
             assert isinstance(bare, ComparisonBatch)
             masks, steps = (plain.mask.values, bare.mask.values), plain.answers.values
+            assert torch.equal(bare.imitated.values, plain.mask.values)
         else:
             assert isinstance(bare, LabelledBatch)
             masks, steps = (plain.mask, bare.mask), plain.steps

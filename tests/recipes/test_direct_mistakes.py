@@ -93,13 +93,20 @@ def test_ties_among_the_rows_are_counted_aloud(model: str, tmp_path: Path):
 
 
 def test_labels_out_of_balance_are_told_with_the_weight_to_set(model: str, tmp_path: Path):
-    """Two bad answers for ten good ones: KTO's authors weigh the bad ones up."""
+    """Two bad answers for ten good ones: KTO's authors weigh the bad ones up, BCO's repeat them."""
     rows = [
         {"prompt": r["prompt"], "completion": r["chosen"], "label": n % 6 != 0}
         for n, r in enumerate(FINE * 2)
     ]
     said = run("kto", model, rows, tmp_path)
     assert "set undesirable_weight=" in said
+    (tmp_path / "bco").mkdir()
+    said = run("bco", model, rows, tmp_path / "bco")
+    assert "repeat the bad ones, or give their rows weight=" in said
+    (tmp_path / "even").mkdir()
+    even = [{**row, "weight": 1 if row["label"] else 5} for row in rows]
+    said = run("bco", model, even, tmp_path / "even", **{"data.held_out": 0})
+    assert "repeat the" not in said
 
 
 def test_labels_that_an_objective_does_not_heed_are_said_once(model: str, tmp_path: Path):

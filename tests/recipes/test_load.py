@@ -130,6 +130,7 @@ def test_overrides_from_python_are_mappings_that_keep_the_rest_of_their_group():
         ("reward_model", 1e-4, 9e-6),
         ("ppo", 5e-5, 3e-6),
         ("dpo", 5e-5, 1e-6),
+        ("kto", 5e-5, 5e-6),
         ("simpo", 3e-5, 1e-6),
         ("orpo", 1e-4, 8e-6),
     ],

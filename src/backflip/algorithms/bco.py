@@ -14,18 +14,27 @@ from torch import Tensor
 from backflip.algorithms.unpaired import Judged, UnpairedObjective
 from backflip.functional.unpaired_losses import bco
 
-__all__ = ["BCO"]
+__all__ = ["BCO", "balance_warning"]
+
+UNEVEN = 3 / 2
+"""How many times the rarer kind the other may weigh. Jung et al. (2024, appendix C) repeated the
+rarer answers where it was 1.6."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BCO(UnpairedObjective):
-    """−log σ(±(β·log π/π_ref − δ)), + for a good answer (Jung et al., 2024, eq. 9).
+    """−log σ(±(β·log π/π_ref − δ)), + for a good answer (Jung et al., 2024, eq. 8).
 
-    δ lies half way between the mean implicit rewards of good and of bad answers, so that the
-    classifier is neither sure of everything nor of nothing. Both means run along with the steps;
-    a step with answers of one kind only moves only the mean of that kind. The paper's second part,
-    density ratios where good and bad answers belong to different prompts, is not computed here:
-    bring it as the ``weight`` of the rows.
+    δ = (E[reward of good answers] + E[reward of bad ones])/2 (eq. 7), where the classifier is
+    neither sure of everything nor of nothing. Both means are exponential averages over the steps,
+    as the paper's are (§4.2, which does not say how fast), without a gradient; a step with answers
+    of one kind only moves only the mean of that kind. They start from 0, which is exact where the
+    policy starts as its own reference. TRL has one mean of all answers seen so far, which the
+    frequent kind pulls to its side.
+
+    Eq. 8 weighs both kinds alike; here every answer weighs the same, so repeat the rarer kind or
+    give it a ``weight``, as the authors did. The density ratios of the paper's first version, for
+    good and bad answers to different prompts, are not computed: bring them as the ``weight``.
     """
 
     shift_decay: float = 0.9
@@ -59,3 +68,15 @@ class BCO(UnpairedObjective):
         if not any_seen or not math.isfinite(seen):
             return mean
         return self.shift_decay * mean + (1 - self.shift_decay) * seen
+
+
+def balance_warning(good: float, bad: float) -> str:
+    """What is wrong with good and bad answers that weigh so much in all; "" if nothing is."""
+    few, many = sorted((good, bad))
+    if many <= UNEVEN * few * (1 + 1e-6):
+        return ""
+    rare, other = ("good", "bad") if good < bad else ("bad", "good")
+    return (
+        f"{other} answers weigh {many / few:.1f} × {rare} ones; BCO's authors balance them: repeat "
+        f"the {rare} ones, or give their rows weight={many / few:.3g}"
+    )

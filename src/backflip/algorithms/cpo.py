@@ -18,7 +18,8 @@ __all__ = ["CPO"]
 class CPO(ReferenceFree):
     """−log σ(β·difference of log-likelihoods) + NLL of the better answer (Xu et al., 2024).
 
-    The NLL is in nats a token. Soft labels are learnt by cross-entropy, margins as an offset.
+    The NLL is in nats a token, the paper's in nats an answer. Soft labels are learnt by
+    cross-entropy, margins as an offset.
     """
 
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})

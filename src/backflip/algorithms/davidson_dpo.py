@@ -20,13 +20,13 @@ __all__ = ["DavidsonDPO"]
 class DavidsonDPO(DirectObjective):
     """DPO where a tie is likelier the closer the implicit rewards: P(tie) ∝ ν.
 
-    Davidson (1970) on implicit rewards β·log π/π_ref (DPO-D: Chen et al., 2024); averaged over all
-    pairs of a prompt, decided and tied.
+    Davidson (1970) on implicit rewards β·log π/π_ref (DPO-D: Chen et al., 2024, whose ν_D is half
+    of this ν); averaged over all pairs of a prompt, decided and tied.
     """
 
     learns_ties: ClassVar[bool] = True
-    nu: float = 0.5
-    """ν ≥ 0; at 0 there are no ties and this is DPO."""
+    nu: float = 2.0
+    """ν ≥ 0; at 0 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = pairs_with_ties(Rated(self.reward(told), told.rank, told.prompt))

@@ -75,7 +75,8 @@ class DirectObjective(Objective):
     """How tightly the policy is held; the scale of the implicit reward."""
     nll_coef: float = 0.0
     """Weight of the negative log-likelihood of the best answer, in nats a token, beside the
-    preference: RPO's term (Pang et al., 2024, eq. 1); Llama 3.1 takes 0.2."""
+    preference: RPO's term (Pang et al., 2024, eq. 1, who average within each answer, where this is
+    a mean over all tokens); Llama 3.1 takes 0.2."""
 
     @abstractmethod
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
@@ -101,7 +102,7 @@ class DirectObjective(Objective):
 
     def counts(self, batch: Preferences) -> Mapping[str, Float[Tensor, ""]]:
         rows = comparisons_of(batch)
-        best = rows.mask.values * _best(rows)[:, None]
+        best = rows.imitated.values * _best(rows)[:, None]
         return {**self.preference_counts(rows), "nll": best.sum()}
 
     def loss(self, model: Any, batch: Preferences) -> Outcome:
@@ -121,7 +122,7 @@ class DirectObjective(Objective):
         losses = self.preferences(told, rows)
         metrics = {"loss": _together(losses)} | self._metrics(told)
         if self.nll_weight:
-            own = (rows.mask.values * _best(rows)[:, None]).to(logp)
+            own = (rows.imitated.values * _best(rows)[:, None]).to(logp)
             nll = weighted_mean(-logp, own)
             losses["nll"] = nll.scaled(self.nll_weight)
             metrics["nll"] = nll.detached()

@@ -19,7 +19,7 @@ class DPO(PairObjective):
     """−log σ(β·(log π/π_ref of the better − of the worse answer)) (Rafailov et al., 2023, eq. 7).
 
     Soft labels of the data are learnt by cross-entropy, margins as an offset that the implicit
-    margin must exceed (ODPO: Amini et al., 2024, eq. 8).
+    margin must exceed (ODPO: Amini et al., 2024).
     """
 
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})

@@ -16,13 +16,14 @@ from backflip.functional.unpaired_losses import kto, mismatched_kl
 
 __all__ = ["ADVISED", "KTO", "weights_warning"]
 
-ADVISED = (1.0, 4 / 3)
-"""Where λ_D·n_D/(λ_U·n_U) should lie, as the authors advise (Ethayarajh et al., 2024, §4.2)."""
+ADVISED = (1.0, 3 / 2)
+"""Where λ_D·n_D/(λ_U·n_U) should lie, as the authors advise (Ethayarajh et al., 2024, eq. 9; up to
+4/3 in the first version)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KTO(UnpairedObjective):
-    """λ_D·(1 − σ(β(r − z₀))) good, λ_U·(1 − σ(β(z₀ − r))) bad (Ethayarajh et al., 2024, eq. 8).
+    """λ_D·(1 − σ(β(r − z₀))) good, λ_U·(1 − σ(β(z₀ − r))) bad (Ethayarajh et al., 2024, §4.1).
 
     r is log π/π_ref of the answer, z₀ the KL of policy and reference, estimated once a step from
     mismatched answers over the whole batch before it is cut; no gradient flows through it. Small
@@ -75,7 +76,7 @@ def weights_warning(objective: KTO, good: int, bad: int) -> str:
         name, value = "undesirable_weight", undesirable * ratio / high
     return (
         f"{good} good answers at {desirable:g} weigh {ratio:.2f} × {bad} bad ones at "
-        f"{undesirable:g}; KTO's authors advise {low:g} to {high:.2f}: set {name}={value:.3g}"
+        f"{undesirable:g}; KTO's authors advise {low:g} to {high:g}: set {name}={value:.3g}"
     )
 
 

@@ -20,13 +20,13 @@ __all__ = ["RaoKupperDPO"]
 class RaoKupperDPO(DirectObjective):
     """DPO where a tie is a difference too small to see: P(i beats j) = σ(r_i − r_j − log θ).
 
-    Rao & Kupper (1967) on implicit rewards β·log π/π_ref (DPO-RK: Chen et al., 2024); averaged over
-    all pairs of a prompt, decided and tied.
+    Rao & Kupper (1967) on implicit rewards β·log π/π_ref (DPO-RK: Chen et al., 2024, with ν_RK for
+    this θ); averaged over all pairs of a prompt, decided and tied.
     """
 
     learns_ties: ClassVar[bool] = True
-    theta: float = 1.5
-    """θ ≥ 1; at 1 there are no ties and this is DPO."""
+    theta: float = 3.0
+    """θ ≥ 1; at 1 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = pairs_with_ties(Rated(self.reward(told), told.rank, told.prompt))

@@ -19,11 +19,11 @@ class TRDPO(PairObjective):
     """DPO whose reference moves while it learns (Gorbatovski et al., 2024).
 
     Every ``every`` steps π_ref ← ``mix``·π + (1 − ``mix``)·π_ref, weight by weight: their soft
-    update with every = 1, their hard one with mix = 1 and every = 256 to 1,024. The loss is DPO's
-    on log-ratios to the reference of the moment; ``train`` moves it, so that log-probabilities
-    stated before the training cannot be kept. Held-out numbers are against the reference that the
-    run started from: against one that follows closely every reward is near 0. Soft labels and
-    margins as in DPO.
+    update with every = 1, their hard one with mix = 1 and every = 512. The loss is DPO's on
+    log-ratios to the reference of the moment; ``train`` moves it, so that log-probabilities stated
+    before the training cannot be kept. Held-out numbers are against the reference that the run
+    started from: against one that follows closely every reward is near 0. Soft labels and margins
+    as in DPO.
     """
 
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})

@@ -192,8 +192,11 @@ class ComparisonBatch(TensorRecord):
     answers: Ragged[TokenSteps]
     """The K answers of each prompt; every answer repeats its prompt, the forest shares it."""
     mask: Ragged[Tensor]
-    """Bool[N T], rows as in ``answers``: True on the assistant's own tokens, False on later turns
-    of the user."""
+    """Bool[N T], rows as in ``answers``: True on the tokens that are compared, which are the
+    assistant's own; False on later turns of the user."""
+    imitated: Ragged[Tensor]
+    """Bool[N T], likewise: True on the tokens that a likelihood beside the preference is of: all
+    of the assistant's own, where ``mask`` may leave out those that end a turn."""
     rank: Ragged[Tensor]
     """Int, 0 is best; equal ranks are ties."""
     margin: Float[Tensor, " B"]
@@ -230,6 +233,7 @@ class ComparisonBatch(TensorRecord):
         return ComparisonBatch(
             answers=Ragged(steps, offsets),
             mask=Ragged(mask, offsets),
+            imitated=Ragged(mask, offsets),
             rank=Ragged.of(ranks),
             margin=torch.zeros(len(sizes)),
             soft=torch.ones(len(sizes)),

@@ -41,7 +41,7 @@ def best_of_n_mean(
     *,
     n: int,
 ) -> Float[Tensor, "*prompts"]:
-    """E[value of the answer with the highest score among n], unbiased (Nakano et al., 2021, §3.2).
+    """E[value of the answer with the highest score among n], unbiased (Nakano et al., 2021).
 
     Σ C(i − 1, n − 1)/C(N, n) · value₍ᵢ₎, the answers sorted by ``scores``. ``values`` may be those
     of another judge, which was not maximised; without them they are the scores.

@@ -32,7 +32,7 @@ def dpo(
     """−log σ(β·delta − margin): Bradley-Terry on implicit rewards (Rafailov et al., 2023, eq. 7).
 
     ``soft`` is learnt by cross-entropy: cDPO where it is 1 − ε for all pairs (Mitchell, 2023; TRL's
-    DPO ignores its label smoothing). ``margin`` is ODPO's offset (Amini et al., 2024, eq. 8). With
+    DPO ignores its label smoothing). ``margin`` is ODPO's offset (Amini et al., 2024). With
     differences of log-ratios per token it is length-normalised DPO (Tülu 3: Lambert et al., 2024),
     with differences of log-likelihoods CPO (Xu et al., 2024).
     """
@@ -62,7 +62,8 @@ def length_regularised_dpo(
     """−log σ(β·delta + α·(|y_w| − |y_l|)) (R-DPO: Park et al., 2024).
 
     The policy that is best for r(y) − α·|y| has r = β·u + α·|y|: part of the label is explained by
-    the length of the answer, in tokens, and only the rest is learnt.
+    the length of the answer, in tokens, and only the rest is learnt. With the other sign, which is
+    in print too (Meng et al., 2024), longer answers would have to win by more.
     """
     return bradley_terry(beta * delta + alpha * longer_by, 0.0, soft)
 
@@ -197,7 +198,7 @@ def bco_pair(
 ) -> Float[Tensor, "*shape"]:
     """−log σ(β·u_w − δ) − log σ(−(β·u_l − δ)): good or bad, each for itself (Jung et al., 2024).
 
-    The paper's δ is a running mean of all implicit rewards; TRL's ``bco_pair`` has none.
+    δ is half way between the mean rewards of both kinds (eq. 7); TRL's ``bco_pair`` has none.
     """
     return nnf.softplus(shift - beta * better) + nnf.softplus(beta * worse - shift)
 

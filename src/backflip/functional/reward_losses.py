@@ -53,7 +53,7 @@ def centering(
 ) -> Float[Tensor, "*shape"]:
     """(s_better + s_worse)²: keeps scores around zero, which no comparison asks of them.
 
-    Eisenstein et al. (2023, §3); a coefficient of 0.01 is usual.
+    Eisenstein et al. (2023); a coefficient of 0.01 is usual.
     """
     return (better + worse) ** 2
 

@@ -24,7 +24,7 @@ def kto(
 ) -> Float[Tensor, "*shape"]:
     """λ_D·(1 − σ(β(r − z₀))) of a good answer, λ_U·(1 − σ(β(z₀ − r))) of a bad one.
 
-    Ethayarajh et al. (2024), eq. 8, with λ_y − v for the loss; r is ``ratio`` and z₀ is ``kl``, in
+    Ethayarajh et al. (2024, §4.1), with λ_y − v for the loss; r is ``ratio`` and z₀ is ``kl``, in
     nats an answer, through which no gradient flows.
     """
     sign = _sign(label, ratio)
@@ -51,10 +51,11 @@ def bco(
     beta: float,
     shift: float = 0.0,
 ) -> Float[Tensor, "*shape"]:
-    """−log σ(±(β·ratio − δ)), + for a good answer: is it good? (Jung et al., 2024, eq. 9).
+    """−log σ(±(β·ratio − δ)), + for a good answer: is it good? (Jung et al., 2024, eq. 8).
 
     ``shift`` is δ, in units of the implicit reward. Summed over a good and a bad answer of one
-    prompt it bounds DPO's loss of the pair from above, whatever the shift.
+    prompt it bounds DPO's loss of the pair from above, whatever the shift (theorem 3), and most
+    closely where δ is half way between the two rewards (theorem 4).
     """
     return nnf.softplus(-_sign(label, ratio) * (beta * ratio - shift))
 

@@ -100,7 +100,7 @@ NEAR_DPO = (
 """Objectives whose β has the meaning that it has in DPO."""
 BY_OBJECTIVE = {
     **dict.fromkeys(NEAR_DPO, DPO_BETA),
-    "ipo": Usual("objective.beta", 0.01, 1.0, "0.01 to 1 (Meng et al., 2024, table 7)"),
+    "ipo": Usual("objective.beta", 0.01, 1.0, "0.01 to 1 (the search of Meng et al., 2024)"),
     "ipo_sum": Usual("objective.beta", 0.01, 1.0, "0.1 to 1 (Azar et al., 2023)"),
     "psi_po": Usual("objective.beta", 0.01, 1.0, "0.1 to 1 (Azar et al., 2023)"),
     "length_normalised_dpo": Usual("objective.beta", 2.0, 10.0, "5 (Lambert et al., 2024)"),

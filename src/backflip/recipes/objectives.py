@@ -115,10 +115,15 @@ NAMES: dict[type[Any], str] = {
 }
 """What the algorithms, and the ways to choose, are called in a recipe."""
 
-RATES: dict[str, tuple[float, float]] = {"orpo": (1e-4, 8e-6), "simpo": (3e-5, 1e-6)}
+RATES: dict[str, tuple[float, float]] = {
+    "kto": (5e-5, 5e-6),
+    "orpo": (1e-4, 8e-6),
+    "simpo": (3e-5, 1e-6),
+}
 """Learning rates (with LoRA, for all weights) of objectives that ask for others than their stage:
-ORPO is fine-tuning at the same time (Hong et al., 2024: 8e-6), and SimPO comes apart when it is
-hurried (Meng et al., 2024: 3e-7 to 1e-6)."""
+KTO's gradients are small (Ethayarajh et al., 2024: 5e-6, which is 2 to 10 times DPO's), ORPO is
+fine-tuning at the same time (Hong et al., 2024: 8e-6), and SimPO comes apart when it is hurried
+(Meng et al., 2024: 3e-7 to 1e-6)."""
 
 
 def named(algorithm: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backflip.algorithms.bco import BCO, balance_warning
 from backflip.algorithms.davidson_dpo import DavidsonDPO
 from backflip.algorithms.kto import KTO, weights_warning
 from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
@@ -91,10 +92,11 @@ def tokenized(ground: Ground, records: Sequence[Any]) -> Tokenized[Any]:
 
 
 def without_formatting(data: Preferences, ends: Sequence[int]) -> Preferences:
-    """The same rows, in which no loss looks at the tokens ``ends``.
+    """The same rows, in which no preference looks at the tokens ``ends``.
 
     Llama 3.1 (Dubey et al., 2024, §4.1.4): as parts of chosen and of rejected answers alike, they
-    made the model repeat itself or stop at once.
+    made the model repeat itself or stop at once. The likelihood of the chosen answer beside it
+    still learns them, which keeps the form of an answer.
     """
     if isinstance(data, ComparisonBatch):
         return replace(data, mask=_unformatted(data, ends))
@@ -165,11 +167,9 @@ def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
 
 
 def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> None:
-    good, objective = int(data.label.sum()), recipe.objective
+    good = int(data.label.sum())
     if 0 < good < len(data):
-        if isinstance(objective, KTO) and (
-            warning := weights_warning(objective, good, len(data) - good)
-        ):
+        if warning := _out_of_balance(recipe.objective, data):
             ground.say(f"  {warning}")
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
@@ -178,6 +178,16 @@ def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> 
         f"there is nothing to tell apart. Add answers labelled {other}"
         + (", or learn from these by `backflip train sft`." if good else ".")
     )
+
+
+def _out_of_balance(objective: Any, data: LabelledBatch) -> str:
+    """What an objective says to so many good and bad answers; empty where nothing is wrong."""
+    label, weight = data.label, data.weight
+    if isinstance(objective, KTO):
+        return weights_warning(objective, int(label.sum()), int((~label).sum()))
+    if isinstance(objective, BCO):
+        return balance_warning(float(weight[label].sum()), float(weight[~label].sum()))
+    return ""
 
 
 def _check_ties(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> None:

@@ -79,7 +79,7 @@ class PolicyJudge:
         default_factory=lambda: SamplingParams(max_tokens=256, temperature=0.7, top_p=0.9)
     )
     samples: int = 3
-    """Replies that are averaged (Yuan et al., 2024, §3.1.2)."""
+    """Replies that are averaged (Yuan et al., 2024)."""
     rubric: str = RUBRIC
     """The judge's instructions, with {prompt} and {answer} where those go."""
     max_length: int | None = None
