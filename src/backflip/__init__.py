@@ -23,6 +23,7 @@ _PLACES = {
     "resume": "api",
     "check": "api",
     "best_of_n": "api",
+    "verifier": "api",
     "Run": "api",
     "load_recipe": "recipes.load",
     "load_model": "api",
@@ -45,6 +46,7 @@ __all__ = [  # noqa: RUF022 (in the order in which they are met)
     "resume",
     "evaluate",
     "best_of_n",
+    "verifier",
     "check",
     "Run",
     "load_recipe",
@@ -71,7 +73,16 @@ if TYPE_CHECKING:
     from backflip.algorithms.ppo import PPO
     from backflip.algorithms.rao_kupper import RaoKupper
     from backflip.algorithms.sft import SFT
-    from backflip.api import Run, best_of_n, check, evaluate, load_model, resume, train
+    from backflip.api import (
+        Run,
+        best_of_n,
+        check,
+        evaluate,
+        load_model,
+        resume,
+        train,
+        verifier,
+    )
     from backflip.data.errors import UserError
     from backflip.evaluate.conversation import Conversation
     from backflip.evaluate.reward_model import RewardReport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,19 @@ def _announce(point: Any) -> None:
     from rich.console import Console
 
     Console().rule(point.name, align="left")
+
+
+def verifier(check: Callable[[str, str], float], model: str | Path | Run) -> RewardSource:
+    """A judge for rounds: ``bf.train("iterative_dpo", model=m, judge=bf.verifier(check, m))``.
+
+    ``check(prompt, answer)`` says what an answer is worth, as a number or as True and False;
+    ``model``, whose tokens are read, is the one that answers.
+    """
+    from backflip.data.chat import ChatTemplate
+    from backflip.models.load import load_tokenizer
+    from backflip.reward.verifier import Verifier
+
+    return Verifier(check=check, template=ChatTemplate(load_tokenizer(str(model_of(model)))))
 
 
 def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:

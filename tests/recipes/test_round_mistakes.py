@@ -267,6 +267,14 @@ def test_from_python_a_function_judges(model: str, prompts: str, tmp_path: Path)
     assert run.model == tmp_path / "run" / "model"
 
 
+def test_a_verifier_judges_text(model: str, prompts: str, tmp_path: Path):
+    settings = {"data": {"source": prompts, "validation": None}, "run": str(tmp_path / "run")}
+    settings |= {"filters": {"cut_off": True}, "sampling": {"max_tokens": 5}, "rounds": 1}
+    judge = bf.verifier(lambda _, answer: len(set(answer)), model)
+    run = bf.train("iterative_dpo", model=model, judge=judge, prompts_per_round=4, **settings)
+    assert run.summary["rounds"][1]["learnt"]["direct"]["rows"] > 0
+
+
 def test_a_judge_of_other_tokens_is_refused_before_anything_is_sampled(
     model: str, prompts: str, tmp_path: Path
 ):

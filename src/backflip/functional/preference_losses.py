@@ -62,8 +62,8 @@ def length_regularised_dpo(
     """−log σ(β·delta + α·(|y_w| − |y_l|)) (R-DPO: Park et al., 2024).
 
     The policy that is best for r(y) − α·|y| has r = β·u + α·|y|: part of the label is explained by
-    the length of the answer, in tokens, and only the rest is learnt. With the other sign, which is
-    in print too (Meng et al., 2024), longer answers would have to win by more.
+    the length of the answer, in tokens, and only the rest is learnt. With the other sign, which
+    some print, longer answers would have to win by more.
     """
     return bradley_terry(beta * delta + alpha * longer_by, 0.0, soft)
 

@@ -21,7 +21,7 @@ from backflip.data.records import Message, Tally
 from backflip.generate.engine import Engine, SamplingParams
 from backflip.reward.source import Judgement
 
-__all__ = ["RUBRIC", "PolicyJudge", "read_score"]
+__all__ = ["RUBRIC", "PolicyJudge", "as_text", "read_score"]
 
 RUBRIC = """You grade the reply of an assistant. Start from 0 and add one point for each of these \
 statements that is true:
@@ -106,7 +106,7 @@ class PolicyJudge:
         )
         said: list[list[str]] = [[] for _ in asked]
         for reply in replies:
-            text = _text(self.template, reply.tokens)
+            text = as_text(self.template, reply.tokens)
             said[fits[reply.prompt_index]].append(text)
         scores = torch.full((len(asked), self.samples), math.nan)
         for row, texts in enumerate(said):
@@ -122,8 +122,8 @@ class PolicyJudge:
         """What the judge is given to read about one answer, as tokens."""
         reads, steps = self.reads or self.template, rollouts.steps
         shown = {
-            "prompt": _clean(_text(reads, steps.prompt.row(row).tolist()), self.template),
-            "answer": _clean(_text(reads, steps.answer.row(row).tolist()), self.template),
+            "prompt": _clean(as_text(reads, steps.prompt.row(row).tolist()), self.template),
+            "answer": _clean(as_text(reads, steps.answer.row(row).tolist()), self.template),
         }
         text = re.sub(r"\{(prompt|answer)\}", lambda place: shown[place[1]], self.rubric)
         return self.template.prompt([Message("user", text)])
@@ -138,7 +138,7 @@ class PolicyJudge:
             self.outcomes.add("no score in what the judge wrote", repr(texts[-1][-80:]))
 
 
-def _text(template: ChatTemplate, tokens: Sequence[int]) -> str:
+def as_text(template: ChatTemplate, tokens: Sequence[int]) -> str:
     """Tokens as people read them: without the template's control tokens."""
     tokenizer: Any = template.tokenizer
     control = set(tokenizer.convert_tokens_to_ids(_marks(template)))
