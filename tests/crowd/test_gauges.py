@@ -47,7 +47,7 @@ def _covered(seeds, gold_share):
 
 
 def test_intervals_cover_the_truth_in_a_few_projects():
-    assert 0.90 <= _covered(range(4), 1.0).mean() <= 1.0
+    assert 0.90 <= _covered(range(4), 1.0).mean() <= 0.99
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_shares_are_counted_over_pairs_that_differ_and_choices_that_are_no_ties(
 
 
 def test_contrasts_are_odd_one_at_the_root_mean_square_and_signs_for_lists():
-    length = np.array([100.0, -100, 1e6 * 0 + 100, -100])
+    length = np.array([100.0, -100, 100, -100])
     found = contrasts({"length": length, "lists": np.array([5, -1, 0, 2])})
     assert found["length"].tolist() == pytest.approx([1, -1, 1, -1])
     assert found["lists"].tolist() == [1, -1, 0, 1]

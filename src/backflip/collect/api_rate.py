@@ -45,9 +45,7 @@ router = APIRouter(prefix=PREFIX, tags=["judging"], responses=REFUSALS)
 
 Html = Annotated[bool, Query(description="Texts as cleaned HTML, for a page.")]
 Queue = Annotated[str, Query(pattern="^(work|adjudicate|golden)$")]
-ItemId = Annotated[
-    int, Field(ge=0, lt=2**62, description="What the rater calls it: as 'next' gave it to them.")
-]
+ItemId = Annotated[int, Field(ge=0, lt=2**62)]
 Key = Annotated[str, Field(min_length=8, max_length=64, description="A UUID of the sender's own.")]
 Held = Annotated[list[ItemId], Field(max_length=MOST_HELD)]
 
@@ -58,6 +56,7 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     item: ItemId
+    """What ``next`` called it: each rater has numbers of their own."""
     client_key: Key | None = None
     hold: Held = []
     """Items that the page has already."""
