@@ -213,6 +213,15 @@ class Project:
         """P(right) of raters as the statistics see it, for the dynamic overlap."""
         members.set_reliabilities(self.scope, estimates)
 
+    def learn_reliabilities(self) -> dict[int, float]:
+        """Estimate P(right) of everybody who has judged, and let the dynamic overlap go by it.
+
+        A fit over all judgements: a job, not a page.
+        """
+        found = reading.reliabilities(self.scope)
+        self.set_reliabilities(found)
+        return found
+
     def invite(
         self,
         *,
