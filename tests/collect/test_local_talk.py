@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def talk(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Served, Project, Browser]:
+) -> Iterator[tuple[Served, Project, Browser]]:
     """Two policies in one folder, of short breath; and somebody with a talk before them."""
     monkeypatch.setattr(talking, "MOST_TOKENS", 24)
     made = served(tmp_path, endpoints=(("one", str(model)), ("other", str(model))))
@@ -34,7 +35,8 @@ def talk(
     project.enrol(person)
     browser = made.as_person(person)
     browser.get("/me")
-    return made, project, browser
+    yield made, project, browser
+    made.store.close()
 
 
 def offer(browser: Browser, item: int, turns: list[dict[str, Any]]) -> dict[str, Any]:

@@ -203,6 +203,8 @@ def undo(site: Parts, here: Here, sent: UndoSent, html: Html = False) -> dict[st
 def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
     """Replies of the policies of a talk, to choose from."""
     person = _may(site, here)
+    if here.settings.kind != "talk":
+        raise RefusedError("conflict", "nobody talks with a model in this project.")
     item = _item(here, sent.item)
     if not here.project.holds(person, item):
         raise RefusedError("not_yours", f"item {sent.item} does not lie before you.")
