@@ -72,7 +72,7 @@ def prepared(store: Store, name: str, raters: int, *, seed: int = 0) -> Project:
         gold_share=0.0,
         break_after_minutes=0,
     )
-    project = store.create(name, settings)
+    project = store.create(name, settings, salt=f"simulated {seed}")
     pairs = write_pairs(raters * LABELS_EACH // settings.raters_per_item, seed=seed)
     project.add_items(pairs, batch="simulated")
     return project
@@ -248,5 +248,5 @@ def _covered(
     truth, hits = true_gauges(population, fitted.reference), list[bool]()
     for k, n in zip(place, who, strict=True):
         for feature, gauge in fitted.by_rater[k].items():
-            hits.append(gauge.own.low <= truth[feature][n] <= gauge.own.high)
+            hits.append(bool(gauge.own.low <= truth[feature][n] <= gauge.own.high))
     return sum(hits), len(hits)

@@ -6,7 +6,6 @@ Each rater has a confusion matrix π: what they say, given what is true. Differe
   sides as displayed the classes would be exchangeable, and π would mix errors with position bias.
 * Of pairs, π is mirrored: to take b for a is as likely as a for b, since which answer is called a
   is arbitrary. That halves what must be learnt from a rater's labels. A tie is a class of its own.
-* An item with a gold answer is held at it, so its raters are measured against the truth.
 * Each rater is thought to have made ``smoothing`` judgements of each class like the average rater,
   so that ten labels do not make a perfect rater.
 
@@ -59,8 +58,6 @@ class _Said:
 
     matrix: csr_matrix
     """[I, R·C] 1 where rater r gave class c."""
-    allowed: Flags
-    """[I, C] Which classes an item may be of: all, or its gold alone."""
     raters: int
     size: int
     mirrored: bool
@@ -78,9 +75,9 @@ class _Said:
         return self.smoothing * pooled / pooled.sum(1, keepdims=True)
 
     def log_likelihood(self, confusion: Floats) -> Floats:
-        """[I, C] Of what was said of an item, for each class; −∞ for those it cannot be of."""
+        """[I, C] Of what was said of an item, for each class that it may be."""
         habits = np.log(np.maximum(confusion, TINY)).transpose(0, 2, 1).reshape(-1, self.size)
-        return np.where(self.allowed, np.asarray(self.matrix @ habits), -np.inf)
+        return np.asarray(self.matrix @ habits)
 
 
 def dawid_skene(
@@ -105,11 +102,10 @@ def dawid_skene(
     matrix = csr_matrix(
         (np.ones(len(said)), where), shape=(said.items, said.raters * size), dtype=np.float64
     )
-    allowed = _allowed(said, classes, size)
-    who = _Said(matrix, allowed, said.raters, size, mirrored and said.paired, smoothing)
+    who = _Said(matrix, said.raters, size, mirrored and said.paired, smoothing)
     judged = np.bincount(said.item, minlength=said.items)
     active = judged > 0
-    posterior = np.where(allowed.all(1, keepdims=True), _shares(said, code, size), allowed)
+    posterior = _shares(said, code, size)
     confusion, prior = np.zeros((said.raters, size, size)), np.zeros(size)
     last, value, step = -np.inf, -np.inf, 0
     for step in range(1, steps + 1):  # noqa: B007 - reported below
@@ -124,15 +120,6 @@ def dawid_skene(
     labels = _with_error_bars(who, posterior, active, classes, judged, draws, seed)
     reliability, low, high = _reliability(said, who.counts(posterior))
     return DawidSkene(labels, prior, confusion, reliability, low, high, value, step)
-
-
-def _allowed(said: Judgements, classes: Floats, size: int) -> Flags:
-    gold = np.sign(said.gold) if said.paired else said.gold
-    allowed = np.ones((said.items, size), np.bool_)
-    known = np.flatnonzero(~np.isnan(gold))
-    if len(known):
-        allowed[known] = gold[known, None] == classes
-    return allowed
 
 
 def _shares(said: Judgements, code: Ints, size: int) -> Floats:
