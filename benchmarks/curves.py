@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from report import INK, OURS, PEER, machine
+from report import OURS, PEER, canvas, machine, text
 from versus_trl import HERE, run
 from workloads import Pair, Ranking, Workload
 
@@ -102,16 +102,12 @@ WIDTH, HEIGHT, LEFT, TOP = 860, 300, 56, 48
 
 def picture(points: list[dict[str, Any]]) -> str:
     """Two panels: seconds a step against the length of prompts, and against answers a prompt."""
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="system-ui, sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-    ]
+    parts = list[str]()
     panels = (("length", "tokens of a prompt"), ("answers", "answers to a prompt"))
     for number, (curve, label) in enumerate(panels):
         rows = [p for p in points if p["curve"] == curve]
         parts += _panel(LEFT + number * WIDTH // 2, rows, label)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return canvas(WIDTH, HEIGHT, parts)
 
 
 def _panel(left: int, rows: list[dict[str, Any]], label: str) -> list[str]:
@@ -124,9 +120,9 @@ def _panel(left: int, rows: list[dict[str, Any]], label: str) -> list[str]:
         return bottom - height * seconds / most_y
 
     parts = [
-        _text(left, TOP - 22, f"seconds a DPO step, by {label}", bold=True),
+        text(left, TOP - 22, f"seconds a DPO step, by {label}", bold=True),
         f'<path d="M{left} {TOP}V{bottom}H{left + width}" fill="none" stroke="#bbb"/>',
-        *[_text(x[p["at"]] - 8, bottom + 18, str(p["at"])) for p in rows if _room(p["at"], most_x)],
+        *[text(x[p["at"]] - 8, bottom + 18, str(p["at"])) for p in rows if _room(p["at"], most_x)],
     ]
     for side, colour, name in (("ours_s", OURS, "Backflip"), ("peer_s", PEER, "TRL")):
         line = " ".join(f"{x[p['at']]:.1f},{y(p[side]):.1f}" for p in rows)
@@ -138,18 +134,13 @@ def _panel(left: int, rows: list[dict[str, Any]], label: str) -> list[str]:
             for p in rows
         ]
         last = rows[-1]
-        parts.append(_text(left + width + 8, y(last[side]) + 4, f"{name} {last[side]:.1f} s"))
+        parts.append(text(left + width + 8, y(last[side]) + 4, f"{name} {last[side]:.1f} s"))
     return parts
 
 
 def _room(at: int, most: int) -> bool:
     """Labels that would run into their neighbours are left out."""
     return at >= most / 8
-
-
-def _text(x: float, y: float, text: str, *, bold: bool = False) -> str:
-    weight = ' font-weight="600"' if bold else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{INK}"{weight}>{text}</text>'
 
 
 if __name__ == "__main__":

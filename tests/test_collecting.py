@@ -200,7 +200,7 @@ def test_simulated_raters_fill_a_project_and_the_truth_is_found(
 ):
     code, said, wrong = run(capsys, "trial", "--simulate", "6")
     assert code == 0, wrong
-    assert "900 answers of 6 raters to 180 pairs" in said
+    assert "900 answers of 6 raters to 150 pairs" in said
     assert "Reliabilities found correlate with the true ones at 0.9" in said
     right = said.partition("majority ")[2]
     majority, ours = (float(part.partition("%")[0]) for part in right.split("Dawid-Skene ")[:2])

@@ -296,7 +296,8 @@ def _print_recovered(found: Recovered, name: str) -> None:
     table("Reliability", ("rater", "#true", "#found"), rows)
     say(
         f"{found.answers} answers of {found.raters} raters to {found.items} pairs. Reliabilities "
-        f"found correlate with the true ones at {found.correlation:.2f}."
+        f"found correlate with the true ones at {found.correlation:.3f} (Dawid-Skene, biases "
+        f"included) and at {found.without_bias:.3f} (the gauges, biases taken out)."
     )
     say(
         f"Labels that are right: majority {found.majority_right:.1%}, Dawid-Skene "

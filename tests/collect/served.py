@@ -112,8 +112,8 @@ def running(made: Served) -> Iterator[str]:
     thread.join()
 
 
-def served(folder: Path, **settings: Any) -> Served:
-    """A fresh server on a store in this folder."""
-    store = open_store(folder / "feedback.sqlite")
+def served(folder: Path, url: str = "", **settings: Any) -> Served:
+    """A fresh server on a store in this folder, or on the database of this address."""
+    store = open_store(url or folder / "feedback.sqlite")
     app = create_app(store, ServerSettings(folder=folder / "files", **settings))
     return Served(app, store, folder)

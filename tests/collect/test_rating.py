@@ -45,6 +45,21 @@ def test_nothing_that_goes_to_a_rater_names_a_model_or_an_order(rater: Browser):
         assert secret not in page.split('id="first">')[1]
 
 
+def test_items_have_numbers_that_tell_a_rater_nothing(server: Served, rater: Browser):
+    """Gold comes as a block: whoever saw items' own numbers could tell it."""
+    project, other = server.store.project("tone"), server.person("Grace")
+    project.enrol(other)
+    own = {item.id for item in project.items()}
+    mine = {one["item"] for one in rater.call(f"{API}/next?count=4").json()["items"]}
+    theirs = server.as_person(other).call(f"{API}/next?count=4").json()["items"]
+    assert len(mine) == 4
+    assert not mine & (own | {one["item"] for one in theirs})
+    page = rater.get("/projects/tone/rate").text.split('id="first">')[1]
+    first = json.loads(page.split("</script>")[0])
+    assert {one["item"] for one in first["items"]} <= mine
+    assert answer(rater, min(own)).status_code == 403
+
+
 def test_the_next_item_comes_in_the_answers_own_response(rater: Browser):
     first, second = rater.call(f"{API}/next?count=2").json()["items"]
     said = answer(rater, first["item"], hold=[second["item"]]).json()
@@ -97,7 +112,8 @@ def test_flags_and_notes_reach_the_lead(server: Served, rater: Browser):
     item = rater.call(f"{API}/next").json()["items"][0]["item"]
     rater.call(f"{API}/flags", {"item": item, "reason": "holds an address <b>"})
     rater.call(f"{API}/notes", {"item": item, "text": "I was unsure"})
-    page = server.as_person(lead).get(f"/projects/tone/items/{item}").text
+    (flagged,) = server.store.project("tone").items(flagged=True)
+    page = server.as_person(lead).get(f"/projects/tone/items/{flagged.id}").text
     assert "holds an address &lt;b&gt;" in page
     assert "I was unsure" in page
 
@@ -240,5 +256,5 @@ def test_every_kind_can_be_shown_and_answered(server: Served, kind: str):
     item = browser.call(f"{API}/next?html=true").json()["items"][0]
     said = browser.call(f"{API}/answers", {"item": item["item"], "value": value})
     assert said.status_code == 200, said.text
-    assert browser.get(f"/projects/tone/items/{item['item']}").status_code == 200
+    assert browser.get(f"/projects/tone/items/{project.items()[0].id}").status_code == 200
     assert browser.get("/projects/tone/statistics").status_code == 200

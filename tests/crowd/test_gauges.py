@@ -5,24 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
 
 from backflip.crowd.gauges import contrasts, gauges
 from backflip.crowd.judgements import Judgements
-from backflip.crowd.simulate import Items, Population, simulate
+from backflip.crowd.simulate import Items, Population, simulate, true_gauges
 
 NAMES = ("first", "length", "lists")
-
-
-def _truth(people, reference):
-    """[R, 3] What ``own`` is to find. Against the crowd, a taste is what is left of the common
-    one."""
-    longer, lists = logit(people.prefers_longer), logit(people.prefers_lists)
-    if reference == "crowd":
-        sharp = people.sharp
-        longer = longer - sharp * longer.sum() / sharp.sum()
-        lists = lists - sharp * lists.sum() / sharp.sum()
-    return np.stack([people.prefers_first, expit(longer), expit(lists)], axis=1)
 
 
 def _covered(seeds, gold_share):
@@ -36,18 +24,18 @@ def _covered(seeds, gold_share):
         )
         fitted = gauges(said)
         assert fitted.reference == ("gold" if gold_share else "crowd")
-        truth = _truth(people, fitted.reference)
+        truth = true_gauges(people, fitted.reference)
         found.append(
             [
-                [r[n].own.low <= t <= r[n].own.high for n, t in zip(NAMES, row, strict=True)]
-                for r, row in zip(fitted.by_rater, truth, strict=True)
+                [r[n].own.low <= truth[n][k] <= r[n].own.high for n in NAMES]
+                for k, r in enumerate(fitted.by_rater)
             ]
         )
     return np.array(found)
 
 
 def test_intervals_cover_the_truth_in_a_few_projects():
-    assert 0.90 <= _covered(range(4), 1.0).mean() <= 1.0
+    assert 0.90 <= _covered(range(4), 1.0).mean() <= 0.99
 
 
 @pytest.mark.slow
@@ -119,7 +107,7 @@ def test_shares_are_counted_over_pairs_that_differ_and_choices_that_are_no_ties(
 
 
 def test_contrasts_are_odd_one_at_the_root_mean_square_and_signs_for_lists():
-    length = np.array([100.0, -100, 1e6 * 0 + 100, -100])
+    length = np.array([100.0, -100, 100, -100])
     found = contrasts({"length": length, "lists": np.array([5, -1, 0, 2])})
     assert found["length"].tolist() == pytest.approx([1, -1, 1, -1])
     assert found["lists"].tolist() == [1, -1, 0, 1]

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from backflip.crowd.agreement import agreement
+from backflip.crowd.agreement import agreement, alpha
+from backflip.crowd.judgements import Judgements
 from backflip.crowd.power import (
     Learner,
     alpha_of_mean,
@@ -47,8 +48,6 @@ def test_agreement_and_alpha_are_what_simulated_raters_have():
     rng = np.random.default_rng(0)
     truth = rng.choice([-1.0, 1.0], 20_000)
     hit = rng.random((3, 20_000)) < 0.8
-    from backflip.crowd.judgements import Judgements
-
     said = Judgements.of(
         np.tile(np.arange(20_000), 3),
         np.repeat(np.arange(3), 20_000),
@@ -70,8 +69,6 @@ def test_spearman_brown_and_its_inverse():
 def test_items_for_alpha_give_the_wished_interval():
     people = Population.uniform(6, reliability=0.85)
     items = items_for_alpha(people, 0.05, raters_per_item=3)
-    from backflip.crowd.agreement import alpha
-
     found = alpha(simulate(people, Items.drawn(items, seed=9), raters_per_item=3))
     assert (found.high - found.low) / 2 == pytest.approx(0.05, rel=0.2)
 

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backflip.crowd.agreement import agreement
+from backflip.crowd.aggregate import log_odds, majority, weighted
+from backflip.crowd.agreement import agreement, rater_pairs
+from backflip.crowd.crowd_bt import crowd_bt
 from backflip.crowd.dawid_skene import dawid_skene
+from backflip.crowd.glad import glad
 from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration, Labelled
@@ -23,7 +26,7 @@ from backflip.exchange.teaching import HARD, SOFT, TEACHERS, in_pairs, lessons, 
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from tests.feedback.answered import answer_all, better, pair, project_of
-from tests.feedback.kinds import PROJECTS
+from tests.feedback.kinds import PROJECTS, by_item, rows_of
 
 # ---- what is written is what was meant
 
@@ -117,10 +120,38 @@ def test_the_summary_has_the_agreement_and_the_reliabilities(
     judged = project.judgements()
     alpha = agreement(judged.sides(), resamples=200).alpha
     assert kept["agreement"]["alpha"]["estimate"] == pytest.approx(alpha.estimate)
+    light = rater_pairs(judged.sides()).light
+    assert kept["agreement"]["light"] == pytest.approx(light)
     found = dawid_skene(judged)
     told = {row["rater"]: row["reliability"] for row in kept["reliabilities"]}
     np.testing.assert_allclose([told[name] for name in judged.rater_names], found.reliability)
+    for name, fit in (("glad", glad(judged)), ("bradley_terry", crowd_bt(judged))):
+        seen = [row[name] for row in kept["reliabilities"]]
+        np.testing.assert_allclose(seen, fit.reliability)
     assert kept["answers_by_rubric_version"] == {"1": 36}
+
+
+def test_labels_stand_beside_those_of_other_methods(
+    known: Callable[[str], Project], tmp_path: Path
+):
+    project = known("compare")
+    judged = project.judgements()
+    rows = by_item(rows_of(project, "labels", tmp_path))
+    found = dawid_skene(judged)
+    for method, labels in (
+        ("majority", majority(judged)),
+        ("weighted", weighted(judged, log_odds(found.reliability))),
+        ("glad", glad(judged).labels),
+        ("bradley_terry", crowd_bt(judged).labels),
+    ):
+        for place in np.flatnonzero(labels.raters):
+            (verdict,) = rows[int(judged.item_names[place])]["verdicts"]
+            told = verdict["others"][method]
+            if labels.label[place] < 0:
+                assert told["value"] is None
+            else:
+                assert told["value"] == labels.value[place]
+            assert told["posterior"] == pytest.approx(labels.certainty[place])
 
 
 def test_every_kind_has_every_format_that_names_it():

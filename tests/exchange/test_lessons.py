@@ -317,8 +317,8 @@ def test_what_was_redacted_is_never_learnt_whatever_the_pin(kept: Store, tmp_pat
     pinned = project.newest_event()
     writer = next(answer.person for answer in project.answers())
     kept.erase(kept.people.named(writer).id, texts=True)
-    for until in (pinned, None):
+    for until, told in ((pinned, True), (None, False)):  # since then they are taken back
         made = export(project, "demonstrations", tmp_path / "d.jsonl", until=until)
         assert made.rows == 2
         assert "[redacted]" not in (tmp_path / "d.jsonl").read_text()
-        assert any("2 × redacted" in line for line in made.lines)
+        assert any("2 × redacted" in line for line in made.lines) is told

@@ -24,10 +24,9 @@ def project_of(
     store: Store, kind: str, items: list[dict[str, Any]], *, raters: int = 3, **settings: Any
 ) -> tuple[Project, list[int]]:
     """A project whose items everybody answers, and its raters."""
+    name = settings.pop("name", "tone")
     given = {"kind": kind, "gold_share": 0.0, "raters_per_item": raters, **settings}
-    project = store.create(
-        settings.pop("name", "tone"), {k: given[k] for k in given if k != "name"}
-    )
+    project = store.create(name, given, salt="the same in every run")
     people = [store.people.add().id for _ in range(raters)]
     for person in people:
         project.enrol(person)

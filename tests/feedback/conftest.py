@@ -77,7 +77,8 @@ def make(store: Store) -> Make:
     """A project of so many raters, each a member; keywords are settings."""
 
     def made(raters: int = 2, *, name: str = "tone", **settings: Any) -> tuple[Project, list[int]]:
-        project = store.create(name, {"kind": "compare", "gold_share": 0.0, **settings})
+        given = {"kind": "compare", "gold_share": 0.0, **settings}
+        project = store.create(name, given, salt="the same in every run")
         people = [store.people.add().id for _ in range(raters)]
         for person in people:
             project.enrol(person)

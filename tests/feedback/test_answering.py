@@ -178,6 +178,18 @@ def test_undo_brings_the_item_back_as_it_was(make):
     assert project.overview().done == 1
 
 
+def test_an_undo_does_not_ask_again_what_the_lead_has_dropped(make):
+    project, people = make(2, raters_per_item=2)
+    project.add_items(pairs(1))
+    (shown,) = project.next(people[0])
+    project.answer(people[0], shown.item_id, A)
+    project.drop([shown.item_id], reason="broken")
+    project.undo(people[0])
+    assert project.item(shown.item_id).state == "dropped"
+    assert project.next(people[1]) == []
+    assert (project.overview().dropped, project.overview().given) == (1, 0)
+
+
 def test_undo_goes_back_step_by_step_and_ends(make):
     project, people = make(1)
     project.add_items(pairs(3))

@@ -193,6 +193,26 @@ def test_a_persons_data_are_all_of_it(gone, store):
     assert json.dumps(data)
 
 
+def test_a_persons_data_do_not_tell_which_items_were_gold(make, store):
+    """A rater takes the data in the middle of the work: gold is still asked of them and others."""
+    project, people = make(1, gold_share=0.5)
+    project.add_items(pairs(20), gold=[A] * 20)
+    project.add_items(pairs(20, start=100))
+    golds = {item.id for item in project.items(purpose="gold")}
+    shown = [project.next(people[0])[0]]
+    for _ in range(9):
+        receipt = project.answer(people[0], shown[-1].item_id, A, seconds=2)
+        shown.append(receipt.next)
+    assert 0 < sum(one.item_id in golds for one in shown[:9]) < 9
+    data = store.personal_data(people[0])
+    answers = [event for event in data["events"] if event["kind"] == "answer"]
+    assert [event["item"] for event in answers] == [one.page()["item"] for one in shown[:9]]
+    assert len({frozenset(event["body"]) for event in answers}) == 1
+    counts = project.tallies(people[0])
+    gold = {name: counts[name] for name in ("gold_seen", "gold_right") if name in counts}
+    assert data["memberships"][0]["gold"] == gold
+
+
 def test_the_log_never_had_a_name_in_it(gone, store):
     log = "\n".join(store.export_log())
     assert "Ada" not in log
@@ -226,15 +246,55 @@ def test_own_words_can_be_erased_too_and_the_log_says_so(gone, store):
     assert note.body["text"] == "[redacted]"
 
 
-def test_an_erased_reply_is_taken_back(make, store):
-    """Nothing would be left of it to learn from."""
-    project, people = make(1, kind="write", name="write")
+def test_an_erased_reply_is_taken_back_and_its_item_asked_again(make, store):
+    """Nothing would be left of it to learn from; the counts are as if it had never been."""
+    project, people = make(2, kind="write", name="write", raters_per_item=1)
     project.add_items([{"prompt": pairs(1)[0]["prompt"]}])
     (shown,) = project.next(people[0])
-    project.answer(people[0], shown.item_id, {"text": "my own words"})
+    project.answer(people[0], shown.item_id, {"text": "my own words"}, seconds=4)
+    assert project.overview().done == 1
+    pinned = project.newest_event()
     store.erase(people[0], texts=True)
     assert list(project.answers()) == []
     assert "my own words" not in everything(store)
+    (kept,) = project.answers(until=pinned)  # as it stood then, without the words
+    assert kept.value["text"] == "[redacted]"
+    now = project.overview()
+    assert (now.done, now.given, now.answers, now.hours) == (0, 0, 0, 0)
+    (again,) = project.next(people[1])
+    assert again.item_id == shown.item_id
+    project.answer(people[1], again.item_id, {"text": "of somebody else"})
+    assert (project.overview().done, project.items()[0].given) == (1, 1)
+
+
+def test_an_erased_talk_leaves_the_statistics_that_had_read_it(make, store):
+    project, people = make(1, kind="talk", name="talk")
+    project.add_items([{"policies": ["p"], "rules": ["be kind"]}])
+    (shown,) = project.next(people[0])
+    turns = [{"role": "user", "content": "my own words"}]
+    value = {"turns": turns, "verdicts": {"be kind": "broken"}}
+    project.answer(people[0], shown.item_id, value)
+    assert project.judgements().value.tolist() == [-1]
+    store.erase(people[0], texts=True)
+    assert len(project.judgements()) == 0
+    store.database.cache.clear()
+    assert len(project.judgements()) == 0
+
+
+def test_what_was_taken_back_before_is_not_taken_back_twice(make, store):
+    project, people = make(1, kind="write", name="write", raters_per_item=2)
+    project.add_items([{"prompt": pairs(1)[0]["prompt"]}])
+    (shown,) = project.next(people[0])
+    project.answer(people[0], shown.item_id, {"text": "my first words"})
+    project.undo(people[0])
+    project.answer(people[0], shown.item_id, {"text": "my second words"})
+    store.erase(people[0], texts=True)
+    left = everything(store)
+    assert "first words" not in left
+    assert "second words" not in left
+    item = project.item(shown.item_id)
+    assert (item.state, item.given) == ("open", 0)
+    assert len(project.events(kinds=["undo"])) == 2
 
 
 def test_an_address_can_be_given_later_but_not_anothers(store):

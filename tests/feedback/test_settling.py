@@ -169,3 +169,27 @@ def test_every_change_of_settings_is_a_version_that_answers_carry(make):
     assert [row.rubric_version for row in project.answers()] == [1, 2]
     assert [settings.rubric for _, _, settings in project.rubrics()] == ["be strict", "be kind"]
     assert project.judgements().rubric.tolist() == [1, 2]
+
+
+def test_what_raters_said_tells_how_far_to_trust_them(make):
+    """Four agree with each other, one says the opposite: of two against one, the two are enough."""
+    project, people = make(5, raters_per_item=5, **SIDES)
+    project.add_items(pairs(30))
+    for number, person in enumerate(people):
+        for _ in range(30):
+            say(project, person, B if number == 4 else A)
+    found = project.learn_reliabilities()
+    assert set(found) == set(people)
+    assert min(found[person] for person in people[:4]) > 0.9
+    assert max(found.values()) < 0.99  # thirty right answers make nobody perfect
+    assert found[people[4]] < 0.3
+    kept = {member.person: member.reliability for member in project.members()}
+    assert kept == found
+
+
+def test_kinds_without_verdicts_have_no_reliabilities(make):
+    project, people = make(1, kind="write", name="write")
+    project.add_items([{"prompt": pairs(1)[0]["prompt"]}])
+    (shown,) = project.next(people[0])
+    project.answer(people[0], shown.item_id, {"text": "x"})
+    assert project.learn_reliabilities() == {}

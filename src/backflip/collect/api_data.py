@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, UploadFile
+from fastapi import APIRouter, File, Query
 from fastapi.responses import FileResponse
-from pydantic import Field
+from pydantic import Field, InstanceOf, WithJsonSchema
+from starlette.datastructures import UploadFile
 
 from backflip.collect import figures
 from backflip.collect.api_projects import After, Body, Page
@@ -18,14 +19,19 @@ from backflip.collect.pages_export import downloaded
 from backflip.collect.pages_results import refresh
 from backflip.collect.training import train_reward_model
 from backflip.collect.uploads import kept
+from backflip.data.errors import UserError
 from backflip.exchange import imports
 from backflip.exchange.imports import Wishes
 from backflip.feedback.items import Added, NewItem
 from backflip.feedback.queues import Purpose
+from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(prefix="/api/v1/projects/{name}", tags=["data"], responses=REFUSALS)
 MOST_ITEMS = 10_000
 Word = Annotated[str, Field(max_length=100)]
+Upload = Annotated[
+    InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"}), File()
+]
 
 
 class OneItem(Body):
@@ -97,13 +103,18 @@ def add(here: Lead, sent: NewItems) -> dict[str, Any]:
 
 @router.post("/import", status_code=201)
 def receive(
-    site: Parts, here: Lead, file: UploadFile, gold: bool = False, strict: bool = True
+    site: Parts, here: Lead, file: Upload, gold: bool = False, strict: bool = True
 ) -> dict[str, Any]:
     """Import an uploaded file: JSONL, JSON or Parquet, in any format that Backflip reads."""
     here.visitor.need("write")
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
-        path = kept(file, Path(folder), site.settings.upload_bytes)
-        done = imports.take_in(here.project, str(path), Wishes(gold=gold, strict=strict))
+        try:
+            path = kept(file, Path(folder), site.settings.upload_bytes)
+            done = imports.take_in(here.project, str(path), Wishes(gold=gold, strict=strict))
+        except RefusedError:
+            raise
+        except UserError as error:  # the place on our disk is nobody's business
+            raise UserError(str(error).replace(f"{folder}/", "")) from error
     return {
         "count": done.added,
         "duplicates": done.duplicates,

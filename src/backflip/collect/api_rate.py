@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from backflip.collect import lookups, serving, talking
+from backflip.collect import serving, talking
 from backflip.collect.gate import Here, Parts, Place, TooFastError
 from backflip.collect.rendering import render
 from backflip.collect.site import Site
@@ -55,6 +56,7 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     item: ItemId
+    """What ``next`` called it: each rater has numbers of their own."""
     client_key: Key | None = None
     hold: Held = []
     """Items that the page has already."""
@@ -114,6 +116,15 @@ def _may(site: Site, here: Place) -> int:
     return person
 
 
+def _item(here: Place, alias: int) -> int:
+    """The item that a rater means; −1, which is none, for who does not belong to the project."""
+    return here.member.item(alias) if here.member else -1
+
+
+def _held(here: Place, aliases: Sequence[int]) -> list[int]:
+    return [_item(here, alias) for alias in aliases]
+
+
 @router.get("/next")
 def next_items(
     site: Parts,
@@ -125,7 +136,7 @@ def next_items(
 ) -> dict[str, Any]:
     """Items for this rater: first what they hold already, then new ones."""
     person = _may(site, here)
-    shown = here.project.next(person, count=count, queue=queue, hold=hold or ())
+    shown = here.project.next(person, count=count, queue=queue, hold=_held(here, hold or ()))
     body = serving.outgoing(site, here, shown, html=html)
     if not shown:
         body["why"] = here.project.why_nothing(person, queue=queue)
@@ -142,11 +153,11 @@ def answer(
     value = _talked(site, here, sent) if settings.kind == "talk" else sent.value
     receipt = here.project.answer(
         person,
-        sent.item,
+        _item(here, sent.item),
         value,
         seconds=sent.seconds,
         client_key=sent.client_key,
-        hold=sent.hold,
+        hold=_held(here, sent.hold),
         queue=queue,
     )
     return serving.acknowledged(site, here, receipt, settings, html=html)
@@ -158,8 +169,9 @@ def skip(
 ) -> dict[str, Any]:
     """Give an item back, without a penalty; the next one comes along."""
     person = _may(site, here)
-    number = here.project.skip(person, sent.item, reason=sent.reason, client_key=sent.client_key)
-    shown = here.project.next(person, queue=queue, hold=sent.hold)
+    item, key = _item(here, sent.item), sent.client_key
+    number = here.project.skip(person, item, reason=sent.reason, client_key=key)
+    shown = here.project.next(person, queue=queue, hold=_held(here, sent.hold))
     return serving.outgoing(site, here, shown, html=html) | {"event": number}
 
 
@@ -167,15 +179,16 @@ def skip(
 def flag(site: Parts, here: Here, sent: ReasonSent) -> dict[str, Any]:
     """Tell the lead that something is wrong with an item."""
     person = _may(site, here)
-    key = sent.client_key
-    return {"event": here.project.flag(person, sent.item, reason=sent.reason, client_key=key)}
+    item, key = _item(here, sent.item), sent.client_key
+    return {"event": here.project.flag(person, item, reason=sent.reason, client_key=key)}
 
 
 @router.post("/notes")
 def note(site: Parts, here: Here, sent: NoteSent) -> dict[str, Any]:
     """Keep a remark beside an item."""
     person = _may(site, here)
-    return {"event": here.project.note(person, sent.item, sent.text, client_key=sent.client_key)}
+    item, key = _item(here, sent.item), sent.client_key
+    return {"event": here.project.note(person, item, sent.text, client_key=key)}
 
 
 @router.post("/undo")
@@ -190,11 +203,14 @@ def undo(site: Parts, here: Here, sent: UndoSent, html: Html = False) -> dict[st
 def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
     """Replies of the policies of a talk, to choose from."""
     person = _may(site, here)
-    if not lookups.holds(here.project, person, sent.item):
+    if here.settings.kind != "talk":
+        raise RefusedError("conflict", "nobody talks with a model in this project.")
+    item = _item(here, sent.item)
+    if not here.project.holds(person, item):
         raise RefusedError("not_yours", f"item {sent.item} does not lie before you.")
-    payload = here.project.item(sent.item).payload
+    payload = here.project.item(item).payload
     turns = [*payload["opening"], *(turn.model_dump() for turn in sent.turns)]
-    key = _key(here, sent.item)
+    key = _key(here, item)
     offer = site.talkers.offer(payload["policies"], talking.messages_of(turns), key)
     html = [render(text) for text in offer.candidates]
     return {"candidates": offer.candidates, "html": html, "stamp": offer.stamp}
@@ -207,6 +223,7 @@ def _key(here: Place, item: int) -> tuple[object, ...]:
 
 def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:
     """A talk with its replies proven and in the order of the policies."""
-    payload = here.project.item(sent.item).payload
+    item = _item(here, sent.item)
+    payload = here.project.item(item).payload
     opening = len(payload.get("opening", ()))
-    return site.talkers.checked(sent.value, opening, _key(here, sent.item))
+    return site.talkers.checked(sent.value, opening, _key(here, item))

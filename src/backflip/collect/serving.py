@@ -25,14 +25,15 @@ def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> 
 
 
 def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
-    item: dict[str, Any] = {"item": shown.item_id, "stage": shown.stage}
+    page = shown.page()
     if not html:
-        return item | {"payload": shown.payload, "lease_end": shown.lease_end}
+        return page
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 
-    return item | fragments(shown.kind, shown.payload, place)
+    drawn = fragments(shown.kind, shown.payload, place)
+    return {"item": page["item"], "stage": page["stage"], **drawn}
 
 
 def progress(now: Progress) -> dict[str, Any]:

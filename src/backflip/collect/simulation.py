@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from backflip.collect.settings import ServerSettings
 from backflip.collect.site import Site
 from backflip.crowd.aggregate import majority, right
 from backflip.crowd.dawid_skene import dawid_skene
-from backflip.crowd.gauges import gauges
+from backflip.crowd.gauges import Gauges, gauges
 from backflip.crowd.judgements import Floats
-from backflip.crowd.simulate import Population, expected_accuracy
+from backflip.crowd.simulate import Population, expected_accuracy, true_gauges
 from backflip.data.errors import UserError
 from backflip.feedback.projects import Project
 from backflip.feedback.reading import ItemRow
@@ -28,11 +27,10 @@ from backflip.feedback.simulated_answers import Bench, write_pairs
 from backflip.feedback.store import Store
 
 KINDS = ("compare", "clips", "rank", "rate", "thumbs", "steps", "principles")
-PAIRS_EACH = 30
-"""Pairs written for each rater where a project is made for the simulation."""
+LABELS_EACH, OVERLAP = 150, 10
+"""Answers of each rater, and raters of each pair, where a project is made for the simulation."""
 PATIENCE = 40
 """Times that a busy server is asked again for the same answer."""
-FEATURES = {"first": "prefers_first", "length": "prefers_longer", "lists": "prefers_lists"}
 
 Told = Callable[[int, int], None]
 """Answers given, and how many there will be, as far as one can know."""
@@ -46,10 +44,13 @@ class Recovered:
     raters: int
     items: int
     correlation: float
-    """Of reliabilities found by Dawid and Skene with true ones, over raters; not a number for two
-    raters and fewer."""
+    """Over raters, of the reliability that Dawid and Skene find with the true chance to be right,
+    biases included; not a number for two raters and fewer."""
+    without_bias: float
+    """The same of the accuracy that the gauges' model finds with the chance to be right that the
+    raters would have without their biases."""
     rows: tuple[tuple[str, float, float], ...]
-    """For each rater: pseudonym, true reliability, reliability found."""
+    """For each rater: pseudonym, true chance to be right, reliability found."""
     majority_right: float
     """Share of items whose majority vote is the gold preference."""
     labels_right: float
@@ -67,12 +68,13 @@ def prepared(store: Store, name: str, raters: int, *, seed: int = 0) -> Project:
         kind="compare",
         title=f"{name} (simulated)",
         rubric="Simulated raters compare texts without sense, whose quality is known.",
-        raters_per_item=min(5, raters),
+        raters_per_item=min(OVERLAP, raters),
         gold_share=0.0,
         break_after_minutes=0,
     )
-    project = store.create(name, settings)
-    project.add_items(write_pairs(raters * PAIRS_EACH, seed=seed), batch="simulated")
+    project = store.create(name, settings, salt=f"simulated {seed}")
+    pairs = write_pairs(raters * LABELS_EACH // settings.raters_per_item, seed=seed)
+    project.add_items(pairs, batch="simulated")
     return project
 
 
@@ -207,16 +209,16 @@ def _recovered(project: Project, bench: Bench, names: list[str]) -> Recovered:
     place = [said.rater_names.index(name) for name in names if name in said.rater_names]
     who = [number for number, name in enumerate(names) if name in said.rater_names]
     true = expected_accuracy(bench.population, bench.items)[who]
-    found = dawid_skene(said)
+    found, fitted = dawid_skene(said), gauges(said)
     reliability = found.reliability[place]
     gold = _gold(project, bench, said.item_names)
-    covered, measured = _covered(project, bench.population, place, who)
-    spread = len(who) > 2 and true.std() > 0 and reliability.std() > 0
+    covered, measured = _covered(fitted, bench.population, place, who)
     return Recovered(
         answers=len(said),
         raters=len(who),
         items=len(gold),
-        correlation=float(np.corrcoef(true, reliability)[0, 1]) if spread else float("nan"),
+        correlation=_correlation(true, reliability),
+        without_bias=_correlation(bench.population.reliability[who], fitted.accuracy[place]),
         rows=tuple(
             (names[k], float(t), float(r)) for k, t, r in zip(who, true, reliability, strict=True)
         ),
@@ -227,6 +229,12 @@ def _recovered(project: Project, bench: Bench, names: list[str]) -> Recovered:
     )
 
 
+def _correlation(true: Floats, found: Floats) -> float:
+    """Not a number where two values or fewer, or equal ones, say nothing."""
+    spread = len(true) > 2 and true.std() > 0 and found.std() > 0
+    return float(np.corrcoef(true, found)[0, 1]) if spread else float("nan")
+
+
 def _gold(project: Project, bench: Bench, names: Sequence[str]) -> Floats:
     """The true preference of each item, by its name in the judgements."""
     gold = {str(row.id): sign for row, sign in zip(_items(project), bench.items.gold, strict=True)}
@@ -234,14 +242,11 @@ def _gold(project: Project, bench: Bench, names: Sequence[str]) -> Floats:
 
 
 def _covered(
-    project: Project, population: Population, place: list[int], who: list[int]
+    fitted: Gauges, population: Population, place: list[int], who: list[int]
 ) -> tuple[int, int]:
     """(Gauges whose interval holds the truth, gauges)."""
-    measured, truth = gauges(project.judgements()).by_rater, partial(getattr, population)
-    hits = [
-        measured[k][feature].own.low <= truth(habit)[n] <= measured[k][feature].own.high
-        for k, n in zip(place, who, strict=True)
-        for feature, habit in FEATURES.items()
-        if feature in measured[k]
-    ]
-    return int(sum(hits)), len(hits)
+    truth, hits = true_gauges(population, fitted.reference), list[bool]()
+    for k, n in zip(place, who, strict=True):
+        for feature, gauge in fitted.by_rater[k].items():
+            hits.append(bool(gauge.own.low <= truth[feature][n] <= gauge.own.high))
+    return sum(hits), len(hits)

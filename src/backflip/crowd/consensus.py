@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from backflip.crowd.aggregate import Labels, log_odds, majority, weighted
+from backflip.crowd.agreement import Metric, agreement, rater_pairs
+from backflip.crowd.crowd_bt import CrowdBT, crowd_bt
 from backflip.crowd.dawid_skene import DawidSkene, dawid_skene
+from backflip.crowd.glad import Glad, glad
 from backflip.crowd.judgements import Judgements
 from backflip.functional.statistics import Interval
 
@@ -17,6 +22,9 @@ RESAMPLES = 200
 """Bootstraps of an export's agreement: two digits of an interval."""
 LEAST_WEIGHT = 0.05
 """A weight must be above 0; so much is left to a label, or a rater, no better than a coin."""
+MOST = 200_000
+"""Judgements up to which GLAD and noisy Bradley-Terry are fitted beside Dawid and Skene: they take
+minutes where there are more."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,47 @@ class Consensus:
             dict(zip(labels.classes.tolist(), labels.posterior[place].tolist(), strict=True)),
         )
 
+    @cached_property
+    def _glad(self) -> Glad | None:
+        return glad(self.judgements) if 0 < len(self.judgements.said()) <= MOST else None
+
+    @cached_property
+    def _crowd_bt(self) -> CrowdBT | None:
+        small = 0 < len(self.judgements.said()) <= MOST
+        return crowd_bt(self.judgements) if small and self.judgements.paired else None
+
+    @cached_property
+    def _others(self) -> dict[str, Labels]:
+        """What other ways to weigh the same judgements come to."""
+        if self.found is None:
+            return {}
+        found = {
+            "majority": majority(self.judgements),
+            "weighted": weighted(self.judgements, log_odds(self.found.reliability)),
+        }
+        if self._glad is not None:
+            found["glad"] = self._glad.labels
+        if self._crowd_bt is not None:
+            found["bradley_terry"] = self._crowd_bt.labels
+        return found
+
+    def others(self, name: str) -> dict[str, dict[str, float | None]]:
+        """The label of an item, or of a part, by the majority, by votes weighed by reliability, by
+        GLAD and, of pairs, by noisy Bradley-Terry, each with its share of the votes or posterior.
+
+        A label is none where two are equally likely; empty where nobody judged the item.
+        """
+        place = self._place.get(name)
+        if place is None or self.found is None or not self.found.labels.raters[place]:
+            return {}
+        return {
+            method: {
+                "value": _number(labels.value[place]),
+                "posterior": _number(labels.certainty[place]),
+            }
+            for method, labels in self._others.items()
+        }
+
     def reliability(self, rater: str) -> float:
         """P(a rater, by pseudonym, is right); not a number where nothing is known."""
         place = self._rater.get(rater)
@@ -104,11 +153,14 @@ class Consensus:
         return float(self.found.reliability[place])
 
     def raters(self) -> list[dict[str, Any]]:
-        """Each rater's pseudonym, judgements, and reliability with its 95 % interval."""
+        """Each rater's pseudonym, judgements, and reliability with its 95 % interval; beside it
+        those of GLAD and, of pairs, of noisy Bradley-Terry.
+        """
         found, said = self.found, self.judgements.said()
         if found is None:
             return []
         count = np.bincount(said.rater, minlength=said.raters)
+        beside = {"glad": self._glad, "bradley_terry": self._crowd_bt}
         return [
             {
                 "rater": name,
@@ -116,6 +168,7 @@ class Consensus:
                 "reliability": _number(found.reliability[k]),
                 "low": _number(found.low[k]),
                 "high": _number(found.high[k]),
+                **{m: _number(fit.reliability[k]) for m, fit in beside.items() if fit is not None},
                 "groups": dict(self.judgements.groups[k]),
             }
             for k, name in enumerate(self.judgements.rater_names)
@@ -125,16 +178,18 @@ class Consensus:
 def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] | None:
     """Percent agreement, α, κ and AC with their intervals, as JSON; none where nobody judged.
 
-    Of pairs the better answer counts, not the strength. ``ratings``: a miss by one is half a hit.
+    Of pairs the better answer counts, not the strength. ``ratings``: misses count by the square of
+    their size. ``light`` is the mean of Cohen's κ over pairs of raters.
     """
-    from backflip.crowd.agreement import agreement
-
     if not len(judgements.said()):
         return None
-    metric = "interval" if ratings else "nominal"
-    found = agreement(judgements.sides(), metric=metric, resamples=RESAMPLES)
+    metric: Metric = "interval" if ratings else "nominal"
+    sides = judgements.sides()
+    found = agreement(sides, metric=metric, resamples=RESAMPLES)
     names = ("percent", "alpha", "fleiss", "gwet")
+    light = rater_pairs(sides, weights="quadratic" if ratings else None).light
     return {name: _span(getattr(found, name)) for name in names} | {
+        "light": _number(light),
         "metric": metric,
         "items": found.items,
         "judgements": found.judgements,
@@ -148,5 +203,5 @@ def _span(interval: Interval) -> dict[str, float] | None:
     return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | np.floating[Any]) -> float | None:
     return None if math.isnan(value) else float(value)

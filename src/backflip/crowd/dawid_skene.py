@@ -41,7 +41,7 @@ class DawidSkene:
     confusion: Floats
     """[R, C, C] P(says the column's class | the row's is true)."""
     reliability: Floats
-    """[R] Chance to be right; of pairs where one is better and the rater chose one. Not a number
+    """[R] Chance to be right; of pairs where one is better, and a tie is half right. Not a number
     for raters who said nothing."""
     low: Floats
     """[R] 95 % interval of the reliability, taking the labels as they were found."""
@@ -179,11 +179,13 @@ def _odds(posterior: Floats, best: Ints) -> Floats:
 
 
 def _reliability(said: Judgements, counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """[R] Share right of what counts, and Wilson's bounds, from expected counts."""
-    keep = np.sign(said.classes()[0]) != 0 if said.paired else np.ones(counts.shape[1], np.bool_)
-    counted = counts[:, keep][:, :, keep]
-    n = counted.sum((1, 2))
-    right = np.trace(counted, axis1=1, axis2=2)
+    """[R] Share right of what counts, and Wilson's bounds, from expected counts [R, true, said]."""
+    merit, truth = np.eye(counts.shape[1]), np.ones(counts.shape[1], np.bool_)
+    if said.paired:
+        side = np.sign(said.classes()[0])
+        truth, merit[:, side == 0] = side != 0, 0.5
+    n = counts[:, truth].sum((1, 2))
+    right = (counts * merit)[:, truth].sum((1, 2))
     p = np.where(n > 0, right / np.maximum(n, TINY), np.nan)
     low, high = wilson_bounds(p, np.maximum(n, TINY))
     return p, low, high

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 from scipy.stats import binom
 
 from backflip.crowd.agreement import Metric, alpha
@@ -325,15 +324,13 @@ def learning_curve(
     """Simulated accuracy by number of items: mean over seeds, and its 95 % interval (Student's
     t).
     """
-    from scipy.stats import t
-
     found = list[tuple[int, Interval]]()
     for size in sizes:
-        arguments: dict[str, Any] = {"raters_per_item": raters_per_item}
         runs = [
-            simulated_accuracy(population, learner, size, seed=s, **arguments) for s in range(seeds)
+            simulated_accuracy(population, learner, size, raters_per_item=raters_per_item, seed=s)
+            for s in range(seeds)
         ]
         mean, error = float(np.mean(runs)), float(np.std(runs, ddof=1) / math.sqrt(seeds))
-        reach = float(t.ppf(0.975, seeds - 1)) * error
+        reach = float(stdtrit(seeds - 1, 0.975)) * error
         found.append((size, Interval(mean, mean - reach, mean + reach, 0.95)))
     return found

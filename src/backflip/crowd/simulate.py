@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 
-from backflip.crowd.gauges import contrasts
+from backflip.crowd.gauges import Reference, contrasts
 from backflip.crowd.judgements import Flags, Floats, Ints, Judgements
 
 SESSION_HOURS, DAY = 2.0, 86_400.0
@@ -204,6 +204,23 @@ def expected_accuracy(population: Population, items: Items) -> Floats:
             who, side = np.full(len(items), k), np.full(len(items), first)
             u = _log_odds(population, items, Asked(rows, who, side, none, rows * 0))
             found[k] += float(expit(u * items.gold).mean()) / 2
+    return found
+
+
+def true_gauges(population: Population, reference: Reference) -> dict[str, Floats]:
+    """[R] each: what ``Gauge.own`` is to find, by name, where all of these raters judge together.
+
+    Against the crowd a taste is what is left of the one that all have, as far as each follows
+    quality.
+    """
+    sharp, found = population.sharp, {"first": population.prefers_first}
+    for name, habit in (
+        ("length", population.prefers_longer),
+        ("lists", population.prefers_lists),
+    ):
+        own = logit(habit)
+        common = 0.0 if reference == "gold" else float(own.sum() / sharp.sum())
+        found[name] = expit(own - sharp * common)
     return found
 
 

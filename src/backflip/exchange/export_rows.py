@@ -14,7 +14,7 @@ from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
 from backflip.exchange.asked import Asked, asked
 from backflip.exchange.foreign_setup import argilla_settings, label_studio_config
-from backflip.exchange.lessons import Evidence, Source, turns
+from backflip.exchange.lessons import Evidence, Source, name_of, turns
 from backflip.exchange.solving import stepped
 from backflip.exchange.teaching import HARD, SOFT, in_pairs, lessons, styled
 from backflip.feedback.scoring import word_of
@@ -235,7 +235,7 @@ def _without_posterior(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdicts(source: Source, one: Asked) -> list[dict[str, Any]]:
-    """Of each part of an item its value, posterior and error bar."""
+    """Of each part of an item its value, posterior and error bar, and what other methods say."""
     if source.kind == "rate":
         return [_rating(one, attribute.name) for attribute in source.settings.attributes]
     if source.kind == "write":
@@ -253,6 +253,7 @@ def _verdicts(source: Source, one: Asked) -> list[dict[str, Any]]:
                     "high": _known(verdict.high),
                     "p_first": _known(verdict.p_first),
                     "raters": verdict.raters,
+                    "others": source.consensus.others(name_of(one, part)),
                 }
             )
     return found

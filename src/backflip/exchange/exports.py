@@ -94,7 +94,7 @@ FORMATS = {
         ),
         ExportFormat(
             "labels",
-            "Labels: one row an item, each verdict with its posterior and error bar",
+            "Labels: one row an item, each verdict with its posterior, and what other methods say",
             _EVERY,
             export_rows.labels,
             ("item",),

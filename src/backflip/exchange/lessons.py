@@ -108,7 +108,7 @@ class Source:
             value = known[part]
             side = float(value > 0) - float(value < 0) if self.kind in PAIRED else value
             return Verdict.certain(side, len(one.answers))
-        return self.consensus.of(f"{one.item.id}:{part}" if part else str(one.item.id))
+        return self.consensus.of(name_of(one, part))
 
     def attempt(self, one: Asked, make: Callable[[Provenance], R]) -> R | None:
         """A record; none where nothing can be learnt from it, which is counted with the reason."""
@@ -141,6 +141,11 @@ class Source:
         )
         if record is not None:
             yield Lesson(record, evidence)
+
+
+def name_of(one: Asked, part: str = "") -> str:
+    """What an item, or a part of it, is called among the judgements."""
+    return f"{one.item.id}:{part}" if part else str(one.item.id)
 
 
 def _version(project: Project, until: int) -> int:

@@ -43,6 +43,9 @@ class Shown:
     """An item as one rater sees it. ``page`` is what may leave the server."""
 
     item_id: int
+    """Known to the server alone."""
+    alias: int
+    """What this rater calls the item."""
     kind: str
     payload: dict[str, Any]
     """In displayed order, without sources."""
@@ -59,13 +62,10 @@ class Shown:
     def page(self) -> dict[str, Any]:
         """What the rater's browser gets: nothing that tells gold, repeats or the order."""
         return {
-            "item_id": self.item_id,
-            "kind": self.kind,
+            "item": self.alias,
+            "stage": self.stage,
             "payload": self.payload,
             "lease_end": self.lease_end,
-            "stage": self.stage,
-            "progress": self.progress.__dict__,
-            "rubric_version": self.rubric_version,
         }
 
 
@@ -160,6 +160,7 @@ _STAGES = ("screening", "calibration", "work")
 def _shown(lease: Held, member: Member, progress: Progress) -> Shown:
     return Shown(
         item_id=lease.item,
+        alias=member.alias(lease.item),
         kind=lease.payload.kind,
         payload=leasing.displayed(lease),
         order=lease.order,

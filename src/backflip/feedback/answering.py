@@ -108,7 +108,7 @@ def locked(connection: Connection, scope: Scope, person: int, item: int) -> AnyR
     row = connection.execute(_LOCKED, given).first() if -(2**63) <= item < 2**63 else None
     if row is None:
         raise RefusedError(
-            "not_yours", f"item {item} was not given to you; ask for the next one and answer that."
+            "not_yours", "this item was not given to you; ask for the next one and answer that."
         )
     return row
 

@@ -37,7 +37,7 @@ def skip(
         if before := events.by_key(connection, key):
             return before.id
         if row.lease == "answered" and row.repeat_of is None:
-            raise RefusedError("conflict", f"item {item} is answered; undo the answer instead.")
+            raise RefusedError("conflict", "this item is answered; undo the answer instead.")
         if row.stage == "screening":
             raise RefusedError("conflict", "questions of the quiz cannot be skipped.")
         body = {"reason": _short(reason), "stage": row.stage}
@@ -138,9 +138,10 @@ def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Shown:
         row = locked(connection, scope, person, newest.item_id)
         _check_undo(connection, member, newest)
         new = NewEvent("undo", person, row.id, {"answer": newest.id}, key, member.version)
-        number = events.append(connection, scope.database, scope.id, new)
-        connection.execute(update(Answers).where(Answers.id == newest.id).values(undone=number))
-        _take_back(connection, scope, member, newest, row)
+        take_back(connection, scope, newest, row, new, leased=True)
+        _lease_again(connection, scope, member, newest)
+        if newest.correct is not None and row.purpose == "gold" and member.recent:
+            _forget_gold(connection, scope, member)
         return _shown_again(connection, scope, member, row.id)
 
     return scope.database.transact(work)
@@ -162,54 +163,73 @@ def _check_undo(connection: Connection, member: Member, newest: AnyRow) -> None:
         raise RefusedError("conflict", "an adjudicator has decided on that item since.")
 
 
-def _take_back(
-    connection: Connection, scope: Scope, member: Member, newest: AnyRow, row: AnyRow
-) -> None:
-    """The reverse of an answer: counts, the item's place, the rolling accuracy; a live lease."""
+def _lease_again(connection: Connection, scope: Scope, member: Member, newest: AnyRow) -> None:
+    """Let the item lie before its rater as it did."""
     now = scope.database.now()
     connection.execute(
         update(Leases)
-        .where(Leases.person_id == member.person, Leases.item_id == row.id)
+        .where(Leases.person_id == member.person, Leases.item_id == newest.item_id)
         .values(
             state="live",
             order=newest.order,
-            seed=seed_of(member.salt, member.person, row.id, newest.repeat_of or "first"),
+            seed=seed_of(member.salt, member.person, newest.item_id, newest.repeat_of or "first"),
             stage=newest.stage,
             shown=now,
             expires=now + member.settings.lease_seconds,
             repeat_of=newest.repeat_of,
         )
     )
-    gold = newest.correct if row.purpose == "gold" else None
+
+
+def _forget_gold(connection: Connection, scope: Scope, member: Member) -> None:
+    """Take the newest mark out of the rolling accuracy."""
+    connection.execute(
+        update(Memberships)
+        .where(Memberships.person_id == member.person, Memberships.project_id == scope.id)
+        .values(recent=list(member.recent[:-1]))
+    )
+
+
+def take_back(
+    connection: Connection,
+    scope: Scope,
+    answer: AnyRow,
+    item: AnyRow,
+    event: NewEvent,
+    *,
+    leased: bool,
+) -> None:
+    """Write down that an answer was taken back, and take it out of the counts and of its item.
+
+    ``leased``: whether its rater gets the item back, and with it a place.
+    """
+    number = events.append(connection, scope.database, scope.id, event)
+    connection.execute(update(Answers).where(Answers.id == answer.id).values(undone=number))
+    settings = scope.settings(connection, scope.version(connection))
     changes = tallies.of_answer(
-        member.person,
-        seconds=min(newest.seconds or 0.0, float(member.settings.lease_seconds)),
-        at=newest.at,
-        word=word_of(member.settings.kind, newest.value),
-        correct=gold,
+        answer.person_id,
+        seconds=min(answer.seconds or 0.0, float(settings.lease_seconds)),
+        at=answer.at,
+        word=word_of(settings.kind, answer.value),
+        correct=answer.correct if item.purpose == "gold" else None,
         sign=-1,
     )
-    changes[tallies.PROJECT, "surplus"] -= int(newest.surplus)
-    changes[tallies.PROJECT, "repeats"] -= int(newest.repeat_of is not None)
-    if newest.repeat_of is None:
-        settling.write(connection, row, _reopened(newest, row), changes)
+    changes[tallies.PROJECT, "surplus"] -= int(answer.surplus)
+    changes[tallies.PROJECT, "repeats"] -= int(answer.repeat_of is not None)
+    if answer.repeat_of is None:
+        settling.write(connection, item, _without(answer, item, leased), changes)
     tallies.add(connection, scope.database, scope.id, changes)
-    if gold is not None and member.recent:
-        connection.execute(
-            update(Memberships)
-            .where(Memberships.person_id == member.person, Memberships.project_id == scope.id)
-            .values(recent=list(member.recent[:-1]))
-        )
 
 
-def _reopened(newest: AnyRow, row: AnyRow) -> Standing:
-    """Where the item stands without the answer, and with a lease in its place."""
-    if newest.stage == ADJUDICATE:
-        return Standing(ADJUDICATE, row.wanted, row.given, row.taken)
-    if newest.surplus:
-        placed = counted(row.purpose, newest.stage, None)
-        return Standing(row.state, row.wanted, row.given, row.taken + placed)
-    return Standing("open", row.wanted, max(0, row.given - 1), row.taken)
+def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:
+    """Where an item stands without an answer. What the lead has dropped stays dropped."""
+    taken = item.taken + (leased and counted(item.purpose, answer.stage, None))
+    if answer.surplus:
+        return Standing(item.state, item.wanted, item.given, taken)
+    state, given = ADJUDICATE, item.given
+    if answer.stage != ADJUDICATE:
+        state, given, taken = "open", max(0, given - 1), max(0, taken - 1)
+    return Standing("dropped" if item.state == "dropped" else state, item.wanted, given, taken)
 
 
 def _shown_again(connection: Connection, scope: Scope, member: Member, item: int) -> Shown:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from backflip.feedback.database import insert_into
 from backflip.feedback.display import Order, as_displayed, order_of, seed_of
@@ -214,13 +214,3 @@ def free(connection: Connection, lease: AnyRow) -> None:
 def displayed(lease: Held) -> dict[str, Any]:
     """The item as its rater sees it."""
     return as_displayed(lease.payload, lease.order)
-
-
-def live(connection: Connection, scope: Scope) -> int:
-    """How many items are out with raters now."""
-    return (
-        connection.scalar(
-            select(func.count()).where(Leases.project_id == scope.id, Leases.state == "live")
-        )
-        or 0
-    )

@@ -135,12 +135,6 @@ class Roster:
                 raise RefusedError("not_found", "there is no such person.")
             events.append(connection, self.database, None, NewEvent("address", person))
 
-    def set_admin(self, person: int, admin: bool) -> None:
-        with self.database.write() as connection:
-            connection.execute(update(People).where(People.id == person).values(admin=admin))
-            body = {"admin": admin}
-            events.append(connection, self.database, None, NewEvent("admin", person, body=body))
-
     def token(self, person: int, name: str, scopes: Sequence[str]) -> str:
         """A new key for a program. It is shown once; only its hash is kept."""
         token = f"bf_{secrets.token_urlsafe(32)}"

@@ -213,6 +213,15 @@ class Project:
         """P(right) of raters as the statistics see it, for the dynamic overlap."""
         members.set_reliabilities(self.scope, estimates)
 
+    def learn_reliabilities(self) -> dict[int, float]:
+        """Estimate P(right) of everybody who has judged, and let the dynamic overlap go by it.
+
+        A fit over all judgements: a job, not a page.
+        """
+        found = reading.reliabilities(self.scope)
+        self.set_reliabilities(found)
+        return found
+
     def invite(
         self,
         *,
@@ -304,8 +313,11 @@ class Project:
         return upkeep.overview(self.scope)
 
 
-def create(database: Database, name: str, settings: ProjectSettings) -> Project:
-    """A new project, with the first version of its rubric."""
+def create(database: Database, name: str, settings: ProjectSettings, *, salt: str = "") -> Project:
+    """A new project, with the first version of its rubric.
+
+    ``salt`` is part of every seed of the project: secret unless given, for tests and simulations.
+    """
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot be a project's name: use small letters, digits, - and _, "
@@ -323,7 +335,7 @@ def create(database: Database, name: str, settings: ProjectSettings) -> Project:
                 settings=kept,
                 rubric_version=1,
                 created=database.now(),
-                salt=secrets.token_hex(16),
+                salt=salt or secrets.token_hex(16),
             )
             .returning(Projects.id)
         ).scalar_one()

@@ -6,14 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, or_, select
 
+from backflip.crowd.dawid_skene import dawid_skene
 from backflip.crowd.judgements import Judgements
 from backflip.feedback.columns import Columns
 from backflip.feedback.parts import attribute_of
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Answers, AnyRow, Items, Leases, Memberships, People
 from backflip.feedback.scope import Scope
+from backflip.feedback.screening import PRIOR_RIGHT, PRIOR_SEEN
+from backflip.feedback.settings import VERDICTS
 
 PAGE = 5000
 """Answers of one query."""
@@ -78,6 +82,27 @@ def judgements(scope: Scope, *, until: int | None = None, part: str = "") -> Jud
         with kept.lock:
             kept.read(connection, settings)
             return kept.judgements(until, _groups(connection, scope))
+
+
+def reliabilities(scope: Scope) -> dict[int, float]:
+    """P(right) of everybody who has judged, by the number of the person (Dawid and Skene).
+
+    Drawn towards what is believed of a new rater, so that three lucky answers make nobody perfect.
+    Empty for kinds whose answer is no verdict.
+    """
+    found = judgements(scope)
+    with scope.database.read() as connection:
+        kind = scope.settings(connection, scope.version(connection)).kind
+        query = select(People.pseudonym, People.id).where(People.pseudonym.in_(found.rater_names))
+        numbers = dict(connection.execute(query).tuples().all())
+    said = found.said()
+    if kind not in VERDICTS or not len(said):
+        return {}
+    right = dawid_skene(found, draws=0).reliability
+    count = np.bincount(said.rater, minlength=found.raters)
+    drawn = (right * count + PRIOR_RIGHT) / (count + PRIOR_SEEN)
+    known = np.flatnonzero(~np.isnan(right))
+    return {numbers[found.rater_names[k]]: float(drawn[k]) for k in known}
 
 
 def _groups(connection: Connection, scope: Scope) -> dict[str, dict[str, str]]:

@@ -9,32 +9,44 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from backflip.feedback import events, people
+from backflip.feedback import asides, events, people, tallies
 from backflip.feedback.database import Database
 from backflip.feedback.events import NewEvent
 from backflip.feedback.schema import (
     Answers,
     Events,
     Identities,
+    Items,
     Memberships,
     Projects,
     Tokens,
 )
+from backflip.feedback.scope import Member, Scope
 
 OWN_WORDS = ("reason", "text", "content")
 """Keys of answers and events under which people write freely."""
 REDACTED = "[redacted]"
+TELLING = ("correct", "repeat_of", "seed")
+"""Parts of an answer's event that would tell which items are gold, or come again."""
 
 
 def personal_data(database: Database, person: int) -> dict[str, Any]:
-    """Everything that is kept about a person: identity, memberships, answers and events."""
+    """Everything that is kept about a person: identity, memberships, answers and events.
+
+    Items have the numbers by which the person knows them. How many of them were gold is told, and
+    how many of these were right; which they were is not, since they are asked of others.
+    """
     with database.read() as connection:
         who = people.get(connection, person)
         joined = connection.execute(
             select(Memberships, Projects.name)
             .join(Projects, Projects.id == Memberships.project_id)
             .where(Memberships.person_id == person)
-        )
+        ).all()
+        members = {
+            row.project_id: Scope(database, row.project_id, row.name).member(connection, person)
+            for row in joined
+        }
         memberships = [
             {
                 "project": row.name,
@@ -42,32 +54,50 @@ def personal_data(database: Database, person: int) -> dict[str, Any]:
                 "groups": row.groups,
                 "state": row.state,
                 "joined": row.joined,
+                "gold": tallies.read(
+                    connection, row.project_id, person, ("gold_seen", "gold_right")
+                ),
             }
             for row in joined
         ]
-        log = connection.execute(
-            select(Events.id, Events.kind, Events.item_id, Events.body, Events.at)
-            .where(Events.person_id == person)
-            .order_by(Events.id)
-        )
         return {
             "pseudonym": who.pseudonym,
             "name": who.name,
             "email": who.email,
             "erased": who.erased,
             "memberships": memberships,
-            "events": [dict(row._mapping) for row in log],
+            "events": _events(connection, person, members),
         }
+
+
+def _events(
+    connection: Connection, person: int, members: dict[int, Member | None]
+) -> list[dict[str, Any]]:
+    """All that a person did, without what would spoil the gold."""
+    log = connection.execute(
+        select(Events.id, Events.project_id, Events.kind, Events.item_id, Events.body, Events.at)
+        .where(Events.person_id == person)
+        .order_by(Events.id)
+    )
+    found = list[dict[str, Any]]()
+    for row in log:
+        member = members.get(row.project_id)
+        item = member.alias(row.item_id) if member and row.item_id is not None else None
+        body = {name: value for name, value in row.body.items() if name not in TELLING}
+        found.append({"id": row.id, "kind": row.kind, "item": item, "body": body, "at": row.at})
+    return found
 
 
 def erase(database: Database, person: int, *, texts: bool) -> None:
     """Empty the identity, take away all keys and memberships; ``texts``: and their own words.
 
     A written answer (``write``, ``talk``) is the work itself and stays unless ``texts`` is set; it
-    is taken back then, since nothing would be left of it.
+    is taken back then, since nothing would be left of it, and its item is asked again.
     """
-    with database.write() as connection:
-        who = people.get(connection, person)
+
+    def work(connection: Connection) -> None:
+        people.get(connection, person)
+        body = {"texts": texts}
         connection.execute(
             update(Identities)
             .where(Identities.person_id == person)
@@ -83,36 +113,47 @@ def erase(database: Database, person: int, *, texts: bool) -> None:
         connection.execute(
             update(Memberships).where(Memberships.person_id == person).values(state="removed")
         )
-        number = events.append(
-            connection, database, None, NewEvent("redaction", person, body={"texts": texts})
-        )
         if texts:
-            _forget_words(connection, who.id, number)
+            _take_back_work(connection, database, person)
+            _forget_words(connection, person)
+        events.append(connection, database, None, NewEvent("redaction", person, body=body))
+
+    database.transact(work)
 
 
-def _forget_words(connection: Connection, person: int, number: int) -> None:
+def _take_back_work(connection: Connection, database: Database, person: int) -> None:
+    """Take back every answer whose words are the answer itself: a reply or a conversation."""
+    query = (
+        select(Answers, Projects.name)
+        .join(Projects, Projects.id == Answers.project_id)
+        .where(Answers.person_id == person, Answers.undone.is_(None))
+        .order_by(Answers.project_id, Answers.id)
+    )
+    written = [
+        row for row in connection.execute(query) if "text" in row.value or "turns" in row.value
+    ]
+    numbers = [row.item_id for row in written]
+    # All items before the first event: whoever answers locks the item, then the log.
+    locked = select(Items).where(Items.id.in_(numbers)).order_by(Items.id).with_for_update()
+    connection.execute(locked)
+    for row in written:
+        scope = Scope(database, row.project_id, row.name)
+        item = connection.execute(select(Items).where(Items.id == row.item_id)).one()
+        body = {"answer": row.id, "redaction": True}
+        new = NewEvent("undo", person, item.id, body)
+        asides.take_back(connection, scope, row, item, new, leased=False)
+
+
+def _forget_words(connection: Connection, person: int) -> None:
     """Replace what the person wrote, in answers and in the log."""
-    rows = connection.execute(
-        select(Answers.id, Answers.value, Answers.undone).where(Answers.person_id == person)
-    ).all()
-    for row in rows:
-        value = _without(row.value)
-        if value == row.value:
-            continue
-        taken = number if _is_work(row.value) else row.undone
-        connection.execute(
-            update(Answers).where(Answers.id == row.id).values(value=value, undone=taken)
-        )
-    log = connection.execute(select(Events.id, Events.body).where(Events.person_id == person)).all()
-    for row in log:
-        body = _without(row.body)
-        if body != row.body:
-            connection.execute(update(Events).where(Events.id == row.id).values(body=body))
-
-
-def _is_work(value: dict[str, Any]) -> bool:
-    """Whether the words are the answer itself: a reply or a conversation."""
-    return "text" in value or "turns" in value
+    for table, column in ((Answers, Answers.value), (Events, Events.body)):
+        rows = connection.execute(select(table.id, column).where(table.person_id == person)).all()
+        for number, kept in rows:
+            left = _without(kept)
+            if left != kept:
+                connection.execute(
+                    update(table).where(table.id == number).values({column.key: left})
+                )
 
 
 def _without(part: Any) -> Any:

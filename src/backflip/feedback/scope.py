@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
+from backflip.feedback.aliases import alias_of, item_of
 from backflip.feedback.database import Database
 from backflip.feedback.schema import AnySelect, Memberships, Projects, Rubrics
 from backflip.feedback.settings import ProjectSettings, settings_of
@@ -31,6 +32,18 @@ class Member:
     settings: ProjectSettings
     arrivals: int
     """Grows whenever items are added, or the order changes in which they wait."""
+
+    def alias(self, item: int) -> int:
+        """What this rater calls an item."""
+        return alias_of(item, self._key)
+
+    def item(self, alias: int) -> int:
+        """The item behind a number that this rater sends; −1 for what is no alias."""
+        return item_of(alias, self._key)
+
+    @property
+    def _key(self) -> str:
+        return f"{self.salt}:{self.person}"
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,11 @@ class Store:
         """A project by its name. Raises RefusedError where there is none."""
         return projects.find(self.database, name)
 
-    def create(self, name: str, settings: ProjectSettings | dict[str, Any]) -> Project:
-        """A new project."""
-        return projects.create(self.database, name, settings_of(settings))
+    def create(
+        self, name: str, settings: ProjectSettings | dict[str, Any], *, salt: str = ""
+    ) -> Project:
+        """A new project. ``salt``: what chance hangs on, secret unless given."""
+        return projects.create(self.database, name, settings_of(settings), salt=salt)
 
     def projects(self, *, archived: bool = False) -> list[Project]:
         """All projects, by name; those put away only if asked for."""
