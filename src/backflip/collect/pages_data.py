@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted, Senior
-from backflip.collect.lookups import newest_items, remarks
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.showing import as_page, in_words
 from backflip.collect.site import Site
@@ -46,7 +45,7 @@ def _items(
     request: Request, site: Site, here: Place, form: Mapping[str, Any], error: str = ""
 ) -> HTMLResponse:
     settings, counts = here.project.settings, here.project.tallies()
-    newest = newest_items(here.project, NEWEST)
+    newest = here.project.items(newest=True, limit=NEWEST)
     routes = [("", "Everybody")]
     routes += [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
     switches = {name: name in form for name in ("gold_from_data", "lenient")}

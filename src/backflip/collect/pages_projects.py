@@ -157,7 +157,7 @@ def overview(request: Request, here: Here) -> Response:
         days=days(here.project),
         rubric=render(settings.rubric or "*There is no rubric yet.*"),
         todo=_todo(here, found),
-        **in_project(here, "", disputes=found.adjudicate),
+        **in_project(here, ""),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from backflip.feedback import backup, events, members, projects, redaction
+from backflip.feedback import backup, catalogue, events, members, redaction
 from backflip.feedback.database import Clock, Database, connect, insert_into
 from backflip.feedback.events import Event
 from backflip.feedback.members import Invitation
@@ -30,15 +30,15 @@ class Store:
 
     def project(self, name: str) -> Project:
         """A project by its name. Raises RefusedError where there is none."""
-        return projects.find(self.database, name)
+        return catalogue.find(self.database, name)
 
     def create(self, name: str, settings: ProjectSettings | dict[str, Any]) -> Project:
         """A new project."""
-        return projects.create(self.database, name, settings_of(settings))
+        return catalogue.create(self.database, name, settings_of(settings))
 
     def projects(self, *, archived: bool = False) -> list[Project]:
         """All projects, by name; those put away only if asked for."""
-        return projects.everything(self.database, archived=archived)
+        return catalogue.everything(self.database, archived=archived)
 
     def projects_of(self, person: int) -> dict[str, str]:
         """Names of a person's projects, and their role in each."""
