@@ -25,10 +25,12 @@ from backflip.collect import (
     pages_api,
     pages_data,
     pages_export,
+    pages_item,
     pages_people,
     pages_projects,
     pages_rate,
     pages_results,
+    pages_settling,
 )
 from backflip.collect.gate import ForgedError, SignInNeededError, TooFastError, maybe
 from backflip.collect.headers import SafeHeaders
@@ -68,9 +70,11 @@ ROUTERS = (
     pages_api.router,
     pages_projects.router,
     pages_data.router,
+    pages_item.router,
     pages_people.router,
     pages_rate.router,
     pages_results.router,
+    pages_settling.router,
     pages_export.router,
     api_rate.router,
     api_projects.router,

@@ -10,9 +10,8 @@ from typing import Any, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect.gate import Form, Lead, Parts, Place, Posted, Senior
+from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of
-from backflip.collect.showing import as_page, in_words
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
 from backflip.collect.uploads import kept
@@ -141,55 +140,3 @@ def add_from(here: Place, source: str, form: Posted) -> Imported:
         route=form["route"],
     )
     return take_in(here.project, source, wishes)
-
-
-@router.get("/projects/{name}/items/{number}")
-def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
-    """One item with its answers, in the item's own order."""
-    row, settings = here.project.item(number), here.project.settings
-
-    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
-        return site.media.place(here.name, clip)
-
-    answers = [
-        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
-        for a in here.project.answers(items=[number])
-    ]
-    said = [
-        {"kind": e.kind, "person": e.person, "text": e.body.get("reason") or e.body.get("text", "")}
-        for e in remarks(here.project, number)
-    ]
-    return page(
-        request,
-        "item.html",
-        here.visitor,
-        item=row,
-        html=as_page(settings.kind, row.payload, place),
-        answers=answers,
-        may_change=here.may("lead"),
-        sources=_sources(row.payload) if here.may("lead") else [],
-        notes=said,
-        **in_project(here, "/items"),
-    )
-
-
-@router.post("/projects/{name}/items/{number}")
-def set_state(here: Lead, number: int, form: Form) -> Response:
-    """Drop an item, ask it again, or let an adjudicator decide."""
-    acts = {
-        "dropped": here.project.drop,
-        "open": here.project.reopen,
-        "adjudicate": here.project.to_adjudication,
-    }
-    if form["state"] not in acts:
-        raise UserError(f"there is no state {form['state'][:20]!r} for an item.")
-    here.project.item(number)
-    acts[form["state"]]([number], reason="by the lead", by=here.visitor.person.id)
-    return go(path_of(here, f"/items/{number}"), "saved")
-
-
-def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parts = payload.get("answers") or payload.get("clips") or ()
-    if not parts and payload.get("answer"):
-        return [("Answer", payload["answer"].get("source", ""))]
-    return [(f"{'ABCDEFGHIJ'[i % 10]}", part.get("source", "")) for i, part in enumerate(parts)]

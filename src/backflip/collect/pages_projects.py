@@ -7,9 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from markupsafe import Markup
 
-from backflip.collect import forms
+from backflip.collect import forms, plots
 from backflip.collect.forms import Filled
 from backflip.collect.gate import Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of
@@ -18,7 +17,6 @@ from backflip.data.errors import UserError
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.upkeep import Overview
-from backflip.monitor.pictures import Chart, Series, line_chart
 
 router = APIRouter(include_in_schema=False)
 SCALES = [
@@ -31,7 +29,6 @@ SCALES = [
     (8, "8 points: barely … much better (Anthropic’s HH)"),
     (9, "9 points: with “about the same” (OpenAI’s TL;DR)"),
 ]
-MOST_DAYS = 60
 
 
 @router.get("/")
@@ -154,7 +151,7 @@ def overview(request: Request, here: Here) -> Response:
         "overview.html",
         here.visitor,
         numbers=numbers(found, settings.budget.currency),
-        days=days(here.project),
+        days=plots.days(here.project),
         rubric=render(settings.rubric or "*There is no rubric yet.*"),
         todo=_todo(here, found),
         **in_project(here, ""),
@@ -193,19 +190,6 @@ def _hours(hours: float) -> str:
 
 def _left(hours: float | None) -> str:
     return "no answer yet" if hours is None else f"about {_hours(hours)} to go"
-
-
-def days(project: Project) -> Markup:
-    """Answers a day, as a curve."""
-    counts = project.tallies()
-    found = sorted((name[4:], value) for name, value in counts.items() if name[:4] == "day:")
-    if len(found) < 3:
-        return Markup()
-    found = found[-MOST_DAYS:]
-    values = [value for _, value in found]
-    series = Series("answers", [float(n) for n in range(1, len(values) + 1)], values)
-    chart = Chart("Answers a day", [series], "answers", "day", zero=True)
-    return line_chart(chart)
 
 
 def _todo(here: Place, found: Overview) -> list[dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,7 +9,8 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect.gate import Form, Lead, Parts, Place, Senior
 from backflip.collect.pages import go, in_project, page, path_of
-from backflip.collect.showing import as_page, in_words
+from backflip.collect.pages_item import remarks, shown_item
+from backflip.collect.showing import in_words
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback.reading import AnswerRow, ItemRow
@@ -18,7 +18,6 @@ from backflip.feedback.reading import AnswerRow, ItemRow
 router = APIRouter(include_in_schema=False)
 SHOWN = 20
 """Items of one page."""
-REMARKS = ("flag", "note", "skip")
 
 
 @router.get("/projects/{name}/adjudicate")
@@ -46,15 +45,6 @@ def _dispute(site: Site, here: Place, row: ItemRow, answers: list[AnswerRow]) ->
         "votes": sorted(votes.items(), key=lambda vote: -vote[1]),
         "html": shown_item(site, here, row),
     }
-
-
-def shown_item(site: Site, here: Place, row: ItemRow) -> Any:
-    """An item to be read, with its clips found."""
-
-    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
-        return site.media.place(here.name, clip)
-
-    return as_page(here.project.settings.kind, row.payload, place)
 
 
 # ---- flags
@@ -93,29 +83,18 @@ def _flagged(
     )
 
 
-def remarks(here: Place, item: int) -> list[dict[str, Any]]:
-    """Flags, notes and skips of an item that have words, in order, by pseudonym."""
-    said = here.project.events(item=item, kinds=REMARKS, limit=200)
-    return [
-        {"kind": e.kind, "person": e.person, "at": e.at, "text": e.body.get("reason") or e.body.get("text", "")}
-        for e in said
-    ]  # fmt: skip
-
-
 @router.post("/projects/{name}/flagged/{number}")
 def settle(request: Request, site: Parts, here: Lead, number: int, form: Form) -> Response:
-    """Keep the item, drop it, or keep it behind a content warning."""
-    choice, warning = form["do"], form["warning"]
+    """Keep the item, with or without a content warning, or drop it."""
+    choice = form["do"]
     here.project.item(number)
     try:
-        if choice not in ("keep", "warn", "drop"):
+        if choice not in ("keep", "drop"):
             raise UserError(f"there is no way {choice[:20]!r} to settle a flag.")
-        if choice == "warn" and not warning:
-            raise UserError("write the warning that raters see before the item.")
         here.project.settle_flags(
             number,
-            keep=choice != "drop",
-            warning=warning if choice == "warn" else None,
+            keep=choice == "keep",
+            warning=form["warning"],
             reason=form["reason"],
             by=here.visitor.person.id,
         )

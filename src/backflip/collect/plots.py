@@ -78,10 +78,14 @@ def gained(gain: Mapping[str, Any] | None) -> Markup:
         return Markup()
     labels = [float(n) for n in gain["labels"]]
     series = [
-        Series(name, labels, [m for m, _, _ in gain[name]], colour, [(a, b) for _, a, b in gain[name]])
+        Series(
+            name, labels, [m for m, _, _ in gain[name]], colour, [(a, b) for _, a, b in gain[name]]
+        )
         for colour, name in enumerate(("active", "random"), start=1)
     ]
-    chart = Chart("What active queries gained", series, "right on held-out pairs", "labels", percent=True)
+    chart = Chart(
+        "What active queries gained", series, "right on held-out pairs", "labels", percent=True
+    )
     rows = [
         (f"{n:,.0f}", *(_percent(*gain[name][k]) for name in ("active", "random")),
          _points(*gain["difference"][k]))

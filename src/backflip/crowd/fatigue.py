@@ -54,7 +54,9 @@ def over_session(judgements: Judgements, *, level: float = 0.95) -> list[list[St
                 Stretch(
                     minutes=60 * float(hours[rows].mean()),
                     judgements=len(rows),
-                    agreement=wilson(float(others.sum()), len(others), level=level),
+                    agreement=wilson(
+                        float(same[rows] @ shared[rows]), int(shared[rows].sum()), level=level
+                    ),
                     seconds=_median(said.seconds[rows]),
                 )
                 for rows in parts
