@@ -39,8 +39,7 @@ def test_sessions_are_laid_on_one_another():
 
 def test_pace_is_the_median_and_unknown_where_nobody_measured():
     tired, other = over_session(crowd(sittings=2, length=40))
-    assert [one.seconds for one in tired][0] == 20.0
-    assert [one.seconds for one in tired][-1] == 5.0
+    assert (tired[0].seconds, tired[-1].seconds) == (20.0, 5.0)
     assert all(np.isnan(one.seconds) for one in other)
 
 

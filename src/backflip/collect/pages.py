@@ -118,6 +118,7 @@ def in_project(here: Place, tab: str) -> dict[str, Any]:
     """What pages of a project need: its name, title, and the tabs that this visitor may open."""
     settings = here.settings
     tabs: list[tuple[str, str, int]] = []
+    archived = here.may("adjudicator") and here.project.archived
     if here.may("lead"):
         tabs += [("", "Overview", 0), ("/items", "Items", 0), ("/people", "People", 0)]
     if here.may("adjudicator"):
@@ -133,7 +134,8 @@ def in_project(here: Place, tab: str) -> dict[str, Any]:
             "kind": settings.kind,
             "rubric_version": here.project.rubric_version,
             "tabs": tabs,
-            "may_rate": here.state in ("active", "screening"),
+            "may_rate": here.state in ("active", "screening") and not archived,
+            "archived": archived,
         },
         "tab": tab,
     }

@@ -10,9 +10,10 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect import forms, plots
 from backflip.collect.forms import Filled
-from backflip.collect.gate import Form, Here, Lead, Parts, Place, Visitor, Who
+from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.rendering import render
+from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
@@ -40,7 +41,19 @@ def projects(request: Request, site: Parts, who: Who) -> HTMLResponse:
         for project in site.store.projects()
         if who.person.admin or project.name in roles
     ]
-    return page(request, "projects.html", who, projects=shown)
+    return page(request, "projects.html", who, projects=shown, archived=_archived(site, who))
+
+
+def _archived(site: Site, who: Visitor) -> list[dict[str, Any]]:
+    """Projects that were put away, for those who may bring them back."""
+    roles = site.store.projects_of(who.person.id, archived=True)
+    led = {name for name, role in roles.items() if RANK[role] >= RANK["lead"]}
+    shown = {project.name for project in site.store.projects()}
+    return [
+        _card(project, who, roles.get(project.name, "admin"))
+        for project in site.store.projects(archived=True)
+        if project.name not in shown and (who.person.admin or project.name in led)
+    ]
 
 
 def _card(project: Project, who: Visitor, role: str) -> dict[str, Any]:
@@ -136,6 +149,14 @@ def change(request: Request, here: Lead, form: Form) -> Response:
         except UserError as error:
             filled = Filled(filled.values, {"": _sentence(error)})
     return _form(request, here.visitor, filled, {}, **in_project(here, "/settings"))
+
+
+@router.post("/projects/{name}/settings/archive")
+def archive(here: Lead, form: Form) -> Response:
+    """Put the project away, or bring it back."""
+    archived = form["archived"] == "yes"
+    here.project.archive(archived=archived, by=here.visitor.person.id)
+    return go(path_of(here, "/settings"), "archived" if archived else "back")
 
 
 @router.get("/projects/{name}")

@@ -15,6 +15,7 @@ from backflip.monitor.pictures import Chart, Series, line_chart
 MOST_DAYS = 60
 MOST_RATERS = 12
 """Raters whose sessions are drawn: those with the most answers."""
+ARMS = ("active", "random")
 FEATURES = {"length": "Prefers longer answers", "lists": "Prefers lists"}
 Part = Mapping[str, Any]
 """Figures of all judgements, or of one version of the rubric (``figures.py``)."""
@@ -77,21 +78,20 @@ def gained(gain: Mapping[str, Any] | None) -> Markup:
     if not gain or not gain["labels"]:
         return Markup()
     labels = [float(n) for n in gain["labels"]]
-    series = [
-        Series(
-            name, labels, [m for m, _, _ in gain[name]], colour, [(a, b) for _, a, b in gain[name]]
-        )
-        for colour, name in enumerate(("active", "random"), start=1)
-    ]
-    chart = Chart(
-        "What active queries gained", series, "right on held-out pairs", "labels", percent=True
-    )
+    series = [_arm(name, labels, gain[name], colour) for colour, name in enumerate(ARMS, start=1)]
+    unit = "right on held-out pairs"
+    chart = Chart("What active queries gained", series, unit, "labels", percent=True)
     rows = [
-        (f"{n:,.0f}", *(_percent(*gain[name][k]) for name in ("active", "random")),
+        (f"{n:,.0f}", *(_percent(*gain[name][k]) for name in ARMS),
          _points(*gain["difference"][k]))
         for k, n in enumerate(labels)
     ]  # fmt: skip
     return drawn(chart, ["Labels", "Active", "Random", "Difference, points"], rows)
+
+
+def _arm(name: str, labels: list[float], spans: Sequence[Sequence[float]], colour: int) -> Series:
+    means, band = [m for m, _, _ in spans], [(low, high) for _, low, high in spans]
+    return Series(name, labels, means, colour, band)
 
 
 def gain_in_words(gain: Mapping[str, Any] | None) -> str:

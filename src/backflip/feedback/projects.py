@@ -59,6 +59,13 @@ class Project:
         with self.scope.database.read() as connection:
             return self.scope.version(connection)
 
+    @property
+    def archived(self) -> bool:
+        """Whether the project is put away."""
+        query = select(Projects.archived).where(Projects.id == self.id)
+        with self.scope.database.read() as connection:
+            return bool(connection.scalar(query))
+
     def rubrics(self) -> list[tuple[int, float, ProjectSettings]]:
         """Every version: its number, when it was made (Unix seconds), and the settings."""
         query = (

@@ -40,9 +40,9 @@ class Store:
         """All projects, by name; those put away only if asked for."""
         return catalogue.everything(self.database, archived=archived)
 
-    def projects_of(self, person: int) -> dict[str, str]:
-        """Names of a person's projects, and their role in each."""
-        return members.projects_of(self.database, person)
+    def projects_of(self, person: int, *, archived: bool = False) -> dict[str, str]:
+        """Names of a person's projects, and their role in each; or of those put away."""
+        return members.projects_of(self.database, person, archived=archived)
 
     def invitation(self, secret: str) -> Invitation:
         """What a link opens. Raises RefusedError for one that does not count (any more)."""
