@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from backflip.collect.clips import KINDS, Kept, stored
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.site import Site
@@ -32,17 +33,29 @@ PURPOSES = [
 ]
 DEFAULTS = {
     "source": "", "purpose": "work", "limit": "", "batch": "", "priority": "0", "route": "",
+    "pair": "next", "prompt": "", "made": None,
 }  # fmt: skip
 
 
 @router.get("/projects/{name}/items")
 def items(request: Request, site: Parts, here: Lead) -> HTMLResponse:
-    return _items(request, site, here, {})
+    return items_page(request, site, here, {})
 
 
-def _items(
-    request: Request, site: Site, here: Place, form: Mapping[str, Any], error: str = ""
+def items_page(
+    request: Request,
+    site: Site,
+    here: Place,
+    form: Mapping[str, Any],
+    *,
+    error: str = "",
+    clip_error: str = "",
+    kept: Sequence[Kept] = (),
 ) -> HTMLResponse:
+    """What there is, and the forms that add to it: rows, and clips where the project has such.
+
+    ``kept``: what became of clips that were just sent.
+    """
     settings, counts = here.project.settings, here.project.tallies()
     newest = here.project.items(newest=True, limit=NEWEST)
     routes = [("", "Everybody")]
@@ -52,8 +65,12 @@ def _items(
         request,
         "items.html",
         here.visitor,
-        status=400 if error else 200,
+        status=400 if error or clip_error else 200,
         error=error,
+        clip_error=clip_error[:1].upper() + clip_error[1:],
+        kept=kept,
+        clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
+        endings=",".join(KINDS),
         form={**DEFAULTS, **form, **switches},
         purposes=PURPOSES,
         routes=routes if len(routes) > 1 else [],
@@ -103,7 +120,7 @@ def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
             done = add_from(here, source, form)
         except UserError as error:
             text = str(error).replace(f"{folder}/", "")
-            return _items(request, site, here, form.fields, text)
+            return items_page(request, site, here, form.fields, error=text)
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")
 
