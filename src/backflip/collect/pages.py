@@ -28,6 +28,7 @@ WORDS = {
     "signed-out": ("", "You are signed out."),
     "erased": ("good", "Your name and address are erased."),
     "withdrawn": ("good", "The token is withdrawn."),
+    "choosing": ("", "The next questions are being chosen."),
     "settled": ("good", "Settled."),
     "removed": ("good", "They belong to the project no more. Their answers stay."),
     "archived": ("good", "The project is put away. Nothing is asked in it, and nothing is lost."),

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect import forms, plots
+from backflip.collect import choosing, forms, plots
 from backflip.collect.forms import Filled
 from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of
@@ -160,23 +160,48 @@ def archive(here: Lead, form: Form) -> Response:
 
 
 @router.get("/projects/{name}")
-def overview(request: Request, here: Here) -> Response:
+def overview(request: Request, site: Parts, here: Here) -> Response:
     """How far the project is, for those who run it; raters go to their work."""
     if not here.may("adjudicator"):
         return go(path_of(here, "/rate"))
     if not here.may("lead"):
         return go(path_of(here, "/adjudicate"))
+    return overview_page(request, site, here)
+
+
+def overview_page(request: Request, site: Site, here: Place, *, error: str = "") -> HTMLResponse:
+    """The same for a lead; ``error``: what was wrong with choosing the next questions."""
     found, settings = here.project.overview(), here.project.settings
     return page(
         request,
         "overview.html",
         here.visitor,
+        status=400 if error else 200,
+        asking_error=error,
         numbers=numbers(found, settings.budget.currency),
         days=plots.days(here.project),
         rubric=render(settings.rubric or "*There is no rubric yet.*"),
         todo=_todo(here, found),
+        **_asking(site, here),
         **in_project(here, ""),
     )
+
+
+def _asking(site: Site, here: Place) -> dict[str, Any]:
+    """What the section on the next questions shows."""
+    settings, last = here.project.settings, choosing.latest(site, here.name)
+    asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
+    ways = choosing.offered(settings.kind)
+    usual = "information" if "information" in ways else ways[0]
+    return {
+        "strategies": [(key, *choosing.STRATEGIES[key]) for key in ways],
+        "chosen": asked.get("strategy", usual),
+        "asked": {"count": None, "screen": None, **asked},
+        "random_share": f"{100 * settings.random_share:g}",
+        "screens": settings.kind == "compare",
+        "last": last,
+        "running": last is not None and not last["job"].over,
+    }
 
 
 def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
