@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.collect.served import Browser, Served
+from backflip.collect.pages_account import door
+from tests.collect.chrome import chromium, press, visitor
+from tests.collect.served import Browser, Served, running
 
 
 @pytest.fixture
@@ -84,6 +86,24 @@ def test_a_warning_of_one_item_reaches_the_rater_and_nobody_else(
     browser.get("/me")
     found = browser.call("/api/v1/projects/tone/next?count=2&html=true").json()["items"]
     assert sorted(one["warning"] for one in found) == ["", "Blood."]
+
+
+def test_an_items_own_warning_covers_it_alone(server: Served):
+    project, person = server.project(items=2, scale=2, order="given"), server.person("Ada")
+    project.enrol(person)
+    project.warn(1, "Blood.")
+    with running(server) as base, chromium() as browser:
+        page = visitor(browser, [])
+        page.goto(f"{base}{door(server.site, person)}?next=/projects/tone/rate")
+        page.get_by_text("Blood.").wait_for()
+        assert page.locator("#stage").evaluate("node => node.inert")
+        assert page.get_by_text("Do not ask again").count() == 0
+        press(page, "1")
+        page.get_by_role("button", name="Show it").click()
+        press(page, "1")
+        page.get_by_text("Question 1").wait_for()
+        assert page.locator("#cover").count() == 0
+        assert len(list(project.answers())) == 1
 
 
 # ---- put away

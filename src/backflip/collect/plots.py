@@ -106,9 +106,9 @@ def gain_in_words(gain: Mapping[str, Any] | None) -> str:
     sure = "beyond doubt" if low > 0 or high < 0 else "which may be chance"
     return (
         f"With {labels:,} labels a model of the active arm is {abs(100 * mean):.1f} points {said} "
-        f"one of the random arm ({100 * low:+.1f} to {100 * high:+.1f}), {sure}; tried on "
+        f"one of the random arm, in points {_points(mean, low, high)}, {sure}; tried on "
         f"{gain['held_out']:,} pairs of the random arm that it has not seen."
-    ).replace("-", "−")
+    )
 
 
 def sessions(part: Part, names: Mapping[str, str]) -> list[Markup]:
@@ -174,7 +174,7 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
         "week",
         percent=True,
         zero=True,
-        lines={"half": 0.5},
+        lines={"": 0.5},
         note=note,
     )
     rows = [
@@ -197,5 +197,7 @@ def _percent(mean: float, low: float, high: float) -> str:
 
 
 def _points(mean: float, low: float, high: float) -> str:
-    """A change in percentage points with its interval."""
-    return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+    """A change in percentage points with its interval; no tenths where that is wide."""
+    digits = 0 if high - low > 0.2 else 1
+    shown = (f"{100 * x:+.{digits}f}" for x in (mean, low, high))
+    return "{} ({} to {})".format(*shown).replace("-", "−")
