@@ -21,7 +21,8 @@ FAULTS = """() => {
   const named = (node) => node.ariaLabel || node.getAttribute('aria-labelledby')
     || node.innerText?.trim() || node.labels?.length || node.querySelector?.('svg, .sr');
   const ids = [...document.querySelectorAll('[id]')].map((node) => node.id);
-  const levels = all('h1, h2, h3').filter((node) => !node.closest('.said')).map((node) => Number(node.tagName[1]));
+  const ours = all('h1, h2, h3').filter((node) => !node.closest('.said'));
+  const levels = ours.map((node) => Number(node.tagName[1]));
   const faults = {
     wide: document.documentElement.scrollWidth - innerWidth > 0 ? [innerWidth] : [],
     nameless: all('button, a, input, textarea, select, summary').filter((n) => !named(n)),

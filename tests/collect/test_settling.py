@@ -103,6 +103,7 @@ def test_an_items_own_warning_covers_it_alone(server: Served):
         press(page, "1")
         page.get_by_text("Question 1").wait_for()
         assert page.locator("#cover").count() == 0
+        page.locator("#status[data-state=saved]").wait_for()
         assert len(list(project.answers())) == 1
 
 

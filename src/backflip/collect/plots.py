@@ -168,7 +168,7 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
         said = _points(slope["estimate"], slope["low"], slope["high"])
         note = f"{said} points a week{'' if sure else ': no drift beyond chance'}"
     chart = Chart(
-        FEATURES.get(one["feature"], one["feature"]),
+        FEATURES.get(one["feature"], str(one["feature"])),
         [series],
         "of choices",
         "week",
