@@ -143,4 +143,4 @@ def test_the_gain_of_choosing_is_drawn_with_its_numbers(server: Served, lead: Br
     page = lead.get("/projects/tone/statistics").text
     assert "What active queries gained" in page
     assert "Difference, points" in page
-    assert "pairs of the random arm that it has not seen" in page
+    assert "pairs of the random arm that neither had seen" in page

@@ -19,6 +19,7 @@ from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(include_in_schema=False)
 DAY = 86_400.0
+REASONS = {"gold": "too many wrong on gold", "screening": "the quiz was not passed"}
 STATES = [
     ("screening", "Quiz: has to pass it first"),
     ("active", "Active"),
@@ -71,7 +72,7 @@ def _row(site: Site, member: Membership, counts: Mapping[str, float]) -> dict[st
         "email": person.email,
         "role": member.role,
         "state": member.state,
-        "reason": member.reason,
+        "reason": REASONS.get(member.reason, member.reason),
         "groups": ", ".join(f"{group}: {value}" for group, value in member.groups.items()),
         "answers": int(counts.get("answers", 0)),
         "gold": f"{right:.0f} of {seen:.0f}" if seen else "",

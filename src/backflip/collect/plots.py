@@ -102,12 +102,13 @@ def gain_in_words(gain: Mapping[str, Any] | None) -> str:
         return str(gain["why"])
     mean, low, high = gain["difference"][-1]
     labels = gain["labels"][-1]
-    said = "more right than" if mean >= 0 else "less right than"
+    ahead = "ahead of" if mean >= 0 else "behind"
     sure = "beyond doubt" if low > 0 or high < 0 else "which may be chance"
+    between = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
     return (
-        f"With {labels:,} labels a model of the active arm is {abs(100 * mean):.1f} points {said} "
-        f"one of the random arm, in points {_points(mean, low, high)}, {sure}; tried on "
-        f"{gain['held_out']:,} pairs of the random arm that it has not seen."
+        f"With {labels:,} labels the model of the active arm is {abs(100 * mean):.1f} points "
+        f"{ahead} that of the random arm (95 % interval {between}), {sure}. Both were tried on "
+        f"{gain['held_out']:,} pairs of the random arm that neither had seen."
     )
 
 
