@@ -8,6 +8,7 @@ import pytest
 for package in ("fastapi", "sqlalchemy", "nh3"):
     pytest.importorskip(package, reason="the feedback server's packages are an extra")
 
+from tests.collect.echo import echoing  # noqa: E402
 from tests.collect.served import Browser, Served, served  # noqa: E402
 
 
@@ -26,3 +27,10 @@ def lead(server: Served) -> Browser:
     browser = server.as_person(server.person("Ada", admin=True))
     browser.get("/projects/new")
     return browser
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where policies answer that say the last message again."""
+    with echoing() as place:
+        yield place

@@ -11,7 +11,7 @@ from backflip.collect import forms
 from backflip.collect.uploads import unpacked
 from backflip.data.errors import UserError
 from backflip.feedback.settings import ProjectSettings
-from tests.collect.served import PASSWORD, Browser, Served
+from tests.collect.served import Browser, Served
 
 
 def rows(count: int) -> bytes:
@@ -183,88 +183,3 @@ def test_admins_import_a_data_source_by_its_name(server: Served, lead: Browser):
     lead.get("/projects/tone/items")
     lead.send("/projects/tone/import", {"source": "demo:comparisons", "limit": "6"})
     assert server.store.project("tone").tallies()["items"] == 6
-
-
-# ---- people
-
-
-def test_an_invitation_lets_somebody_in_once(server: Served, lead: Browser):
-    server.project()
-    lead.get("/projects/tone/people")
-    page = lead.send("/projects/tone/invitations", {"role": "rater", "uses": "1", "days": "1"})
-    path = page.text.split('id="link" value="http://127.0.0.1')[1].split('"')[0]
-    guest = server.browser()
-    guest.get(path)
-    form = {"name": "Grace", "email": "grace@example.org", "password": PASSWORD}
-    assert guest.send(path, form).url.path == "/projects/tone/rate"
-    assert server.browser().get(path).status_code == 404
-
-
-def test_a_weak_password_or_a_taken_address_is_told_on_the_page(server: Served):
-    project = server.project()
-    server.person("Ada")
-    path = f"/invitation/{project.invite(uses=3)}"
-    guest = server.browser()
-    guest.get(path)
-    form = {"name": "G", "email": "g@example.org", "password": "short"}
-    assert "use at least" in guest.send(path, form).text
-    taken = {"name": "A", "email": "ada@example.org", "password": PASSWORD}
-    assert "is here already" in guest.send(path, taken).text
-
-
-def test_a_guessed_invitation_opens_nothing(server: Served):
-    server.project().invite()
-    assert server.browser().get("/invitation/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").status_code == 404
-
-
-def test_nobody_makes_anybody_more_than_themselves(server: Served):
-    project, person, rater = server.project(), server.person("Grace"), server.person("Alan")
-    project.enrol(person, role="lead")
-    project.enrol(rater)
-    browser = server.as_person(person)
-    browser.get("/projects/tone/people")
-    assert browser.send("/projects/tone/invitations", {"role": "admin"}).status_code == 403
-    named = server.store.people.get(rater).pseudonym
-    form = {"role": "admin", "state": "active"}
-    assert browser.send(f"/projects/tone/people/{named}", form).status_code == 403
-    assert project.member(rater).role == "rater"
-
-
-def test_the_lead_pauses_and_lets_in_again(server: Served, lead: Browser):
-    project, rater = server.project(), server.person("Alan")
-    project.enrol(rater)
-    lead.get("/projects/tone/people")
-    named = server.store.people.get(rater).pseudonym
-    lead.send(f"/projects/tone/people/{named}", {"role": "rater", "state": "paused"})
-    assert project.member(rater).state == "paused"
-    lead.send(f"/projects/tone/people/{named}", {"role": "adjudicator", "state": "active"})
-    assert (project.member(rater).state, project.member(rater).role) == ("active", "adjudicator")
-
-
-def test_people_take_their_data_along_and_are_erased(server: Served):
-    project, rater = server.project(), server.person("Alan")
-    project.enrol(rater)
-    shown = project.next(rater)[0]
-    project.answer(rater, shown.item_id, {"choice": "a", "strength": 1})
-    browser = server.as_person(rater)
-    browser.get("/me")
-    assert "alan@example.org" in browser.get("/me/data.json").text
-    browser.get("/me")
-    assert browser.send("/me/erase").url.path == "/sign-in"
-    assert server.store.people.by_email("alan@example.org") is None
-    assert len(list(project.answers())) == 1
-
-
-def test_the_last_admin_cannot_be_erased(server: Served, lead: Browser):
-    lead.get("/me")
-    assert lead.send("/me/erase").status_code == 409
-
-
-def test_a_link_that_was_withdrawn_opens_nothing(server: Served, lead: Browser):
-    project = server.project()
-    secret = project.invite(role="lead")
-    lead.get("/projects/tone/people")
-    key = project.invitations()[0]["key"]
-    lead.send(f"/projects/tone/invitations/{key}/withdraw")
-    assert project.invitations() == []
-    assert server.browser().get(f"/invitation/{secret}").status_code == 404

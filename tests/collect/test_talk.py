@@ -1,11 +1,8 @@
-"""Talking with policies: a server that speaks OpenAI's protocol, on a port of this machine."""
+"""Talking with policies, which stand behind OpenAI's protocol."""
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -13,30 +10,6 @@ import pytest
 from tests.collect.served import Browser, Served, served
 
 API = "/api/v1/projects/chat"
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Says the last message again, in the manner of the model that was asked for."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        words = body["messages"][-1]["content"]
-        words = words.upper() if body["model"] == "loud" else f"You said: {words}"
-        said = json.dumps({"choices": [{"message": {"content": words}}]}).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def judged(kind, payload, value, **settings):
         ("rank", {"prompt": TURN, "answers": TWO[:1]}, "answers: .*at least 2"),
         ("clips", {"clips": [{"url": "/x"}, {}]}, r"clips\.1: a clip needs a url or a file"),
         ("steps", {"prompt": TURN, "steps": [""]}, r"steps\.0: .*at least 1"),
-        ("talk", {"policies": ["a", "b", "c"]}, "policies: .*at most 2"),
+        ("talk", {"policies": list("abcdefghi")}, "policies: .*at most 8"),
         ("thumbs", {"prompt": TURN, "answer": {"text": "x" * 1_000_001}}, "at most 1000000"),
         ("principles", {"principle": {1, 2}}, "cannot be written as JSON"),
     ],
@@ -122,6 +122,17 @@ TALK = {"policies": ["p"], "rules": ["be kind"]}
             {"turns": [{"role": "assistant", "content": "x", "candidates": ["x"], "picked": 1}]},
             {},
             "turn 1 picks candidate 1 of 1",
+        ),
+        (
+            "talk",
+            TALK,
+            {
+                "turns": [
+                    {"role": "assistant", "content": "x", "candidates": ["x", "y"], "ranks": [0, 2]}
+                ]
+            },
+            {},
+            "ranks of turn 1 must run 0, 1, 2",
         ),
         ("talk", TALK, {"turns": [{"role": "user", "content": "x"}]}, {}, "rule 'be kind' has no"),
     ],

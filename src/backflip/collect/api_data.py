@@ -42,6 +42,7 @@ class OneItem(Body):
     why: Annotated[str, Field(max_length=20_000)] = ""
     priority: Annotated[float, Field(allow_inf_nan=False)] | None = None
     route: Word | None = None
+    warning: Annotated[str, Field(max_length=2000)] = ""
 
 
 class NewItems(Body):
@@ -91,7 +92,7 @@ def add(here: Lead, sent: NewItems) -> dict[str, Any]:
     """Store items, each once."""
     here.visitor.need("write")
     added = here.project.add_items(
-        [NewItem(i.payload, i.gold, i.why, i.priority, i.route) for i in sent.items],
+        [NewItem(**i.__dict__) for i in sent.items],
         origin=sent.origin,
         priority=sent.priority,
         batch=sent.batch,

@@ -44,9 +44,10 @@ class NewInvitation(Body):
 
 
 class Change(Body):
-    """Another role or state for a member."""
+    """Another role, state or groups for a member."""
 
     role: Role | None = None
+    groups: dict[str, str] | None = None
     state: State | None = None
     reason: Annotated[str, Field(max_length=200)] = ""
 
@@ -114,19 +115,21 @@ def people(here: Lead) -> list[dict[str, Any]]:
 
 @router.patch("/projects/{name}/people/{pseudonym}")
 def change(site: Parts, here: Lead, pseudonym: str, sent: Change) -> dict[str, Any]:
-    """Another role or state."""
+    """Another role, state or groups; what is not sent stays."""
     here.visitor.need("write")
     person = site.store.people.named(pseudonym)
     member = here.project.member(person.id)
     if member is None:
         raise RefusedError("not_found", f"{pseudonym[:20]!r} does not belong to this project.")
     _below(here, member.role)
-    if sent.role:
-        _below(here, sent.role)
-        here.project.enrol(person.id, role=sent.role, groups=member.groups)
+    role = sent.role or member.role
+    _below(here, role)
+    if sent.role or sent.groups is not None:
+        groups = member.groups if sent.groups is None else sent.groups
+        here.project.enrol(person.id, role=role, groups=groups)
     if sent.state:
         here.project.set_state(person.id, sent.state, reason=sent.reason)
-    return {"pseudonym": pseudonym, "role": sent.role or member.role}
+    return {"pseudonym": pseudonym, "role": role}
 
 
 def _below(here: Place, role: str) -> None:

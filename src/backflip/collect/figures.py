@@ -1,7 +1,8 @@
 """The numbers of the statistics page, worked out beside the server and kept as a file.
 
 Counts on the page are live; what takes an EM or a bootstrap is a job of its own process with a time
-stamp, so that no rater waits for it: ``python -m backflip.collect.figures STORE PROJECT FILE``.
+stamp, so that no rater waits for it: ``python -m backflip.collect.figures PROJECT FILE``, with the
+database in $BACKFLIP_FEEDBACK.
 """
 
 from __future__ import annotations
@@ -15,33 +16,66 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backflip.crowd.agreement import agreement
 from backflip.crowd.disagreement import circles, most_disagreed
-from backflip.crowd.drift import alpha_over_time, by_rubric
+from backflip.crowd.drift import alpha_over_time, by_rubric, leanings
+from backflip.crowd.fatigue import Stretch, over_session
 from backflip.crowd.gauges import Gauge, gauges
 from backflip.crowd.groups import groups
 from backflip.crowd.judgements import Judgements
 from backflip.crowd.raters import RaterReport, rater_reports
+from backflip.feedback.gains import confirmed, gain_of
+from backflip.feedback.projects import Project
 from backflip.functional.statistics import Interval
 
+FORM = 2
+"""Of the file; one of another form is worked out anew."""
 FEWEST_GAUGED = 10
 """Judgements below which no gauge is fitted."""
 RESAMPLES = 500
+VERSIONS = 6
+"""Newest versions of the rubric that get figures of their own."""
+
+
+def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """All that the page draws of a project as it is now, as plain JSON."""
+    event = project.newest_event()
+    made = figures(project.judgements(), event=event, resamples=resamples)
+    made["gain"] = gain_of(project).as_json()
+    made["screen"] = {rule: span(share) for rule, share in confirmed(project).items()}
+    for version, part in made["versions"].items():
+        part["gain"] = gain_of(project, rubric=int(version)).as_json()
+    return made
 
 
 def figures(
     judgements: Judgements, *, event: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """All that the page draws, as plain JSON; ``event`` says up to where the log was read."""
-    made: dict[str, Any] = {"event": event, "at": time.time(), "judgements": len(judgements)}
-    if not len(judgements.said()):
-        return made | {
-            "agreement": None,
-            "raters": [],
-            "over_time": [],
-            "disputed": [],
-            "groups": [],
+    """Figures of all judgements, and of those under each version of the rubric.
+
+    ``event`` says up to where the log was read.
+    """
+    made = {"form": FORM, "event": event, "at": time.time(), **_part(judgements, resamples)}
+    versions = [int(version) for version in np.unique(judgements.rubric)]
+    made["versions"] = (
+        {
+            str(version): _part(judgements.where(judgements.rubric == version), resamples)
+            for version in versions[-VERSIONS:]
         }
+        if len(versions) > 1
+        else {}
+    )
+    return made
+
+
+def _part(judgements: Judgements, resamples: int) -> dict[str, Any]:
+    """Figures of some judgements."""
+    made: dict[str, Any] = {"judgements": len(judgements), "agreement": None, "raters": []}
+    made |= {name: [] for name in ("over_time", "disputed", "groups", "by_rubric", "leanings")}
+    if not len(judgements.said()):
+        return made
     sides = judgements.sides()
     measured = agreement(sides, resamples=resamples)
     made["agreement"] = {
@@ -56,6 +90,7 @@ def figures(
         {"version": version, "items": one.items, "alpha": span(one.alpha)}
         for version, one in by_rubric(sides, resamples=min(200, resamples)).items()
     ]
+    made["leanings"] = _leanings(judgements)
     made["disputed"] = [
         {
             "item": judgements.item_names[one.item],
@@ -66,6 +101,26 @@ def figures(
         for one in most_disagreed(sides, count=30)
     ]
     return made
+
+
+def _leanings(judgements: Judgements) -> list[dict[str, Any]]:
+    """How the preference for longer answers and for lists moved, by week and by rubric."""
+    if not judgements.paired:
+        return []
+    found = list[dict[str, Any]]()
+    for feature in judgements.features:
+        moved = leanings(judgements, feature)
+        parts = {
+            name: [
+                {"number": int(one.label.split()[-1]), "choices": one.choices}
+                | (span(one.share) or {})
+                for one in part
+            ]
+            for name, part in (("weeks", moved.by_week), ("versions", moved.by_rubric))
+        }
+        if parts["weeks"]:
+            found.append({"feature": feature, "trend": span(moved.trend), **parts})
+    return found
 
 
 def _attributes(judgements: Judgements) -> list[str]:
@@ -108,19 +163,22 @@ def _raters(judgements: Judgements) -> list[dict[str, Any]]:
     fitted: Sequence[Mapping[str, Gauge]] = [{} for _ in judgements.rater_names]
     if judgements.paired and len(judgements.said()) >= FEWEST_GAUGED:
         fitted = gauges(judgements).by_rater
+    curves = over_session(judgements)
+    reports = rater_reports(judgements)
     return sorted(
         (
-            _rater(report, gauge)
-            for report, gauge in zip(rater_reports(judgements), fitted, strict=True)
+            _rater(report, gauge, curve)
+            for report, gauge, curve in zip(reports, fitted, curves, strict=True)
             if report.judgements
         ),
         key=lambda row: -row["answers"],
     )
 
 
-def _rater(report: RaterReport, gauge: Mapping[str, Gauge]) -> dict[str, Any]:
+def _rater(
+    report: RaterReport, gauge: Mapping[str, Gauge], curve: Sequence[Stretch]
+) -> dict[str, Any]:
     pace = report.pace
-    seconds = pace.median if math.isfinite(pace.median) else None
     return {
         "name": report.name,
         "answers": report.judgements,
@@ -128,13 +186,25 @@ def _rater(report: RaterReport, gauge: Mapping[str, Gauge]) -> dict[str, Any]:
         "gold": span(report.gold),
         "ties": span(report.ties),
         "itself": span(report.consistency),
-        "seconds": seconds,
+        "seconds": _finite(pace.median),
         "fast": len(pace.fast),
         "slow": len(pace.slow),
+        "sessions": report.sessions,
+        "tiring": span(report.tiring),
+        "weekly": span(report.weekly),
+        "session": [
+            {"minutes": one.minutes, "judgements": one.judgements, "seconds": _finite(one.seconds)}
+            | (span(one.agreement) or {})
+            for one in curve
+        ],
         "gauges": {
             name: span(one.own) for name, one in gauge.items() if one.choices >= FEWEST_GAUGED
         },
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def write(path: Path, made: Mapping[str, Any]) -> None:
@@ -146,22 +216,22 @@ def write(path: Path, made: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What was worked out last; none before the first time."""
+    """What was worked out last; none before the first time, or where an older version did it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return made if made.get("form") == FORM else None
 
 
 def main(arguments: Sequence[str]) -> None:
     """Work out the figures of a project and write them."""
     from backflip.feedback.store import open_store
 
-    place, name, path = arguments
+    name, path = arguments
     os.nice(10)  # raters come first
-    store = open_store(place)
-    project = store.project(name)
-    write(Path(path), figures(project.judgements(), event=project.newest_event()))
+    store = open_store()
+    write(Path(path), of_project(store.project(name)))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ SCOPES = {
 }
 """What a token may open; it never opens more than its owner may do."""
 MOST_FIELDS = 400
+MOST_FILES = 500
 
 
 class SignInNeededError(Exception):
@@ -114,6 +115,8 @@ class Posted:
 
     fields: dict[str, str]
     files: dict[str, UploadFile]
+    many: tuple[UploadFile, ...] = ()
+    """All files, where several may come under one name."""
 
     def __getitem__(self, name: str) -> str:
         return self.fields.get(name, "").strip()
@@ -126,7 +129,16 @@ class Posted:
 
 async def posted(request: Request) -> Posted:
     """The fields of a form. Raises ForgedError where it did not come from one of our pages."""
-    form = await request.form(max_files=1, max_fields=MOST_FIELDS)
+    return await _posted(request, 1)
+
+
+async def many_posted(request: Request) -> Posted:
+    """The same for a form that sends many files at once."""
+    return await _posted(request, MOST_FILES)
+
+
+async def _posted(request: Request, files: int) -> Posted:
+    form = await request.form(max_files=files, max_fields=MOST_FIELDS)
     found = maybe(request)
     session = found.session if found else site_of(request).sessions.read(request)
     token = form.get(FIELD)
@@ -137,8 +149,9 @@ async def posted(request: Request) -> Posted:
 
 def _sorted(form: FormData) -> Posted:
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
-    files = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
-    return Posted(fields, {name: file for name, file in files.items() if file.filename})
+    named = form.multi_items()
+    files = [(n, file) for n, file in named if isinstance(file, UploadFile) and file.filename]
+    return Posted(fields, dict(files), tuple(file for _, file in files))
 
 
 @dataclass(frozen=True)
@@ -198,4 +211,5 @@ Here = Annotated[Place, Depends(place)]
 Senior = Annotated[Place, Depends(_at_least("adjudicator"))]
 Lead = Annotated[Place, Depends(_at_least("lead"))]
 Form = Annotated[Posted, Depends(posted)]
+Files = Annotated[Posted, Depends(many_posted)]
 Parts = Annotated[Site, Depends(parts)]

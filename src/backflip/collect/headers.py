@@ -17,6 +17,8 @@ REPORT_POLICY = (
     "style-src 'unsafe-inline'; img-src data:"
 )
 """For a training run's report, a page of its own script: sandboxed, so it has no session."""
+MEDIA_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
+"""For clips and pictures that somebody sent: opened by themselves they can do nothing."""
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from backflip.collect.clips import KINDS, kind_of
 from backflip.feedback.refusals import RefusedError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
-VIDEOS = (".mp4", ".webm", ".ogv", ".mov")
+PICTURES = tuple(ending for ending, kind in KINDS.items() if kind.media == "image")
 MOST_FRAMES = 600
 
 
@@ -30,7 +30,7 @@ class Media:
         root = self.root(project).resolve()
         path = (root / name).resolve()
         inside = path.is_relative_to(root)
-        if not inside or not path.is_file() or path.suffix.lower() not in PICTURES + VIDEOS:
+        if not inside or not path.is_file() or kind_of(path.name) is None:
             raise RefusedError("not_found", f"there is no clip {name[:80]!r} in this project")
         return path
 

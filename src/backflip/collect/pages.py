@@ -28,6 +28,11 @@ WORDS = {
     "signed-out": ("", "You are signed out."),
     "erased": ("good", "Your name and address are erased."),
     "withdrawn": ("good", "The token is withdrawn."),
+    "choosing": ("", "The next questions are being chosen."),
+    "settled": ("good", "Settled."),
+    "removed": ("good", "They belong to the project no more. Their answers stay."),
+    "archived": ("good", "The project is put away. Nothing is asked in it, and nothing is lost."),
+    "back": ("good", "The project is back."),
 }
 """Messages by their key: a cookie names one and cannot bring words of its own."""
 
@@ -110,16 +115,19 @@ def inside(address: str) -> str:
     return address if ours and "\\" not in address and address.isprintable() else "/"
 
 
-def in_project(here: Place, tab: str, *, disputes: int = 0) -> dict[str, Any]:
+def in_project(here: Place, tab: str) -> dict[str, Any]:
     """What pages of a project need: its name, title, and the tabs that this visitor may open."""
     settings = here.settings
     tabs: list[tuple[str, str, int]] = []
+    archived = here.may("adjudicator") and here.project.archived
     if here.may("lead"):
         tabs += [("", "Overview", 0), ("/items", "Items", 0), ("/people", "People", 0)]
     if here.may("adjudicator"):
+        disputes = int(here.project.tallies().get("adjudicate", 0))
         tabs += [("/statistics", "Statistics", 0), ("/adjudicate", "Adjudicate", disputes)]
     if here.may("lead"):
-        tabs += [("/export", "Export", 0), ("/log", "Log", 0), ("/settings", "Settings", 0)]
+        tabs += [("/flagged", "Flagged", here.project.flagged()), ("/export", "Export", 0)]
+        tabs += [("/log", "Log", 0), ("/settings", "Settings", 0)]
     return {
         "project": {
             "name": here.name,
@@ -127,7 +135,8 @@ def in_project(here: Place, tab: str, *, disputes: int = 0) -> dict[str, Any]:
             "kind": settings.kind,
             "rubric_version": here.project.rubric_version,
             "tabs": tabs,
-            "may_rate": here.state in ("active", "screening"),
+            "may_rate": here.state in ("active", "screening") and not archived,
+            "archived": archived,
         },
         "tab": tab,
     }

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect import accounts
 from backflip.collect.gate import (
     SCOPES,
     Form,
@@ -169,7 +168,7 @@ def _me(
         who,
         status=400 if error else 200,
         identity=person,
-        has_password=accounts.has_password(site.store, person.id),
+        has_password=site.store.people.has_password(person.id),
         tokens=tokens,
         scopes=scopes,
         error=error,
@@ -182,13 +181,15 @@ def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
     """A new password; it ends all sessions but this one."""
     person, people = who.person, site.store.people
     try:
-        if accounts.has_password(site.store, person.id):
+        if site.store.people.has_password(person.id):
             if wait := site.sign_ins.wait(f"to {person.email}"):
                 raise TooFastError(wait)
             if people.sign_in(person.email, form.fields.get("old", "")) is None:
                 raise UserError("the present password is another one.")
         elif not person.email:
-            accounts.set_email(site.store, person.id, form["email"])
+            if not form["email"]:
+                raise UserError("give an address to sign in with.")
+            people.set_email(person.id, form["email"])
         people.set_password(person.id, form.fields.get("new", ""))
     except UserError as error:
         text = str(error)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect.gate import Form, Lead, Parts, Place, Posted, Senior
-from backflip.collect.lookups import newest_items, remarks
+from backflip.collect.clips import KINDS, Kept, stored
+from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of
-from backflip.collect.showing import as_page, in_words
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
 from backflip.collect.uploads import kept
@@ -34,19 +33,31 @@ PURPOSES = [
 ]
 DEFAULTS = {
     "source": "", "purpose": "work", "limit": "", "batch": "", "priority": "0", "route": "",
+    "pair": "next", "prompt": "", "made": None,
 }  # fmt: skip
 
 
 @router.get("/projects/{name}/items")
 def items(request: Request, site: Parts, here: Lead) -> HTMLResponse:
-    return _items(request, site, here, {})
+    return items_page(request, site, here, {})
 
 
-def _items(
-    request: Request, site: Site, here: Place, form: Mapping[str, Any], error: str = ""
+def items_page(
+    request: Request,
+    site: Site,
+    here: Place,
+    form: Mapping[str, Any],
+    *,
+    error: str = "",
+    clip_error: str = "",
+    kept: Sequence[Kept] = (),
 ) -> HTMLResponse:
+    """What there is, and the forms that add to it: rows, and clips where the project has such.
+
+    ``kept``: what became of clips that were just sent.
+    """
     settings, counts = here.project.settings, here.project.tallies()
-    newest = newest_items(here.project, NEWEST)
+    newest = here.project.items(newest=True, limit=NEWEST)
     routes = [("", "Everybody")]
     routes += [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
     switches = {name: name in form for name in ("gold_from_data", "lenient")}
@@ -54,8 +65,12 @@ def _items(
         request,
         "items.html",
         here.visitor,
-        status=400 if error else 200,
+        status=400 if error or clip_error else 200,
         error=error,
+        clip_error=clip_error[:1].upper() + clip_error[1:],
+        kept=kept,
+        clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
+        endings=",".join(KINDS),
         form={**DEFAULTS, **form, **switches},
         purposes=PURPOSES,
         routes=routes if len(routes) > 1 else [],
@@ -105,7 +120,7 @@ def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
             done = add_from(here, source, form)
         except UserError as error:
             text = str(error).replace(f"{folder}/", "")
-            return _items(request, site, here, form.fields, text)
+            return items_page(request, site, here, form.fields, error=text)
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")
 
@@ -142,55 +157,3 @@ def add_from(here: Place, source: str, form: Posted) -> Imported:
         route=form["route"],
     )
     return take_in(here.project, source, wishes)
-
-
-@router.get("/projects/{name}/items/{number}")
-def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
-    """One item with its answers, in the item's own order."""
-    row, settings = here.project.item(number), here.project.settings
-
-    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
-        return site.media.place(here.name, clip)
-
-    answers = [
-        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
-        for a in here.project.answers(items=[number])
-    ]
-    said = [
-        {"kind": e.kind, "person": e.person, "text": e.body.get("reason") or e.body.get("text", "")}
-        for e in remarks(here.project, number)
-    ]
-    return page(
-        request,
-        "item.html",
-        here.visitor,
-        item=row,
-        html=as_page(settings.kind, row.payload, place),
-        answers=answers,
-        may_change=here.may("lead"),
-        sources=_sources(row.payload) if here.may("lead") else [],
-        notes=said,
-        **in_project(here, "/items"),
-    )
-
-
-@router.post("/projects/{name}/items/{number}")
-def set_state(here: Lead, number: int, form: Form) -> Response:
-    """Drop an item, ask it again, or let an adjudicator decide."""
-    acts = {
-        "dropped": here.project.drop,
-        "open": here.project.reopen,
-        "adjudicate": here.project.to_adjudication,
-    }
-    if form["state"] not in acts:
-        raise UserError(f"there is no state {form['state'][:20]!r} for an item.")
-    here.project.item(number)
-    acts[form["state"]]([number], reason="by the lead", by=here.visitor.person.id)
-    return go(path_of(here, f"/items/{number}"), "saved")
-
-
-def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parts = payload.get("answers") or payload.get("clips") or ()
-    if not parts and payload.get("answer"):
-        return [("Answer", payload["answer"].get("source", ""))]
-    return [(f"{'ABCDEFGHIJ'[i % 10]}", part.get("source", "")) for i, part in enumerate(parts)]

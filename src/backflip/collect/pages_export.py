@@ -16,7 +16,6 @@ from starlette.background import BackgroundTask
 from backflip.collect.gate import Form, Lead, Parts, Place
 from backflip.collect.headers import REPORT_POLICY
 from backflip.collect.jobs import Job
-from backflip.collect.lookups import newest_events
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.site import Site
 from backflip.collect.templating import took
@@ -35,7 +34,8 @@ FILES = {
 """Endings of exports, and what a browser is told that they are."""
 KINDS = [
     "answer", "undo", "skip", "flag", "note", "settings", "joined", "state", "invitation",
-    "item state", "items", "refused", "warned", "paused", "admitted",
+    "item state", "items", "priorities", "flags settled", "warning", "archived", "refused",
+    "warned", "paused", "admitted",
 ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def _export(request: Request, site: Site, here: Place, error: str = "") -> HTMLR
         trainable=kind in TRAINABLE and kind != "clips",
         answers=int(here.project.tallies().get("answers", 0)),
         jobs=jobs,
-        **in_project(here, "/export", disputes=0),
+        **in_project(here, "/export"),
     )
 
 
@@ -152,7 +152,12 @@ def log(
 ) -> HTMLResponse:
     """What happened, the newest first."""
     kind = kind if kind in KINDS else ""
-    events = newest_events(here.project, LOG_PAGE, before=before, kind=kind)
+    events = here.project.events(
+        until=before - 1 if before else None,
+        kinds=(kind,) if kind else (),
+        newest=True,
+        limit=LOG_PAGE,
+    )
     rows = [
         {**event.__dict__, "body": json.dumps(event.body, ensure_ascii=False)[:400]}
         for event in events

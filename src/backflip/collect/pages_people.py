@@ -1,22 +1,31 @@
-"""Members of a project, their roles and states, and invitations by link."""
+"""Members of a project, their roles, states and groups, and invitations by link."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect.gate import RANK, Form, Lead, Parts, Place
+from backflip.collect.gate import RANK, Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.site import Site
 from backflip.collect.templating import moment
 from backflip.data.errors import UserError
+from backflip.feedback.members import Membership
 from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(include_in_schema=False)
 DAY = 86_400.0
+REASONS = {"gold": "too many wrong on gold", "screening": "the quiz was not passed"}
+STATES = [
+    ("screening", "Quiz: has to pass it first"),
+    ("active", "Active"),
+    ("paused", "Paused: gets no items"),
+    ("removed", "Removed: sees the project no more"),
+]
 
 
 @router.get("/projects/{name}/people")
@@ -29,7 +38,6 @@ def _people(
 ) -> HTMLResponse:
     counts = here.project.tallies_by_person()
     rows = [_row(site, member, counts.get(member.person, {})) for member in here.project.members()]
-    grantable = [role for role in RANK if RANK[role] <= RANK[here.role]]
     groups = {
         group: [(value, value) for value in values]
         for group, values in here.project.settings.groups.items()
@@ -39,10 +47,9 @@ def _people(
         "people.html",
         here.visitor,
         status=400 if error else 200,
-        people=rows,
-        names=True,
-        roles=grantable,
-        role_options=[(role, role) for role in grantable],
+        people=[row for row in rows if row["state"] != "removed"],
+        removed=[row for row in rows if row["state"] == "removed"],
+        role_options=[(role, role) for role in _grantable(here)],
         groups=groups,
         error=error,
         link=link,
@@ -51,7 +58,12 @@ def _people(
     )
 
 
-def _row(site: Site, member: Any, counts: dict[str, float]) -> dict[str, Any]:
+def _grantable(here: Place) -> list[str]:
+    """Roles that the visitor may give: none above their own."""
+    return [role for role in RANK if RANK[role] <= RANK[here.role]]
+
+
+def _row(site: Site, member: Membership, counts: Mapping[str, float]) -> dict[str, Any]:
     person = site.store.people.get(member.person)
     seen, right = counts.get("gold_seen", 0), counts.get("gold_right", 0)
     return {
@@ -60,7 +72,7 @@ def _row(site: Site, member: Any, counts: dict[str, float]) -> dict[str, Any]:
         "email": person.email,
         "role": member.role,
         "state": member.state,
-        "reason": member.reason,
+        "reason": REASONS.get(member.reason, member.reason),
         "groups": ", ".join(f"{group}: {value}" for group, value in member.groups.items()),
         "answers": int(counts.get("answers", 0)),
         "gold": f"{right:.0f} of {seen:.0f}" if seen else "",
@@ -74,12 +86,7 @@ def invite(request: Request, site: Parts, here: Lead, form: Form) -> HTMLRespons
     if role not in RANK or RANK[role] > RANK[here.role]:
         raise RefusedError("not_allowed", f"you may not invite anybody as {role[:20]!r}.")
     uses, days = form.whole("uses", 1, 1, 10_000), form.whole("days", 7, 1, 365)
-    groups = {
-        name.removeprefix("group-"): value
-        for name, value in form.fields.items()
-        if name.startswith("group-") and value
-    }
-    secret = here.project.invite(role=role, groups=groups, uses=uses, days=days)
+    secret = here.project.invite(role=role, groups=_groups(form), uses=uses, days=days)
     link = {
         "url": f"{str(request.base_url).rstrip('/')}/invitation/{quote(secret)}",
         "role": role,
@@ -87,6 +94,15 @@ def invite(request: Request, site: Parts, here: Lead, form: Form) -> HTMLRespons
         "until": moment(site.store.database.now() + days * DAY),
     }
     return _people(request, site, here, link=link)
+
+
+def _groups(form: Posted) -> dict[str, str]:
+    """Groups that a form chooses: those with a value."""
+    return {
+        name.removeprefix("group-"): value
+        for name, value in form.fields.items()
+        if name.startswith("group-") and value
+    }
 
 
 @router.post("/projects/{name}/invitations/{key}/withdraw")
@@ -97,24 +113,71 @@ def withdraw(here: Lead, key: str, form: Form) -> Response:
     return go(path_of(here, "/people"), "saved")
 
 
-@router.post("/projects/{name}/people/{pseudonym}")
-def change(request: Request, site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
-    """Another role or state. Nobody raises anybody above themselves, nor locks themselves out."""
+# ---- one of them
+
+
+def _found(site: Site, here: Place, pseudonym: str) -> Membership:
+    """A member by pseudonym. Raises RefusedError for strangers and for those above the visitor."""
     person = site.store.people.named(pseudonym)
-    member = here.project.member(person.id)
+    member = next((m for m in here.project.members() if m.person == person.id), None)
     if member is None:
         raise RefusedError("not_found", f"{pseudonym[:20]!r} does not belong to this project.")
-    role, state = form["role"], form["state"]
-    if RANK.get(role, 9) > RANK[here.role] or RANK[member.role] > RANK[here.role]:
+    if RANK[member.role] > RANK[here.role]:
         raise RefusedError("not_allowed", "you may not change somebody above you.")
-    if person.id == here.visitor.person.id:
-        error = "You cannot change yourself; another lead can."
-        return _people(request, site, here, error=error)
+    return member
+
+
+@router.get("/projects/{name}/people/{pseudonym}")
+def member(request: Request, site: Parts, here: Lead, pseudonym: str) -> HTMLResponse:
+    return _member(request, site, here, _found(site, here, pseudonym))
+
+
+def _member(
+    request: Request, site: Site, here: Place, found: Membership, *, error: str = ""
+) -> HTMLResponse:
+    settings = here.project.settings
+    counts = here.project.tallies_by_person().get(found.person, {})
+    groups = [
+        (group, [("", "Not said"), *((value, value) for value in values)])
+        for group, values in settings.groups.items()
+    ]
+    states = [one for one in STATES if settings.screening or one[0] in ("active", "paused")]
+    return page(
+        request,
+        "member.html",
+        here.visitor,
+        status=400 if error else 200,
+        p=_row(site, found, counts),
+        mine=found.groups,
+        joined=found.joined,
+        oneself=found.person == here.visitor.person.id,
+        role_options=[(role, role) for role in _grantable(here)],
+        states=[one for one in states if one[0] != "removed"],
+        groups=groups,
+        error=error,
+        **in_project(here, "/people"),
+    )
+
+
+@router.post("/projects/{name}/people/{pseudonym}")
+def change(request: Request, site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
+    """Another role, state or groups. Nobody raises anybody above themselves, nor locks themselves
+    out; what the form does not hold stays.
+    """
+    found = _found(site, here, pseudonym)
+    role, state = form["role"] or found.role, form["state"] or found.state
+    if RANK.get(role, 9) > RANK[here.role]:
+        raise RefusedError("not_allowed", "you may not make anybody more than you are.")
+    groups = _groups(form) if "groups" in form.fields else dict(found.groups)
     try:
-        if role != member.role:
-            here.project.enrol(person.id, role=role, groups=member.groups)
-        if state != member.state:
-            here.project.set_state(person.id, state, reason="by the lead")
+        if found.person == here.visitor.person.id and (role, state) != (found.role, found.state):
+            raise UserError("you cannot change your own role or state; another lead can.")
+        if (role, groups) != (found.role, dict(found.groups)):
+            here.project.enrol(found.person, role=role, groups=groups)
+        now = here.project.member(found.person)
+        if now is not None and state != now.state:
+            here.project.set_state(found.person, state, reason=form["reason"] or "by the lead")
     except UserError as error:
-        return _people(request, site, here, error=str(error))
-    return go(path_of(here, "/people"), "saved")
+        text = str(error)
+        return _member(request, site, here, found, error=text[:1].upper() + text[1:])
+    return go(path_of(here, "/people"), "removed" if state == "removed" else "saved")

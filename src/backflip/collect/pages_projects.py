@@ -7,18 +7,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from markupsafe import Markup
 
-from backflip.collect import forms
+from backflip.collect import choosing, forms, plots
 from backflip.collect.forms import Filled
-from backflip.collect.gate import Form, Here, Lead, Parts, Place, Visitor, Who
+from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.rendering import render
+from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.upkeep import Overview
-from backflip.monitor.pictures import Chart, Series, line_chart
 
 router = APIRouter(include_in_schema=False)
 SCALES = [
@@ -31,7 +30,6 @@ SCALES = [
     (8, "8 points: barely … much better (Anthropic’s HH)"),
     (9, "9 points: with “about the same” (OpenAI’s TL;DR)"),
 ]
-MOST_DAYS = 60
 
 
 @router.get("/")
@@ -43,7 +41,19 @@ def projects(request: Request, site: Parts, who: Who) -> HTMLResponse:
         for project in site.store.projects()
         if who.person.admin or project.name in roles
     ]
-    return page(request, "projects.html", who, projects=shown)
+    return page(request, "projects.html", who, projects=shown, archived=_archived(site, who))
+
+
+def _archived(site: Site, who: Visitor) -> list[dict[str, Any]]:
+    """Projects that were put away, for those who may bring them back."""
+    roles = site.store.projects_of(who.person.id, archived=True)
+    led = {name for name, role in roles.items() if RANK[role] >= RANK["lead"]}
+    shown = {project.name for project in site.store.projects()}
+    return [
+        _card(project, who, roles.get(project.name, "admin"))
+        for project in site.store.projects(archived=True)
+        if project.name not in shown and (who.person.admin or project.name in led)
+    ]
 
 
 def _card(project: Project, who: Visitor, role: str) -> dict[str, Any]:
@@ -141,24 +151,57 @@ def change(request: Request, here: Lead, form: Form) -> Response:
     return _form(request, here.visitor, filled, {}, **in_project(here, "/settings"))
 
 
+@router.post("/projects/{name}/settings/archive")
+def archive(here: Lead, form: Form) -> Response:
+    """Put the project away, or bring it back."""
+    archived = form["archived"] == "yes"
+    here.project.archive(archived=archived, by=here.visitor.person.id)
+    return go(path_of(here, "/settings"), "archived" if archived else "back")
+
+
 @router.get("/projects/{name}")
-def overview(request: Request, here: Here) -> Response:
+def overview(request: Request, site: Parts, here: Here) -> Response:
     """How far the project is, for those who run it; raters go to their work."""
     if not here.may("adjudicator"):
         return go(path_of(here, "/rate"))
     if not here.may("lead"):
         return go(path_of(here, "/adjudicate"))
+    return overview_page(request, site, here)
+
+
+def overview_page(request: Request, site: Site, here: Place, *, error: str = "") -> HTMLResponse:
+    """The same for a lead; ``error``: what was wrong with choosing the next questions."""
     found, settings = here.project.overview(), here.project.settings
     return page(
         request,
         "overview.html",
         here.visitor,
+        status=400 if error else 200,
+        asking_error=error,
         numbers=numbers(found, settings.budget.currency),
-        days=days(here.project),
+        days=plots.days(here.project),
         rubric=render(settings.rubric or "*There is no rubric yet.*"),
         todo=_todo(here, found),
-        **in_project(here, "", disputes=found.adjudicate),
+        **_asking(site, here),
+        **in_project(here, ""),
     )
+
+
+def _asking(site: Site, here: Place) -> dict[str, Any]:
+    """What the section on the next questions shows."""
+    settings, last = here.project.settings, choosing.latest(site, here.name)
+    asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
+    ways = choosing.offered(settings.kind)
+    usual = "information" if "information" in ways else ways[0]
+    return {
+        "strategies": [(key, *choosing.STRATEGIES[key]) for key in ways],
+        "chosen": asked.get("strategy", usual),
+        "asked": {"count": None, "screen": None, **asked},
+        "random_share": f"{100 * settings.random_share:g}",
+        "screens": settings.kind == "compare",
+        "last": last,
+        "running": last is not None and not last["job"].over,
+    }
 
 
 def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
@@ -193,19 +236,6 @@ def _hours(hours: float) -> str:
 
 def _left(hours: float | None) -> str:
     return "no answer yet" if hours is None else f"about {_hours(hours)} to go"
-
-
-def days(project: Project) -> Markup:
-    """Answers a day, as a curve."""
-    counts = project.tallies()
-    found = sorted((name[4:], value) for name, value in counts.items() if name[:4] == "day:")
-    if len(found) < 3:
-        return Markup()
-    found = found[-MOST_DAYS:]
-    values = [value for _, value in found]
-    series = Series("answers", [float(n) for n in range(1, len(values) + 1)], values)
-    chart = Chart("Answers a day", [series], "answers", "day", zero=True)
-    return line_chart(chart)
 
 
 def _todo(here: Place, found: Overview) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from markupsafe import Markup
 
 from backflip.collect import serving
@@ -125,9 +125,3 @@ def pause(request: Request, here: Here) -> Response:
         links=links,
         extra=in_project(here, ""),
     )
-
-
-@router.get("/media/{name}/{file:path}")
-def media(site: Parts, here: Here, file: str) -> FileResponse:
-    """A clip of the project, for its members alone."""
-    return FileResponse(site.media.find(here.name, file))

@@ -33,7 +33,7 @@ def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any
         return site.media.place(here.name, clip)
 
     drawn = fragments(shown.kind, shown.payload, place)
-    return {"item": page["item"], "stage": page["stage"], **drawn}
+    return {name: page[name] for name in ("item", "stage", "warning")} | drawn
 
 
 def progress(now: Progress) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class ServerSettings:
     """After so long somebody has to sign in again."""
     upload_bytes: int = 200 * 2**20
     """Largest file of an import."""
+    media_bytes: int = 20 * 2**30
+    """Clips and pictures of one project, all together."""
     body_bytes: int = 4 * 2**20
     """Largest request of any other kind."""
     sign_ins_per_minute: float = 6.0

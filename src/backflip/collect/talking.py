@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import threading
 import urllib.error
 import urllib.request
@@ -115,10 +116,15 @@ class Talkers:
                 "answer: a reply in it is none that the model gave; begin the talk anew."
             )
         order = order_of(len(shown), key)
-        candidates = [shown[order.index(place)] for place in range(len(shown))]
-        picked = turn.get("picked")
-        made_of = {k: v for k, v in turn.items() if k != "stamp"}
-        return {**made_of, "candidates": candidates, "picked": _placed(picked, order)}
+        back = [order.index(place) for place in range(len(shown))]
+        made_of = {k: v for k, v in turn.items() if k != "stamp"} | {
+            "candidates": [shown[place] for place in back],
+            "picked": _placed(turn.get("picked"), order),
+        }
+        ranks = turn.get("ranks")
+        if isinstance(ranks, list) and len(ranks) == len(shown):
+            made_of["ranks"] = [ranks[place] for place in back]
+        return made_of
 
 
 def _placed(picked: Any, order: Sequence[int]) -> Any:
@@ -130,7 +136,8 @@ def _placed(picked: Any, order: Sequence[int]) -> Any:
 def order_of(count: int, key: tuple[object, ...]) -> list[int]:
     """Which policy's reply is displayed at each place."""
     places = list(range(count))
-    return places[::-1] if seed_of(*key) % 2 else places
+    random.Random(seed_of(*key)).shuffle(places)
+    return places
 
 
 def messages_of(turns: Sequence[Mapping[str, str]]) -> list[Message]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backflip.data.errors import UserError
@@ -222,5 +222,5 @@ def _checked(one: Incoming, settings: ProjectSettings, wishes: Wishes) -> Incomi
         raise UserError(
             f"{one.where}: items for {wishes.purpose} need a known answer; add a column gold."
         )
-    made = NewItem(payload, item.gold, item.why, item.priority, item.route)
+    made = replace(item, payload=payload)
     return Incoming(one.where, made, one.given, one.faults)

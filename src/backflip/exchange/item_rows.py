@@ -34,7 +34,7 @@ OWN = {
     "talk": "policies",
 }
 """The column that tells an item of each kind from a row of another format."""
-EXTRA = ("gold", "why", "priority", "route")
+EXTRA = ("gold", "why", "priority", "route", "warning")
 """Columns beside an item's own."""
 NAMES = ("payload", *EXTRA, "item", "kind")
 READABLE = {

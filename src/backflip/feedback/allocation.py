@@ -56,6 +56,8 @@ class Shown:
     """screening, calibration, work, adjudicate or golden."""
     repeat: bool
     """Hidden from the page."""
+    warning: str
+    """A content warning of the item's own; empty: none but the project's."""
     progress: Progress
     rubric_version: int
 
@@ -65,6 +67,7 @@ class Shown:
             "item": self.alias,
             "stage": self.stage,
             "payload": self.payload,
+            "warning": self.warning,
             "lease_end": self.lease_end,
         }
 
@@ -110,7 +113,7 @@ def _serve(
     hold: frozenset[int],
 ) -> list[Shown]:
     settings, now = member.settings, scope.database.now()
-    if member.state == "paused":
+    if member.state == "paused" or member.archived:
         return []
     leasing.sweep(connection, scope, now, settings.lease_seconds)
     project, own = tallies.standing(connection, scope.id, member.person)
@@ -167,6 +170,7 @@ def _shown(lease: Held, member: Member, progress: Progress) -> Shown:
         lease_end=lease.expires,
         stage=lease.stage,
         repeat=lease.repeat_of is not None,
+        warning=lease.warning,
         progress=progress,
         rubric_version=member.version,
     )
@@ -216,7 +220,7 @@ def _pick(
 
 
 def _of(row: AnyRow, stage: str, *, counted: bool) -> Pick:
-    return Pick(item=row.id, payload=row.payload, stage=stage, counted=counted)
+    return Pick(row.id, row.payload, stage, counted=counted, warning=row.warning)
 
 
 def _known(
@@ -252,7 +256,7 @@ def _again(
         .exists()
     )
     free = (
-        select(Answers.id, Answers.item_id, Items.payload)
+        select(Answers.id, Answers.item_id, Items.payload, Items.warning)
         .join(Items, Items.id == Answers.item_id)
         .where(
             *own,
@@ -271,4 +275,11 @@ def _again(
     row = row or connection.execute(free).first()
     if row is None:
         return None
-    return Pick(row.item_id, row.payload, "work", counted=False, repeat_of=row.id)
+    return Pick(
+        row.item_id,
+        row.payload,
+        "work",
+        counted=False,
+        repeat_of=row.id,
+        warning=row.warning,
+    )

@@ -250,6 +250,8 @@ def main(arguments: Sequence[str]) -> None:
     store = open_store(place)
     try:
         asked = ask_next(store.project(name), Ask(**given))
+    except UserError as error:
+        sys.exit(f"Nothing was chosen: {error}")
     finally:
         store.close()
     sys.stdout.write(json.dumps(asked.__dict__) + "\n")

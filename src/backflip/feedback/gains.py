@@ -43,9 +43,13 @@ class Known:
         return Known(self.names[rows], self.share[rows], self.votes[rows])
 
 
-def known(project: Project) -> Known:
-    """What was said of items that have two sides, repeats left out; nothing for other kinds."""
+def known(project: Project, *, rubric: int | None = None) -> Known:
+    """What was said of items that have two sides, repeats left out; nothing for other kinds.
+
+    ``rubric``: under this version of it alone.
+    """
     said = project.judgements().said()
+    said = said if rubric is None else said.where(said.rubric == rubric)
     if not said.paired or not len(said) or project.settings.kind == "rank":
         return Known(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     first = np.full(said.items, np.inf)
@@ -69,9 +73,14 @@ def rows_of(project: Project, ids: Ints) -> list[ItemRow]:
     return [found[item] for item in wanted]
 
 
-def gain_of(project: Project, *, embed: Embed | None = None, seed: int = 0) -> arms.Gain:
-    """What the active arm gained over the random arm so far. Takes a minute: a job, not a page."""
-    told = known(project)
+def gain_of(
+    project: Project, *, embed: Embed | None = None, rubric: int | None = None, seed: int = 0
+) -> arms.Gain:
+    """What the active arm gained over the random arm so far. Takes a minute: a job, not a page.
+
+    ``rubric``: by what was said under this version of it alone.
+    """
+    told = known(project, rubric=rubric)
     arm = _origins(project)
     mine = np.flatnonzero([arm.get(int(item)) in (ACTIVE, RANDOM) for item in told.names])
     if not len(mine):

@@ -46,6 +46,8 @@ class NewItem:
     """Explains the gold answer, as feedback."""
     priority: float | int | None = None
     route: str | None = None
+    warning: str = ""
+    """A content warning of its own: blurred until asked for."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def _row(
         "batch": batch.batch,
         "gold": gold,
         "why": clean(item.why, f"explanation of {where}", 100_000, lines=True),
+        "warning": clean(item.warning, f"content warning of {where}", 2000, lines=True),
         "priority": float(item.priority if item.priority is not None else batch.priority),
         "spot": int(known.digest[:8], 16) if settings.order == "shuffled" else None,
         "route": route,

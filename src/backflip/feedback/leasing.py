@@ -35,6 +35,7 @@ class Pick:
     counted: bool
     """Whether it takes one of the places that the item wants filled."""
     repeat_of: int | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Held:
     repeat_of: int | None
     wanted: bool = True
     """Whether the item still wants this rater's answer: it may have been dropped or filled."""
+    warning: str = ""
+    """A content warning of the item's own."""
 
 
 def held(connection: Connection, scope: Scope, person: int, kind: Kind) -> list[Held]:
@@ -63,6 +66,7 @@ def held(connection: Connection, scope: Scope, person: int, kind: Kind) -> list[
             row.expires,
             row.repeat_of,
             _wanted(row),
+            row.warning,
         )
         for row in rows
     ]
@@ -84,6 +88,7 @@ _HELD = (
         Leases.expires,
         Leases.repeat_of,
         Items.payload,
+        Items.warning,
         Items.purpose,
         Items.state,
         Items.given,
@@ -121,7 +126,15 @@ def take(connection: Connection, scope: Scope, member: Member, pick: Pick, now: 
     connection.execute(_lease(scope.database.embedded), row)
     if pick.counted:
         connection.execute(_PLACE, {"number": pick.item})
-    return Held(pick.item, payload, order, pick.stage, expires, pick.repeat_of)
+    return Held(
+        pick.item,
+        payload,
+        order,
+        pick.stage,
+        expires,
+        pick.repeat_of,
+        warning=pick.warning,
+    )
 
 
 @cache

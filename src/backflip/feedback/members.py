@@ -177,15 +177,18 @@ def standing(scope: Scope, person: int) -> Member | None:
         return scope.member(connection, person)
 
 
-def projects_of(database: Database, person: int) -> dict[str, str]:
-    """Names of the projects that a person belongs to, and their role in each."""
+def projects_of(database: Database, person: int, *, archived: bool = False) -> dict[str, str]:
+    """Names of the projects that a person belongs to, and their role in each.
+
+    ``archived``: of those that are put away, instead of the others.
+    """
     query = (
         select(Projects.name, Memberships.role)
         .join(Projects, Projects.id == Memberships.project_id)
         .where(
             Memberships.person_id == person,
             Memberships.state != "removed",
-            Projects.archived.is_(False),
+            Projects.archived.is_(archived),
         )
         .order_by(Projects.name)
     )

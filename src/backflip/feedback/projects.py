@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import select, update
 
 from backflip.crowd.judgements import Judgements
-from backflip.data.errors import UserError
 from backflip.feedback import (
     allocation,
     answering,
     asides,
     events,
+    flags,
     items,
     members,
     reading,
@@ -24,19 +22,15 @@ from backflip.feedback import (
 )
 from backflip.feedback.allocation import Shown
 from backflip.feedback.answering import Given, Receipt
-from backflip.feedback.database import Database
 from backflip.feedback.events import NewEvent
 from backflip.feedback.items import Added, Batch, NewItem
 from backflip.feedback.members import Membership
 from backflip.feedback.queues import WORK, Purpose
-from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Projects, Rubrics
 from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import ProjectSettings, settings_of
 from backflip.feedback.tasks import Payload
 from backflip.feedback.upkeep import Overview
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Project:
@@ -65,6 +59,13 @@ class Project:
         with self.scope.database.read() as connection:
             return self.scope.version(connection)
 
+    @property
+    def archived(self) -> bool:
+        """Whether the project is put away."""
+        query = select(Projects.archived).where(Projects.id == self.id)
+        with self.scope.database.read() as connection:
+            return bool(connection.scalar(query))
+
     def rubrics(self) -> list[tuple[int, float, ProjectSettings]]:
         """Every version: its number, when it was made (Unix seconds), and the settings."""
         query = (
@@ -81,14 +82,14 @@ class Project:
         """New settings, as a new version of the rubric, whose number comes back."""
         return upkeep.configure(self.scope, settings_of(settings), by)
 
-    def archive(self, *, archived: bool = True) -> None:
+    def archive(self, *, archived: bool = True, by: int | None = None) -> None:
         """Put the project away, or take it out again. Nothing is ever deleted."""
         with self.scope.database.write() as connection:
             connection.execute(
                 update(Projects).where(Projects.id == self.id).values(archived=archived)
             )
             body = {"archived": archived}
-            new = NewEvent("archived", body=body)
+            new = NewEvent("archived", by, body=body)
             events.append(connection, self.scope.database, self.id, new)
 
     # Items
@@ -132,6 +133,26 @@ class Project:
     ) -> int:
         """Let an adjudicator decide."""
         return upkeep.set_state(self.scope, item_ids, "adjudicate", reason, by)
+
+    def settle_flags(
+        self,
+        item_id: int,
+        *,
+        keep: bool,
+        warning: str | None = None,
+        reason: str = "",
+        by: int | None = None,
+    ) -> None:
+        """Be done with what raters flagged: keep or drop it (``flags.settle``)."""
+        flags.settle(self.scope, item_id, keep=keep, warning=warning, reason=reason, by=by)
+
+    def warn(self, item_id: int, warning: str, *, by: int | None = None) -> None:
+        """Put a content warning before an item, or (empty) take it away."""
+        flags.warn(self.scope, item_id, warning, by=by)
+
+    def flagged(self) -> int:
+        """How many items have flags that nobody has settled."""
+        return flags.waiting(self.scope)
 
     # Raters
 
@@ -311,59 +332,3 @@ class Project:
     def overview(self) -> Overview:
         """Progress, budget and forecast, from counts alone."""
         return upkeep.overview(self.scope)
-
-
-def create(database: Database, name: str, settings: ProjectSettings, *, salt: str = "") -> Project:
-    """A new project, with the first version of its rubric.
-
-    ``salt`` is part of every seed of the project: secret unless given, for tests and simulations.
-    """
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r} cannot be a project's name: use small letters, digits, - and _, "
-            "63 of them at most. The title may be anything."
-        )
-    kept = settings.model_dump(mode="json")
-
-    def work(connection: Connection) -> int:
-        if connection.scalar(select(Projects.id).where(Projects.name == name)):
-            raise RefusedError("conflict", f"there is a project {name!r} already.")
-        project = connection.execute(
-            insert(Projects)
-            .values(
-                name=name,
-                settings=kept,
-                rubric_version=1,
-                created=database.now(),
-                salt=salt or secrets.token_hex(16),
-            )
-            .returning(Projects.id)
-        ).scalar_one()
-        row = {"project_id": project, "version": 1, "settings": kept, "created": database.now()}
-        connection.execute(insert(Rubrics), row)
-        new = NewEvent("project", body={"name": name, "settings": kept}, version=1)
-        events.append(connection, database, project, new)
-        return project
-
-    return Project(Scope(database, database.transact(work), name))
-
-
-def find(database: Database, name: str) -> Project:
-    """A project by name. Raises RefusedError, with the names that there are."""
-    with database.read() as connection:
-        project = connection.scalar(select(Projects.id).where(Projects.name == name))
-        if project is not None:
-            return Project(Scope(database, project, name))
-        known = connection.scalars(select(Projects.name).order_by(Projects.name).limit(10)).all()
-    raise RefusedError(
-        "not_found", f"there is no project {name!r}; there are {', '.join(known) or 'none yet'}."
-    )
-
-
-def everything(database: Database, *, archived: bool) -> list[Project]:
-    """All projects by name; those put away only if asked for."""
-    query = select(Projects.id, Projects.name).order_by(Projects.name)
-    if not archived:
-        query = query.where(Projects.archived.is_(False))
-    with database.read() as connection:
-        return [Project(Scope(database, row.id, row.name)) for row in connection.execute(query)]

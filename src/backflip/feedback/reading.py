@@ -55,6 +55,7 @@ class ItemRow:
     batch: str
     gold: dict[str, Any] | None
     why: str
+    warning: str
     priority: float
     route: str
     state: str
@@ -233,6 +234,7 @@ def _item(row: AnyRow) -> ItemRow:
         batch=row.batch,
         gold=row.gold,
         why=row.why,
+        warning=row.warning,
         priority=row.priority,
         route=row.route,
         state=row.state,

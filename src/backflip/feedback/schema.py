@@ -141,6 +141,8 @@ class Items(Table):
     gold: Mapped[Any | None] = mapped_column(Json)
     why: Mapped[str] = mapped_column(Text)
     """Explains the gold answer, as feedback."""
+    warning: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """Not empty: the item is blurred until asked for, under this text."""
     priority: Mapped[float]
     spot: Mapped[int] = mapped_column(Big)
     """Place among items of the same priority: chance, or minus the order given."""

@@ -32,6 +32,8 @@ class Member:
     settings: ProjectSettings
     arrivals: int
     """Grows whenever items are added, or the order changes in which they wait."""
+    archived: bool = False
+    """Whether the project is put away: nothing is asked in it."""
 
     def alias(self, item: int) -> int:
         """What this rater calls an item."""
@@ -94,6 +96,7 @@ class Scope:
             salt=row.salt,
             settings=self.settings(connection, row.rubric_version),
             arrivals=row.arrivals,
+            archived=row.archived,
         )
 
 
@@ -110,6 +113,7 @@ def _member_query() -> AnySelect:
             Projects.rubric_version,
             Projects.salt,
             Projects.spots.label("arrivals"),
+            Projects.archived,
         )
         .join(Projects, Projects.id == Memberships.project_id)
         .where(

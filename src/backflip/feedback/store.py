@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from backflip.feedback import backup, events, members, projects, redaction
+from backflip.feedback import backup, catalogue, events, members, redaction
 from backflip.feedback.database import Clock, Database, connect, insert_into
 from backflip.feedback.events import Event
 from backflip.feedback.members import Invitation
@@ -30,21 +30,21 @@ class Store:
 
     def project(self, name: str) -> Project:
         """A project by its name. Raises RefusedError where there is none."""
-        return projects.find(self.database, name)
+        return catalogue.find(self.database, name)
 
     def create(
         self, name: str, settings: ProjectSettings | dict[str, Any], *, salt: str = ""
     ) -> Project:
         """A new project. ``salt``: what chance hangs on, secret unless given."""
-        return projects.create(self.database, name, settings_of(settings), salt=salt)
+        return catalogue.create(self.database, name, settings_of(settings), salt=salt)
 
     def projects(self, *, archived: bool = False) -> list[Project]:
         """All projects, by name; those put away only if asked for."""
-        return projects.everything(self.database, archived=archived)
+        return catalogue.everything(self.database, archived=archived)
 
-    def projects_of(self, person: int) -> dict[str, str]:
-        """Names of a person's projects, and their role in each."""
-        return members.projects_of(self.database, person)
+    def projects_of(self, person: int, *, archived: bool = False) -> dict[str, str]:
+        """Names of a person's projects, and their role in each; or of those put away."""
+        return members.projects_of(self.database, person, archived=archived)
 
     def invitation(self, secret: str) -> Invitation:
         """What a link opens. Raises RefusedError for one that does not count (any more)."""

@@ -113,11 +113,14 @@ class Principles(Strict):
 
 
 class Talk(Strict):
-    """A live conversation: with one or two policies, or against a rule (Sparrow)."""
+    """A live conversation: with one policy or several, or against a rule (Sparrow).
+
+    Each policy gives one reply to choose from; named several times it gives several.
+    """
 
     kind: Literal["talk"] = "talk"
     opening: tuple[Turn, ...] = ()
-    policies: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    policies: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)]
     role: Literal["user", "assistant", "attacker"] = "user"
     rules: tuple[Words, ...] = ()
 
@@ -198,6 +201,7 @@ class TalkTurn(Strict):
     """What was offered, in the order of the policies, never as displayed."""
     picked: Index | None = None
     ranks: tuple[Index, ...] | None = None
+    """One for each candidate: 0 is best, equal is a tie."""
     edited: bool = False
 
 
@@ -365,6 +369,8 @@ def _talk_fault(value: Talked, payload: Talk) -> str:
             return f"turn {number} picks candidate {turn.picked} of {offered}; they count from 0"
         if turn.ranks is not None and len(turn.ranks) != offered:
             return f"turn {number} has {len(turn.ranks)} ranks for {offered} candidates"
+        if turn.ranks is not None and set(turn.ranks) != set(range(len(set(turn.ranks)))):
+            return f"ranks of turn {number} must run 0, 1, 2 … without gaps; equal ones are ties"
     unknown = sorted(set(value.verdicts) - set(payload.rules))
     if unknown:
         return f"there is no rule {unknown[0]!r} in this conversation"

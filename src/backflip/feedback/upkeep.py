@@ -15,7 +15,7 @@ from backflip.feedback.events import NewEvent
 from backflip.feedback.queues import ADJUDICATE, CLOSED, EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubrics
-from backflip.feedback.scope import Scope
+from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import ProjectSettings
 from backflip.feedback.settling import Standing
 
@@ -212,11 +212,11 @@ def set_state(
     changed, ids = 0, sorted(set(item_ids))
     for start in range(0, len(ids), CHUNK):
         with scope.database.write() as connection:
-            changed += _set_states(connection, scope, ids[start : start + CHUNK], state, reason, by)
+            changed += set_states(connection, scope, ids[start : start + CHUNK], state, reason, by)
     return changed
 
 
-def _set_states(
+def set_states(
     connection: Connection,
     scope: Scope,
     ids: list[int],
@@ -224,6 +224,7 @@ def _set_states(
     reason: str,
     by: int | None,
 ) -> int:
+    """The same inside the caller's transaction, of at most ``CHUNK`` items."""
     rows = connection.execute(
         select(
             Items.id,
@@ -258,12 +259,8 @@ def why_nothing(scope: Scope, person: int, queue: str) -> str:
         counts = tallies.read(connection, scope.id)
     if member is None or member.state == "removed":
         raise RefusedError("not_allowed", f"you do not belong to the project {scope.name!r}.")
-    if member.state == "paused":
-        because = {
-            "gold": "too many of your answers differ from those that are known to be right",
-            "screening": "the quiz was not passed",
-        }.get(member.reason, member.reason)
-        return f"You are paused{': ' + because if because else ''}. Talk to the project's lead."
+    if closed := _shut(member):
+        return closed
     if exhausted := allocation.over_budget(member.settings.budget, counts):
         return f"Nothing more is asked: {exhausted}."
     if member.state == "screening":
@@ -274,3 +271,16 @@ def why_nothing(scope: Scope, person: int, queue: str) -> str:
     if left > 0:
         return "You have seen all that waits for you; other raters have the rest."
     return "Everything is done. Thank you."
+
+
+def _shut(member: Member) -> str:
+    """Why nothing at all is asked of this rater; empty: it is."""
+    if member.archived:
+        return "The project is archived. Nothing more is asked in it."
+    if member.state != "paused":
+        return ""
+    because = {
+        "gold": "too many of your answers differ from those that are known to be right",
+        "screening": "the quiz was not passed",
+    }.get(member.reason, member.reason)
+    return f"You are paused{': ' + because if because else ''}. Talk to the project's lead."

@@ -41,7 +41,7 @@ def _unseen() -> AnySelect:
         .exists()
     )
     return (
-        select(Items.id, Items.payload, Items.priority, Items.spot)
+        select(Items.id, Items.payload, Items.warning, Items.priority, Items.spot)
         .where(
             Items.project_id == bindparam("project"),
             Items.queue == bindparam("queue"),

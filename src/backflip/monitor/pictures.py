@@ -20,7 +20,7 @@ FEW_POINTS = 16
 """Up to here each point gets a dot; above, the raw line is faint and a smoothed one is drawn."""
 
 
-WHOLE = ("step", "round")
+WHOLE = ("step", "round", "day", "week")
 """Axes that are counted in whole numbers."""
 
 

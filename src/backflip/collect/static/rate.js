@@ -62,7 +62,7 @@ function leave(state) {
 
 function submit(value) {
   if (locked || !current) return;
-  if (config.content_warning && !revealed) return;
+  if (!revealed) return;
   locked = true;
   const item = current;
   const body = { item: item.item, value, seconds: work.seconds(shownAt) };
@@ -112,7 +112,7 @@ function advance(state) {
 
 function show(item) {
   current = item;
-  revealed = revealAll || !config.content_warning;
+  revealed = !warnings(item).length;
   locked = true;
   stage.replaceChildren();
   deck.replaceChildren();
@@ -128,7 +128,10 @@ function show(item) {
   if (config.break_after_minutes && work.minutes() >= config.break_after_minutes) breakDialog(work);
 }
 
-/** A content warning stands before every item until somebody asks for it. */
+/** What stands before an item: its own warning, and the project's until somebody waved it through. */
+const warnings = (item) => [item.warning, revealAll ? "" : config.content_warning].filter(Boolean);
+
+/** Until somebody asks to see it, an item with a warning is blurred. */
 function cover() {
   $("cover")?.remove();
   stage.classList.toggle("blurred", !revealed);
@@ -137,14 +140,14 @@ function cover() {
   const all = el("input", { type: "checkbox", id: "all" });
   const open = () => {
     revealed = true;
-    revealAll = all.checked;
+    revealAll ||= all.checked;
     shownAt = work.now();
     cover();
     question.focus({ preventScroll: true });
   };
   stage.before(el("div", { id: "cover", class: "cover card", role: "group", "aria-label": "Content warning" },
-    el("h2", {}, "Content warning"), el("p", {}, config.content_warning),
-    el("label", { class: "check" }, all, el("span", {}, "Do not ask again until I leave this page")),
+    el("h2", {}, "Content warning"), warnings(current).map((text) => el("p", {}, text)),
+    current.warning ? null : el("label", { class: "check" }, all, el("span", {}, "Do not ask again until I leave this page")),
     el("div", { class: "row" }, button("Show it", open, { class: "button first" }), button("Skip it", () => skip("content warning"), { class: "button quiet" }))));
 }
 

@@ -1,7 +1,8 @@
-// A live conversation: the rater writes, one or two models answer, the rater picks or edits, and the
-// talk goes on with that. What was said so far is kept in the browser.
+// A live conversation: the rater writes, models answer, the rater picks, ranks or edits, and the talk goes
+// on with that. What was said so far is kept in the browser.
 
-import { announce, button, choice, el, promptBox, LETTERS } from "./dom.js";
+import { announce, button, choice, el, promptBox } from "./dom.js";
+import { offer } from "./offer.js";
 import { call } from "./outbox.js";
 
 const VERDICTS = [["kept", "Kept"], ["broken", "Broken"], ["unsure", "Unsure"]];
@@ -34,7 +35,7 @@ export function mount(stage, deck, item, config, submit) {
 
   /** Whose turn it is follows from the last one. */
   function turn() {
-    clearKeys();
+    delete keys.Enter;
     const last = turns.length ? turns[turns.length - 1].role : scene.last;
     if (last === "user") return suggestions();
     writing(scene.role === "assistant" ? "What does the user say next?" : "Your message");
@@ -61,32 +62,30 @@ export function mount(stage, deck, item, config, submit) {
     const spoken = turns.map(({ role, content }) => ({ role, content }));
     try {
       const said = await call(`${config.api}/talk`, { item: item.item, turns: spoken });
-      offer(said);
+      choosing(said);
     } catch (problem) {
       deck.replaceChildren(el("p", { class: "notice bad", role: "alert" }, problem.message), el("div", { class: "others" }, choice("Try again", "", suggestions), choice("Finish", "", verdicts)));
     }
   }
 
-  function offer({ candidates, html, stamp }) {
+  function choosing(said) {
+    const { candidates, html, stamp } = said;
     if (candidates.length === 1 && scene.role !== "assistant") {
       add({ role: "assistant", content: candidates[0], candidates, picked: 0, ranks: null, edited: false, stamp }, html[0]);
       turn();
       announce("The model has answered.");
       return edit();
     }
-    const cards = el("div", { class: "answers two" }, candidates.map((text, index) => el("article", { class: "answer" }, el("header", {}, el("h2", {}, LETTERS[index])), el("div", { class: "body", html: html[index] }))));
-    shown.append(el("li", { class: "offer" }, cards));
+    const cards = offer(said, deck, keys, {
+      done({ index, ranks, words }) {
+        cards.remove();
+        add({ role: "assistant", content: words ?? candidates[index], candidates, picked: index, ranks, edited: words !== null, stamp }, words === null ? html[index] : null);
+        turn();
+      },
+      edit: editor,
+    });
+    shown.append(cards);
     cards.scrollIntoView({ block: "nearest" });
-    const pick = (index, content = candidates[index], edited = false) => {
-      shown.lastChild.remove();
-      add({ role: "assistant", content, candidates, picked: index, ranks: null, edited, stamp }, edited ? null : html[index]);
-      turn();
-    };
-    const buttons = candidates.map((_, index) => choice(`Go on with ${LETTERS[index]}`, String(index + 1), () => pick(index), { class: "choice first" }));
-    const edits = candidates.map((text, index) => choice(`Edit ${LETTERS[index]}`, "", () => editor(text, (words) => pick(index, words, words !== text), () => offered())));
-    const offered = () => deck.replaceChildren(el("div", { class: "others" }, buttons, edits));
-    offered();
-    candidates.forEach((_, index) => (keys[String(index + 1)] = () => pick(index)));
     announce(`${candidates.length} answers to choose from.`);
   }
 
@@ -106,7 +105,6 @@ export function mount(stage, deck, item, config, submit) {
   }
 
   function editor(text, done, back) {
-    clearKeys();
     const area = el("textarea", { id: "edit", rows: 6, dir: "auto" });
     area.value = text;
     const finish = () => area.value.trim() && done(area.value.trim());
@@ -131,13 +129,10 @@ export function mount(stage, deck, item, config, submit) {
     try { localStorage.removeItem(place); } catch { /* kept nowhere */ }
     submit({ turns, verdicts: given });
   }
-  function clearKeys() {
-    ["1", "2", "Enter"].forEach((key) => delete keys[key]);
-  }
 
   turns.forEach((one) => line(one));
   setTimeout(turn, 0);
-  return { question: WORDS[scene.role], keys, help: [["e", "write"], ["⏎", "send your message"], ["1 2", "go on with A or B"], ["Esc", "leave the text, so that keys work"]] };
+  return { question: WORDS[scene.role], keys, help: [["e", "write"], ["⏎", "send your message"], ["Esc", "leave the text, so that keys work"], ["1 2", "go on with that answer; when ranking: it is next best"], ["r", "rank all answers, or pick one only"], ["t", "tie with the one before"], ["⌫", "take the last back"], ["⏎", "go on with the best"]] };
 }
 
 function recall(key) {

@@ -1,0 +1,93 @@
+"""One item: what it asks, what was answered, who wrote it, and what the lead can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from markupsafe import Markup
+
+from backflip.collect.gate import Form, Lead, Parts, Place, Senior
+from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.showing import LETTERS, as_page, in_words
+from backflip.collect.site import Site
+from backflip.data.errors import UserError
+from backflip.feedback.reading import ItemRow
+
+router = APIRouter(include_in_schema=False)
+REMARKS = ("flag", "note", "skip", "flags settled")
+
+
+def shown_item(site: Site, here: Place, row: ItemRow) -> Markup:
+    """An item to be read, with its clips found."""
+
+    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
+        return site.media.place(here.name, clip)
+
+    return as_page(here.settings.kind, row.payload, place)
+
+
+def remarks(here: Place, item: int) -> list[dict[str, Any]]:
+    """Flags, notes, skips and what was settled, of one item, in order, under pseudonyms."""
+    return [
+        {
+            "kind": event.kind,
+            "person": event.person or "–",
+            "at": event.at,
+            "text": event.body.get("reason") or event.body.get("text", ""),
+        }
+        for event in here.project.events(item=item, kinds=REMARKS, limit=200)
+    ]
+
+
+@router.get("/projects/{name}/items/{number}")
+def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
+    """One item with its answers, in the item's own order."""
+    row, settings = here.project.item(number), here.project.settings
+    answers = [
+        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
+        for a in here.project.answers(items=[number])
+    ]
+    return page(
+        request,
+        "item.html",
+        here.visitor,
+        item=row,
+        html=shown_item(site, here, row),
+        answers=answers,
+        may_change=here.may("lead"),
+        sources=_sources(row.payload) if here.may("lead") else [],
+        notes=remarks(here, number),
+        **in_project(here, "/items"),
+    )
+
+
+def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    parts = payload.get("answers") or payload.get("clips") or ()
+    if not parts and payload.get("answer"):
+        return [("Answer", payload["answer"].get("source", ""))]
+    return [(LETTERS[i % 26], part.get("source", "")) for i, part in enumerate(parts)]
+
+
+@router.post("/projects/{name}/items/{number}")
+def set_state(here: Lead, number: int, form: Form) -> Response:
+    """Drop an item, ask it again, or let an adjudicator decide."""
+    acts = {
+        "dropped": here.project.drop,
+        "open": here.project.reopen,
+        "adjudicate": here.project.to_adjudication,
+    }
+    if form["state"] not in acts:
+        raise UserError(f"there is no state {form['state'][:20]!r} for an item.")
+    here.project.item(number)
+    acts[form["state"]]([number], reason="by the lead", by=here.visitor.person.id)
+    return go(path_of(here, f"/items/{number}"), "saved")
+
+
+@router.post("/projects/{name}/items/{number}/warning")
+def set_warning(here: Lead, number: int, form: Form) -> Response:
+    """Put a content warning before an item, or take it away."""
+    here.project.warn(number, form["warning"], by=here.visitor.person.id)
+    return go(path_of(here, f"/items/{number}"), "saved")

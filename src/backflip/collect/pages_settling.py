@@ -1,0 +1,104 @@
+"""What the seniors settle: items on which raters disagree, and items that somebody flagged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from backflip.collect.gate import Form, Lead, Parts, Place, Senior
+from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages_item import remarks, shown_item
+from backflip.collect.showing import in_words
+from backflip.collect.site import Site
+from backflip.data.errors import UserError
+from backflip.feedback.reading import AnswerRow, ItemRow
+
+router = APIRouter(include_in_schema=False)
+SHOWN = 20
+"""Items of one page."""
+
+
+@router.get("/projects/{name}/adjudicate")
+def adjudicate(request: Request, site: Parts, here: Senior) -> HTMLResponse:
+    """Items on which raters disagree, with what they said."""
+    rows = here.project.items(state="adjudicate", limit=SHOWN)
+    by_item: dict[int, list[AnswerRow]] = {row.id: [] for row in rows}
+    for answer in here.project.answers(items=list(by_item)) if by_item else ():
+        by_item[answer.item].append(answer)
+    shown = [_dispute(site, here, row, by_item[row.id]) for row in rows]
+    return page(
+        request, "adjudicate.html", here.visitor, items=shown, **in_project(here, "/adjudicate")
+    )
+
+
+def _dispute(site: Site, here: Place, row: ItemRow, answers: list[AnswerRow]) -> dict[str, Any]:
+    settings = here.project.settings
+    votes: dict[str, int] = {}
+    for answer in answers:
+        words = in_words(settings.kind, answer.value, settings.scale)
+        votes[words] = votes.get(words, 0) + 1
+    return {
+        "id": row.id,
+        "skipped": row.skipped,
+        "votes": sorted(votes.items(), key=lambda vote: -vote[1]),
+        "html": shown_item(site, here, row),
+    }
+
+
+# ---- flags
+
+
+@router.get("/projects/{name}/flagged")
+def flagged(request: Request, site: Parts, here: Lead) -> HTMLResponse:
+    """What raters flagged and nobody has settled, with their words."""
+    return _flagged(request, site, here)
+
+
+def _flagged(
+    request: Request, site: Site, here: Place, *, error: str = "", at: int = 0
+) -> HTMLResponse:
+    rows = here.project.items(flagged=True, limit=SHOWN)
+    shown = [
+        {
+            "id": row.id,
+            "state": row.state,
+            "answers": row.given,
+            "warning": row.warning,
+            "html": shown_item(site, here, row),
+            "remarks": remarks(here, row.id),
+            "error": error if row.id == at else "",
+        }
+        for row in rows
+    ]
+    return page(
+        request,
+        "flagged.html",
+        here.visitor,
+        status=400 if error else 200,
+        items=shown,
+        covered=here.project.settings.content_warning,
+        **in_project(here, "/flagged"),
+    )
+
+
+@router.post("/projects/{name}/flagged/{number}")
+def settle(request: Request, site: Parts, here: Lead, number: int, form: Form) -> Response:
+    """Keep the item, with or without a content warning, or drop it."""
+    choice = form["do"]
+    here.project.item(number)
+    try:
+        if choice not in ("keep", "drop"):
+            raise UserError(f"there is no way {choice[:20]!r} to settle a flag.")
+        here.project.settle_flags(
+            number,
+            keep=choice == "keep",
+            warning=form["warning"],
+            reason=form["reason"],
+            by=here.visitor.person.id,
+        )
+    except UserError as error:
+        text = str(error)
+        return _flagged(request, site, here, error=text[:1].upper() + text[1:], at=number)
+    return go(path_of(here, "/flagged"), "settled")
