@@ -46,7 +46,7 @@ def lease(kind: str, size: Size, folder: Path) -> dict[str, Any]:
             before = other.next()
             time.sleep(11)
             after = other.next()
-            first, late = other.answer(held[0], "other-one"), slow.answer(held[0], "slow-one")
+            first, late = other.answer(after[0], "other-one"), slow.answer(held[0], "slow-one")
         from backflip.feedback.store import open_store
 
         store = open_store(url)

@@ -186,8 +186,8 @@ def test_an_answer_after_the_lease_is_kept_whoever_was_asked_meanwhile(tmp_path,
         (item,) = next_of(first)
         assert next_of(second) == []
         jump(61.0)
-        assert next_of(second) == [item]
-        assert answer(second, item).status_code == 200
+        (same,) = next_of(second)
+        assert answer(second, same).status_code == 200
         assert answer(first, item).status_code == 200
         assert sorted(row.surplus for row in project.answers()) == [False, True]
 
@@ -236,6 +236,7 @@ def test_a_full_disk_is_said_and_the_same_answer_gets_in_when_there_is_room(tmp_
     store.close()
     for one in sent:
         assert answer(browser, *one).status_code == 200
-    assert Counter(row.item for row in project.answers()) == Counter(held)
+    mine = project.member(person)
+    assert Counter(row.item for row in project.answers()) == Counter(map(mine.item, held))
     made.site.jobs.close()
     store.close()

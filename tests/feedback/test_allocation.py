@@ -121,7 +121,7 @@ def test_gold_comes_at_its_rate_once_each_and_looks_like_work(make):
     for _ in range(120):
         (shown,) = project.next(people[0])
         assert shown.stage == "work"
-        assert set(shown.page()) == {"item", "stage", "payload", "lease_end"}
+        assert set(shown.page()) == {"item", "stage", "payload", "warning", "lease_end"}
         assert "gold" not in str(shown.page())
         project.answer(people[0], shown.item_id, as_shown(shown, A))
         seen.add(shown.item_id)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from backflip.feedback import events, tallies, upkeep
 from backflip.feedback.events import NewEvent
+from backflip.feedback.reading import FLAGGED
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Items
 from backflip.feedback.scope import Scope
@@ -22,7 +23,7 @@ LONGEST = 2000
 
 def waiting(scope: Scope) -> int:
     """How many items have flags that nobody has settled."""
-    query = select(func.count()).where(Items.project_id == scope.id, Items.flags > 0)
+    query = select(func.count()).where(Items.project_id == scope.id, FLAGGED)
     with scope.database.read() as connection:
         return connection.scalar(query) or 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, literal_column, or_, select
 
 from backflip.crowd.dawid_skene import dawid_skene
 from backflip.crowd.judgements import Judgements
@@ -19,6 +19,8 @@ from backflip.feedback.scope import Scope
 from backflip.feedback.screening import PRIOR_RIGHT, PRIOR_SEEN
 from backflip.feedback.settings import VERDICTS
 
+FLAGGED = Items.flags > literal_column("0")
+"""Written out, so that the index of just these items is known to serve."""
 PAGE = 5000
 """Answers of one query."""
 
@@ -180,7 +182,7 @@ class Which:
         )
         found: list[Any] = [column == value for column, value in named if value is not None]
         if self.flagged:
-            found.append(Items.flags > 0)
+            found.append(FLAGGED)
         if self.ids is not None:
             found.append(Items.id.in_(list(self.ids)))
         return found

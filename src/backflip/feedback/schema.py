@@ -159,6 +159,7 @@ class Items(Table):
     """Answers that count, and live leases."""
     skipped: Mapped[int]
     flags: Mapped[int]
+    """That nobody has settled yet."""
     left: Mapped[int | None] = mapped_column(Big)
     right: Mapped[int | None] = mapped_column(Big)
     """Numbers of the two answers, shared with other items of the same prompt."""
