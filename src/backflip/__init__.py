@@ -39,6 +39,12 @@ _PLACES = {
     "PlackettLuce": "algorithms.plackett_luce",
     "PPO": "algorithms.ppo",
     "OneStepPPO": "algorithms.one_step_ppo",
+    "DPO": "algorithms.dpo",
+    "IPO": "algorithms.ipo",
+    "KTO": "algorithms.kto",
+    "ORPO": "algorithms.orpo",
+    "SimPO": "algorithms.simpo",
+    "SPPO": "algorithms.sppo",
 }
 
 __all__ = [  # noqa: RUF022 (in the order in which they are met)
@@ -63,16 +69,28 @@ __all__ = [  # noqa: RUF022 (in the order in which they are met)
     "PlackettLuce",
     "PPO",
     "OneStepPPO",
+    "DPO",
+    "IPO",
+    "KTO",
+    "ORPO",
+    "SimPO",
+    "SPPO",
 ]
 
 if TYPE_CHECKING:
     from backflip.algorithms.bradley_terry import BradleyTerry
     from backflip.algorithms.davidson import Davidson
+    from backflip.algorithms.dpo import DPO
+    from backflip.algorithms.ipo import IPO
+    from backflip.algorithms.kto import KTO
     from backflip.algorithms.one_step_ppo import OneStepPPO
+    from backflip.algorithms.orpo import ORPO
     from backflip.algorithms.plackett_luce import PlackettLuce
     from backflip.algorithms.ppo import PPO
     from backflip.algorithms.rao_kupper import RaoKupper
     from backflip.algorithms.sft import SFT
+    from backflip.algorithms.simpo import SimPO
+    from backflip.algorithms.sppo import SPPO
     from backflip.api import (
         Run,
         best_of_n,
