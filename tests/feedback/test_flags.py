@@ -64,10 +64,11 @@ def test_a_warning_of_no_item_or_no_text_is_refused(make):
 
 
 def test_items_of_an_older_database_have_no_warning(store, make):
-    """The second schema adds a column to items that are there."""
+    """The second schema adds a column to items that are there, the third indexes them."""
     project, people = make(1)
     project.add_items(pairs(1))
     with store.database.write() as connection:
+        connection.execute(text("DROP INDEX items_in_order"))
         connection.execute(text("ALTER TABLE items DROP COLUMN warning"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     with store.database.write() as connection:

@@ -197,10 +197,13 @@ def items(
     limit: int = 100,
 ) -> list[ItemRow]:
     """A page of items with numbers above ``after``; ``newest``: from the end, the newest first."""
+    beyond = [Items.id > after] if after else []
+    # Flagged items are few: a sum has no index, so they are looked up and sorted, not walked to.
+    order = Items.id + 0 if which.flagged else Items.id
     query = (
         select(Items)
-        .where(Items.project_id == scope.id, Items.id > after, *which.conditions())
-        .order_by(Items.id.desc() if newest else Items.id)
+        .where(Items.project_id == scope.id, *beyond, *which.conditions())
+        .order_by(order.desc() if newest else order)
         .limit(limit)
     )
     with scope.database.read() as connection:

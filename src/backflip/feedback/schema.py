@@ -169,11 +169,13 @@ class Items(Table):
     __table_args__ = (
         UniqueConstraint("project_id", "digest", name="items_once"),
         Index("items_waiting", "project_id", "queue", "route", "priority", "spot"),
+        Index("items_in_order", "project_id", "id"),
         Index("items_by_batch", "project_id", "batch"),
         Index("items_by_purpose", "project_id", "purpose"),
         Index(
             "items_flagged",
             "project_id",
+            "flags",
             sqlite_where=text("flags > 0"),
             postgresql_where=text("flags > 0"),
         ),
