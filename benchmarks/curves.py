@@ -97,7 +97,7 @@ def drawn(model: str, vocabulary: int, *, length: int, answers: int) -> Workload
 
 # ---- the picture
 
-WIDTH, HEIGHT, LEFT, TOP = 860, 300, 56, 48
+WIDTH, HEIGHT, LEFT, TOP = 860, 300, 32, 48
 
 
 def picture(points: list[dict[str, Any]]) -> str:
@@ -111,7 +111,7 @@ def picture(points: list[dict[str, Any]]) -> str:
 
 
 def _panel(left: int, rows: list[dict[str, Any]], label: str) -> list[str]:
-    width, height = WIDTH // 2 - LEFT - 90, HEIGHT - TOP - 44
+    width, height = WIDTH // 2 - LEFT - 116, HEIGHT - TOP - 44
     most_x, most_y = max(p["at"] for p in rows), max(p["peer_s"] for p in rows)
     x = {p["at"]: left + width * p["at"] / most_x for p in rows}
     bottom = TOP + height
