@@ -104,7 +104,7 @@ def reliabilities(scope: Scope) -> dict[int, float]:
     right = dawid_skene(found, draws=0).reliability
     count = np.bincount(said.rater, minlength=found.raters)
     drawn = (right * count + PRIOR_RIGHT) / (count + PRIOR_SEEN)
-    known = np.flatnonzero(~np.isnan(right))
+    known = [int(k) for k in np.flatnonzero(~np.isnan(right))]
     return {numbers[found.rater_names[k]]: float(drawn[k]) for k in known}
 
 
