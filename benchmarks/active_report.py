@@ -33,8 +33,8 @@ def page(found: dict[str, Any], about: dict[str, str], method: str) -> str:
     ]
     for kind, words in about.items():
         parts += [f"## The {kind} pool", "", words, "", *table(found, kind), ""]
-    told = f"On {found['machine']}, by `python benchmarks/active_queries.py`; every curve is in\n"
-    parts += ["## How it was measured", "", f"{told}`active_queries.json`."]
+    where = f"On {found['machine']}, by `python benchmarks/active_queries.py`; every curve is in\n"
+    parts += ["## How it was measured", "", f"{where}`active_queries.json`."]
     return "\n".join(parts) + "\n" + method
 
 

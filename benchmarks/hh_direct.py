@@ -20,16 +20,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from report import machine
+from report import METHODS, machine
 from versus_trl import HERE
 from workloads import hh_source
 
-from backflip.data.records import Comparison, Messages
+from backflip.data.formats import as_row
+from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import split_by_prompt
 from backflip.recipes.sources import load
 
-METHODS = ("dpo", "ipo", "kto", "orpo", "simpo")
 HELD_OUT, SEED = 0.118, 0
 """Of the prompts; 0.118 of the file leaves about 1,500 rows to learn from and 200 to judge by."""
 LENGTH = 256
@@ -39,7 +39,7 @@ LENGTH = 256
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, kept")
-    parser.add_argument("--works", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--works", nargs="+", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--model", default="smollm2", help="a folder, a hub name, or smollm2")
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of hh_direct.json")
@@ -57,30 +57,17 @@ def prepare(source: str, runs: Path) -> None:
     """Write the rows of all runs, the same at every call."""
     records = [r for r in load(source, Comparison).records if not r.tied]
     train, held = split_by_prompt(records, held_out=HELD_OUT, seed=SEED)
-    write_jsonl(runs / "train.jsonl", pairs(train))
-    write_jsonl(runs / "held_out.jsonl", pairs(held))
-    write_jsonl(runs / "one_answer.jsonl", one_answer(train))
+    write_jsonl(runs / "train.jsonl", map(as_row, train))
+    write_jsonl(runs / "held_out.jsonl", map(as_row, held))
+    write_jsonl(runs / "one_answer.jsonl", map(as_row, one_answer(train)))
 
 
-def pairs(records: Iterable[Comparison]) -> Iterable[dict[str, Any]]:
-    for r in records:
-        yield {"prompt": _told(r.prompt), "chosen": _told(r.best), "rejected": _told(_worst(r))}
-
-
-def one_answer(records: Iterable[Comparison]) -> Iterable[dict[str, Any]]:
+def one_answer(records: Iterable[Comparison]) -> Iterable[Labelled]:
     """Of each comparison one answer: of the first the better, of the second the worse."""
     for number, r in enumerate(records):
         good = number % 2 == 0
-        answer = r.best if good else _worst(r)
-        yield {"prompt": _told(r.prompt), "completion": _told(answer), "label": good}
-
-
-def _worst(record: Comparison) -> Messages:
-    return record.answers[record.rank.index(max(record.rank))]
-
-
-def _told(messages: Messages) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in messages]
+        answer = r.best if good else r.answers[r.rank.index(max(r.rank))]
+        yield Labelled(r.prompt, answer, good)
 
 
 def finished(run: Path) -> bool:

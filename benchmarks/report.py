@@ -22,6 +22,9 @@ NAMES = {
     "simpo": "SimPO, 8 pairs a step",
 }
 
+METHODS = {"dpo": "DPO", "ipo": "IPO", "kto": "KTO", "orpo": "ORPO", "simpo": "SimPO"}
+"""Of ``hh_direct.py``."""
+
 
 def row(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> Row:
     """What results.json says of one work.
@@ -95,11 +98,14 @@ def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     (folder / "results.svg").write_text(chart(rows))
-    curves = folder / "curves.json"
-    points = json.loads(curves.read_text())["points"] if curves.is_file() else []
-    learnt = folder / "hh_direct.json"
-    table = json.loads(learnt.read_text()) if learnt.is_file() else {}
-    (folder / "RESULTS.md").write_text(page(rows, title, points, table))
+    points = _measured(folder / "curves.json").get("points", [])
+    learnt = _measured(folder / "hh_direct.json")
+    (folder / "RESULTS.md").write_text(page(rows, title, points, learnt))
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """What another script has measured; empty where it has not."""
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 # ---- the page
@@ -190,9 +196,6 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         "reference included where it was not in the cache already (IPO finds DPO's there).",
         "",
     ]
-
-
-METHODS = {"dpo": "DPO", "ipo": "IPO", "kto": "KTO", "orpo": "ORPO", "simpo": "SimPO"}
 
 
 def method(rows: list[Row]) -> str:

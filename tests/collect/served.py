@@ -19,6 +19,7 @@ from httpx import Response
 from backflip.collect.app import create_app
 from backflip.collect.pages_account import door
 from backflip.collect.settings import ServerSettings
+from backflip.feedback.projects import Project
 from backflip.feedback.store import Store, open_store
 
 HOST = "http://127.0.0.1"
@@ -74,6 +75,14 @@ class Served:
     def person(self, name: str, **more: Any) -> int:
         email = f"{name.lower()}@example.org"
         return self.store.people.add(name=name, email=email, password=PASSWORD, **more).id
+
+    def rater(self, project: Project, name: str) -> Browser:
+        """Somebody new in a project, whose browser may send forms and fetches."""
+        person = self.person(name)
+        project.enrol(person)
+        browser = self.as_person(person)
+        browser.get("/me")
+        return browser
 
     def project(self, name: str = "tone", items: int = 4, **settings: Any) -> Any:
         """A project with comparisons (or no items), led by nobody yet."""

@@ -31,10 +31,7 @@ def talk(
     project = made.project("chat", kind="talk", items=0)
     opening = [{"role": "system", "content": "You are a guide."}]
     project.add_items([{"policies": ["one", "other"], "role": "user", "opening": opening}])
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     yield made, project, browser
     made.store.close()
 
@@ -84,10 +81,7 @@ def test_the_model_hears_the_opening_and_all_turns_but_never_another_raters(
 ):
     """After each reply the conversation is what this rater said, whoever spoke in between."""
     made, project, browser = talk
-    other = made.person("Grace")
-    project.enrol(other)
-    guest = made.as_person(other)
-    guest.get("/me")
+    guest = made.rater(project, "Grace")
     mine, theirs = (b.call(f"{API}/next").json()["items"][0]["item"] for b in (browser, guest))
     turns = [{"role": "user", "content": "Mine."}]
     turns.append(picked(offer(browser, mine, turns), 0))
@@ -103,10 +97,7 @@ def test_a_folder_without_a_model_is_said_in_plain_words(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     project = made.project("chat", kind="talk", items=0)
     project.add_items([{"policies": ["one"], "role": "user"}])
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     item = browser.call(f"{API}/next").json()["items"][0]["item"]
     turns = [{"role": "user", "content": "Hello?"}]
     refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})

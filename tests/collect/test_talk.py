@@ -21,10 +21,7 @@ def talk(tmp_path, address: str) -> Iterator[tuple[Served, Browser]]:
     project.add_items(
         [{"policies": ["quiet-7b", "loud-7b"], "role": "attacker", "rules": ["Stay calm."]}]
     )
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     yield made, browser
     made.store.close()
 
@@ -99,10 +96,7 @@ def test_only_policies_that_the_operator_named_are_asked(tmp_path, address: str)
     made = served(tmp_path)
     project = made.project("chat", kind="talk", items=0)
     project.add_items([{"policies": [address], "role": "user"}])
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     item = browser.call(f"{API}/next").json()["items"][0]["item"]
     turns = [{"role": "user", "content": "hello"}]
     refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})
@@ -114,10 +108,7 @@ def test_a_model_that_does_not_answer_is_said_in_plain_words(tmp_path):
     made = served(tmp_path, endpoints=(("calm", "http://127.0.0.1:9"),))
     project = made.project("chat", kind="talk", items=0)
     project.add_items([{"policies": ["calm"], "role": "user"}])
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     item, refused = start(browser)
     assert refused["code"] == "busy"
     other = browser.call(f"{API}/talk", {"item": item + 1, "turns": []})

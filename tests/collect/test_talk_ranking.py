@@ -106,10 +106,7 @@ def test_a_policy_that_is_named_four_times_gives_four_replies(tmp_path: Path, ad
     made = served(tmp_path, endpoints=(("quiet", f"{address}#quiet"),))
     project = made.project("chat", kind="talk", items=0)
     project.add_items([{"policies": ["quiet"] * 4, "role": "user"}])
-    person = made.person("Ada")
-    project.enrol(person)
-    browser = made.as_person(person)
-    browser.get("/me")
+    browser = made.rater(project, "Ada")
     _, offer = start(browser)
     assert len(offer["candidates"]) == 4
     made.store.close()

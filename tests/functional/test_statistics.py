@@ -14,6 +14,7 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from backflip.functional.statistics import (
+    Interval,
     accuracy,
     bootstrap_mean,
     brier,
@@ -279,3 +280,11 @@ def test_nothing_measured_is_not_a_number():
     assert math.isnan(calibration_slope([]))
     assert math.isnan(pearson([], []))
     assert math.isnan(bootstrap_mean([]).estimate)
+
+
+def test_an_interval_says_none_where_json_has_no_word():
+    known, unknown = Interval(0.5, 0.25, 1.0, 0.95), Interval(0.5, -math.inf, math.nan, 0.95)
+    assert known.as_json() == {"estimate": 0.5, "low": 0.25, "high": 1.0}
+    assert unknown.as_json() is None
+    assert known.named("share") == {"share": 0.5, "share_low": 0.25, "share_high": 1.0}
+    assert unknown.named("share") == {"share": 0.5, "share_low": None, "share_high": None}

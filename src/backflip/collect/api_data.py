@@ -22,7 +22,7 @@ from backflip.collect.uploads import kept
 from backflip.data.errors import UserError
 from backflip.exchange import imports
 from backflip.exchange.imports import Wishes
-from backflip.feedback.items import Added, NewItem
+from backflip.feedback.items import LONGEST_WARNING, Added, NewItem
 from backflip.feedback.queues import Purpose
 from backflip.feedback.refusals import RefusedError
 
@@ -42,7 +42,7 @@ class OneItem(Body):
     why: Annotated[str, Field(max_length=20_000)] = ""
     priority: Annotated[float, Field(allow_inf_nan=False)] | None = None
     route: Word | None = None
-    warning: Annotated[str, Field(max_length=2000)] = ""
+    warning: Annotated[str, Field(max_length=LONGEST_WARNING)] = ""
 
 
 class NewItems(Body):

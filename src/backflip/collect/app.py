@@ -37,7 +37,7 @@ from backflip.collect import (
 from backflip.collect.gate import ForgedError, SignInNeededError, TooFastError, maybe
 from backflip.collect.headers import SafeHeaders
 from backflip.collect.limits import BodyLimit
-from backflip.collect.pages import go, said
+from backflip.collect.pages import go, said, sentence
 from backflip.collect.settings import ServerSettings
 from backflip.collect.site import Site
 from backflip.collect.templating import STATIC
@@ -136,7 +136,7 @@ def _tell(request: Request, status: int, text: str, code: str = "") -> Response:
     except Exception:  # the database is what is broken
         visitor = None
     heading = HEADINGS.get(status, "That did not work")
-    return said(request, visitor, heading, [text[:1].upper() + text[1:]], status=status)
+    return said(request, visitor, heading, [sentence(text)], status=status)
 
 
 def _sign_in_needed(request: Request, error: Exception) -> Response:

@@ -8,7 +8,6 @@ database in $BACKFLIP_FEEDBACK.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -28,7 +27,7 @@ from backflip.crowd.judgements import Judgements
 from backflip.crowd.raters import RaterReport, rater_reports
 from backflip.feedback.gains import confirmed, gain_of
 from backflip.feedback.projects import Project
-from backflip.functional.statistics import Interval
+from backflip.functional.statistics import finite
 
 FORM = 2
 """Of the file; one of another form is worked out anew."""
@@ -44,7 +43,7 @@ def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any
     event = project.newest_event()
     made = figures(project.judgements(), event=event, resamples=resamples)
     made["gain"] = gain_of(project).as_json()
-    made["screen"] = {rule: span(share) for rule, share in confirmed(project).items()}
+    made["screen"] = {rule: share.as_json() for rule, share in confirmed(project).items()}
     for version, part in made["versions"].items():
         part["gain"] = gain_of(project, rubric=int(version)).as_json()
     return made
@@ -79,15 +78,17 @@ def _part(judgements: Judgements, resamples: int) -> dict[str, Any]:
     sides = judgements.sides()
     measured = agreement(sides, resamples=resamples)
     made["agreement"] = {
-        name: span(getattr(measured, name)) for name in ("percent", "alpha", "fleiss", "gwet")
+        name: getattr(measured, name).as_json() for name in ("percent", "alpha", "fleiss", "gwet")
     } | {"items": measured.items}
     moments = alpha_over_time(sides, resamples=min(200, resamples))
-    made["over_time"] = [{"at": m.end, "items": m.items} | (span(m.alpha) or {}) for m in moments]
+    made["over_time"] = [
+        {"at": m.end, "items": m.items} | (m.alpha.as_json() or {}) for m in moments
+    ]
     made["raters"] = _raters(judgements)
     made["groups"] = [_groups(judgements, name) for name in _attributes(judgements)]
-    made["circles"] = span(circles(judgements).share()) if judgements.paired else None
+    made["circles"] = circles(judgements).share().as_json() if judgements.paired else None
     made["by_rubric"] = [
-        {"version": version, "items": one.items, "alpha": span(one.alpha)}
+        {"version": version, "items": one.items, "alpha": one.alpha.as_json()}
         for version, one in by_rubric(sides, resamples=min(200, resamples)).items()
     ]
     made["leanings"] = _leanings(judgements)
@@ -113,13 +114,13 @@ def _leanings(judgements: Judgements) -> list[dict[str, Any]]:
         parts = {
             name: [
                 {"number": int(one.label.split()[-1]), "choices": one.choices}
-                | (span(one.share) or {})
+                | (one.share.as_json() or {})
                 for one in part
             ]
             for name, part in (("weeks", moved.by_week), ("versions", moved.by_rubric))
         }
         if parts["weeks"]:
-            found.append({"feature": feature, "trend": span(moved.trend), **parts})
+            found.append({"feature": feature, "trend": moved.trend.as_json(), **parts})
     return found
 
 
@@ -135,7 +136,7 @@ def _groups(judgements: Judgements, attribute: str) -> dict[str, Any]:
         "attribute": attribute,
         "agreement": [
             {"one": pair.one, "other": pair.other, "pairs": pair.pairs}
-            | (span(pair.agreement) or {})
+            | (pair.agreement.as_json() or {})
             for pair in found.agreement
             if pair.pairs
         ],
@@ -143,20 +144,12 @@ def _groups(judgements: Judgements, attribute: str) -> dict[str, Any]:
             {
                 "group": one.group,
                 "raters": one.raters,
-                "leans": {name: span(share) for name, share in one.leans.items()},
+                "leans": {name: share.as_json() for name, share in one.leans.items()},
             }
             for one in found.preferences
         ],
         "warnings": [one.warning for one in found.erased if one.warns],
     }
-
-
-def span(interval: Interval) -> dict[str, float] | None:
-    """An interval as JSON; none where nothing is known."""
-    values = (interval.estimate, interval.low, interval.high)
-    if not all(math.isfinite(value) for value in values):
-        return None
-    return dict(zip(("estimate", "low", "high"), map(float, values), strict=True))
 
 
 def _raters(judgements: Judgements) -> list[dict[str, Any]]:
@@ -182,29 +175,25 @@ def _rater(
     return {
         "name": report.name,
         "answers": report.judgements,
-        "others": span(report.agreement),
-        "gold": span(report.gold),
-        "ties": span(report.ties),
-        "itself": span(report.consistency),
-        "seconds": _finite(pace.median),
+        "others": report.agreement.as_json(),
+        "gold": report.gold.as_json(),
+        "ties": report.ties.as_json(),
+        "itself": report.consistency.as_json(),
+        "seconds": finite(pace.median),
         "fast": len(pace.fast),
         "slow": len(pace.slow),
         "sessions": report.sessions,
-        "tiring": span(report.tiring),
-        "weekly": span(report.weekly),
+        "tiring": report.tiring.as_json(),
+        "weekly": report.weekly.as_json(),
         "session": [
-            {"minutes": one.minutes, "judgements": one.judgements, "seconds": _finite(one.seconds)}
-            | (span(one.agreement) or {})
+            {"minutes": one.minutes, "judgements": one.judgements, "seconds": finite(one.seconds)}
+            | (one.agreement.as_json() or {})
             for one in curve
         ],
         "gauges": {
-            name: span(one.own) for name, one in gauge.items() if one.choices >= FEWEST_GAUGED
+            name: one.own.as_json() for name, one in gauge.items() if one.choices >= FEWEST_GAUGED
         },
     }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def write(path: Path, made: Mapping[str, Any]) -> None:

@@ -173,6 +173,11 @@ class Place:
         return self.member.settings if self.member else self.project.settings
 
     @property
+    def archived(self) -> bool:
+        """Whether the project is put away."""
+        return self.member.archived if self.member else self.project.archived
+
+    @property
     def name(self) -> str:
         return self.project.name
 

@@ -119,7 +119,7 @@ def in_project(here: Place, tab: str) -> dict[str, Any]:
     """What pages of a project need: its name, title, and the tabs that this visitor may open."""
     settings = here.settings
     tabs: list[tuple[str, str, int]] = []
-    archived = here.may("adjudicator") and here.project.archived
+    archived = here.may("adjudicator") and here.archived
     if here.may("lead"):
         tabs += [("", "Overview", 0), ("/items", "Items", 0), ("/people", "People", 0)]
     if here.may("adjudicator"):
@@ -172,3 +172,9 @@ def said(
 def path_of(here: Place, rest: str = "") -> str:
     """An address within a project."""
     return f"/projects/{quote(here.name)}{rest}"
+
+
+def sentence(error: object) -> str:
+    """What went wrong, as a sentence for a page."""
+    text = str(error)
+    return text[:1].upper() + text[1:]

@@ -20,7 +20,7 @@ from backflip.collect.gate import (
     Who,
     maybe,
 )
-from backflip.collect.pages import go, inside, page
+from backflip.collect.pages import go, inside, page, sentence
 from backflip.collect.security import address
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
@@ -136,8 +136,7 @@ def accept(request: Request, site: Parts, who: Maybe, secret: str, form: Form) -
             raise UserError("choose a password.")
         person = site.store.accept(secret, {**given, "password": password})
     except UserError as error:
-        text = str(error)
-        return _invitation(request, None, found, given, text[:1].upper() + text[1:])
+        return _invitation(request, None, found, given, sentence(error))
     response = go(there, "joined")
     site.sessions.start(response, person.id, person.epoch)
     return response
@@ -192,8 +191,7 @@ def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
             people.set_email(person.id, form["email"])
         people.set_password(person.id, form.fields.get("new", ""))
     except UserError as error:
-        text = str(error)
-        return _me(request, site, who, error=text[:1].upper() + text[1:])
+        return _me(request, site, who, error=sentence(error))
     response = go("/me", "password")
     fresh = people.get(person.id)
     site.sessions.start(response, fresh.id, fresh.epoch)

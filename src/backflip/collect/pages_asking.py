@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect import choosing
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.pages_data import gist
 from backflip.collect.pages_projects import overview_page
 from backflip.data.errors import UserError
@@ -30,8 +30,7 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
         _share(here, form)
         choosing.choose(site, here.name, kind, _asked(form, kind))
     except UserError as error:
-        text = str(error)
-        return overview_page(request, site, here, error=text[:1].upper() + text[1:])
+        return overview_page(request, site, here, error=sentence(error))
     return go(path_of(here, "#asking"), "choosing")
 
 

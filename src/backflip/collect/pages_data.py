@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect.clips import KINDS, Kept, stored
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
 from backflip.collect.uploads import kept
@@ -67,7 +67,7 @@ def items_page(
         here.visitor,
         status=400 if error or clip_error else 200,
         error=error,
-        clip_error=clip_error[:1].upper() + clip_error[1:],
+        clip_error=sentence(clip_error),
         kept=kept,
         clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
         endings=",".join(KINDS),

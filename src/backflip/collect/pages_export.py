@@ -16,7 +16,7 @@ from starlette.background import BackgroundTask
 from backflip.collect.gate import Form, Lead, Parts, Place
 from backflip.collect.headers import REPORT_POLICY
 from backflip.collect.jobs import Job
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.site import Site
 from backflip.collect.templating import took
 from backflip.collect.training import TRAINABLE, in_words, train_reward_model
@@ -101,8 +101,7 @@ def train(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     try:
         job = train_reward_model(site, here, form["model"] or "smollm2", steps)
     except UserError as error:
-        text = str(error)
-        return _export(request, site, here, text[:1].upper() + text[1:])
+        return _export(request, site, here, sentence(error))
     return go(path_of(here, f"/jobs/{job.id}"))
 
 

@@ -45,7 +45,7 @@ def remarks(here: Place, item: int) -> list[dict[str, Any]]:
 @router.get("/projects/{name}/items/{number}")
 def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
     """One item with its answers, in the item's own order."""
-    row, settings = here.project.item(number), here.project.settings
+    row, settings = here.project.item(number), here.settings
     answers = [
         {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
         for a in here.project.answers(items=[number])

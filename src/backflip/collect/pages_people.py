@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect.gate import RANK, Form, Lead, Parts, Place, Posted
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.site import Site
 from backflip.collect.templating import moment
 from backflip.data.errors import UserError
@@ -136,7 +136,7 @@ def _member(
     request: Request, site: Site, here: Place, found: Membership, *, error: str = ""
 ) -> HTMLResponse:
     settings = here.project.settings
-    counts = here.project.tallies_by_person().get(found.person, {})
+    counts = here.project.tallies(found.person)
     groups = [
         (group, [("", "Not said"), *((value, value) for value in values)])
         for group, values in settings.groups.items()
@@ -178,6 +178,5 @@ def change(request: Request, site: Parts, here: Lead, pseudonym: str, form: Form
         if now is not None and state != now.state:
             here.project.set_state(found.person, state, reason=form["reason"] or "by the lead")
     except UserError as error:
-        text = str(error)
-        return _member(request, site, here, found, error=text[:1].upper() + text[1:])
+        return _member(request, site, here, found, error=sentence(error))
     return go(path_of(here, "/people"), "removed" if state == "removed" else "saved")

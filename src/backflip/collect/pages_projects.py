@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 from backflip.collect import choosing, forms, plots
 from backflip.collect.forms import Filled
 from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.rendering import render
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
@@ -98,13 +98,8 @@ def create(request: Request, site: Parts, who: Who, form: Form) -> Response:
             project.enrol(who.person.id, role="admin")
             return go(f"/projects/{project.name}", "created")
         except UserError as error:
-            filled = Filled(filled.values, {"name": _sentence(error)})
+            filled = Filled(filled.values, {"name": sentence(error)})
     return _form(request, who, filled, {"name": form["name"]})
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
 
 
 def _form(
@@ -147,7 +142,7 @@ def change(request: Request, here: Lead, form: Form) -> Response:
             here.project.configure(filled.settings, by=here.visitor.person.id)
             return go(path_of(here, "/settings"), "saved")
         except UserError as error:
-            filled = Filled(filled.values, {"": _sentence(error)})
+            filled = Filled(filled.values, {"": sentence(error)})
     return _form(request, here.visitor, filled, {}, **in_project(here, "/settings"))
 
 

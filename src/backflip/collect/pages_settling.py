@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect.gate import Form, Lead, Parts, Place, Senior
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.pages_item import remarks, shown_item
 from backflip.collect.showing import in_words
 from backflip.collect.site import Site
@@ -34,7 +34,7 @@ def adjudicate(request: Request, site: Parts, here: Senior) -> HTMLResponse:
 
 
 def _dispute(site: Site, here: Place, row: ItemRow, answers: list[AnswerRow]) -> dict[str, Any]:
-    settings = here.project.settings
+    settings = here.settings
     votes: dict[str, int] = {}
     for answer in answers:
         words = in_words(settings.kind, answer.value, settings.scale)
@@ -78,7 +78,7 @@ def _flagged(
         here.visitor,
         status=400 if error else 200,
         items=shown,
-        covered=here.project.settings.content_warning,
+        covered=here.settings.content_warning,
         **in_project(here, "/flagged"),
     )
 
@@ -99,6 +99,5 @@ def settle(request: Request, site: Parts, here: Lead, number: int, form: Form) -
             by=here.visitor.person.id,
         )
     except UserError as error:
-        text = str(error)
-        return _flagged(request, site, here, error=text[:1].upper() + text[1:], at=number)
+        return _flagged(request, site, here, error=sentence(error), at=number)
     return go(path_of(here, "/flagged"), "settled")

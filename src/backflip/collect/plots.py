@@ -125,9 +125,8 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     minutes = [p["minutes"] for p in points]
     series = Series("agrees with others", minutes, _estimates(points), band=_band(points))
     title = f"{rater['name']} · {name}" if name else rater["name"]
-    chart = Chart(
-        title, [series], "agreement", "minutes", percent=True, zero=True, note=_tiring(rater)
-    )
+    note = _slope(rater["tiring"], "an hour")
+    chart = Chart(title, [series], "agreement", "minutes", percent=True, zero=True, note=note)
     rows = [
         (
             f"{p['minutes']:.0f}",
@@ -140,14 +139,13 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     return drawn(chart, ["Minutes", "Answers", "Agrees", "Seconds"], rows)
 
 
-def _tiring(rater: Mapping[str, Any]) -> str:
-    """The slope of agreement over a session, in words."""
-    slope = rater["tiring"]
+def _slope(slope: Mapping[str, float] | None, per: str) -> str:
+    """How fast a share moves, in words; ``per``: the unit of time."""
     if slope is None:
         return ""
     sure = slope["high"] < 0 or slope["low"] > 0
     said = _points(slope["estimate"], slope["low"], slope["high"])
-    return f"{said} points an hour{'' if sure else ': no drift beyond chance'}"
+    return f"{said} points {per}{'' if sure else ': no drift beyond chance'}"
 
 
 def preferences(part: Part) -> list[Markup]:
@@ -162,12 +160,6 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
     series = Series(
         "share for more", [float(w["number"]) for w in weeks], _estimates(weeks), band=_band(weeks)
     )
-    slope = one["trend"]
-    note = ""
-    if slope is not None:
-        sure = slope["high"] < 0 or slope["low"] > 0
-        said = _points(slope["estimate"], slope["low"], slope["high"])
-        note = f"{said} points a week{'' if sure else ': no drift beyond chance'}"
     chart = Chart(
         FEATURES.get(one["feature"], str(one["feature"])),
         [series],
@@ -176,7 +168,7 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
         percent=True,
         zero=True,
         lines={"": 0.5},
-        note=note,
+        note=_slope(one["trend"], "a week"),
     )
     rows = [
         (w["number"], f"{w['choices']:,}", _percent(w["estimate"], w["low"], w["high"]))

@@ -16,7 +16,7 @@ from backflip.crowd.crowd_bt import CrowdBT, crowd_bt
 from backflip.crowd.dawid_skene import DawidSkene, dawid_skene
 from backflip.crowd.glad import Glad, glad
 from backflip.crowd.judgements import Judgements
-from backflip.functional.statistics import Interval
+from backflip.functional.statistics import finite
 
 RESAMPLES = 200
 """Bootstraps of an export's agreement: two digits of an interval."""
@@ -139,8 +139,8 @@ class Consensus:
             return {}
         return {
             method: {
-                "value": _number(labels.value[place]),
-                "posterior": _number(labels.certainty[place]),
+                "value": finite(labels.value[place]),
+                "posterior": finite(labels.certainty[place]),
             }
             for method, labels in self._others.items()
         }
@@ -165,10 +165,10 @@ class Consensus:
             {
                 "rater": name,
                 "judgements": int(count[k]),
-                "reliability": _number(found.reliability[k]),
-                "low": _number(found.low[k]),
-                "high": _number(found.high[k]),
-                **{m: _number(fit.reliability[k]) for m, fit in beside.items() if fit is not None},
+                "reliability": finite(found.reliability[k]),
+                "low": finite(found.low[k]),
+                "high": finite(found.high[k]),
+                **{m: finite(fit.reliability[k]) for m, fit in beside.items() if fit is not None},
                 "groups": dict(self.judgements.groups[k]),
             }
             for k, name in enumerate(self.judgements.rater_names)
@@ -188,20 +188,9 @@ def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] |
     found = agreement(sides, metric=metric, resamples=RESAMPLES)
     names = ("percent", "alpha", "fleiss", "gwet")
     light = rater_pairs(sides, weights="quadratic" if ratings else None).light
-    return {name: _span(getattr(found, name)) for name in names} | {
-        "light": _number(light),
+    return {name: getattr(found, name).as_json() for name in names} | {
+        "light": finite(light),
         "metric": metric,
         "items": found.items,
         "judgements": found.judgements,
     }
-
-
-def _span(interval: Interval) -> dict[str, float] | None:
-    values = (interval.estimate, interval.low, interval.high)
-    if any(math.isnan(value) for value in values):
-        return None
-    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-
-
-def _number(value: float | np.floating[Any]) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -336,10 +336,10 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     The file appears whole or not at all. Raises UserError where the disk refuses.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    count = 0
-    try:
-        with temporary.open("wb") as raw:
+
+    def write(draft: Path) -> int:
+        count = 0
+        with draft.open("wb") as raw:
             zipped = path.suffix == ".gz"
             stream = gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) if zipped else raw
             for row in rows:
@@ -347,11 +347,24 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
                 count += 1
             if zipped:
                 stream.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        temporary.replace(path)
+        return count
+
+    return written_whole(path, write)
+
+
+def written_whole(path: Path, write: Callable[[Path], int]) -> int:
+    """Let ``write`` fill a file beside ``path``, then give it that name; what it returned.
+
+    The file appears whole or not at all. Raises UserError where the disk refuses.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        count = write(draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     return count

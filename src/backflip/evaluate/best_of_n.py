@@ -17,7 +17,6 @@ from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.errors import UserError
-from backflip.evaluate.reward_model import finite
 from backflip.functional.best_of_n import best_of_n_mean
 from backflip.functional.statistics import Interval, bootstrap_mean, kl_best_of_n
 from backflip.generate.sampler import Sampler
@@ -59,11 +58,7 @@ class Point:
         named = {"reward": self.reward} | {f"reward_{n}": part for n, part in self.parts.items()}
         numbers: dict[str, Any] = {"n": self.n, "kl": self.kl, "prompts": self.prompts}
         for name, said in named.items():
-            numbers |= {
-                name: finite(said.estimate),
-                f"{name}_low": finite(said.low),
-                f"{name}_high": finite(said.high),
-            }
+            numbers |= said.named(name)
         return numbers
 
 

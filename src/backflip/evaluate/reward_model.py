@@ -19,7 +19,7 @@ from backflip.data.batches import ComparisonBatch, TokenSteps
 from backflip.data.errors import UserError
 from backflip.functional import statistics
 from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
-from backflip.functional.statistics import Interval
+from backflip.functional.statistics import Interval, finite
 from backflip.models.heads import RewardModel
 from backflip.models.load import parameter_count
 from backflip.reward.model import score_all
@@ -95,9 +95,9 @@ class RewardReport:
             "prompts": self.prompts,
             "pairs": self.pairs,
             "ties": self.ties,
-            **_interval("accuracy", self.accuracy),
-            **_interval("log_loss", self.log_loss),
-            **_interval("brier", self.brier),
+            **self.accuracy.named("accuracy"),
+            **self.log_loss.named("log_loss"),
+            **self.brier.named("brier"),
             "ece": finite(self.ece),
             "reliability": [
                 {"confidence": finite(claimed), "accuracy": finite(right), "count": rows}
@@ -105,10 +105,10 @@ class RewardReport:
             ],
             "calibration_slope": finite(self.slope),
             "temperature": finite(self.temperature),
-            **_interval("baseline_longer", self.longer),
-            **_interval("baseline_shorter", self.shorter),
+            **self.longer.named("baseline_longer"),
+            **self.shorter.named("baseline_shorter"),
             "slices": {
-                part.name: {"pairs": part.pairs, **_interval("accuracy", part.accuracy)}
+                part.name: {"pairs": part.pairs, **part.accuracy.named("accuracy")}
                 for part in self.slices
             },
             "score_mean": finite(self.scores.mean),
@@ -236,19 +236,6 @@ def remarks(
 def size_class(parameters: int) -> int:
     """The class of a model among those in which models are published, from 0."""
     return sum(parameters > most for most in SIZE_CLASSES)
-
-
-def finite(value: float) -> float | None:
-    """The number, or None where JSON has no word for it."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _interval(name: str, interval: Interval) -> dict[str, float | None]:
-    return {
-        name: finite(interval.estimate),
-        f"{name}_low": finite(interval.low),
-        f"{name}_high": finite(interval.high),
-    }
 
 
 def _prompts(batch: ComparisonBatch) -> Int[Tensor, " B"]:

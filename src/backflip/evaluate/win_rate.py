@@ -17,8 +17,7 @@ from torch import Tensor
 
 from backflip.data.batches import Rollouts
 from backflip.data.errors import UserError
-from backflip.evaluate.reward_model import finite
-from backflip.functional.statistics import Interval, bootstrap_mean
+from backflip.functional.statistics import Interval, bootstrap_mean, finite
 from backflip.reward.source import RewardSource
 from backflip.train.rounds import judge_all
 from backflip.train.samples import Sampled
@@ -44,8 +43,8 @@ class WinRate:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, null where one is not finite."""
         return {
-            **_interval("win_rate", self.rate),
-            **_interval("longer", self.longer),
+            **self.rate.named("win_rate"),
+            **self.longer.named("longer"),
             "wins": self.wins,
             "ties": self.ties,
             "losses": self.losses,
@@ -119,7 +118,7 @@ class RoundRow:
         return {
             "round": self.round,
             **self.against_start.to_json(),
-            **_interval("reward", self.reward),
+            **self.reward.named("reward"),
             "length": finite(self.length),
             "finished": finite(self.finished),
             "kl": finite(self.kl),
@@ -213,11 +212,3 @@ def _signs(mine: Tensor, other: Tensor) -> Tensor:
 
 def _share(signs: Tensor) -> float:
     return float((signs.double().mean() + 1) / 2)
-
-
-def _interval(name: str, interval: Interval) -> dict[str, float | None]:
-    return {
-        name: finite(interval.estimate),
-        f"{name}_low": finite(interval.low),
-        f"{name}_high": finite(interval.high),
-    }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from backflip.data.errors import UserError
-from backflip.data.sources import write_jsonl
+from backflip.data.sources import write_jsonl, written_whole
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet")
 CHUNK = 2000
@@ -36,30 +35,16 @@ def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
     """Write rows as they come; returns how many. The file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
-        return _whole(path, lambda draft: _parquet(draft, rows, format))
+        return written_whole(path, lambda draft: _parquet(draft, rows, format))
     if path.suffix == ".json":
-        return _whole(path, lambda draft: _json(draft, rows))
+        return written_whole(path, lambda draft: _json(draft, rows))
     return write_jsonl(path, rows)
 
 
 def write_summary(path: Path, made: Mapping[str, Any]) -> None:
     """An account as readable JSON."""
     text = json.dumps(made, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    _whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def _whole(path: Path, write: Any) -> int:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        count = write(draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return count
+    written_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def _json(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

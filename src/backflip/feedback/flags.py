@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from backflip.feedback import events, tallies, upkeep
 from backflip.feedback.events import NewEvent
+from backflip.feedback.items import LONGEST_WARNING
 from backflip.feedback.reading import FLAGGED
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Items
@@ -18,7 +19,7 @@ from backflip.feedback.scope import Scope
 from backflip.feedback.wording import clean
 
 LONGEST = 2000
-"""Characters of a warning or a reason."""
+"""Characters of a reason."""
 
 
 def waiting(scope: Scope) -> int:
@@ -42,7 +43,7 @@ def settle(
     ``warning`` is put before the item, empty: none any more; None leaves what is there.
     Raises RefusedError where nothing is flagged (any more).
     """
-    given = None if warning is None else clean(warning, "content warning", LONGEST, lines=True)
+    given = None if warning is None else _cleaned(warning)
     words = clean(reason, "reason", LONGEST, lines=True)
 
     def work(connection: Connection) -> None:
@@ -68,7 +69,7 @@ def settle(
 
 def warn(scope: Scope, item: int, warning: str, *, by: int | None = None) -> None:
     """Put a content warning before an item, or (empty) take it away."""
-    given = clean(warning, "content warning", LONGEST, lines=True)
+    given = _cleaned(warning)
     with scope.database.write() as connection:
         changed = connection.execute(
             update(Items)
@@ -79,3 +80,7 @@ def warn(scope: Scope, item: int, warning: str, *, by: int | None = None) -> Non
             raise RefusedError("not_found", f"the project {scope.name!r} has no item {item}.")
         new = NewEvent("warning", by, item, {"warning": given})
         events.append(connection, scope.database, scope.id, new)
+
+
+def _cleaned(warning: str) -> str:
+    return clean(warning, "content warning", LONGEST_WARNING, lines=True)

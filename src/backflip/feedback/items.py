@@ -30,6 +30,8 @@ from backflip.feedback.tasks import Payload, payload_of, value_of
 from backflip.feedback.wording import clean
 
 CHUNK = 2000
+LONGEST_WARNING = 2000
+"""Characters of a content warning."""
 """Items of one transaction."""
 ANALYZE = 10_000
 """So many new items change what the query planner should know."""
@@ -170,7 +172,7 @@ def _row(
         "batch": batch.batch,
         "gold": gold,
         "why": clean(item.why, f"explanation of {where}", 100_000, lines=True),
-        "warning": clean(item.warning, f"content warning of {where}", 2000, lines=True),
+        "warning": clean(item.warning, f"content warning of {where}", LONGEST_WARNING, lines=True),
         "priority": float(item.priority if item.priority is not None else batch.priority),
         "spot": int(known.digest[:8], 16) if settings.order == "shuffled" else None,
         "route": route,

@@ -41,6 +41,22 @@ class Interval:
         """Whether the sign is beyond doubt, at this level."""
         return self.low > 0 or self.high < 0
 
+    def as_json(self) -> dict[str, float] | None:
+        """estimate, low and high; None where one of them is not finite: nothing is known."""
+        ends = {"estimate": self.estimate, "low": self.low, "high": self.high}
+        known = all(math.isfinite(value) for value in ends.values())
+        return {name: float(value) for name, value in ends.items()} if known else None
+
+    def named(self, name: str) -> dict[str, float | None]:
+        """The three as ``name``, ``name_low`` and ``name_high``, None where one is not finite."""
+        ends = {"": self.estimate, "_low": self.low, "_high": self.high}
+        return {name + end: finite(value) for end, value in ends.items()}
+
+
+def finite(value: float | np.floating[Any]) -> float | None:
+    """The number, or None where JSON has no word for it."""
+    return float(value) if math.isfinite(value) else None
+
 
 @dataclass(frozen=True)
 class Reliability:

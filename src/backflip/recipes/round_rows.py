@@ -10,10 +10,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.evaluate.reward_model import finite
 from backflip.evaluate.win_rate import round_row, win_rate
 from backflip.functional.kl import answer_kl
-from backflip.functional.statistics import bootstrap_mean
+from backflip.functional.statistics import bootstrap_mean, finite
 from backflip.recipes.exam import plain
 from backflip.recipes.ground import Ground
 from backflip.recipes.speakers import Speaker
@@ -148,12 +147,7 @@ def _mean(name: str, values: Tensor) -> dict[str, float | None]:
     known = values[values.isfinite()]
     if not len(known):
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    interval = bootstrap_mean(known)
-    return {
-        name: finite(interval.estimate),
-        f"{name}_low": finite(interval.low),
-        f"{name}_high": finite(interval.high),
-    }
+    return bootstrap_mean(known).named(name)
 
 
 def _gain(name: str, now: Tensor, start: Tensor) -> dict[str, float | None]:
