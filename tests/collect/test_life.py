@@ -11,7 +11,7 @@ import pytest
 
 from backflip.collect.serve import way_in
 from tests.collect.chrome import chromium, press, visitor
-from tests.collect.served import PASSWORD, Served, running
+from tests.collect.served import PASSWORD, Served, png, running
 
 WAIT = 20_000
 
@@ -106,6 +106,8 @@ def test_the_whole_life_of_a_project(server: Served, tmp_path: Path):
         assert project.overview().adjudicate == 0
         see_results(server, lead)
         rank_and_label(server, browser, lead, files, faults)
+        compare_clips(server, browser, lead, tmp_path, faults)
+        train(lead, tmp_path)
     assert faults == []
 
 
@@ -183,6 +185,47 @@ def rank_and_label(
     page.get_by_text("Nothing left to do").wait_for()
     (row,) = server.store.project("sums").answers()
     assert row.value["labels"] == [1, -1, None]
+
+
+def compare_clips(server: Served, browser: Any, lead: Any, folder: Path, faults: list[str]) -> None:
+    """Four pictures become two pairs; a rater sees them and takes the darker one by keys."""
+    pictures = [folder / f"walk-{shade}.png" for shade in (10, 90, 170, 250)]
+    for path in pictures:
+        path.write_bytes(png(int(path.stem.split("-")[1])))
+    make_project(lead, "Walks", "clips", gold_share="0", scale="2")
+    lead.goto(f"{lead.base}/projects/walks/items")
+    lead.set_input_files("#clips", [str(path) for path in pictures])
+    lead.get_by_role("button", name="Send").click()
+    lead.get_by_text("4 stored, 2 pairs to judge").wait_for()
+    page = join(browser, faults, invite(lead, "walks"), "Edsger")
+    for _ in range(2):
+        page.wait_for_function(
+            "[...document.querySelectorAll('.answer img')].filter((i) => i.naturalWidth).length > 1"
+        )
+        shown = [img.get_attribute("src") for img in page.locator(".answer img").all()]
+        shades = [int(re.search(r"walk-(\d+)", src).group(1)) for src in shown]
+        press(page, "1" if shades[0] < shades[1] else "2")
+        saved(page)
+    page.get_by_text("Nothing left to do").wait_for()
+    project = server.store.project("walks")
+    files = {row.id: row.payload["clips"] for row in project.items()}
+    for row in project.answers():
+        chosen = files[row.item]["ab".index(row.value["choice"])]["file"]
+        assert chosen in ("walk-10.png", "walk-170.png")
+    assert project.overview().answers == 2
+
+
+def train(page: Any, folder: Path) -> None:
+    """The button's own command on a tiny model, until its report can be opened."""
+    from tests.recipes.tiny import tiny_model
+
+    page.goto(page.base + "/projects/tone/export")
+    page.get_by_label("Language model").fill(str(tiny_model(folder / "tiny")))
+    page.get_by_label("Steps at most").fill("2")
+    page.get_by_role("button", name="Train").click()
+    page.get_by_text("backflip train reward_model data=feedback:tone").wait_for()
+    page.get_by_role("link", name="Open the report").click(timeout=180_000)
+    page.get_by_role("heading", name="Reward model").first.wait_for()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,7 @@ import pytest
 
 from backflip.collect import clips
 from backflip.data.errors import UserError
-from tests.collect.served import Browser, Served, served
-
-
-def png(shade: int = 128) -> bytes:
-    """A picture of one pixel."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
-
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes([0, shade]))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
-
+from tests.collect.served import Browser, Served, png, served
 
 MP4 = struct.pack(">I", 24) + b"ftypisom" + bytes(4) + b"isommp42" + b"moov" * 8
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +36,27 @@ def test_the_figures_are_worked_out_beside_the_server_and_shown(server: Served, 
     figures = lead.call("/api/v1/projects/tone/statistics").json()
     assert not figures["computing"]
     assert figures["figures"]["judgements"] == 36
+
+
+def test_a_dynamic_overlap_learns_whom_to_trust_when_the_figures_are_made(
+    server: Served, tmp_path: Path
+):
+    project = server.project(items=12, raters_per_item=3, overlap={"max_raters": 4})
+    for number in range(3):
+        project.enrol(person := server.person(f"Rater{number}"))
+        for _ in range(12):
+            (shown,) = project.next(person)
+            first = [a["text"].startswith("First") for a in shown.payload["answers"]].index(True)
+            side = first if number < 2 else 1 - first  # the third says the opposite of the two
+            project.answer(person, shown.item_id, {"choice": "ab"[side]})
+    assert [member.reliability for member in project.members()] == [None] * 3
+    made, place = tmp_path / "tone.json", {"BACKFLIP_FEEDBACK": str(tmp_path / "feedback.sqlite")}
+    command = [sys.executable, "-m", "backflip.collect.figures", "tone", str(made)]
+    subprocess.run(command, env={**os.environ, **place}, check=True)
+    *agreeing, lonely = [member.reliability for member in project.members()]
+    assert lonely < 0.5
+    assert min(agreeing) > 0.75
+    assert json.loads(made.read_text())["judgements"] == 36
 
 
 def wait_for_jobs(server: Served) -> None:

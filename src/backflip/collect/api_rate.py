@@ -1,20 +1,30 @@
-"""The interface for judging: next items, answers, skips, flags, notes, undo. Pages use it too."""
+"""The interface for judging: next items, answers, skips, flags, notes, undo. Pages use it too.
+
+Raters ask far more often than everybody else. Their requests take turns on a few threads of their
+own, where all is done that a request needs: more threads would only fight for Python's lock, and
+nobody's export can keep a rater waiting.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeAlias
 
-from fastapi import APIRouter, Query
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from backflip.collect import serving, talking
-from backflip.collect.gate import Here, Parts, Place, TooFastError
+from backflip.collect.gate import Place, TooFastError, place
 from backflip.collect.rendering import render
-from backflip.collect.site import Site
+from backflip.collect.site import Site, site_of
 from backflip.feedback.asides import NOTE_LIMIT
 from backflip.feedback.refusals import RefusedError
 
+P = ParamSpec("P")
 MOST_HELD = 20
 PREFIX = "/api/v1/projects/{name}"
 
@@ -107,13 +117,42 @@ class UndoSent(BaseModel):
     client_key: Key | None = None
 
 
-def _may(site: Site, here: Place) -> int:
-    """The person who judges, if not too fast."""
-    here.visitor.need("rate")
-    person = here.visitor.person.id
-    if wait := site.answers.wait(str(person)):
-        raise TooFastError(wait)
-    return person
+@dataclass(frozen=True)
+class Call:
+    """Somebody who wants to judge in a project: not looked up yet."""
+
+    request: Request
+    name: str
+
+    def admitted(self) -> tuple[Site, Place, int]:
+        """The server, the project and the person, if they may judge and are not too fast."""
+        site, here = site_of(self.request), place(self.request, self.name)
+        here.visitor.need("rate")
+        person = here.visitor.person.id
+        if wait := site.answers.wait(str(person)):
+            raise TooFastError(wait)
+        return site, here, person
+
+
+def in_turn(work: Callable[Concatenate[Call, P], JSONResponse]) -> Any:
+    """An endpoint whose requests take turns."""
+
+    @wraps(work)
+    async def endpoint(call: Call, *args: P.args, **given: P.kwargs) -> JSONResponse:
+        turns = site_of(call.request).turns
+        return await to_thread.run_sync(partial(work, call, *args, **given), limiter=turns)
+
+    return endpoint
+
+
+async def _call(request: Request, name: str) -> Call:
+    """A dependency that wakes no thread."""
+    return Call(request, name)
+
+
+Called = Annotated[Call, Depends(_call)]
+Body: TypeAlias = dict[str, Any]
+"""What the description says of answers; they are written as JSON by hand."""
 
 
 def _item(here: Place, alias: int) -> int:
@@ -125,30 +164,31 @@ def _held(here: Place, aliases: Sequence[int]) -> list[int]:
     return [_item(here, alias) for alias in aliases]
 
 
-@router.get("/next")
+@router.get("/next", response_model=Body)
+@in_turn
 def next_items(
-    site: Parts,
-    here: Here,
+    call: Called,
     count: Annotated[int, Query(ge=1, le=10)] = 1,
     hold: Annotated[list[ItemId] | None, Query(max_length=MOST_HELD)] = None,
     queue: Queue = "work",
     html: Html = False,
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Items for this rater: first what they hold already, then new ones."""
-    person = _may(site, here)
+    site, here, person = call.admitted()
     shown = here.project.next(person, count=count, queue=queue, hold=_held(here, hold or ()))
     body = serving.outgoing(site, here, shown, html=html)
     if not shown:
         body["why"] = here.project.why_nothing(person, queue=queue)
-    return body
+    return JSONResponse(body)
 
 
-@router.post("/answers")
+@router.post("/answers", response_model=Body)
+@in_turn
 def answer(
-    site: Parts, here: Here, sent: AnswerSent, queue: Queue = "work", html: Html = False
-) -> dict[str, Any]:
+    call: Called, sent: AnswerSent, queue: Queue = "work", html: Html = False
+) -> JSONResponse:
     """Store an answer. Sent again with the same key it is stored once."""
-    person = _may(site, here)
+    site, here, person = call.admitted()
     settings = here.settings
     value = _talked(site, here, sent) if settings.kind == "talk" else sent.value
     receipt = here.project.answer(
@@ -160,49 +200,53 @@ def answer(
         hold=_held(here, sent.hold),
         queue=queue,
     )
-    return serving.acknowledged(site, here, receipt, settings, html=html)
+    return JSONResponse(serving.acknowledged(site, here, receipt, settings, html=html))
 
 
-@router.post("/skips")
-def skip(
-    site: Parts, here: Here, sent: ReasonSent, queue: Queue = "work", html: Html = False
-) -> dict[str, Any]:
+@router.post("/skips", response_model=Body)
+@in_turn
+def skip(call: Called, sent: ReasonSent, queue: Queue = "work", html: Html = False) -> JSONResponse:
     """Give an item back, without a penalty; the next one comes along."""
-    person = _may(site, here)
+    site, here, person = call.admitted()
     item, key = _item(here, sent.item), sent.client_key
     number = here.project.skip(person, item, reason=sent.reason, client_key=key)
     shown = here.project.next(person, queue=queue, hold=_held(here, sent.hold))
-    return serving.outgoing(site, here, shown, html=html) | {"event": number}
+    return JSONResponse(serving.outgoing(site, here, shown, html=html) | {"event": number})
 
 
-@router.post("/flags")
-def flag(site: Parts, here: Here, sent: ReasonSent) -> dict[str, Any]:
+@router.post("/flags", response_model=Body)
+@in_turn
+def flag(call: Called, sent: ReasonSent) -> JSONResponse:
     """Tell the lead that something is wrong with an item."""
-    person = _may(site, here)
+    _, here, person = call.admitted()
     item, key = _item(here, sent.item), sent.client_key
-    return {"event": here.project.flag(person, item, reason=sent.reason, client_key=key)}
+    number = here.project.flag(person, item, reason=sent.reason, client_key=key)
+    return JSONResponse({"event": number})
 
 
-@router.post("/notes")
-def note(site: Parts, here: Here, sent: NoteSent) -> dict[str, Any]:
+@router.post("/notes", response_model=Body)
+@in_turn
+def note(call: Called, sent: NoteSent) -> JSONResponse:
     """Keep a remark beside an item."""
-    person = _may(site, here)
+    _, here, person = call.admitted()
     item, key = _item(here, sent.item), sent.client_key
-    return {"event": here.project.note(person, item, sent.text, client_key=key)}
+    number = here.project.note(person, item, sent.text, client_key=key)
+    return JSONResponse({"event": number})
 
 
-@router.post("/undo")
-def undo(site: Parts, here: Here, sent: UndoSent, html: Html = False) -> dict[str, Any]:
+@router.post("/undo", response_model=Body)
+@in_turn
+def undo(call: Called, sent: UndoSent, html: Html = False) -> JSONResponse:
     """Take back the newest answer; its item comes back in the same order."""
-    person = _may(site, here)
+    site, here, person = call.admitted()
     shown = here.project.undo(person, client_key=sent.client_key)
-    return serving.outgoing(site, here, [shown], html=html)
+    return JSONResponse(serving.outgoing(site, here, [shown], html=html))
 
 
-@router.post("/talk")
-def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
+@router.post("/talk", response_model=Body)
+def talk(call: Called, sent: TalkSent) -> JSONResponse:
     """Replies of the policies of a talk, to choose from."""
-    person = _may(site, here)
+    site, here, person = call.admitted()
     if here.settings.kind != "talk":
         raise RefusedError("conflict", "nobody talks with a model in this project.")
     item = _item(here, sent.item)
@@ -213,7 +257,8 @@ def talk(site: Parts, here: Here, sent: TalkSent) -> dict[str, Any]:
     key = _key(here, item)
     offer = site.talkers.offer(payload["policies"], talking.messages_of(turns), key)
     html = [render(text) for text in offer.candidates]
-    return {"candidates": offer.candidates, "html": html, "stamp": offer.stamp}
+    body = {"candidates": offer.candidates, "html": html, "stamp": offer.stamp}
+    return JSONResponse(body)
 
 
 def _key(here: Place, item: int) -> tuple[object, ...]:

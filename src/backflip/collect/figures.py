@@ -214,13 +214,15 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Work out the figures of a project and write them."""
+    """Work out the figures of a project and write them; a dynamic overlap learns from them too."""
     from backflip.feedback.store import open_store
 
     name, path = arguments
     os.nice(10)  # raters come first
-    store = open_store()
-    write(Path(path), of_project(store.project(name)))
+    project = open_store().project(name)
+    write(Path(path), of_project(project))
+    if project.settings.overlap:
+        project.learn_reliabilities()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ read it, and when.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import nh3
@@ -114,6 +114,11 @@ def _turn(message: Mapping[str, Any]) -> Markup:
 
 
 def _clean(html: str) -> str:
+    return _cleaner().clean(html)
+
+
+@cache
+def _cleaner() -> nh3.Cleaner:
     attributes = {tag: set(DRAWING.split()) for tag in MATH.split()}
     attributes |= {
         "math": {"display", "class"},
@@ -126,8 +131,7 @@ def _clean(html: str) -> str:
         "td": {"align"},
         "th": {"align"},
     }
-    return nh3.clean(
-        html,
+    return nh3.Cleaner(
         tags={*MATH.split(), *PROSE.split()},
         attributes=attributes,
         url_schemes={"http", "https", "mailto"},
@@ -135,7 +139,7 @@ def _clean(html: str) -> str:
     )
 
 
-@lru_cache(maxsize=1)
+@cache
 def _markdown() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": _coloured})
     reader.enable(["table", "strikethrough"])
@@ -161,4 +165,7 @@ def _coloured(code: str, language: str, attributes: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
         return ""
-    return highlight(code, lexer, HtmlFormatter(nowrap=True, classprefix="k-"))
+    return highlight(code, lexer, _COLOURS)
+
+
+_COLOURS = HtmlFormatter(nowrap=True, classprefix="k-")

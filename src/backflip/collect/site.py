@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from anyio import CapacityLimiter
 from fastapi import Request
 from jinja2 import Environment
 
@@ -24,6 +25,8 @@ from backflip.feedback.store import Store
 KEY_SECONDS = 3.0
 """How long a token is believed without asking again; another process's withdrawal counts after."""
 MOST_KEYS = 10_000
+TURNS = 2
+"""Raters' requests that are worked on at the same time."""
 PLACE = "BACKFLIP_FEEDBACK"
 """Environment variable that names the database."""
 
@@ -41,6 +44,8 @@ class Site:
     templates: Environment
     sign_ins: RateLimit
     answers: RateLimit
+    turns: CapacityLimiter
+    """Where raters' requests queue."""
     doors: dict[str, tuple[int, float]]
     """Links that open the page without a password, once: token → (person, until)."""
     projects: dict[str, Project]
@@ -62,6 +67,7 @@ class Site:
             templates=environment(),
             sign_ins=RateLimit(settings.sign_ins_per_minute),
             answers=RateLimit(settings.answers_per_minute),
+            turns=CapacityLimiter(TURNS),
             doors={},
             projects={},
             keys={},
