@@ -106,6 +106,30 @@ def test_a_decided_item_can_no_longer_be_undone_but_the_decision_can(disputed):
     assert project.overview().adjudicate == 0
 
 
+def test_a_lead_who_judges_too_may_settle_it_the_own_disputes_last(make):
+    project, people = make(3, adjudicate_below=0.6, groups={"tongue": ["de"]}, **SIDES)
+    lead, other, third = people
+    project.enrol(lead, role="lead")
+    project.add_items(pairs(1), route="tongue=de")  # for whom the lead is not
+    project.add_items(pairs(1, start=1))
+    for person in (other, third):
+        project.enrol(person, groups={"tongue": "de"})
+    routed, common = (row.id for row in project.items())
+    say(project, lead, A)
+    say(project, other, A)
+    say(project, third, B)
+    say(project, other, B)
+    assert project.overview().adjudicate == 2
+    (first,) = project.next(lead, queue="adjudicate")
+    assert first.item_id == routed
+    project.answer(lead, routed, as_shown(first, A), queue="adjudicate")
+    (second,) = project.next(lead, queue="adjudicate")
+    assert second.item_id == common
+    project.skip(lead, common)
+    assert project.next(lead, queue="adjudicate") == []
+    assert project.overview().adjudicate == 1
+
+
 def test_agreement_needs_no_adjudicator(make):
     project, people = make(2, adjudicate_below=0.6)
     project.add_items(pairs(1))
@@ -169,6 +193,24 @@ def test_every_change_of_settings_is_a_version_that_answers_carry(make):
     assert [row.rubric_version for row in project.answers()] == [1, 2]
     assert [settings.rubric for _, _, settings in project.rubrics()] == ["be strict", "be kind"]
     assert project.judgements().rubric.tolist() == [1, 2]
+
+
+def test_the_same_settings_again_are_no_new_version(make):
+    project, _ = make(1)
+    assert project.configure(project.settings) == project.rubric_version == 1
+    assert project.events(kinds=["settings"]) == []
+
+
+def test_settings_that_make_known_answers_wrong_are_refused(make):
+    """Else every rater would answer gold wrongly from then on, and be paused."""
+    project, _ = make(1)
+    project.add_items(pairs(2), gold=[A, {"choice": "tie"}], purpose="gold")
+    with pytest.raises(UserError, match="item 2: this project has no ties"):
+        project.configure(project.settings.model_copy(update={"allow_tie": False, "scale": 4}))
+    assert project.rubric_version == 1
+    project.drop([2])
+    project.configure(project.settings.model_copy(update={"allow_tie": False, "scale": 4}))
+    assert project.rubric_version == 2
 
 
 def test_what_raters_said_tells_how_far_to_trust_them(make):

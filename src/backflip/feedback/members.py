@@ -16,7 +16,7 @@ from backflip.feedback.database import Database
 from backflip.feedback.events import NewEvent
 from backflip.feedback.people import Person
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Invitations, Memberships, People, Projects
+from backflip.feedback.schema import Invitations, Leases, Memberships, People, Projects
 from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import ProjectSettings
 
@@ -132,8 +132,23 @@ def set_state(scope: Scope, person: int, state: str, *, reason: str = "") -> Non
         changed |= {"recent": [], "warned": False}
     with scope.database.write() as connection:
         _change(connection, scope, person, changed)
+        if state == "screening":
+            _ask_the_quiz_again(connection, scope, person)
         body = {"state": state, "reason": reason[:200]}
         events.append(connection, scope.database, scope.id, NewEvent("state", person, body=body))
+
+
+def _ask_the_quiz_again(connection: Connection, scope: Scope, person: int) -> None:
+    """Let the questions that somebody has answered come up again."""
+    connection.execute(
+        update(Leases)
+        .where(
+            Leases.person_id == person,
+            Leases.project_id == scope.id,
+            Leases.stage == "screening",
+        )
+        .values(state="expired")
+    )
 
 
 def set_reliabilities(scope: Scope, estimates: Mapping[int, float | int]) -> None:

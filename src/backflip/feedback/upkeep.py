@@ -18,6 +18,7 @@ from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubr
 from backflip.feedback.scope import Member, Scope
 from backflip.feedback.settings import ProjectSettings
 from backflip.feedback.settling import Standing
+from backflip.feedback.tasks import payload_of, value_of
 
 CHUNK = 500
 """Items of one transaction."""
@@ -98,6 +99,9 @@ def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
                 f"the project asks for {before.kind!r}, which cannot change to "
                 f"{settings.kind!r}: its items would not fit. Make a new project."
             )
+        if settings == before:
+            return row.rubric_version
+        _check_gold(connection, scope, settings)
         version, kept = row.rubric_version + 1, settings.model_dump(mode="json")
         made = {"project_id": scope.id, "version": version, "settings": kept}
         connection.execute(insert(Rubrics), {**made, "created": scope.database.now()})
@@ -119,6 +123,23 @@ def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
         return version
 
     return scope.database.transact(work)
+
+
+def _check_gold(connection: Connection, scope: Scope, settings: ProjectSettings) -> None:
+    """Refuse settings under which answers that are known to be right would no longer be answers:
+    all raters would be wrong, and paused.
+    """
+    known = select(Items.id, Items.payload, Items.gold).where(
+        Items.project_id == scope.id, Items.queue.in_(EVERYBODY)
+    )
+    for row in connection.execute(known):
+        try:
+            value_of(row.gold, payload_of(row.payload, settings.kind), settings, f"item {row.id}")
+        except UserError as error:
+            raise UserError(
+                f"the known answer of {error} Drop the items whose known answers do not fit the "
+                "new settings, or leave this setting as it was."
+            ) from None
 
 
 def _resize(connection: Connection, scope: Scope, raters: int) -> None:

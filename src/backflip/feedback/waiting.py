@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, literal, select, tuple_
+from sqlalchemy import Connection, bindparam, literal, or_, select, tuple_
 
+from backflip.feedback.queues import ADJUDICATE
 from backflip.feedback.schema import AnyRow, AnySelect, Items, Leases
 from backflip.feedback.scope import Member, Scope
 
@@ -72,6 +73,27 @@ _END_OF_THE_HEAD = (
 )
 
 
+def _disputed() -> AnySelect:
+    """Items for adjudicators, whomever they were meant for; what somebody judged, for them last."""
+    mine = (Leases.person_id == bindparam("person"), Leases.item_id == Items.id)
+    now = or_(Leases.stage == ADJUDICATE, Leases.state == "live")
+    settled = select(literal(1)).where(*mine, Leases.state != "expired", now).exists()
+    judged = select(literal(1)).where(*mine, Leases.state == "answered").exists()
+    return (
+        select(Items.id, Items.payload, Items.warning, Items.priority, Items.spot)
+        .where(
+            Items.project_id == bindparam("project"),
+            Items.queue == bindparam("queue"),
+            ~settled,
+        )
+        .order_by(judged, Items.priority.desc(), Items.spot.desc())
+        .limit(1)
+    )
+
+
+_DISPUTED = _disputed().with_for_update(skip_locked=True, of=Items)
+
+
 def routes(member: Member) -> list[str]:
     """What a rater may see: what everybody may, and what is for one of their groups."""
     return ["", *(f"{group}={value}" for group, value in sorted(member.groups.items()))]
@@ -85,6 +107,9 @@ def best(
     ``shown``: how many the rater has had; only who has had many can be far ahead.
     """
     found: AnyRow | None = None
+    if queue == ADJUDICATE:
+        given = {"person": member.person, "project": scope.id, "queue": queue}
+        return connection.execute(_DISPUTED, given).first()
     for route in routes(member):
         given = {
             "person": member.person,
