@@ -125,7 +125,7 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     minutes = [p["minutes"] for p in points]
     series = Series("agrees with others", minutes, _estimates(points), band=_band(points))
     title = f"{rater['name']} · {name}" if name else rater["name"]
-    note = _slope(rater["tiring"], "an hour")
+    note = slope(rater["tiring"], "an hour")
     chart = Chart(title, [series], "agreement", "minutes", percent=True, zero=True, note=note)
     rows = [
         (
@@ -139,12 +139,12 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     return drawn(chart, ["Minutes", "Answers", "Agrees", "Seconds"], rows)
 
 
-def _slope(slope: Mapping[str, float] | None, per: str) -> str:
+def slope(moved: Mapping[str, float] | None, per: str) -> str:
     """How fast a share moves, in words; ``per``: the unit of time."""
-    if slope is None:
+    if moved is None:
         return ""
-    sure = slope["high"] < 0 or slope["low"] > 0
-    said = _points(slope["estimate"], slope["low"], slope["high"])
+    sure = moved["high"] < 0 or moved["low"] > 0
+    said = _points(moved["estimate"], moved["low"], moved["high"])
     return f"{said} points {per}{'' if sure else ': no drift beyond chance'}"
 
 
@@ -168,7 +168,7 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
         percent=True,
         zero=True,
         lines={"": 0.5},
-        note=_slope(one["trend"], "a week"),
+        note=slope(one["trend"], "a week"),
     )
     rows = [
         (w["number"], f"{w['choices']:,}", _percent(w["estimate"], w["low"], w["high"]))
