@@ -9,9 +9,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from backflip.collect import figures, refreshing
+from backflip.collect import figures, plots, refreshing
+from backflip.crowd.judgements import Judgements
 from backflip.exchange.exports import export
 from tests.collect.served import Browser, Served, pairs, png
 from tests.feedback.answered import answer_all, ask, project_of
@@ -50,7 +52,7 @@ KINDS: dict[str, tuple[Item, Said, dict[str, Any], list[str]]] = {
         _single,
         lambda odd, n: {"ratings": {"helpful": 2 + n % 5 + odd, "kind": 7 - n % 3 - 4 * odd}},
         {"attributes": ATTRIBUTES},
-        ["on the mark for “helpful”", "square of their size", "weighted"],
+        ["on the mark for “helpful”", "square of their size", "weighted", "Drift in a week"],
     ),
     "thumbs": (
         _single,
@@ -212,11 +214,39 @@ def test_an_items_posterior_is_the_one_that_the_fit_found(server: Served, lead: 
         given = list(project.answers(items=[row.id]))
         (one,) = labels(given, project.settings, made)
         verdict = consensus.of(str(row.id))
+        assert verdict is not None
         word, p = one["chances"][0]
         assert word == {1.0: "A", -1.0: "B"}[verdict.value]
         assert p == pytest.approx(verdict.posterior, abs=2e-3)
     page = text_of(lead.get(f"/projects/tone/items/{project.items(limit=1)[0].id}").text)
     assert "Chance that it is the right label" in page
+
+
+def test_a_drift_that_a_short_time_cannot_tell_is_not_told():
+    assert plots.slope(None, "an hour") == ""
+    wide = {"estimate": 40.0, "low": -90.0, "high": 170.0}
+    assert plots.slope(wide, "an hour") == plots.drift(wide) == "too short a time to tell"
+    falls = {"estimate": -0.1, "low": -0.18, "high": -0.02}
+    assert plots.slope(falls, "a week") == "−10.0 (−18.0 to −2.0) points a week"
+    assert plots.drift(falls) == "−10.0 (−18.0 to −2.0)"
+
+
+def test_an_answer_that_took_far_too_long_counts_once_however_many_parts_it_has():
+    """Two raters, 40 answers of three parts each; one came after an hour."""
+    rng = np.random.default_rng(0)
+    answer = np.repeat(np.arange(80), 3)
+    seconds = 20 * np.exp(rng.normal(0, 0.3, 80))
+    seconds[7] = 3600.0
+    said = Judgements.of(
+        np.tile(np.arange(120), 2),
+        answer // 40,
+        rng.choice([-1.0, 1.0], 240),
+        seconds=seconds[answer],
+        at=1000.0 * answer,
+    )
+    first, second = sorted(figures.figures(said, resamples=10)["raters"], key=lambda r: r["name"])
+    assert (first["slow"], second["slow"]) == (1, 0)
+    assert (first["fast"], second["fast"]) == (0, 0)
 
 
 def test_calibration_is_shown_with_its_share_of_the_answers(server: Served, lead: Browser):

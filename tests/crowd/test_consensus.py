@@ -51,7 +51,9 @@ def test_the_majority_is_undecided_where_the_reliable_rater_is_believed():
     assert found["majority"].undecided == 5
     assert found["dawid_skene"].undecided == found["weighted"].undecided == 0
     assert next(iter(found)) == "dawid_skene"
-    assert consensus.of("39").value == 1
+    verdict = consensus.of("39")
+    assert verdict is not None
+    assert verdict.value == 1
     assert np.isnan(found["majority"].right.estimate)
     assert set(least_sure(consensus, count=5, below=1.0)) == {str(i) for i in range(35, 40)}
 

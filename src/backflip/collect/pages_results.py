@@ -93,7 +93,7 @@ def _said(site: Site, here: Place, part: Mapping[str, Any], attribute: str) -> d
             for key, label in GAUGES
             if any(rater["gauges"].get(key) for rater in part["raters"])
         ],
-        "slope": plots.slope,
+        "drift": plots.drift,
         "fewest_shared": FEWEST_SHARED,
         "methods": METHODS,
         "unsure": _unsure(here, part),

@@ -15,6 +15,9 @@ from backflip.monitor.pictures import Chart, Series, line_chart
 MOST_DAYS = 60
 MOST_RATERS = 12
 """Raters whose sessions are drawn: those with the most answers."""
+UNTOLD = "too short a time to tell"
+WIDEST = 2.0
+"""An interval of a slope this wide, 200 percentage points, tells nothing."""
 ARMS = ("active", "random")
 FEATURES = {"length": "Prefers longer answers", "lists": "Prefers lists"}
 Part = Mapping[str, Any]
@@ -143,9 +146,18 @@ def slope(moved: Mapping[str, float] | None, per: str) -> str:
     """How fast a share moves, in words; ``per``: the unit of time."""
     if moved is None:
         return ""
+    said = drift(moved)
+    if said == UNTOLD:
+        return said
     sure = moved["high"] < 0 or moved["low"] > 0
-    said = _points(moved["estimate"], moved["low"], moved["high"])
     return f"{said} points {per}{'' if sure else ': no drift beyond chance'}"
+
+
+def drift(moved: Mapping[str, float]) -> str:
+    """The same as numbers alone, for a table whose head says the unit."""
+    if moved["high"] - moved["low"] > WIDEST:
+        return UNTOLD
+    return _points(moved["estimate"], moved["low"], moved["high"])
 
 
 def preferences(part: Part) -> list[Markup]:
