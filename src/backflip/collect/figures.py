@@ -36,8 +36,8 @@ FORM = 3
 """Of the file; one of another form is worked out anew."""
 FEWEST_GAUGED = 10
 """Judgements below which no gauge is fitted."""
-ARMED = ("compare", "clips")
-"""Kinds whose arms are held against each other: an item is one pair."""
+ARMED = ("compare", "clips", "principles")
+"""Kinds whose arms are held against each other: an item has one verdict of two sides."""
 RESAMPLES = 500
 VERSIONS = 6
 """Newest versions of the rubric that get figures of their own."""
