@@ -28,6 +28,7 @@ from backflip.algorithms.slic import SLiC
 from backflip.algorithms.sppo import SPPO
 from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.batches import ComparisonBatch, Ragged
+from backflip.data.stream import narrowed
 from tests.algorithms.direct_data import Unigram, comparisons, good_beats_bad, referenced, value
 from tests.algorithms.test_direct_learning import OBJECTIVES, _name
 
@@ -313,6 +314,20 @@ def test_rpo_adds_the_likelihood_of_the_best_answers_a_token():
     nll = -(POLICY.of(32, 33) + POLICY.of(34)) / 3
     difference = value(DPO(nll_coef=0.2), POLICY, both) - value(DPO(), POLICY, both)
     assert float(difference) == pytest.approx(0.2 * nll)
+
+
+@every_objective
+def test_a_batch_cut_from_longer_data_costs_what_it_costs_at_full_width(objective):
+    """What is read of a batch is as wide as its own longest answer, whatever the data hold."""
+    short = good_beats_bad(0, size=4)
+    answers = [[row.tolist() for row in pair.answer.rows()] for pair in short.answers.rows()]
+    ranks = [rank.tolist() for rank in short.rank.rows()]
+    data = comparisons([*ranks, [0, 1]], [*answers, [[31] * 40, [32] * 39]])
+    wide = referenced(REFERENCE, unsure(data))[:4]
+    narrow = narrowed(wide)
+    assert wide.comparisons.answers.values.width == 40
+    assert narrow.comparisons.answers.values.width < 10
+    torch.testing.assert_close(value(objective, POLICY, narrow), value(objective, POLICY, wide))
 
 
 def test_tokens_left_out_of_the_comparison_are_imitated_all_the_same():

@@ -37,8 +37,9 @@ def narrowed(data: Any) -> Any:
         return replace(data, steps=steps, mask=data.mask[:, : steps.width])
     if isinstance(data, ComparisonBatch):
         offsets, steps = data.answers.offsets, _narrow_steps(data.answers.values)
-        mask = Ragged(data.mask.values[:, : steps.width], offsets)
-        return replace(data, answers=Ragged(steps, offsets), mask=mask)
+        masks = {name: getattr(data, name).values for name in ("mask", "imitated")}
+        narrow = {name: Ragged(m[:, : steps.width], offsets) for name, m in masks.items()}
+        return replace(data, answers=Ragged(steps, offsets), **narrow)
     if isinstance(data, LabelledBatch):
         steps, other = _narrow_steps(data.steps), _narrow_steps(data.mismatched)
         return replace(
