@@ -21,6 +21,7 @@ const TOLD = ["screening", "calibration"]; // stages in which every answer has i
 const TAGS = { screening: "Quiz", adjudicate: "Adjudication", golden: "Golden set" };
 
 let queue = [], current = null, mounted = null, locked = true, shownAt = 0, revealed = false, revealAll = false;
+let passed = ""; // said in place of "Saved", for a moment
 let undoing = false, undoKey = null; // the key stays until the server has said what became of it
 const work = new Work();
 const sent = new Sent(`${config.project}:${config.person}`);
@@ -199,7 +200,7 @@ function saidStatus(size, state, problem) {
   status.dataset.state = state;
   if (state === "waiting") status.textContent = size ? `${size} ${size === 1 ? "answer waits" : "answers wait"} for a connection` : "No connection";
   else if (state === "sending") status.textContent = "Saving …";
-  else if (state === "saved") status.textContent = "Saved";
+  else if (state === "saved") status.textContent = passed || "Saved";
   else if (state === "signed-out") signedOut();
   else if (state === "refused") notice(`An earlier answer was not taken: ${problem.message}`, "bad");
 }
@@ -243,8 +244,11 @@ const unheard = (what) => (problem) => notice(`This was not ${what}: ${problem.m
 const send = (path, body) => outbox.add(`${config.api}${path}`, body);
 
 function passing(text) {
-  status.textContent = text;
-  setTimeout(() => status.textContent === text && (status.textContent = "Saved"), QUIET_MS);
+  passed = status.textContent = text;
+  setTimeout(() => {
+    if (passed === text) passed = "";
+    if (status.textContent === text) status.textContent = "Saved";
+  }, QUIET_MS);
 }
 
 async function undo() {
