@@ -136,7 +136,7 @@ def test_a_turn_that_is_not_the_reply_that_was_picked_is_refused(
 def test_an_edited_reply_keeps_what_the_models_had_said(talk: tuple[Served, Browser]):
     made, browser = talk
     item, offer = start(browser)
-    value = {"turns": turn(offer, 1, content="Hello to you, too.", edited=True)}
+    value: dict[str, Any] = {"turns": turn(offer, 1, content="Hello to you, too.", edited=True)}
     value["verdicts"] = {"Stay calm.": "kept"}
     browser.call(f"{API}/answers", {"item": item, "value": value})
     (row,) = made.store.project("chat").answers()

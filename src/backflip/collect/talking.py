@@ -115,7 +115,7 @@ class Talkers:
         self, turn: Mapping[str, Any], before: Sequence[Said], key: tuple[object, ...]
     ) -> dict[str, Any]:
         plain = {name: part for name, part in turn.items() if name != "stamp"}
-        shown = turn.get("candidates")
+        shown: Any = turn.get("candidates")
         if not shown and turn.get("role") == "user":
             return plain
         offered = turn.get("role") == "assistant" and _texts(shown)
