@@ -138,6 +138,34 @@ def test_a_backup_can_be_put_back(place: Path, capsys: pytest.CaptureFixture[str
     store.close()
 
 
+# ---- planning
+
+
+def test_the_power_calculation_needs_no_project(place: Path, capsys: pytest.CaptureFixture[str]):
+    code, said, _ = run(capsys, "reliability=0.7", "ceiling=0.85", "--power", "0.8")
+    assert code == 0
+    assert "Assumed what meaning value" in said
+    assert "reliability a rater takes the better answer 70%" in said
+    assert "To be right on 80.0% of pairs raters an item items answers hours" in said
+    assert "Fewest answers: 1 an item on" in said
+    assert not list(place.iterdir())
+
+
+def test_the_power_calculation_takes_a_projects_own_raters(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = opened(place)
+    project, people = project_of(store, "compare", [pair(n) for n in range(20)], raters=2)
+    answer_all(project, people, lambda _, payload: {"choice": better(payload)})
+    store.close()
+    code, said, _ = run(capsys, "tone", "reliability=0.75", "--power", "0.7")
+    assert code == 0
+    assert "raters there are 2" in said
+    assert "seconds of one answer 5" in said
+    code, _, wrong = run(capsys, "nothing", "--power", "0.7")
+    assert (code, "there is no project 'nothing'" in wrong) == (2, True)
+
+
 # ---- replies made on the spot
 
 

@@ -10,7 +10,9 @@ import typer
 from backflip.data.errors import UserError
 
 if TYPE_CHECKING:
+    from backflip.collect.planning import Assumptions
     from backflip.collect.simulation import Recovered
+    from backflip.crowd.power import Plan
     from backflip.feedback.projects import Project
     from backflip.feedback.store import Store
 
@@ -78,11 +80,22 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         int | None, typer.Option(metavar="N", help="Let N simulated raters answer.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --simulate and --answers.")] = 0,
+    power: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ACCURACY",
+            help="Tell how many raters and items a reward model of this accuracy needs; "
+            "KEY=VALUE are assumptions: reliability=0.8, ceiling=0.9 ….",
+        ),
+    ] = None,
     backup: Annotated[Path | None, typer.Option(help="Copy the database to this file.")] = None,
     restore: Annotated[Path | None, typer.Option(help="Put a copy in its place.")] = None,
 ) -> None:
     """Ask people: a server with pages for raters and leads, local unless told otherwise."""
     _check_installed()
+    if power is not None:
+        _power(power, project, settings or [], store)
+        return
     from backflip.feedback.store import open_store
 
     if restore is not None:
@@ -99,11 +112,9 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     try:
         if settings:
             _settle(opened, _named(project), settings)
-        if import_ is not None and answers:
-            who = (answers, temperature or [], max_tokens)
-            _draft(opened, _named(project), import_, who, limit, seed)
-        elif import_ is not None:
-            _import(opened, _named(project), import_, limit, gold=gold)
+        if import_ is not None:
+            who = (answers or [], temperature or [], max_tokens)
+            _bring(opened, _named(project), import_, who, limit, seed, gold=gold)
         if simulate is not None:
             _simulate(opened, _named(project), simulate, seed)
         if export is not None:
@@ -209,6 +220,23 @@ def _project(store: Store, name: str) -> Project:
         ) from error
 
 
+def _bring(
+    store: Store,
+    name: str,
+    source: str,
+    who: tuple[list[str], list[float], int],
+    limit: int | None,
+    seed: int,
+    *,
+    gold: bool,
+) -> None:
+    """Items as they are, or prompts that models answer."""
+    if who[0]:
+        _draft(store, name, source, who, limit, seed)
+    else:
+        _import(store, name, source, limit, gold=gold)
+
+
 def _import(store: Store, name: str, source: str, limit: int | None, *, gold: bool) -> None:
     from backflip.console import say
     from backflip.exchange.imports import Wishes, take_in
@@ -287,6 +315,59 @@ def _simulate(store: Store, name: str, raters: int, seed: int) -> None:
         say(f"{project.overview().answers} answers; backflip collect {name} shows them")
     else:
         _print_recovered(found, name)
+
+
+def _power(wished: float, project: str | None, words: list[str], place: str | None) -> None:
+    """How many raters and items, with the assumptions; of a project's own raters where named."""
+    from backflip.collect.planning import assumed, planned
+    from backflip.feedback.store import open_store
+    from backflip.recipes.names import pairs
+
+    if project is not None and "=" in project:
+        project, words = None, [project, *words]
+    given = pairs(words)
+    if project is None:
+        made = assumed(given)
+    else:
+        opened = open_store(place)
+        try:
+            made = assumed(given, _project(opened, project))
+        finally:
+            opened.close()
+    _print_plans(wished, made, *planned(wished, made))
+
+
+def _print_plans(wished: float, made: Assumptions, found: list[Plan], dimensions: float) -> None:
+    from backflip.console import say, table
+
+    given = (
+        ("reliability", "a rater takes the better answer", f"{made.reliability:.0%}"),
+        ("ties", "called where both are equally good", f"{made.ties:.0%}"),
+        ("seconds", "of one answer", f"{made.seconds:.0f}"),
+        ("raters", "there are", f"{made.raters}"),
+        ("ceiling", "of the model, with labels without end", f"{made.ceiling:.0%}"),
+        ("dimensions", "that the model must learn" + (", by the pilot" if made.piloted else ""),
+         f"{dimensions:.0f}"),
+    )  # fmt: skip
+    table("Assumed", ("what", "meaning", "#value"), given)
+    rows = [
+        (f"{one.raters_per_item}", f"{one.items:,}", f"{one.labels:,}", f"{one.hours:,.0f}",
+         f"{one.label_error:.1%}")
+        for one in found
+    ]  # fmt: skip
+    columns = ("#raters an item", "#items", "#answers", "#hours", "#wrong majorities")
+    table(f"To be right on {wished:.1%} of pairs", columns, rows)
+    best = found[0]
+    say(
+        f"Fewest answers: {best.raters_per_item} an item on {best.items:,} items. More raters an "
+        "item buy knowledge of the raters, and labels to measure with."
+    )
+    if not made.piloted:
+        say(
+            "The dimensions are a guess: train on a small pilot, and say pilot_items=… and "
+            "pilot_accuracy=….",
+            "dim",
+        )
 
 
 def _print_recovered(found: Recovered, name: str) -> None:

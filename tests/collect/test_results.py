@@ -31,7 +31,8 @@ def test_the_figures_are_worked_out_beside_the_server_and_shown(server: Served, 
     wait_for_jobs(server)
     page = lead.get("/projects/tone/statistics").text
     assert "Krippendorff" in page
-    assert page.count('class="gauge') == 6  # three raters; no answer has a list
+    assert page.count('aria-label="Prefers') == 6  # three raters; no answer has a list
+    assert page.count('aria-label="Reliability') == 3
     assert "36 judgements" in page
     figures = lead.call("/api/v1/projects/tone/statistics").json()
     assert not figures["computing"]

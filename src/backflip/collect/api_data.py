@@ -16,7 +16,7 @@ from backflip.collect.api_projects import After, Body, Page
 from backflip.collect.api_rate import REFUSALS, ItemId
 from backflip.collect.gate import Lead, Parts, Senior
 from backflip.collect.pages_export import downloaded
-from backflip.collect.pages_results import refresh
+from backflip.collect.refreshing import refresh
 from backflip.collect.training import train_reward_model
 from backflip.collect.uploads import kept
 from backflip.data.errors import UserError

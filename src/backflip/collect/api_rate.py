@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backflip.collect import serving, talking
 from backflip.collect.gate import Place, TooFastError, place
+from backflip.collect.refreshing import in_passing
 from backflip.collect.rendering import render
 from backflip.collect.site import Site, site_of
 from backflip.feedback.asides import NOTE_LIMIT
@@ -200,6 +201,7 @@ def answer(
         hold=_held(here, sent.hold),
         queue=queue,
     )
+    in_passing(site, here)
     return JSONResponse(serving.acknowledged(site, here, receipt, settings, html=html))
 
 

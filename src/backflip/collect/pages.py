@@ -94,7 +94,7 @@ def _imported(
     count: int, duplicates: int = 0, twins: int = 0, refused: int = 0, answers: int = 0
 ) -> str:
     parts = [f"{count:,} items were imported"]
-    parts += [f"{duplicates:,} were there already"] if duplicates else []
+    parts += [f"{duplicates:,} were there already and stay as they were"] if duplicates else []
     parts += [f"{twins:,} had two equal answers"] if twins else []
     parts += [f"{refused:,} rows did not fit"] if refused else []
     parts += [f"{answers:,} answers were taken over"] if answers else []

@@ -54,7 +54,7 @@ def _export(request: Request, site: Site, here: Place, error: str = "") -> HTMLR
         status=400 if error else 200,
         error=error,
         formats=[(one.name, one.what) for one in exports.offered(kind)],
-        trainable=kind in TRAINABLE and kind != "clips",
+        trainable=kind in TRAINABLE,
         answers=int(here.project.tallies().get("answers", 0)),
         jobs=jobs,
         **in_project(here, "/export"),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
+from backflip.collect import figures, labelling
 from backflip.collect.gate import Form, Lead, Parts, Place, Senior
 from backflip.collect.pages import go, in_project, page, path_of
 from backflip.collect.showing import LETTERS, as_page, in_words
@@ -46,10 +47,11 @@ def remarks(here: Place, item: int) -> list[dict[str, Any]]:
 def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLResponse:
     """One item with its answers, in the item's own order."""
     row, settings = here.project.item(number), here.settings
+    given = list(here.project.answers(items=[number]))
     answers = [
-        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)}
-        for a in here.project.answers(items=[number])
+        {**a.__dict__, "said": in_words(settings.kind, a.value, settings.scale)} for a in given
     ]
+    made = figures.read(site.figures(here.name))
     return page(
         request,
         "item.html",
@@ -57,6 +59,9 @@ def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLRespon
         item=row,
         html=shown_item(site, here, row),
         answers=answers,
+        labels=labelling.labels(given, settings, made),
+        known=labelling.known(row, given, settings),
+        worked_out=made["at"] if made and made["habits"] else None,
         may_change=here.may("lead"),
         sources=_sources(row.payload) if here.may("lead") else [],
         notes=remarks(here, number),

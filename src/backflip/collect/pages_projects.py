@@ -216,6 +216,11 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
         ahead = "1 day" if found.days_left < 1 else f"{found.days_left:.0f} days"
         cards.append(_number("To go", ahead if found.wanted > found.given else "nothing",
                              "at the pace of this week"))  # fmt: skip
+    if found.calibrates:
+        cards.append(
+            _number("Calibration", f"{found.calibration_share:.0%}".replace("%", " %"),
+                    "of the answers; 20 to 30 % of the budget is usual")
+        )  # fmt: skip
     if found.adjudicate:
         cards.append(_number("Disputed", f"{found.adjudicate:,}", "wait for an adjudicator"))
     return cards

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,36 +9,58 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from backflip.collect import figures, plots
+from backflip.collect.figures_labels import FEWEST_SHARED
 from backflip.collect.gate import Parts, Place, Senior
 from backflip.collect.pages import in_project, page
 from backflip.collect.pages_data import gist
 from backflip.collect.pages_projects import numbers
+from backflip.collect.refreshing import FRESH, TITLE, refresh
+from backflip.collect.showing import part_in_words, value_in_words
 from backflip.collect.site import Site
 
 router = APIRouter(include_in_schema=False)
-FRESH = 60.0
-"""Seconds that figures stand before new answers make them worth working out again."""
-TITLE = "Statistics"
 COEFFICIENTS = [
     ("percent", "Percent", "two raters of an item say the same"),
     ("alpha", "Krippendorff’s α", "1 perfect, 0 chance"),
     ("fleiss", "Fleiss’ κ", "1 perfect, 0 chance"),
     ("gwet", "Gwet’s AC", "steady where one answer is rare"),
 ]
-SIDES = {"-1": "B", "0": "tie", "1": "A"}
+SUBJECTS = {
+    "compare": "on the better answer",
+    "clips": "on the better clip",
+    "rank": "on the better of every two answers",
+    "thumbs": "on good or bad",
+    "principles": "on the vote",
+    "steps": "on each step",
+    "spans": "on whether a label is used at all",
+    "talk": "on whether each rule was kept",
+}
+"""What raters of each kind agree on, or do not."""
+GAUGES = [("length", "Prefers longer"), ("lists", "Prefers lists"), ("first", "Prefers first")]
+METHODS = {
+    "dawid_skene": ("Dawid and Skene", "votes weighed by what each rater mistakes for what"),
+    "majority": ("Majority", "one rater, one vote"),
+    "weighted": ("Weighted vote", "votes weighed by reliability"),
+    "glad": ("GLAD", "knows hard items from easy ones"),
+    "bradley_terry": ("Noisy Bradley-Terry", "a score for each answer; knows no ties"),
+}
+"""Ways to come to a label, each with what it does."""
 
 
 @router.get("/projects/{name}/statistics")
-def statistics(request: Request, site: Parts, here: Senior, rubric: str = "") -> HTMLResponse:
+def statistics(
+    request: Request, site: Parts, here: Senior, rubric: str = "", attribute: str = ""
+) -> HTMLResponse:
     """Live counts, and the figures as last worked out: of all answers, or one rubric version's."""
     found, settings = here.project.overview(), here.project.settings
     made = figures.read(site.figures(here.name))
     computing = refresh(site, here, made)
-    versions = list((made or {}).get("versions", {}))
+    attributes = list((made or {}).get("attributes", {}))
+    attribute = attribute if attribute in attributes else next(iter(attributes), "")
+    whole = made["attributes"][attribute] if made and attribute else made
+    versions = list((whole or {}).get("versions", {}))
     rubric = rubric if rubric in versions else ""
-    part = made and (made["versions"][rubric] if rubric else made)
-    names = _names(site, here) if here.may("lead") else _Nobody()
-    drawn = _drawn(part, names) if part else {}
+    part = whole and (whole["versions"][rubric] if rubric else whole)
     return page(
         request,
         "statistics.html",
@@ -50,20 +70,34 @@ def statistics(request: Request, site: Parts, here: Senior, rubric: str = "") ->
         f=part,
         versions=versions,
         rubric=rubric,
+        attributes=attributes,
+        attribute=attribute,
         computing=computing,
         broken=made is None and site.jobs.lately_failed(here.name, TITLE, FRESH),
-        coefficients=COEFFICIENTS,
         days=plots.days(here.project),
-        disputed=_disputed(here, part or {}),
-        names=names,
-        **drawn,
+        **(_said(site, here, part, attribute) if part else {}),
         **in_project(here, "/statistics"),
     )
 
 
-def _drawn(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """All pictures of the page, by their name in the template."""
+def _said(site: Site, here: Place, part: Mapping[str, Any], attribute: str) -> dict[str, Any]:
+    """All words and pictures of the figures, by their name in the template."""
+    names = _names(site, here) if here.may("lead") else _Nobody()
+    kind = here.settings.kind
     return {
+        "names": names,
+        "coefficients": COEFFICIENTS,
+        "subject": f"on the mark for “{attribute}”" if attribute else SUBJECTS.get(kind, ""),
+        "gauges": [
+            (key, label)
+            for key, label in GAUGES
+            if any(rater["gauges"].get(key) for rater in part["raters"])
+        ],
+        "drift": plots.drift,
+        "fewest_shared": FEWEST_SHARED,
+        "methods": METHODS,
+        "unsure": _unsure(here, part),
+        "disputed": _disputed(here, part),
         "chart": plots.over_time(part),
         "gain": plots.gained(part.get("gain")),
         "gain_said": plots.gain_in_words(part.get("gain")),
@@ -87,36 +121,55 @@ def _names(site: Site, here: Place) -> dict[str, str]:
     return found
 
 
-def refresh(site: Site, here: Place, made: Mapping[str, Any] | None) -> bool:
-    """Start working the figures out anew where there is something new; true while that lasts."""
-    running = [j for j in site.jobs.of(here.name) if j.title == TITLE and not j.over]
-    if running:
-        return True
-    if made is not None:
-        unchanged = made["event"] == here.project.newest_event()
-        if unchanged or time.time() - made["at"] < FRESH:
-            return False
-    elif not here.project.tallies().get("answers", 0):
-        return False
-    if site.jobs.lately_failed(here.name, TITLE, FRESH):
-        return False
-    file = str(site.figures(here.name))
-    command = [sys.executable, "-m", "backflip.collect.figures", here.name, file]
-    site.jobs.start(here.name, TITLE, command)
-    return True
-
-
-def _disputed(here: Place, part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The items most disagreed on, with what they ask."""
-    found = part.get("disputed", [])
-    ids = [int(one["item"]) for one in found]
+def _items(here: Place, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Judged items or parts of them ("12:0-2"), with their number, what they ask, and the part."""
+    split = [one["item"].partition(":") for one in found]
+    ids = sorted({int(number) for number, _, _ in split})
     rows = here.project.items(ids=ids, limit=len(ids)) if ids else []
-    asks = {str(row.id): gist(row.payload) for row in rows}
+    asks = {row.id: gist(row.payload) for row in rows}
     return [
         {
             **one,
-            "asks": asks.get(one["item"], ""),
-            "said": [(SIDES.get(word, word), count) for word, count in one["votes"].items()],
+            "item": int(number),
+            "part": part,
+            "about": part_in_words(here.settings.kind, part) if part else "",
+            "asks": asks.get(int(number), ""),
         }
-        for one in found
+        for one, (number, _, part) in zip(found, split, strict=True)
+    ]
+
+
+def _disputed(here: Place, part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The items most disagreed on, with what was said."""
+    kind = here.settings.kind
+    return [
+        {
+            **one,
+            "said": [
+                (value_in_words(kind, float(value), one["part"]), count)
+                for value, count in one["votes"].items()
+            ],
+        }
+        for one in _items(here, part["disputed"])
+    ]
+
+
+def _unsure(here: Place, part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The items whose label is least sure, and what other methods make of them."""
+    kind = here.settings.kind
+
+    def words(value: float | None, about: str) -> str:
+        return "undecided" if value is None else value_in_words(kind, value, about)
+
+    return [
+        {
+            **one,
+            "label": words(one["value"], one["part"]),
+            "others": [
+                (METHODS[method][0], words(value, one["part"]))
+                for method, value in one["others"].items()
+                if value != one["value"]
+            ],
+        }
+        for one in _items(here, (part["labels"] or {"unsure": []})["unsure"])
     ]

@@ -15,6 +15,9 @@ from backflip.monitor.pictures import Chart, Series, line_chart
 MOST_DAYS = 60
 MOST_RATERS = 12
 """Raters whose sessions are drawn: those with the most answers."""
+UNTOLD = "too short a time to tell"
+WIDEST = 2.0
+"""An interval of a slope this wide, 200 percentage points, tells nothing."""
 ARMS = ("active", "random")
 FEATURES = {"length": "Prefers longer answers", "lists": "Prefers lists"}
 Part = Mapping[str, Any]
@@ -125,7 +128,7 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     minutes = [p["minutes"] for p in points]
     series = Series("agrees with others", minutes, _estimates(points), band=_band(points))
     title = f"{rater['name']} · {name}" if name else rater["name"]
-    note = _slope(rater["tiring"], "an hour")
+    note = slope(rater["tiring"], "an hour")
     chart = Chart(title, [series], "agreement", "minutes", percent=True, zero=True, note=note)
     rows = [
         (
@@ -139,13 +142,22 @@ def _session(rater: Mapping[str, Any], name: str) -> Markup:
     return drawn(chart, ["Minutes", "Answers", "Agrees", "Seconds"], rows)
 
 
-def _slope(slope: Mapping[str, float] | None, per: str) -> str:
+def slope(moved: Mapping[str, float] | None, per: str) -> str:
     """How fast a share moves, in words; ``per``: the unit of time."""
-    if slope is None:
+    if moved is None:
         return ""
-    sure = slope["high"] < 0 or slope["low"] > 0
-    said = _points(slope["estimate"], slope["low"], slope["high"])
+    said = drift(moved)
+    if said == UNTOLD:
+        return said
+    sure = moved["high"] < 0 or moved["low"] > 0
     return f"{said} points {per}{'' if sure else ': no drift beyond chance'}"
+
+
+def drift(moved: Mapping[str, float]) -> str:
+    """The same as numbers alone, for a table whose head says the unit."""
+    if moved["high"] - moved["low"] > WIDEST:
+        return UNTOLD
+    return _points(moved["estimate"], moved["low"], moved["high"])
 
 
 def preferences(part: Part) -> list[Markup]:
@@ -168,7 +180,7 @@ def _leaning(one: Mapping[str, Any]) -> Markup:
         percent=True,
         zero=True,
         lines={"": 0.5},
-        note=_slope(one["trend"], "a week"),
+        note=slope(one["trend"], "a week"),
     )
     rows = [
         (w["number"], f"{w['choices']:,}", _percent(w["estimate"], w["low"], w["high"]))

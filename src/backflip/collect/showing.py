@@ -102,6 +102,41 @@ def in_words(kind: str, value: Mapping[str, Any], scale: int = 2) -> str:
     return _WORDS[kind](value)
 
 
+def part_in_words(kind: str, part: str) -> str:
+    """Which part of an item a statistic is about: the name of ``parts.Part`` in words."""
+    match kind:
+        case "rank":
+            first, second = (LETTERS[int(place) % 26] for place in part.split("-"))
+            return f"{first} against {second}"
+        case "steps":
+            return f"step {int(part) + 1}"
+        case _:
+            return visible(part)
+
+
+def value_in_words(kind: str, value: float, part: str = "") -> str:
+    """What was said of an item, or of a part of it: the value of ``parts.Part`` in words."""
+    if kind == "rate":
+        return f"{value:g}"
+    words = VALUES[kind]
+    if kind == "rank":
+        words = (*part_in_words(kind, part).split(" against ")[::-1], "a tie")
+    return words[0] if value < 0 else words[1] if value > 0 else words[2]
+
+
+VALUES: dict[str, tuple[str, str, str]] = {
+    "compare": ("B", "A", "a tie"),
+    "clips": ("B", "A", "a tie"),
+    "rank": ("the second", "the first", "a tie"),
+    "thumbs": ("bad", "good", "neither"),
+    "principles": ("disagree", "agree", "neither"),
+    "steps": ("bad", "good", "neutral"),
+    "spans": ("not marked", "marked", "not marked"),
+    "talk": ("broken", "kept", "unsure"),
+}
+"""Words for values below, above and at 0."""
+
+
 def _spans(value: Mapping[str, Any]) -> str:
     return ", ".join(f"{s['label']} {s['start']}–{s['end']}" for s in value["spans"]) or "–"
 

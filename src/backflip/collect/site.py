@@ -48,6 +48,8 @@ class Site:
     """Where raters' requests queue."""
     doors: dict[str, tuple[int, float]]
     """Links that open the page without a password, once: token → (person, until)."""
+    learnt: dict[str, float]
+    """When figures were last thought of in passing, by project with an overlap; monotonic."""
     projects: dict[str, Project]
     """Those that were asked for: a project's name and number never change."""
     keys: dict[str, tuple[float, Person, tuple[str, ...]]]
@@ -69,6 +71,7 @@ class Site:
             answers=RateLimit(settings.answers_per_minute),
             turns=CapacityLimiter(TURNS),
             doors={},
+            learnt={},
             projects={},
             keys={},
         )

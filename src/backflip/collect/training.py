@@ -12,8 +12,8 @@ from backflip.collect.jobs import Job
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
 
-TRAINABLE = ("compare", "clips", "rank", "thumbs")
-"""Kinds of which a reward model can learn. Clips need a model that sees."""
+TRAINABLE = ("compare", "rank", "rate", "talk", "thumbs")
+"""Kinds of which a reward model of texts can learn."""
 TITLE = "Reward model"
 MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
 """A name or a path; never an option, never a setting of its own."""
@@ -22,7 +22,7 @@ MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
 def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -> Job:
     """Start training on the project's answers so far. Raises UserError where that cannot be."""
     kind = here.project.settings.kind
-    if kind not in TRAINABLE or kind == "clips":
+    if kind not in TRAINABLE:
         raise UserError(f"a reward model of texts cannot learn from {kind!r}.")
     if not here.project.tallies().get("answers", 0):
         raise UserError("there are no answers yet to learn from.")

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from backflip.crowd.aggregate import Labels, log_odds, majority, weighted
+from backflip.crowd.aggregate import Labels, log_odds, majority, right, weighted, wilson_bounds
 from backflip.crowd.agreement import Metric, agreement, rater_pairs
 from backflip.crowd.crowd_bt import CrowdBT, crowd_bt
 from backflip.crowd.dawid_skene import DawidSkene, dawid_skene
 from backflip.crowd.glad import Glad, glad
-from backflip.crowd.judgements import Judgements
-from backflip.functional.statistics import finite
+from backflip.crowd.judgements import Flags, Floats, Judgements
+from backflip.functional.statistics import Interval, finite
 
 RESAMPLES = 200
 """Bootstraps of an export's agreement: two digits of an interval."""
@@ -114,11 +114,14 @@ class Consensus:
         return crowd_bt(self.judgements) if small and self.judgements.paired else None
 
     @cached_property
-    def _others(self) -> dict[str, Labels]:
-        """What other ways to weigh the same judgements come to."""
+    def methods(self) -> dict[str, Labels]:
+        """What each way to weigh the same judgements comes to, Dawid and Skene's first; empty where
+        nobody judged.
+        """
         if self.found is None:
             return {}
         found = {
+            "dawid_skene": self.found.labels,
             "majority": majority(self.judgements),
             "weighted": weighted(self.judgements, log_odds(self.found.reliability)),
         }
@@ -142,7 +145,8 @@ class Consensus:
                 "value": finite(labels.value[place]),
                 "posterior": finite(labels.certainty[place]),
             }
-            for method, labels in self._others.items()
+            for method, labels in self.methods.items()
+            if method != "dawid_skene"
         }
 
     def reliability(self, rater: str) -> float:
@@ -173,6 +177,72 @@ class Consensus:
             }
             for k, name in enumerate(self.judgements.rater_names)
         ]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One way to weigh judgements beside Dawid and Skene's."""
+
+    method: str
+    differs: Interval
+    """Share of items with another label, of those on which both have one."""
+    undecided: int
+    """Items whose likeliest labels are equally likely."""
+    sure: float
+    """Mean of P(label) by its own account."""
+    right: Interval
+    """Share right of items with a known gold; no label, and a tie where gold knows better, count
+    half."""
+    gold: int
+    """Items with a known gold."""
+
+
+def compared(consensus: Consensus) -> list[Compared]:
+    """How the labels of each method differ, Dawid and Skene's first."""
+    found, gold = list[Compared](), consensus.judgements.gold
+    for method, labels in consensus.methods.items():
+        base = consensus.methods["dawid_skene"]
+        judged = labels.raters > 0
+        both = judged & (labels.label >= 0) & (base.label >= 0)
+        hits = right(labels, gold)
+        found.append(
+            Compared(
+                method,
+                _share(labels.label[both] != base.label[both]),
+                int((judged & (labels.label < 0)).sum()),
+                _mean(labels.certainty[judged]),
+                _share(hits),
+                len(hits),
+            )
+        )
+    return found
+
+
+def _mean(x: Floats) -> float:
+    """Of what is known."""
+    known = x[~np.isnan(x)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _share(hits: Floats | Flags) -> Interval:
+    """Mean of what is 0 to 1, with Wilson's interval."""
+    if not len(hits):
+        return Interval(math.nan, 0.0, 1.0, 0.95)
+    p, n = np.array([hits.mean()]), np.array([len(hits)])
+    low, high = wilson_bounds(p, n)
+    return Interval(float(p[0]), float(low[0]), float(high[0]), 0.95)
+
+
+def least_sure(consensus: Consensus, *, count: int = 20, below: float = 0.95) -> list[str]:
+    """Names of items with the lowest posterior, least sure first; those with gold left out."""
+    if consensus.found is None:
+        return []
+    labels = consensus.found.labels
+    doubt = (labels.raters > 0) & np.isnan(consensus.judgements.gold)
+    doubt &= np.nan_to_num(labels.certainty, nan=1.0) < below
+    places = np.flatnonzero(doubt)
+    order = np.argsort(labels.certainty[places], kind="stable")[:count]
+    return [consensus.judgements.item_names[int(place)] for place in places[order]]
 
 
 def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] | None:

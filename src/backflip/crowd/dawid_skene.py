@@ -122,6 +122,15 @@ def dawid_skene(
     return DawidSkene(labels, prior, confusion, reliability, low, high, value, step)
 
 
+def posterior_of(prior: Floats, habits: Floats, said: Ints) -> Floats:
+    """[C] P(class) of one item, given the class [N] that each of N raters said, and their rows of
+    ``confusion`` [N, C, C]: one E step.
+    """
+    heard = habits[np.arange(len(said)), :, said]
+    joint = np.log(np.maximum(prior, TINY)) + np.log(np.maximum(heard, TINY)).sum(0)
+    return np.exp(joint - logsumexp(joint))
+
+
 def _shares(said: Judgements, code: Ints, size: int) -> Floats:
     votes = np.bincount(said.item * size + code, minlength=said.items * size).reshape(-1, size)
     return votes / np.maximum(votes.sum(1, keepdims=True), 1)

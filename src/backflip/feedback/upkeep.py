@@ -55,6 +55,8 @@ class Overview:
     """Which budget is used up, in words; empty: none."""
     calibration_share: float
     """Share of the answers so far that went to calibration."""
+    calibrates: bool
+    """Whether there are calibration items."""
 
 
 def overview(scope: Scope) -> Overview:
@@ -84,6 +86,7 @@ def overview(scope: Scope) -> Overview:
         days_left=missing / pace if pace else None,
         exhausted=allocation.over_budget(settings.budget, counts),
         calibration_share=counts.get("calibration", 0) / answers if answers else 0.0,
+        calibrates=counts.get("items:calibration", 0) > 0,
     )
 
 
