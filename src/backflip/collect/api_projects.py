@@ -19,7 +19,7 @@ Role: TypeAlias = Literal["rater", "adjudicator", "lead", "admin"]
 State: TypeAlias = Literal["screening", "active", "paused", "removed"]
 After = Annotated[int, Query(ge=0, lt=2**62)]
 Settings = Annotated[ProjectSettings, BeforeValidator(settings_of)]
-"""Read as JSON, whose lists may be tuples."""
+"""From JSON, whose lists stand for tuples."""
 ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 

@@ -49,6 +49,7 @@ export function mount(stage, deck, item, config, submit) {
   function begin() {
     if (!confirm("Begin this talk anew? What was said in it is lost.")) return;
     turns.length = 0;
+    for (const rule of scene.rules) delete verdict[rule];
     keep();
     shown.replaceChildren();
     turn();
