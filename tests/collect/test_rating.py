@@ -201,7 +201,7 @@ def test_the_quiz_tells_what_was_wanted_and_opens_the_project(server: Served):
     project.add_items(quiz, gold=gold, purpose="screening")
     project.enrol(person)
     browser = server.as_person(person)
-    assert '"mode": "screening"' in browser.get("/projects/tone/rate").text
+    assert '"stage": "screening"' in browser.get("/projects/tone/rate").text
     seen = []
     for _ in range(2):
         item = browser.call(f"{API}/next").json()["items"][0]

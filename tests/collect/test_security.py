@@ -262,6 +262,19 @@ def test_after_signing_in_one_stays_on_this_server(address: str):
     assert inside(address) == "/"
 
 
+def test_signing_in_leads_back_to_the_page_with_its_query(server: Served):
+    """A session may end in the middle of the disputes."""
+    project, person = server.project(), server.person("Ada")
+    project.enrol(person, role="adjudicator")
+    browser = server.browser()
+    shown = browser.get("/projects/tone/rate?queue=adjudicate&x=%26%0a%22%3E")
+    assert shown.url.path == "/sign-in"
+    there = shown.url.params["next"]
+    assert there == "/projects/tone/rate?queue=adjudicate&x=%26%0a%22%3E"
+    form = {"email": "ada@example.org", "password": PASSWORD, "next": there}
+    assert browser.send("/sign-in", form).url.params["queue"] == "adjudicate"
+
+
 def test_a_link_of_the_terminal_works_once(server: Served):
     from backflip.collect.pages_account import door
 

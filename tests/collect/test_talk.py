@@ -81,10 +81,62 @@ def test_a_reply_that_no_policy_gave_is_refused(talk: tuple[Served, Browser]):
     assert list(made.store.project("chat").answers()) == []
 
 
+def test_a_reply_stands_only_after_the_words_that_it_answered(talk: tuple[Served, Browser]):
+    """Else one could ask a model to repeat something rude, and lay it in its mouth."""
+    made, browser = talk
+    item, offer = start(browser)
+    mine, reply = turn(offer, 0)
+    for before in ([{**mine, "content": "How are you?"}], [mine, mine], []):
+        value = {"turns": [*before, reply], "verdicts": {"Stay calm.": "broken"}}
+        refused = browser.call(f"{API}/answers", {"item": item, "value": value})
+        assert "none that the model gave" in refused.json()["detail"]
+    assert list(made.store.project("chat").answers()) == []
+
+
+def test_later_replies_prove_the_earlier_ones(talk: tuple[Served, Browser]):
+    """The second reply was to what the rater made of the first; another first one is refused."""
+    made, browser = talk
+    item, offer = start(browser)
+    turns = [*turn(offer, 0, content="Better.", edited=True), {"role": "user", "content": "and?"}]
+    said = [{"role": one["role"], "content": one["content"]} for one in turns]
+    second = browser.call(f"{API}/talk", {"item": item, "turns": said}).json()
+    reply = turn(second, 1)[1]
+    for first, status in ((turn(offer, 0), 422), (turns[:2], 200)):
+        value = {"turns": [*first, turns[2], reply], "verdicts": {"Stay calm.": "kept"}}
+        sent = browser.call(f"{API}/answers", {"item": item, "value": value})
+        assert sent.status_code == status
+    (row,) = made.store.project("chat").answers()
+    assert [one["content"] for one in row.value["turns"]][1:3] == ["Better.", "and?"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": "something rude"},
+        {"content": "something rude", "edited": "no"},
+        {"picked": 0},
+        {"picked": None},
+        {"candidates": []},
+        {"role": "user"},
+    ],
+)
+def test_a_turn_that_is_not_the_reply_that_was_picked_is_refused(
+    talk: tuple[Served, Browser], change: dict[str, Any]
+):
+    made, browser = talk
+    item, offer = start(browser)
+    mine, reply = turn(offer, 1)
+    value = {"turns": [mine, reply | change], "verdicts": {"Stay calm.": "broken"}}
+    refused = browser.call(f"{API}/answers", {"item": item, "value": value})
+    assert refused.status_code == 422
+    assert "a reply in it is" in refused.json()["detail"]
+    assert list(made.store.project("chat").answers()) == []
+
+
 def test_an_edited_reply_keeps_what_the_models_had_said(talk: tuple[Served, Browser]):
     made, browser = talk
     item, offer = start(browser)
-    value = {"turns": turn(offer, 1, content="Hello to you, too.", edited=True)}
+    value: dict[str, Any] = {"turns": turn(offer, 1, content="Hello to you, too.", edited=True)}
     value["verdicts"] = {"Stay calm.": "kept"}
     browser.call(f"{API}/answers", {"item": item, "value": value})
     (row,) = made.store.project("chat").answers()

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from backflip.collect.api_rate import REFUSALS
 from backflip.collect.gate import RANK, Here, Lead, Parts, Place, Senior, Who
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.settings import ProjectSettings, settings_of
 
 router = APIRouter(prefix="/api/v1", tags=["projects"], responses=REFUSALS)
 Page = Annotated[int, Query(ge=1, le=1000)]
 Role: TypeAlias = Literal["rater", "adjudicator", "lead", "admin"]
 State: TypeAlias = Literal["screening", "active", "paused", "removed"]
 After = Annotated[int, Query(ge=0, lt=2**62)]
+Settings = Annotated[ProjectSettings, BeforeValidator(settings_of)]
+"""From JSON, whose lists stand for tuples."""
 ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -31,7 +33,7 @@ class NewProject(Body):
     """A project to make."""
 
     name: ProjectName
-    settings: ProjectSettings
+    settings: Settings
 
 
 class NewInvitation(Body):
@@ -97,7 +99,7 @@ def project(here: Here) -> dict[str, Any]:
 
 
 @router.put("/projects/{name}/settings")
-def configure(here: Lead, sent: ProjectSettings) -> dict[str, int]:
+def configure(here: Lead, sent: Settings) -> dict[str, int]:
     """New settings, as a new version of the rubric."""
     here.visitor.need("write")
     return {"rubric_version": here.project.configure(sent, by=here.visitor.person.id)}

@@ -272,5 +272,4 @@ def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:
     """A talk with its replies proven and in the order of the policies."""
     item = _item(here, sent.item)
     payload = here.project.item(item).payload
-    opening = len(payload.get("opening", ()))
-    return site.talkers.checked(sent.value, opening, _key(here, item))
+    return site.talkers.checked(sent.value, payload.get("opening", ()), _key(here, item))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -143,8 +144,9 @@ def _sign_in_needed(request: Request, error: Exception) -> Response:
     del error
     if request.url.path.startswith("/api/"):
         return _tell(request, 401, "sign in, or send a token (Bearer)", "signed_out")
-    there = request.url.path if request.method == "GET" else "/"
-    return go(f"/sign-in?next={there}")
+    url = request.url
+    there = f"{url.path}?{url.query}" if url.query else url.path
+    return go(f"/sign-in?next={quote(there if request.method == 'GET' else '/')}")
 
 
 def _forged(request: Request, error: Exception) -> Response:

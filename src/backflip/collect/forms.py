@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backflip.data.errors import UserError
+from backflip.feedback.examples import with_examples
 from backflip.feedback.settings import ProjectSettings
 
 TEXTS = ("kind", "title", "rubric", "content_warning", "order")
@@ -114,9 +115,11 @@ def read(form: Mapping[str, str], base: ProjectSettings | None = None) -> Filled
     if not errors:
         try:
             settings = ProjectSettings.model_validate_json(json.dumps(data))
-            return Filled(values, settings=settings)
+            return Filled(values, settings=with_examples(settings))
         except ValidationError as error:
             errors = _placed(error)
+        except UserError as error:
+            errors = {"examples": f"{str(error)[:1].upper()}{str(error)[1:]}"}
     return Filled(values, errors)
 
 

@@ -58,4 +58,8 @@ class Media:
 
 def _address(url: str) -> str:
     """An address of our own or of the web; anything else (javascript:, data:) becomes nothing."""
-    return url if urlsplit(url).scheme in ("", "http", "https") else ""
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:  # brackets that hold no address
+        return ""
+    return url if scheme in ("", "http", "https") else ""

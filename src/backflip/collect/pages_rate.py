@@ -14,15 +14,21 @@ from backflip.collect import serving
 from backflip.collect.gate import Here, Parts, Place
 from backflip.collect.pages import go, in_project, page, path_of, said
 from backflip.collect.rendering import render
+from backflip.collect.showing import Place as Spot
 from backflip.collect.showing import as_page, in_words
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line, script_json
-from backflip.feedback.settings import ProjectSettings
+from backflip.data.errors import UserError
+from backflip.feedback.examples import example_of
+from backflip.feedback.settings import Example, ProjectSettings
 
 router = APIRouter(include_in_schema=False)
 AGAIN = 20
 """Seconds after which an empty page asks again."""
-MODES = {"work": "", "screening": "Quiz", "adjudicate": "Adjudication", "golden": "Golden set"}
+MALFORMED = Markup(
+    '<p class="soft">It cannot be shown: it is no item of this project with an answer that fits. '
+    "The lead can mend it in the settings.</p>"
+)
 SHOWN = (
     "kind", "title", "scale", "allow_tie", "allow_both_bad", "span_labels", "stop_at_bad",
     "content_warning", "break_after_minutes", "lease_seconds",
@@ -42,15 +48,12 @@ def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Re
     if not shown:
         return nothing(request, here, queue)
     settings = here.settings
-    mode = queue if queue != "work" else "screening" if here.state == "screening" else "work"
     first = serving.outgoing(site, here, shown, html=True)
     return page(
         request,
         "rate.html",
         here.visitor,
-        mode=mode,
-        mode_text=MODES[mode],
-        config=script_json(_config(here, settings, mode, queue)),
+        config=script_json(_config(here, settings, queue)),
         first=script_json(first),
         rubric=render(settings.rubric or "*No rubric has been written yet.*"),
         rubric_line=first_line(settings.rubric),
@@ -59,14 +62,13 @@ def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Re
     )
 
 
-def _config(here: Place, settings: ProjectSettings, mode: str, queue: str) -> dict[str, Any]:
+def _config(here: Place, settings: ProjectSettings, queue: str) -> dict[str, Any]:
     told = settings.model_dump(mode="json", include=set(SHOWN))
     told["title"] = settings.title or here.name
     return told | {
         "attributes": [a.model_dump(mode="json") for a in settings.attributes],
         "project": here.name,
         "person": here.visitor.person.pseudonym,
-        "mode": mode,
         "queue": queue,
         "api": f"/api/v1/projects/{quote(here.name)}",
         "after": path_of(here, f"/rate?queue={queue}"),
@@ -79,16 +81,24 @@ def examples(site: Site, here: Place, settings: ProjectSettings) -> list[dict[st
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 
-    shown = list[dict[str, Any]]()
-    for one in settings.examples:
-        words = in_words(settings.kind, one.value, settings.scale)
-        body = Markup("{}<p><b>{}</b></p>{}").format(
-            as_page(settings.kind, one.payload, place),
-            words[:1].upper() + words[1:],
-            render(one.why) if one.why else "",
-        )
-        shown.append({"html": body})
-    return shown
+    return [
+        {"html": _example(one, settings, number, place)}
+        for number, one in enumerate(settings.examples, 1)
+    ]
+
+
+def _example(given: Example, settings: ProjectSettings, number: int, where: Spot) -> Markup:
+    """One of them. Databases hold some from before they were checked."""
+    try:
+        one = example_of(given, settings, f"example {number}")
+    except UserError:
+        return MALFORMED
+    words = in_words(settings.kind, one.value, settings.scale)
+    return Markup("{}<p><b>{}</b></p>{}").format(
+        as_page(settings.kind, one.payload, where),
+        words[:1].upper() + words[1:],
+        render(one.why) if one.why else "",
+    )
 
 
 def nothing(request: Request, here: Place, queue: str) -> Response:

@@ -1,8 +1,9 @@
 """Policies to talk with: models on this machine, or servers that speak OpenAI's protocol.
 
 Only names that the server's operator gave are known, so no item can make the server call elsewhere.
-Replies come back in an order shuffled for each turn and rater, and carry a stamp, so that what is
-stored as a model's reply is one.
+Replies come back in an order shuffled for each turn and rater, and carry a stamp over the whole
+conversation before them, so that what is stored as a model's reply is one, to what is stored before
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from backflip.data.errors import UserError
 from backflip.data.records import Message
@@ -28,6 +29,8 @@ KEY = "BACKFLIP_ENDPOINT_KEY"
 """Environment variable with the key that servers ask for; empty: none."""
 MOST_TOKENS = 400
 TEMPERATURE = 0.8
+Said: TypeAlias = tuple[str, str]
+"""Who spoke, and what."""
 SECONDS = 60.0
 """Longest wait for a server."""
 MOST_TURNS = 60
@@ -57,7 +60,7 @@ class Talkers:
         replies = [self.reply(name, turns) for name in policies]
         order = order_of(len(replies), (*key, len(turns)))
         shown = [replies[place] for place in order]
-        return Offer(shown, self._stamp(shown, (*key, len(turns))))
+        return Offer(shown, self._stamp(shown, [(m.role, m.content) for m in turns], key))
 
     def reply(self, name: str, turns: Sequence[Message]) -> str:
         """What one policy says. Raises UserError for a name that the operator did not give."""
@@ -83,48 +86,76 @@ class Talkers:
             chat.messages = list(turns[:-1])
             return chat.say(turns[-1].content) or "…"
 
-    def _stamp(self, shown: Sequence[str], key: tuple[object, ...]) -> str:
-        said = json.dumps([list(map(str, key)), list(shown)]).encode()
+    def _stamp(self, shown: Sequence[str], before: Sequence[Said], key: tuple[object, ...]) -> str:
+        said = json.dumps([list(map(str, key)), list(before), list(shown)]).encode()
         return hmac.new(self.secret, said, hashlib.sha256).hexdigest()
 
     def checked(
-        self, value: Mapping[str, Any], opening: int, key: tuple[object, ...]
+        self,
+        value: Mapping[str, Any],
+        opening: Sequence[Mapping[str, Any]],
+        key: tuple[object, ...],
     ) -> dict[str, Any]:
         """An answer as it is stored: replies proven, and back in the order of the policies.
 
         ``opening``: turns that stood before the first of the answer. Raises UserError for a reply
-        that no policy gave.
+        that no policy gave to what stands before it.
         """
         turns = value.get("turns")
-        if not isinstance(turns, list):
+        if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
             raise UserError("answer: turns are missing.")
-        kept = [self._proven(turn, (*key, opening + number)) for number, turn in enumerate(turns)]
+        before = [_said(turn) for turn in opening]
+        kept = list[dict[str, Any]]()
+        for turn in turns:
+            kept.append(self._proven(turn, before, key))
+            before.append(_said(turn))
         return {**value, "turns": kept}
 
-    def _proven(self, turn: Any, key: tuple[object, ...]) -> Any:
-        if not isinstance(turn, Mapping) or not turn.get("candidates"):
-            return (
-                {k: v for k, v in turn.items() if k != "stamp"}
-                if isinstance(turn, Mapping)
-                else turn
-            )
-        shown = turn["candidates"]
-        made = isinstance(shown, list) and all(isinstance(text, str) for text in shown)
-        stamp = str(turn.get("stamp", ""))
-        if not made or not hmac.compare_digest(self._stamp(shown, key).encode(), stamp.encode()):
+    def _proven(
+        self, turn: Mapping[str, Any], before: Sequence[Said], key: tuple[object, ...]
+    ) -> dict[str, Any]:
+        plain = {name: part for name, part in turn.items() if name != "stamp"}
+        shown: Any = turn.get("candidates")
+        if not shown and turn.get("role") == "user":
+            return plain
+        offered = turn.get("role") == "assistant" and _texts(shown)
+        if not offered or not self._ours(shown, before, key, str(turn.get("stamp", ""))):
             raise UserError(
                 "answer: a reply in it is none that the model gave; begin the talk anew."
             )
-        order = order_of(len(shown), key)
+        if turn.get("edited") is not True and turn.get("content") != _picked(turn, shown):
+            raise UserError("answer: a reply in it is not the one that was picked; say edited.")
+        order = order_of(len(shown), (*key, len(before)))
         back = [order.index(place) for place in range(len(shown))]
-        made_of = {k: v for k, v in turn.items() if k != "stamp"} | {
+        made = {
             "candidates": [shown[place] for place in back],
             "picked": _placed(turn.get("picked"), order),
         }
         ranks = turn.get("ranks")
         if isinstance(ranks, list) and len(ranks) == len(shown):
-            made_of["ranks"] = [ranks[place] for place in back]
-        return made_of
+            made["ranks"] = [ranks[place] for place in back]
+        return plain | made
+
+    def _ours(
+        self, shown: Sequence[str], before: Sequence[Said], key: tuple[object, ...], stamp: str
+    ) -> bool:
+        wanted = self._stamp(shown, before, key)
+        return hmac.compare_digest(wanted.encode(), stamp.encode())
+
+
+def _said(turn: Mapping[str, Any]) -> Said:
+    return str(turn.get("role")), str(turn.get("content"))
+
+
+def _texts(shown: Any) -> bool:
+    """Whether it is what an offer holds: replies to choose from."""
+    return bool(shown) and isinstance(shown, list) and all(isinstance(t, str) for t in shown)
+
+
+def _picked(turn: Mapping[str, Any], shown: Sequence[str]) -> str | None:
+    """The reply that was picked; none where the number is no place."""
+    picked = turn.get("picked")
+    return shown[picked] if isinstance(picked, int) and 0 <= picked < len(shown) else None
 
 
 def _placed(picked: Any, order: Sequence[int]) -> Any:

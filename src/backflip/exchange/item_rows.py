@@ -18,6 +18,7 @@ from backflip.data.records import (
     Record,
 )
 from backflip.data.sources import Row
+from backflip.feedback.examples import spelled_out
 from backflip.feedback.items import NewItem
 from backflip.feedback.settings import ProjectSettings
 
@@ -88,21 +89,7 @@ def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
             f"{', '.join(map(str, fields)) or 'none'}. Such a row is an item: "
             f"{EXAMPLES[kind].splitlines()[0]}"
         )
-    return NewItem(_wrapped(payload, kind), **extra)
-
-
-def _wrapped(payload: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Plain strings where the short form was written: prompts, answers, a draft."""
-    made = {name: value for name, value in payload.items() if value is not None}
-    for name in ("prompt", "opening"):
-        if isinstance(made.get(name), str):
-            made[name] = [{"role": "user", "content": made[name]}]
-    for name in ("answer", "draft"):
-        if isinstance(made.get(name), str):
-            made[name] = {"text": made[name]}
-    if isinstance(made.get("answers"), list):
-        made["answers"] = [{"text": a} if isinstance(a, str) else a for a in made["answers"]]
-    return made | {"kind": kind}
+    return NewItem(spelled_out(payload, kind), **extra)
 
 
 # ---- other formats
@@ -193,7 +180,7 @@ def _stepwise(row: Row, gold: bool) -> NewItem:
     """The steps of TRL's stepwise rows."""
     payload = {"prompt": row.fields["prompt"], "steps": list(row.fields["completions"])}
     labels = [1 if label else -1 for label in row.fields["labels"]]
-    return NewItem(_wrapped(payload, "steps"), gold={"labels": labels} if gold else None)
+    return NewItem(spelled_out(payload, "steps"), gold={"labels": labels} if gold else None)
 
 
 def _turns(messages: Iterable[Message]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from backflip.data.errors import UserError
 from backflip.feedback import events
 from backflip.feedback.database import Database
 from backflip.feedback.events import NewEvent
+from backflip.feedback.examples import with_examples
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Projects, Rubrics
@@ -30,7 +31,7 @@ def create(database: Database, name: str, settings: ProjectSettings, *, salt: st
             f"{name!r} cannot be a project's name: use small letters, digits, - and _, "
             "63 of them at most. The title may be anything."
         )
-    kept = settings.model_dump(mode="json")
+    kept = with_examples(settings).model_dump(mode="json")
 
     def work(connection: Connection) -> int:
         if connection.scalar(select(Projects.id).where(Projects.name == name)):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 from backflip.data.errors import UserError
 from backflip.feedback import allocation, events, settling, tallies
 from backflip.feedback.events import NewEvent
+from backflip.feedback.examples import with_examples
 from backflip.feedback.queues import ADJUDICATE, CLOSED, EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubrics
@@ -91,6 +92,7 @@ def overview(scope: Scope) -> Overview:
 
 def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
     """A new version of the rubric. Where the raters per item change, all items are seen to."""
+    settings = with_examples(settings)
 
     def work(connection: Connection) -> int:
         row = connection.execute(

@@ -3,9 +3,10 @@
 import { announce, button, el } from "./dom.js";
 
 /** names: what is ordered; noun: what a screen reader calls one; hint: shown while nothing is ranked;
+ *  ranks: what to begin with, one for each or null;
  *  changed(places): told after every step, the best place first: [[0], [2, 1]] has a tie. */
-export function orderBoard(names, { noun, hint, changed }) {
-  let places = [];
+export function orderBoard(names, { noun, hint, ranks: given = [], changed }) {
+  let places = names.map((_, rank) => names.map((_, index) => index).filter((index) => given[index] === rank));
   let picked = null;
   const order = el("ol", { class: "order", "aria-label": "Your order, best first" });
   const pool = el("div", { class: "pool", role: "group", "aria-label": "Not ranked yet" });

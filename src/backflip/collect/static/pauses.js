@@ -56,10 +56,11 @@ export function breakDialog(work) {
 
 const ALWAYS = [["u", "undo your last answer"], ["s", "skip, without a penalty"], ["f", "flag for the lead"], ["n", "note"], ["?", "this list"]];
 
-export function keysDialog(help) {
+export function keysDialog(help, skippable) {
+  const always = ALWAYS.filter(([key]) => skippable || key !== "s");
   const row = ([key, text]) => [el("dt", {}, ...key.split(" ").map((part) => (["–", "or", "then", "mouse"].includes(part) ? ` ${part} ` : el("kbd", {}, part)))), el("dd", {}, text)];
   const dialog = el("dialog", { class: "keys-list", "aria-labelledby": "keys-title" },
-    el("h2", { id: "keys-title" }, "Keys"), el("dl", {}, [...help, ...ALWAYS].flatMap(row)),
+    el("h2", { id: "keys-title" }, "Keys"), el("dl", {}, [...help, ...always].flatMap(row)),
     el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button" })));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

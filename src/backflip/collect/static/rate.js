@@ -1,7 +1,8 @@
 // The rater's page: what is shown next, how it is answered, undone, skipped, and when to rest.
 
 import { announce, button, el, typing } from "./dom.js";
-import { Outbox, call } from "./outbox.js";
+import { Outbox, call, newKey } from "./outbox.js";
+import { Sent } from "./sent.js";
 import { ask } from "./reason.js";
 import * as compare from "./compare.js";
 import * as rank from "./rank.js";
@@ -16,9 +17,14 @@ const $ = (id) => document.getElementById(id);
 const [stage, deck, question, status, banner] = ["stage", "deck", "question", "status", "banner"].map($);
 const GUARD_MS = 350; // after a change of items, so that a double click does not answer the next one
 const QUIET_MS = 4000;
+const TOLD = ["screening", "calibration"]; // stages in which every answer has its feedback before the next question
+const TAGS = { screening: "Quiz", adjudicate: "Adjudication", golden: "Golden set" };
 
 let queue = [], current = null, mounted = null, locked = true, shownAt = 0, revealed = false, revealAll = false;
+let passed = ""; // said in place of "Saved", for a moment
+let undoing = false, undoKey = null; // the key stays until the server has said what became of it
 const work = new Work();
+const sent = new Sent(`${config.project}:${config.person}`);
 const outbox = new Outbox(`${config.project}:${config.person}`, deliver, saidStatus);
 const query = `?html=true&queue=${config.queue}`;
 
@@ -27,9 +33,14 @@ const query = `?html=true&queue=${config.queue}`;
 const holding = () => [current, ...queue].filter(Boolean).map((item) => item.item);
 
 /** What this page holds is told as it is when the answer leaves, not when it was given. */
-function deliver(entry) {
+async function deliver(entry) {
   const hold = holding().filter((item) => item !== entry.body.item).slice(0, 20);
-  return call(entry.path, { ...entry.body, hold });
+  try {
+    return await call(entry.path, { ...entry.body, hold });
+  } catch (problem) {
+    if (problem.final && entry.body.value) sent.keep(entry.body.item, entry.body.value, true);
+    throw problem;
+  }
 }
 
 function absorb(said) {
@@ -40,6 +51,12 @@ function absorb(said) {
   if (said.progress) progress(said.progress);
   if (!current && !mounted?.holds) advance(said.state);
   if (said.notice) notice(said.notice, "warn"); // after the next item, which clears the last one
+  if (said.items?.length && current && !queue.length && !outbox.size) topUp();
+}
+
+/** One more in hand, so that the next answer need not wait for its reply. */
+function topUp() {
+  call(`${config.api}/next${query}&hold=${current.item}`).then(absorb, () => {}); // the next reply brings one, too
 }
 
 async function refill() {
@@ -60,33 +77,36 @@ function leave(state) {
   if (state !== "work") location.assign(config.after);
 }
 
+/** Whether it was taken: not in the moment after a change, nor under a content warning. */
 function submit(value) {
-  if (locked || !current) return;
-  if (!revealed) return;
+  if (locked || undoing || !current || !revealed) return false;
   locked = true;
+  undoKey = null;
   const item = current;
+  sent.keep(item.item, value);
   const body = { item: item.item, value, seconds: work.seconds(shownAt) };
   const reply = outbox.add(`${config.api}/answers${query}`, body);
-  const quiz = config.mode === "screening" || item.feedback;
+  const told = TOLD.includes(item.stage);
   current = null;
-  if (quiz) waiting("Checking …"), (mounted = { holds: true });
+  if (told) waiting("Checking …"), (mounted = { holds: true });
   else advance();
   reply.then((said) => {
-    mounted = quiz ? null : mounted;
+    mounted = told ? null : mounted;
     if (said.feedback) return feedback(said);
     absorb(said);
-    if (!quiz) announce("Saved.");
-  }, (problem) => {
-    mounted = quiz ? null : mounted;
+    if (!told) announce("Saved.");
+  }, async (problem) => {
+    mounted = told ? null : mounted;
+    if (!current) await (queue.length ? advance() : refill());
     notice(`This answer was not taken: ${problem.message}`, "bad");
-    current || refill();
   });
+  return true;
 }
 
-/** In a quiz: what the project wanted to see, before the next question comes. */
+/** What the project wanted to see, before the next question comes. */
 function feedback(said) {
   const { right, html, expected, count } = said.feedback;
-  const go = () => { mounted = null; absorb(said); current || advance(said.state); };
+  const go = () => { mounted = null; absorb(said); };
   stage.replaceChildren(el("div", { class: `notice ${right ? "good" : "bad"}`, role: "status" },
     el("h2", {}, right ? "That is how we see it, too" : "We see it differently"),
     el("p", {}, "Our answer: ", el("b", {}, expected), "."), el("div", { html }), count ? el("p", { class: "soft small" }, `Question ${count}`) : null));
@@ -117,7 +137,10 @@ function show(item) {
   stage.replaceChildren();
   deck.replaceChildren();
   banner.hidden = true;
-  mounted = KINDS[config.kind].mount(stage, deck, item, config, submit);
+  mounted = KINDS[config.kind].mount(stage, deck, { ...item, before: sent.before(item.item) }, config, submit);
+  $("mode").textContent = TAGS[item.stage] || "";
+  $("mode").hidden = !TAGS[item.stage];
+  $("skip").hidden = !skippable();
   question.textContent = mounted.question;
   document.title = `${mounted.question} · ${config.title}`;
   cover();
@@ -127,6 +150,9 @@ function show(item) {
   shownAt = work.now();
   if (config.break_after_minutes && work.minutes() >= config.break_after_minutes) breakDialog(work);
 }
+
+/** The questions of the quiz are the same for everybody. */
+const skippable = () => current?.stage !== "screening";
 
 /** What stands before an item: its own warning, and the project's until somebody waved it through. */
 const warnings = (item) => [item.warning, revealAll ? "" : config.content_warning].filter(Boolean);
@@ -148,7 +174,7 @@ function cover() {
   stage.before(el("div", { id: "cover", class: "cover card", role: "group", "aria-label": "Content warning" },
     el("h2", {}, "Content warning"), warnings(current).map((text) => el("p", {}, text)),
     current.warning ? null : el("label", { class: "check" }, all, el("span", {}, "Do not ask again until I leave this page")),
-    el("div", { class: "row" }, button("Show it", open, { class: "button first" }), button("Skip it", () => skip("content warning"), { class: "button quiet" }))));
+    el("div", { class: "row" }, button("Show it", open, { class: "button first" }), skippable() ? button("Skip it", () => skip("content warning"), { class: "button quiet" }) : null)));
 }
 
 function waiting(text) {
@@ -157,9 +183,8 @@ function waiting(text) {
   question.textContent = "One moment";
 }
 
-function progress({ answered, left, share }) {
+function progress({ answered, share }) {
   $("answered").textContent = answered;
-  $("left").textContent = left === null || left === undefined ? "" : ` · ${left} left`;
   const bar = $("bar");
   if (share !== null && share !== undefined) bar.value = share;
   bar.hidden = share === null || share === undefined;
@@ -175,7 +200,7 @@ function saidStatus(size, state, problem) {
   status.dataset.state = state;
   if (state === "waiting") status.textContent = size ? `${size} ${size === 1 ? "answer waits" : "answers wait"} for a connection` : "No connection";
   else if (state === "sending") status.textContent = "Saving …";
-  else if (state === "saved") status.textContent = "Saved";
+  else if (state === "saved") status.textContent = passed || "Saved";
   else if (state === "signed-out") signedOut();
   else if (state === "refused") notice(`An earlier answer was not taken: ${problem.message}`, "bad");
 }
@@ -184,7 +209,7 @@ function signedOut() {
   status.textContent = outbox.size ? `Signed out; ${outbox.size} waiting` : "Signed out";
   status.dataset.state = "waiting";
   banner.className = "notice warn";
-  banner.replaceChildren("You are signed out. What you answered is kept in this browser. ", el("a", { href: `/sign-in?next=${encodeURIComponent(location.pathname)}` }, "Sign in again"));
+  banner.replaceChildren("You are signed out. What you answered is kept in this browser. ", el("a", { href: `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}` }, "Sign in again"));
   banner.hidden = false;
 }
 
@@ -192,59 +217,71 @@ function signedOut() {
 
 async function skip(given) {
   if (!current) return;
+  if (!skippable()) return passing("Questions of the quiz cannot be skipped");
   const reason = typeof given === "string" ? given : await ask({ title: "Skip this item", hint: "Skipping costs you nothing.", reasons: ["I lack the knowledge", "I do not want to read this", "Something is broken"], action: "Skip" });
   if (reason === null || !current) return;
   const item = current;
   current = null;
   advance();
-  send(`/skips${query}`, { item: item.item, reason }).then(absorb, () => {});
+  send(`/skips${query}`, { item: item.item, reason }).then(absorb, unheard("skipped"));
 }
 
 async function flag() {
   if (!current) return;
   const item = current;
   const reason = await ask({ title: "Flag this item", hint: "The lead sees it. You can still answer.", reasons: ["Personal data", "Harmful or illegal", "Broken or empty"], needed: true, action: "Flag" });
-  if (reason) send("/flags", { item: item.item, reason }).then(() => passing("Flagged"), () => {});
+  if (reason) send("/flags", { item: item.item, reason }).then(() => passing("Flagged"), unheard("flagged"));
 }
 
 async function note() {
   if (!current) return;
   const item = current;
   const text = await ask({ title: "Note on this item", needed: true, multiline: true, action: "Keep" });
-  if (text) send("/notes", { item: item.item, text }).then(() => passing("Noted"), () => {});
+  if (text) send("/notes", { item: item.item, text }).then(() => passing("Noted"), unheard("noted"));
 }
 
+const unheard = (what) => (problem) => notice(`This was not ${what}: ${problem.message}`, "bad");
 const send = (path, body) => outbox.add(`${config.api}${path}`, body);
 
 function passing(text) {
-  status.textContent = text;
-  setTimeout(() => status.textContent === text && (status.textContent = "Saved"), QUIET_MS);
+  passed = status.textContent = text;
+  setTimeout(() => {
+    if (passed === text) passed = "";
+    if (status.textContent === text) status.textContent = "Saved";
+  }, QUIET_MS);
 }
 
 async function undo() {
-  if (locked && current) return;
+  if (undoing || (locked && current)) return;
   if (outbox.size) return passing("Your last answer is still on its way");
+  undoing = true;
+  undoKey ||= newKey();
   try {
-    const said = await call(`${config.api}/undo?html=true`, {});
+    const said = await call(`${config.api}/undo?html=true`, { client_key: undoKey });
+    undoKey = null;
     if (current) queue.unshift(current);
     if (said.progress) progress(said.progress);
-    if (!said.items.length) return passing("Nothing to take back");
-    show({ ...said.items[0], until: Date.now() + config.lease_seconds * 1000 });
+    const [item] = said.items;
+    sent.giveBack(item.item);
+    show({ ...item, until: Date.now() + config.lease_seconds * 1000 });
     passing("Your last answer was taken back");
   } catch (problem) {
+    if (problem.final) undoKey = null;
     passing(problem.message);
+  } finally {
+    undoing = false;
   }
 }
 
 // ---- keys and buttons
 
-const TOOLS = { u: undo, s: skip, f: flag, n: note, "?": () => keysDialog(mounted?.help || []) };
+const TOOLS = { u: undo, s: skip, f: flag, n: note, "?": () => keysDialog(mounted?.help || [], skippable()) };
 for (const [id, key] of [["undo", "u"], ["skip", "s"], ["flag", "f"], ["note", "n"], ["keys", "?"]]) $(id).addEventListener("click", (event) => event.detail > 1 || TOOLS[key]());
 
 addEventListener("keydown", (event) => {
   if (event.repeat && !event.key.startsWith("Arrow")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
-  const onControl = event.target.closest?.("button, a, summary, input, video") && ["Enter", " "].includes(event.key);
+  const onControl = event.target.closest?.("button, a, summary, input:not([type=radio]), video") && ["Enter", " "].includes(event.key);
   if (onControl && !event.target.classList.contains("point")) return;
   const inRadios = event.target.matches?.("input[type=radio]") && event.key.startsWith("Arrow");
   if (inRadios) return;

@@ -3,9 +3,10 @@
 import { button, el } from "./dom.js";
 
 /** A promise of the reason; null where somebody changed their mind. */
-export function ask({ title, hint = "", reasons = [], needed = false, action = "Send", multiline = false }) {
+export function ask({ title, hint = "", reasons = [], needed = false, action = "Send", multiline = false, value = "" }) {
   return new Promise((resolve) => {
     const field = el(multiline ? "textarea" : "input", { id: "reason", maxlength: 2000, autocomplete: "off" });
+    field.value = value;
     const error = el("p", { class: "error", role: "alert", hidden: true }, "Choose a reason or write one.");
     const close = (value) => {
       dialog.close();

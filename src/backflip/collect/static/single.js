@@ -57,6 +57,10 @@ export const rate = {
       focus(missing);
       announce(`${config.attributes[missing].name} is still open.`);
     }
+    config.attributes.forEach(({ name, low, high }, row) => {
+      const value = item.before?.ratings[name];
+      if (value >= low && value <= high) set(row, value);
+    });
     const keys = { ArrowUp: () => focus(at - 1), ArrowDown: () => focus(at + 1), Enter: finish };
     for (let digit = 0; digit <= 9; digit += 1) keys[String(digit)] = () => type(digit);
     focus(0);
@@ -78,10 +82,10 @@ export const write = {
   mount(stage, deck, item, config, submit) {
     const kept = `backflip:draft:${config.person}:${item.item}`;
     const draft = item.draft ?? "";
-    let fromDraft = Boolean(draft);
+    let fromDraft = item.before?.from_draft ?? Boolean(draft);
     stage.append(...[promptBox(item.prompt)].filter(Boolean));
     const field = el("textarea", { id: "reply", class: "reply", rows: 10, dir: "auto", spellcheck: true });
-    field.value = recall(kept) ?? draft;
+    field.value = recall(kept) ?? item.before?.text ?? draft;
     const words = el("span", { class: "soft small" });
     const count = () => {
       words.textContent = `${field.value.trim() ? field.value.trim().split(/\s+/).length : 0} words`;
@@ -101,8 +105,7 @@ export const write = {
     count();
     function finish() {
       if (send.disabled) return announce("Change the text first.");
-      remember(kept, null);
-      submit({ text: field.value, from_draft: fromDraft });
+      if (submit({ text: field.value, from_draft: fromDraft })) remember(kept, null);
     }
     const task = draft ? "Make this reply better" : "Write the best reply you can";
     return { question: task, keys: { e: () => field.focus() }, focus: field, help: [["e", "write"], ["Esc", "leave the text, so that keys work"], ["Ctrl ⏎", "send"]] };
@@ -124,7 +127,7 @@ const STEP_CHOICES = [[1, "good", "Good", "1"], [0, "neutral", "Neutral", "2"], 
 
 export const steps = {
   mount(stage, deck, item, config, submit) {
-    const labels = item.steps.map(() => null);
+    const labels = item.before?.labels ?? item.steps.map(() => null);
     let at = 0;
     const rows = item.steps.map((html, index) => {
       const buttons = STEP_CHOICES.map(([value, name, label]) => button(label, () => set(index, value), { class: `mark ${name}`, "aria-pressed": "false" }));

@@ -4,7 +4,7 @@ import { announce, button, choice, el, promptBox } from "./dom.js";
 
 export function mount(stage, deck, item, config, submit) {
   const letters = [...item.text]; // code points: an emoji is one
-  const spans = [];
+  const spans = item.before?.spans ?? [];
   const tokens = words(letters);
   let cursor = 0, anchor = null; // token indices
 

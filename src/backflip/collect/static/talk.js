@@ -11,7 +11,8 @@ const WORDS = { user: "You are the user", attacker: "You are the attacker: try t
 export function mount(stage, deck, item, config, submit) {
   const place = `backflip:talk:${config.person}:${item.item}`;
   const scene = item.talk;
-  const turns = JSON.parse(recall(place) || "[]"); // what the answer will hold
+  const turns = JSON.parse(recall(place)) ?? item.before?.turns ?? []; // what the answer will hold
+  const verdict = item.before?.verdicts ?? {};
   const shown = el("ol", { class: "turns" });
   const rules = scene.rules.length ? el("section", { class: "rules card", "aria-label": "Rules" }, el("h2", {}, scene.rules.length > 1 ? "Rules" : "Rule"), el("ol", {}, scene.rules.map((rule) => el("li", {}, rule)))) : null;
   stage.append(...[rules, promptBox(scene.opening), shown].filter(Boolean));
@@ -39,7 +40,21 @@ export function mount(stage, deck, item, config, submit) {
     const last = turns.length ? turns[turns.length - 1].role : scene.last;
     if (last === "user") return suggestions();
     writing(scene.role === "assistant" ? "What does the user say next?" : "Your message");
+    if (last === "assistant" && turns.length && alone(turns[turns.length - 1].candidates)) edit();
   }
+
+  /** Whether there was nothing to choose from: the talk went on with the only reply by itself. */
+  const alone = (candidates) => candidates.length === 1 && scene.role !== "assistant";
+
+  function begin() {
+    if (!confirm("Begin this talk anew? What was said in it is lost.")) return;
+    turns.length = 0;
+    for (const rule of scene.rules) delete verdict[rule];
+    keep();
+    shown.replaceChildren();
+    turn();
+  }
+  const anew = () => (turns.length ? button("Begin anew", begin, { class: "button quiet little" }) : null);
 
   function writing(label) {
     const area = el("textarea", { id: "say", rows: 3, dir: "auto", maxlength: 20000 });
@@ -53,7 +68,7 @@ export function mount(stage, deck, item, config, submit) {
       if (event.key === "Escape") area.blur();
     });
     const done = choice("Finish", "", verdicts, { disabled: !turns.some((one) => one.role === "assistant") });
-    deck.replaceChildren(el("div", { class: "say field" }, el("label", { for: "say" }, label), area), el("div", { class: "others" }, choice("Send", "⏎", say, { class: "choice first" }), done));
+    deck.replaceChildren(el("div", { class: "say field" }, el("label", { for: "say" }, label), area), el("div", { class: "others" }, choice("Send", "⏎", say, { class: "choice first" }), done, anew()));
     area.focus({ preventScroll: true });
   }
 
@@ -64,17 +79,16 @@ export function mount(stage, deck, item, config, submit) {
       const said = await call(`${config.api}/talk`, { item: item.item, turns: spoken });
       choosing(said);
     } catch (problem) {
-      deck.replaceChildren(el("p", { class: "notice bad", role: "alert" }, problem.message), el("div", { class: "others" }, choice("Try again", "", suggestions), choice("Finish", "", verdicts)));
+      deck.replaceChildren(el("p", { class: "notice bad", role: "alert" }, problem.message), el("div", { class: "others" }, choice("Try again", "", suggestions), choice("Finish", "", verdicts), anew()));
     }
   }
 
   function choosing(said) {
     const { candidates, html, stamp } = said;
-    if (candidates.length === 1 && scene.role !== "assistant") {
+    if (alone(candidates)) {
       add({ role: "assistant", content: candidates[0], candidates, picked: 0, ranks: null, edited: false, stamp }, html[0]);
       turn();
-      announce("The model has answered.");
-      return edit();
+      return announce("The model has answered.");
     }
     const cards = offer(said, deck, keys, {
       done({ index, ranks, words }) {
@@ -99,8 +113,7 @@ export function mount(stage, deck, item, config, submit) {
       shown.lastChild.remove();
       line(last);
       turn();
-      edit();
-    }, () => { turn(); edit(); }), { class: "button quiet little" });
+    }, turn), { class: "button quiet little" });
     deck.querySelector(".others")?.append(open);
   }
 
@@ -115,10 +128,10 @@ export function mount(stage, deck, item, config, submit) {
 
   function verdicts() {
     if (!scene.rules.length) return finish({});
-    const given = {};
-    const send = choice("Send", "⏎", () => Object.keys(given).length === scene.rules.length && finish(given), { class: "choice first", disabled: true });
+    const rated = () => scene.rules.every((rule) => verdict[rule]);
+    const send = choice("Send", "⏎", () => rated() && finish(verdict), { class: "choice first", disabled: !rated() });
     const rows = scene.rules.map((rule, row) => el("fieldset", { class: "attribute" }, el("legend", {}, rule), el("div", { class: "values" }, VERDICTS.map(([value, label]) => el("label", { class: "value" }, el("input", {
-      type: "radio", name: `rule-${row}`, value, onchange: () => { given[rule] = value; send.disabled = Object.keys(given).length < scene.rules.length; },
+      type: "radio", name: `rule-${row}`, value, checked: verdict[rule] === value, onchange: () => { verdict[rule] = value; send.disabled = !rated(); },
     }), el("span", {}, label))))));
     deck.replaceChildren(el("div", { class: "attributes" }, rows), el("div", { class: "others" }, send, choice("Back", "", turn)));
     keys.Enter = () => send.click();
@@ -126,10 +139,11 @@ export function mount(stage, deck, item, config, submit) {
   }
 
   function finish(given) {
+    if (!submit({ turns, verdicts: given })) return;
     try { localStorage.removeItem(place); } catch { /* kept nowhere */ }
-    submit({ turns, verdicts: given });
   }
 
+  if (item.before) keep();
   turns.forEach((one) => line(one));
   setTimeout(turn, 0);
   return { question: WORDS[scene.role], keys, help: [["e", "write"], ["⏎", "send your message"], ["Esc", "leave the text, so that keys work"], ["1 2", "go on with that answer; when ranking: it is next best"], ["r", "rank all answers, or pick one only"], ["t", "tie with the one before"], ["⌫", "take the last back"], ["⏎", "go on with the best"]] };
