@@ -67,7 +67,7 @@ class Sessions:
             max_age=int(self.settings.session_hours * 3600),
             httponly=True,
             samesite="lax",
-            secure=self.settings.secure,
+            secure=self.settings.over_tls,
         )
 
     def start(self, response: Response, person: int, epoch: int) -> None:
