@@ -85,7 +85,7 @@ class Jobs:
                 self._keep(replace(job, state="broken off", ended=time.time()))
 
     def _named(self) -> str:
-        """This server's name; the lock that says that it lives is taken with the first job."""
+        """Our name. The lock that says that we live is taken with the first job."""
         with self._lock:
             while self._alive is None:
                 self._server = secrets.token_hex(6)

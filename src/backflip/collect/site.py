@@ -15,7 +15,7 @@ from backflip.collect.copies import files_of
 from backflip.collect.jobs import Jobs
 from backflip.collect.limits import RateLimit
 from backflip.collect.media import MEDIA, Media
-from backflip.collect.security import Sessions
+from backflip.collect.security import PasswordLinks, Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
@@ -41,6 +41,7 @@ class Site:
     folder: Path
     """Clips, figures, logs and runs of jobs lie below it."""
     sessions: Sessions
+    password_links: PasswordLinks
     jobs: Jobs
     media: Media
     talkers: Talkers
@@ -65,6 +66,7 @@ class Site:
             settings=settings,
             folder=folder,
             sessions=Sessions(store.secret("session"), settings),
+            password_links=PasswordLinks(store.secret("password")),
             jobs=Jobs(folder / "jobs", settings.jobs, {PLACE: place_of(store)}),
             media=Media(folder / MEDIA),
             talkers=Talkers(dict(settings.endpoints), store.secret("talk")),
