@@ -220,8 +220,8 @@ def test_a_job_of_another_project_is_not_shown(tmp_path: Path):
 
 def with_clips(folder: Path) -> Path:
     """A database whose project has two clips, where a server keeps them."""
-    from backflip.collect.site import Site
     from backflip.collect.settings import ServerSettings
+    from backflip.collect.site import Site
     from tests.collect.served import png
 
     store = open_store(folder / "labels.sqlite")
