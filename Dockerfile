@@ -1,4 +1,4 @@
-# The feedback server. Data lies in /data: docker run -p 127.0.0.1:8700:8700 -v backflip:/data backflip collect --host 0.0.0.0 …
+# The feedback server. Data lies in /data: docker run -p 127.0.0.1:8700:8700 -v backflip:/data backflip collect --host 0.0.0.0 --without-tls …
 FROM python:3.11-slim
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -11,4 +11,5 @@ WORKDIR /data
 ENV BACKFLIP_FEEDBACK=/data/feedback.sqlite
 EXPOSE 8700
 ENTRYPOINT ["backflip"]
-CMD ["collect", "--host", "0.0.0.0", "--no-open"]
+# Whoever publishes the port to other machines stands a proxy with TLS before it: BACKFLIP_PUBLIC_URL.
+CMD ["collect", "--host", "0.0.0.0", "--without-tls", "--no-open"]

@@ -11,6 +11,8 @@ from backflip.data.errors import UserError
 
 if TYPE_CHECKING:
     from backflip.collect.planning import Assumptions
+    from backflip.collect.serve import Listening
+    from backflip.collect.settings import ServerSettings
     from backflip.collect.simulation import Recovered
     from backflip.crowd.power import Plan
     from backflip.feedback.projects import Project
@@ -44,6 +46,24 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page.")] = True,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, for https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    without_tls: Annotated[
+        bool,
+        typer.Option(
+            help="Let other machines in without https: in a container, or in a network of your own."
+        ),
+    ] = False,
+    public_url: Annotated[
+        str,
+        typer.Option(
+            metavar="https://NAME",
+            envvar="BACKFLIP_PUBLIC_URL",
+            help="Where a reverse proxy shows the server: its name in links, and Secure cookies.",
+        ),
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name that the server answers to."),
+    ] = None,
     proxy_secret: Annotated[
         str,
         typer.Option(
@@ -51,6 +71,14 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
             help="Believe a reverse proxy that sends this in X-Backflip-Proxy.",
         ),
     ] = "",
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of clips, trained models and logs; else NAME-files beside the "
+            "database NAME.sqlite.",
+            show_default=False,
+        ),
+    ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=MODEL", help="To talk with: a folder, or an address."),
@@ -88,7 +116,9 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
             "KEY=VALUE are assumptions: reliability=0.8, ceiling=0.9 ….",
         ),
     ] = None,
-    backup: Annotated[Path | None, typer.Option(help="Copy the database to this file.")] = None,
+    backup: Annotated[
+        Path | None, typer.Option(help="Copy the database to this file, its clips beside.")
+    ] = None,
     restore: Annotated[Path | None, typer.Option(help="Put a copy in its place.")] = None,
 ) -> None:
     """Ask people: a server with pages for raters and leads, local unless told otherwise."""
@@ -99,12 +129,7 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     from backflip.feedback.store import open_store
 
     if restore is not None:
-        from backflip.console import say
-        from backflip.feedback import backup as copies
-
-        place = store or _place()
-        copies.restore(restore, place)
-        say(f"{restore} stands in the place of {place}")
+        _restore(restore, store or _place(), files)
         return
     if answers and import_ is None:
         raise UserError("which prompts? Give them with --import.")
@@ -120,13 +145,21 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         if export is not None:
             _export(opened, _named(project), export, out, per, golden=golden)
         if backup is not None:
-            from backflip.console import say
-
-            say(f"copied to {opened.backup(backup)}")
+            _backup(opened, backup, files)
     finally:
         opened.close()
     if import_ is export is simulate is backup is None:
-        _serve(project, store, host, port, open_, (tls_cert, tls_key), proxy_secret, policy or [])
+        from backflip.collect.settings import ServerSettings
+
+        listening = _listening(host, port, (tls_cert, tls_key), bool(proxy_secret), without_tls)
+        served = ServerSettings(
+            folder=files,
+            allowed=tuple(allow_host or ()),
+            public_url=public_url,
+            proxy_secret=proxy_secret,
+            endpoints=_endpoints(policy or []),
+        )
+        _serve(project, store, listening, served, open_)
 
 
 def _check_installed() -> None:
@@ -151,31 +184,61 @@ def _named(project: str | None) -> str:
     return project
 
 
+def _listening(
+    host: str,
+    port: int,
+    tls: tuple[Path | None, Path | None],
+    behind_proxy: bool,
+    without_tls: bool,
+) -> Listening:
+    from backflip.collect.serve import Listening
+
+    certificate, key = (str(path) if path else "" for path in tls)
+    return Listening(host, port, certificate, key, behind_proxy, without_tls)
+
+
 def _serve(
     project: str | None,
     store: str | None,
-    host: str,
-    port: int,
-    open_: bool,
-    tls: tuple[Path | None, Path | None],
-    proxy_secret: str,
-    policies: list[str],
+    listening: Listening,
+    settings: ServerSettings,
+    open_page: bool,
 ) -> None:
-    from backflip.collect.serve import Listening, serve
-    from backflip.collect.settings import ServerSettings
+    import logging
+
+    from backflip.collect.serve import serve
     from backflip.console import say
 
-    certificate, key = (str(path) if path else "" for path in tls)
-    listening = Listening(host, port, certificate, key, behind_proxy=bool(proxy_secret))
-    settings = ServerSettings(proxy_secret=proxy_secret, endpoints=_endpoints(policies))
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
     def ready(address: str) -> None:
         say(f"Open {address}")
         say("This address signs you in once, for ten minutes. Ctrl-C stops the server.", "dim")
 
     serve(
-        project, store=store, listening=listening, settings=settings, open_page=open_, ready=ready
+        project,
+        store=store,
+        listening=listening,
+        settings=settings,
+        open_page=open_page,
+        ready=ready,
     )
+
+
+def _backup(store: Store, to: Path, files: Path | None) -> None:
+    from backflip.collect import copies
+    from backflip.console import say
+
+    say(f"copied to {' and '.join(map(str, copies.backup(store, to, files)))}")
+
+
+def _restore(copy: Path, place: str, files: Path | None) -> None:
+    from backflip.collect import copies
+    from backflip.console import say
+
+    made = copies.restore(copy, place, files)
+    stand = "stand" if made[1:] else "stands"
+    say(f"{' and '.join(map(str, made))} {stand} in the place of {place}")
 
 
 def _endpoints(policies: list[str]) -> tuple[tuple[str, str], ...]:

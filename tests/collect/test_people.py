@@ -184,3 +184,239 @@ def test_a_program_changes_groups(server: Served, alan: tuple[Any, int, str], le
         {"language": "en"},
         "rater",
     )
+
+
+def test_programs_and_pages_know_the_same_rules(server: Served, alan: tuple[Any, int, str]):
+    """Nobody locks themselves out, on the page or through the interface."""
+    project, person = alan[0], server.person("Grace")
+    project.enrol(person, role="lead")
+    browser = server.as_person(person)
+    path = f"/api/v1/projects/tone/people/{server.store.people.get(person).pseudonym}"
+    browser.get("/me")
+    for wish in ({"state": "removed"}, {"role": "rater"}):
+        refused = browser.call(path, wish, "PATCH")
+        assert refused.status_code == 409
+        assert "another lead can" in refused.json()["detail"]
+    assert (project.member(person).state, project.member(person).role) == ("active", "lead")
+
+
+# ---- who did it
+
+
+def bodies(project: Any, kind: str) -> list[tuple[str | None, dict[str, Any]]]:
+    return [(event.person, event.body) for event in project.events(kinds=[kind])]
+
+
+def test_the_log_says_who_changed_a_member(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    project, rater, path = alan
+    ada = server.store.people.by_email("ada@example.org").pseudonym
+    his = server.store.people.get(rater).pseudonym
+    lead.get(path)
+    lead.send(path, {"role": "adjudicator", "state": "paused", "reason": "holidays"})
+    lead.call(f"/api/v1{path}", {"state": "removed", "reason": "gone"}, "PATCH")
+    who, told = bodies(project, "joined")[-1]
+    assert (who, told["role"], told["by"]) == (his, "adjudicator", ada)
+    assert bodies(project, "state") == [
+        (his, {"state": "paused", "reason": "holidays", "by": ada}),
+        (his, {"state": "removed", "reason": "gone", "by": ada}),
+    ]
+
+
+def test_the_log_says_who_invited_whom_and_who_withdrew_a_link(server: Served, lead: Browser):
+    project = server.project()
+    ada = server.store.people.by_email("ada@example.org").pseudonym
+    lead.get("/projects/tone/people")
+    lead.send("/projects/tone/invitations", {"role": "rater", "uses": "2"})
+    secret = lead.call("/api/v1/projects/tone/invitations", {"role": "rater"}).json()["path"]
+    invited = bodies(project, "invitation")
+    assert [who for who, _ in invited] == [ada, ada]
+    server.store.accept(secret.rpartition("/")[2], server.person("Alan"))
+    assert bodies(project, "joined")[-1][1]["invitation"] == invited[1][1]["id"]
+    key = project.invitations()[0]["key"]
+    lead.get("/projects/tone/people")
+    lead.send(f"/projects/tone/invitations/{key}/withdraw")
+    assert bodies(project, "invitation withdrawn") == [(ada, {"id": key})]
+    assert "invitation withdrawn" in lead.get("/projects/tone/log").text
+
+
+# ---- admins of the server
+
+
+def test_an_admin_makes_another_who_may_then_erase_themselves_or_be_erased(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    _, rater, path = alan
+    ada = server.store.people.by_email("ada@example.org").pseudonym
+    browser = server.as_person(rater)
+    assert browser.get("/projects/new").status_code == 403
+    assert "Make an admin" in lead.get(path).text
+    lead.send(f"{path}/admin", {"admin": "yes"})
+    assert browser.get("/projects/new").status_code == 200
+    assert "server admin" in lead.get(path).text
+    made = [event for event in server.store.events() if event.kind == "admin"]
+    assert [event.body for event in made] == [{"admin": True, "by": ada}]
+    lead.get("/me")
+    assert lead.send("/me/erase").url.path == "/sign-in"
+
+
+def test_one_admin_at_least_stays(server: Served, lead: Browser):
+    ada = server.store.people.by_email("ada@example.org")
+    refused = lead.call(f"/api/v1/people/{ada.pseudonym}", {"admin": False}, "PATCH")
+    assert refused.status_code == 409
+    assert server.store.people.get(ada.id).admin
+
+
+def test_an_admin_of_old_loses_the_token_that_was_remembered(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    rater, path = alan[1:]
+    api = f"/api/v1/people/{path.rpartition('/')[2]}"
+    token = server.store.people.token(rater, "robot", ["read", "write"])
+    headers = {"Authorization": f"Bearer {token}"}
+    client = server.browser().client
+    assert lead.call(api, {"admin": True}, "PATCH").json()["admin"]
+    assert client.get("/api/v1/me", headers=headers).json()["admin"]
+    lead.call(api, {"admin": False}, "PATCH")
+    assert not client.get("/api/v1/me", headers=headers).json()["admin"]
+
+
+def test_only_admins_of_the_server_make_admins_and_erase(
+    server: Served, alan: tuple[Any, int, str]
+):
+    """An admin of a project is none of the server."""
+    project, rater, path = alan
+    person = server.person("Grace")
+    project.enrol(person, role="admin")
+    browser = server.as_person(person)
+    page = browser.get(path).text
+    assert "Make an admin" not in page
+    assert "Erase their own words" not in page
+    api = f"/api/v1/people/{path.rpartition('/')[2]}"
+    assert browser.send(f"{path}/admin", {"admin": "yes"}).status_code == 403
+    assert browser.send(f"{path}/erase").status_code == 403
+    assert browser.call(api, {"admin": True}, "PATCH").status_code == 403
+    assert browser.call(api, method="DELETE").status_code == 403
+    assert server.store.people.get(rater).name == "Alan"
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_an_admin_erases_somebody_who_asks_for_it(
+    server: Served, alan: tuple[Any, int, str], lead: Browser, texts: bool
+):
+    project, rater, path = alan
+    project.note(rater, project.next(rater)[0].item_id, "my own words")
+    browser = server.as_person(rater)
+    assert "cannot be undone" in lead.get(path).text
+    page = lead.send(f"{path}/erase", {"texts": "yes"} if texts else {})
+    assert "Their name and address are erased" in page.text
+    assert browser.get("/me").url.path == "/sign-in"
+    person = server.store.people.get(rater)
+    assert (person.erased, person.name, person.email) == (True, "", "")
+    words = project.events(kinds=["note"])[0].body["text"]
+    assert words == ("[redacted]" if texts else "my own words")
+    (event,) = [one for one in server.store.events() if one.kind == "redaction"]
+    ada = server.store.people.by_email("ada@example.org").pseudonym
+    assert event.body == {"texts": texts, "by": ada}
+    assert "Make an admin" not in lead.get(path).text
+
+
+def test_a_program_erases_people_but_not_its_own_person(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    rater, path = alan[1:]
+    ada = server.store.people.by_email("ada@example.org").pseudonym
+    assert lead.call(f"/api/v1/people/{ada}", method="DELETE").status_code == 409
+    assert lead.call("/api/v1/people/r-none", method="DELETE").status_code == 404
+    api = f"/api/v1/people/{path.rpartition('/')[2]}?texts=true"
+    assert lead.call(api, method="DELETE").json()["erased"]
+    assert server.store.people.get(rater).erased
+
+
+# ---- forgotten passwords
+
+
+def link_on(page: Any) -> str:
+    return page.text.split('id="link" value="http://127.0.0.1')[1].split('"')[0]
+
+
+def test_a_link_sets_a_new_password_once_and_ends_all_sessions(
+    server: Served, alan: tuple[Any, int, str]
+):
+    project, rater, path = alan
+    lead = server.as_person(server.person("Grace"))
+    project.enrol(server.store.people.by_email("grace@example.org").id, role="lead")
+    before = server.as_person(rater)
+    assert before.get("/me").url.path == "/me"
+    lead.get(path)
+    link = link_on(lead.send(f"{path}/password"))
+    guest = server.browser()
+    assert "alan@example.org" in guest.get(link).text
+    assert "use at least" in guest.send(link, {"new": "short"}).text
+    assert guest.send(link, {"new": "quite another phrase"}).url.path == "/"
+    assert guest.get("/me").url.path == "/me"
+    assert before.get("/me").url.path == "/sign-in"
+    people = server.store.people
+    assert people.sign_in("alan@example.org", PASSWORD) is None
+    assert people.sign_in("alan@example.org", "quite another phrase").id == rater
+    again = server.browser()
+    assert again.get(link).status_code == 404
+    assert again.send(link, {"new": "a third phrase altogether"}).status_code in (403, 404)
+    kinds = [event.kind for event in server.store.events() if event.person == path[-6:]]
+    assert kinds[-2:] == ["password link", "password"]
+
+
+def test_two_who_open_the_same_link_set_one_password(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    link = lead.call(f"/api/v1{alan[2]}/password", {}).json()["path"]
+    first, second = server.browser(), server.browser()
+    first.get(link)
+    second.get(link)
+    first.send(link, {"new": "quite another phrase"})
+    assert second.send(link, {"new": "a third phrase altogether"}).status_code == 404
+    assert server.store.people.sign_in("alan@example.org", "quite another phrase")
+
+
+def test_a_forged_or_old_link_sets_no_password(
+    server: Served, alan: tuple[Any, int, str], lead: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    import itsdangerous.timed
+
+    link = lead.call(f"/api/v1{alan[2]}/password", {}).json()["path"]
+    assert server.browser().get("/password/WzEsMF0.x.y").status_code == 404
+    assert server.browser().get(f"{link[:-1]}é").status_code == 404
+    ahead = itsdangerous.timed.time.time() + 4 * 86_400
+    monkeypatch.setattr(itsdangerous.timed.time, "time", lambda: ahead)
+    assert server.browser().get(link).status_code == 404
+
+
+def test_a_lead_opens_no_account_that_is_more_than_their_own_project(
+    server: Served, alan: tuple[Any, int, str], lead: Browser
+):
+    """A link to a new password is the account: its other projects, and its rank."""
+    project, rater, path = alan
+    other = server.project("other")
+    grace = server.person("Grace")
+    project.enrol(grace, role="lead")
+    browser = server.as_person(grace)
+    browser.get("/me")
+
+    def asked(page: str) -> int:
+        return browser.call(f"/api/v1{page}/password", {}).status_code
+
+    assert asked(path) == 201
+    other.enrol(rater)
+    assert asked(path) == 403
+    assert "Make a link" not in browser.get(path).text
+    other.enrol(grace, role="lead")
+    assert asked(path) == 201
+    other.enrol(rater, role="lead")
+    assert asked(path) == 403
+    other.enrol(rater, role="rater")
+    server.store.people.set_admin(rater, admin=True)
+    assert asked(path) == 403
+    assert lead.call(f"/api/v1{path}/password", {}).status_code == 201
+    himself = f"/projects/tone/people/{server.store.people.get(grace).pseudonym}"
+    assert asked(himself) == 403

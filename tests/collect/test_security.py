@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from backflip.collect.jobs import Job
 from backflip.collect.limits import RateLimit
 from backflip.collect.pages import inside
 from backflip.data.errors import UserError
-from tests.collect.served import PASSWORD, Served, served
+from tests.collect.served import PASSWORD, Served, running, served
 
 LEAD_PAGES = ("", "/items", "/people", "/statistics", "/adjudicate", "/export", "/log", "/settings")
 
@@ -311,3 +316,154 @@ def test_sql_in_every_field_is_only_text(server: Served):
     sent = {"item": 1, "value": {"choice": SQL}, "client_key": SQL}
     assert browser.call("/api/v1/projects/tone/answers", sent).status_code in (403, 422)
     assert server.store.people.get(ada).name == "Ada"
+
+
+# ---- what leaves a trace
+
+
+def test_every_forged_number_leaves_a_trace_in_the_log(server: Served):
+    project, rater = server.project(), server.person("Ada")
+    browser = server.rater(project, "Alan")
+    project.enrol(rater)
+    theirs = project.next(rater)[0].item_id
+    forged = project.member(server.store.people.by_email("alan@example.org").id).alias(theirs)
+    sent = {
+        "answers": {"value": {"choice": "a", "strength": 1}},
+        "skips": {"reason": "x"},
+        "flags": {"reason": "x"},
+        "notes": {"text": "x"},
+    }
+    for path, body in sent.items():
+        refused = browser.call(f"/api/v1/projects/tone/{path}", {"item": forged, **body})
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_yours"), path
+    alan = server.store.people.by_email("alan@example.org").pseudonym
+    traces = [(e.person, e.body) for e in project.events(kinds=["refused"])]
+    assert traces == [(alan, {"asked_for": str(theirs)})] * 4
+
+
+def test_a_forged_talk_leaves_a_trace_too(server: Served):
+    project = server.project("chat", kind="talk")
+    browser = server.rater(project, "Alan")
+    turns = [{"role": "user", "content": "Hello"}]
+    for path, body in (("talk", {"turns": turns}), ("answers", {"value": {"turns": turns}})):
+        refused = browser.call(f"/api/v1/projects/chat/{path}", {"item": 12345, **body})
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_yours"), path
+    assert len(project.events(kinds=["refused"])) == 2
+
+
+def test_what_was_refused_stands_in_the_servers_log_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    server = served(tmp_path, body_bytes=1000)
+    server.person("Ada")
+    secret = server.project().invite()
+    browser = server.browser()
+    browser.get("/sign-in")
+    browser.send("/sign-in", {"email": "ada@example.org", "password": "a wrong pass phrase"})
+    browser.send("/sign-in", {"csrf": "forged"})
+    browser.send(f"/invitation/{secret}", {"csrf": "forged"})
+    browser.get("/invitation/a-guessed-one")
+    browser.get("/password/a-guessed-one")
+    browser.get("/open/a-guessed-one")
+    browser.send("/sign-in", {"email": "x" * 2000})
+    lines = [record.getMessage() for record in caplog.records if record.name == "backflip.refused"]
+    assert lines == [
+        "refused (wrong password): POST '/sign-in' from testclient",
+        "refused (not from a page of ours): POST '/sign-in' from testclient",
+        "refused (not from a page of ours): POST '/invitation/…' from testclient",
+        "refused (no such invitation): GET '/invitation/…' from testclient",
+        "refused (no such link to a password): GET '/password/…' from testclient",
+        "refused (no such link of the terminal): GET '/open/…' from testclient",
+        "refused (too large): POST '/sign-in' from testclient",
+    ]
+
+
+def test_a_line_of_the_log_is_one_line(server: Served, caplog: pytest.LogCaptureFixture):
+    server.browser().send("/projects/x%0aforged%20line/people/y", {"csrf": "x"})
+    browser = server.as_person(server.person("Ada", admin=True))
+    browser.send("/projects/new%0arefused/import", {"csrf": "x"})
+    browser.client.post("/me/tokens/a%0ab/withdraw", data={"csrf": "x"})
+    lines = [record.getMessage() for record in caplog.records if record.name == "backflip.refused"]
+    assert lines
+    assert not any("\n" in line for line in lines)
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 100):
+        yield b"y" * 100
+
+
+def test_a_request_that_hides_its_length_is_refused_as_one_that_tells_it(tmp_path: Path):
+    """In chunks no length is declared; the reading stops where the limit is."""
+    small = served(tmp_path, body_bytes=1000, upload_bytes=2000)
+    small.project()
+    browser = small.as_person(small.person("Ada", admin=True))
+    browser.get("/me")
+    token = {"X-CSRF-Token": browser.token}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    parts = {"Content-Type": "multipart/form-data; boundary=x"}
+    for path, headers in (
+        ("/api/v1/projects/tone/items", {"Content-Type": "application/json", **token}),
+        ("/api/v1/projects/tone/import", {**parts, **token}),
+        ("/projects/tone/import", parts),
+        ("/projects/tone/settings", form),
+        ("/sign-in", form),
+    ):
+        answer = browser.client.post(path, content=chunks(5000), headers=headers)
+        assert answer.request.headers["transfer-encoding"] == "chunked"
+        assert answer.status_code == 413, path
+        assert "send it in parts" in answer.text
+    small_one = browser.client.post("/sign-in", content=chunks(500), headers=form)
+    assert small_one.status_code == 403
+
+
+def test_the_same_over_a_socket(tmp_path: Path):
+    """A real connection: the answer comes although the sender never ends."""
+    import socket
+
+    with running(served(tmp_path, body_bytes=1000)) as base:
+        host, port = base.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as sender:
+            sender.sendall(
+                b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+            )
+            sender.sendall(b"400\r\n" + b"y" * 0x400 + b"\r\n")
+            assert sender.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+# ---- models of the server's own disk
+
+
+def test_only_admins_train_from_a_folder_of_the_server(
+    server: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "private").mkdir()
+    monkeypatch.chdir(tmp_path)
+    project, grace = server.project(), server.person("Grace")
+    project.enrol(grace, role="lead")
+    project.answer(grace, project.next(grace)[0].item_id, {"choice": "a", "strength": 1})
+    started = list[list[str]]()
+
+    def start(_name: str, _title: str, command: list[str], run: str = "") -> Any:
+        started.append(command)
+        return Job("x", "tone", "Reward model", tuple(command), run)
+
+    monkeypatch.setattr(server.site.jobs, "start", start)
+    lead = server.as_person(grace)
+    lead.get("/projects/tone/export")
+    for model in ("/etc/models", "~/model", "./x", "../x", "private", "a/b/c", "runs/x/model"):
+        refused = lead.call("/api/v1/projects/tone/jobs", {"model": model})
+        assert (refused.status_code, started) == (422, []), model
+        assert "Only admins" in lead.send("/projects/tone/train", {"model": model}).text
+    for model in ("smollm2", "HuggingFaceTB/SmolLM2-135M"):
+        assert lead.call("/api/v1/projects/tone/jobs", {"model": model}).status_code == 202
+    admin = server.as_person(server.person("Ada", admin=True))
+    admin.get("/me")
+    assert admin.call("/api/v1/projects/tone/jobs", {"model": "private"}).status_code == 202
+    assert [
+        f"model={name}" in " ".join(words)
+        for name, words in zip(
+            ("smollm2", "HuggingFaceTB/SmolLM2-135M", "private"), started, strict=True
+        )
+    ] == [True, True, True]

@@ -126,14 +126,79 @@ def test_a_job_can_be_stopped_with_all_that_it_started(tmp_path: Path):
         pytest.fail("the job's own child was left running")
 
 
+def running_job(folder: Path, seconds: str) -> str:
+    """A server of its own begins a job and is killed; the job's name."""
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from backflip.collect.jobs import Jobs\n"
+        "jobs = Jobs(Path(sys.argv[1]), 1, {})\n"
+        "job = jobs.start('tone', 'Long', ['sleep', sys.argv[2]])\n"
+        "while jobs.find('tone', job.id).state != 'running':\n"
+        "    time.sleep(0.02)\n"
+        "print(job.id, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    words = [sys.executable, "-c", code, str(folder), seconds]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    name = process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    return name
+
+
 def test_a_job_whose_server_was_killed_is_said_to_have_broken_off(tmp_path: Path):
-    jobs = Jobs(tmp_path, 1, {})
-    job = jobs.start("tone", "Long", ["sleep", "600"])
-    while jobs.find("tone", job.id).state != "running":
+    name = running_job(tmp_path, "1")
+    assert Jobs(tmp_path, 1, {}).find("tone", name).state == "broken off"
+    assert list(tmp_path.glob("*.lock")) == []
+
+
+def test_a_second_server_leaves_the_jobs_of_the_first_alone_and_may_stop_them(tmp_path: Path):
+    first = Jobs(tmp_path, 1, {})
+    job = first.start("tone", "Long", ["sleep", "600"])
+    waiting = first.start("tone", "Next", ["true"])
+    while first.find("tone", job.id).state != "running":
         time.sleep(0.05)
-    assert Jobs(tmp_path, 1, {}).find("tone", job.id).state == "broken off"
-    jobs.stop("tone", job.id)
+    second = Jobs(tmp_path, 1, {})
+    states = {one.id: one.state for one in second.of("tone")}
+    assert states == {job.id: "running", waiting.id: "waiting"}
+    second.stop("tone", job.id)
+    assert finished(first, job.id).state == "stopped"
+    assert finished(first, waiting.id).state == "done"
+
+
+def test_a_training_holds_up_no_statistics(tmp_path: Path):
+    jobs = Jobs(tmp_path, 1, {})
+    training = jobs.start("tone", "Reward model", ["sleep", "600"])
+    other = jobs.start("tone", "Reward model", ["true"])
+    figures = jobs.start("tone", "Statistics", ["true"], short=True)
+    assert finished(jobs, figures.id).state == "done"
+    assert jobs.find("tone", other.id).state == "waiting"
+    jobs.stop("tone", training.id)
+    assert finished(jobs, training.id).state == "stopped"
+    assert finished(jobs, other.id).state == "done"
+
+
+def test_statistics_and_choosing_are_short_jobs(tmp_path: Path):
+    """The pages start them so: a training that never ends has no say in it."""
+    from backflip.collect import choosing
+    from tests.collect.served import served
+
+    server = served(tmp_path)
+    project, rater = server.project(), server.person("Ada")
+    project.enrol(rater)
+    project.answer(rater, project.next(rater)[0].item_id, {"choice": "a", "strength": 1})
+    jobs = server.site.jobs
+    training = jobs.start("tone", "Reward model", ["sleep", "600"])
+    lead = server.as_person(server.person("Grace", admin=True))
+    lead.get("/projects/tone/statistics")
+    (figures,) = [job for job in jobs.of("tone") if job.title == "Statistics"]
+    assert finished(jobs, figures.id).state == "done", jobs.log(figures)
+    job = choosing.choose(server.site, "tone", "compare", {"strategy": "random"})
     finished(jobs, job.id)
+    assert jobs.find("tone", training.id).state == "running"
+    jobs.stop("tone", training.id)
+    finished(jobs, training.id)
 
 
 @pytest.mark.parametrize("name", ["../x", "x/../../y", "", "none"])
@@ -148,3 +213,97 @@ def test_a_job_of_another_project_is_not_shown(tmp_path: Path):
     finished(jobs, job.id)
     with pytest.raises(UserError, match="there is no job"):
         jobs.find("other", job.id)
+
+
+# ---- files and copies
+
+
+def with_clips(folder: Path) -> Path:
+    """A database whose project has two clips, where a server keeps them."""
+    from backflip.collect.settings import ServerSettings
+    from backflip.collect.site import Site
+    from tests.collect.served import png
+
+    store = open_store(folder / "labels.sqlite")
+    store.create("walks", {"kind": "clips"})
+    root = Site.of(store, ServerSettings()).media.root("walks")
+    root.mkdir(parents=True)
+    for shade in (1, 2):
+        (root / f"walk-{shade}.png").write_bytes(png(shade))
+    (root / ".walk-3.png.draft").write_bytes(b"half")
+    store.close()
+    return root
+
+
+def test_clips_lie_beside_the_database_wherever_the_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert with_clips(tmp_path) == tmp_path / "labels-files" / "media" / "walks"
+
+
+def test_the_former_folder_is_found_where_it_is_this_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from backflip.collect.copies import files_of
+    from backflip.feedback.database import place_of
+
+    monkeypatch.chdir(tmp_path)
+    labels = place_of(tmp_path / "data" / "labels.sqlite")
+    Path("feedback-files").mkdir()
+    assert files_of(labels) == Path("feedback-files")
+    assert files_of(place_of("postgresql://somewhere/labels")) == Path("feedback-files")
+    Path("feedback.sqlite").touch()  # whose folder it is
+    assert files_of(labels) == tmp_path / "data" / "labels-files"
+    Path("feedback.sqlite").unlink()
+    (tmp_path / "data" / "labels-files").mkdir(parents=True)
+    assert files_of(labels) == tmp_path / "data" / "labels-files"
+
+
+def test_a_copy_holds_the_clips_and_a_restore_brings_them_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from backflip import cli
+
+    def collect(*words: str) -> int:
+        with pytest.raises(SystemExit) as left:
+            cli.main(["collect", "--store", "labels.sqlite", *words])
+        return int(left.value.code or 0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    root = with_clips(tmp_path)
+    kept = {path.name: path.read_bytes() for path in root.glob("*.png") if path.name[0] != "."}
+    assert collect("--backup", "copies/monday.sqlite") == 0
+    assert "copies/monday-files" in capsys.readouterr().out
+    copied = tmp_path / "copies" / "monday-files" / "media" / "walks"
+    assert {path.name for path in copied.iterdir()} == set(kept)
+    assert collect("--backup", "copies/monday.sqlite") == 2  # never overwritten
+    assert collect("--backup", "copies/tuesday.sqlite", "--files", "nowhere") == 0
+    assert not Path("copies/tuesday-files").exists()
+
+    (root / "walk-1.png").write_bytes(b"lost")
+    (root / "walk-2.png").unlink()
+    assert collect("--restore", "copies/monday.sqlite") == 0
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == kept
+    aside = next((tmp_path / "labels-files").glob("media.replaced-*"))
+    assert (aside / "walks" / "walk-1.png").read_bytes() == b"lost"
+    store = open_store("labels.sqlite")
+    assert store.project("walks").settings.kind == "clips"
+    store.close()
+
+
+def test_a_copy_whose_clips_do_not_fit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from backflip.collect import copies
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with_clips(tmp_path)
+    store = open_store(tmp_path / "labels.sqlite")
+    monkeypatch.setattr(copies.shutil, "copy2", full)
+    with pytest.raises(UserError, match="could not be copied"):
+        copies.backup(store, tmp_path / "copies" / "monday.sqlite")
+    assert list((tmp_path / "copies").iterdir()) == []
+    store.close()

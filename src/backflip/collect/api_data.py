@@ -202,4 +202,4 @@ def job(site: Parts, here: Lead, number: str) -> dict[str, Any]:
 
 
 def _without_command(job: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in job.items() if name != "command"}
+    return {name: value for name, value in job.items() if name not in ("command", "server")}

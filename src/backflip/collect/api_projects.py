@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from backflip.collect import managing
 from backflip.collect.api_rate import REFUSALS
-from backflip.collect.gate import RANK, Here, Lead, Parts, Place, Senior, Who
+from backflip.collect.gate import RANK, Here, Lead, Parts, Senior, Who
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.settings import ProjectSettings, settings_of
@@ -52,6 +53,12 @@ class Change(Body):
     groups: dict[str, str] | None = None
     state: State | None = None
     reason: Annotated[str, Field(max_length=200)] = ""
+
+
+class Powers(Body):
+    """Whether somebody runs the whole server."""
+
+    admin: bool
 
 
 @router.get("/me")
@@ -119,32 +126,50 @@ def people(here: Lead) -> list[dict[str, Any]]:
 def change(site: Parts, here: Lead, pseudonym: str, sent: Change) -> dict[str, Any]:
     """Another role, state or groups; what is not sent stays."""
     here.visitor.need("write")
-    person = site.store.people.named(pseudonym)
-    member = here.project.member(person.id)
-    if member is None:
-        raise RefusedError("not_found", f"{pseudonym[:20]!r} does not belong to this project.")
-    _below(here, member.role)
-    role = sent.role or member.role
-    _below(here, role)
-    if sent.role or sent.groups is not None:
-        groups = member.groups if sent.groups is None else sent.groups
-        here.project.enrol(person.id, role=role, groups=groups)
-    if sent.state:
-        here.project.set_state(person.id, sent.state, reason=sent.reason)
-    return {"pseudonym": pseudonym, "role": role}
+    member = managing.found(site, here, pseudonym)
+    managing.change(
+        here, member, role=sent.role, state=sent.state, groups=sent.groups, reason=sent.reason
+    )
+    return {"pseudonym": pseudonym, "role": sent.role or member.role}
 
 
-def _below(here: Place, role: str) -> None:
-    if RANK[role] > RANK[here.role]:
-        raise RefusedError("not_allowed", "you may not change somebody above you.")
+@router.post("/projects/{name}/people/{pseudonym}/password", status_code=201)
+def password(site: Parts, here: Lead, pseudonym: str) -> dict[str, str]:
+    """The path of a link by which a member chooses a new password. It is told once."""
+    here.visitor.need("write")
+    member = managing.found(site, here, pseudonym)
+    return {"path": managing.password_path(site, here, member)}
+
+
+@router.patch("/people/{pseudonym}")
+def set_admin(site: Parts, who: Who, pseudonym: str, sent: Powers) -> dict[str, Any]:
+    """Let somebody run the whole server, or no longer."""
+    who.need("write")
+    managing.set_admin(site, who, pseudonym, admin=sent.admin)
+    return {"pseudonym": pseudonym, "admin": sent.admin}
+
+
+@router.delete("/people/{pseudonym}")
+def erase(site: Parts, who: Who, pseudonym: str, texts: bool = False) -> dict[str, Any]:
+    """Forget who somebody is; ``texts``: and what they wrote in their own words."""
+    who.need("write")
+    managing.erase(site, who, pseudonym, texts=texts)
+    return {"pseudonym": pseudonym, "erased": True}
 
 
 @router.post("/projects/{name}/invitations", status_code=201)
 def invite(here: Lead, sent: NewInvitation) -> dict[str, str]:
     """The path of a link that lets people in. It is told once."""
     here.visitor.need("write")
-    _below(here, sent.role)
-    secret = here.project.invite(role=sent.role, groups=sent.groups, uses=sent.uses, days=sent.days)
+    if RANK[sent.role] > RANK[here.role]:
+        raise RefusedError("not_allowed", f"you may not invite anybody as {sent.role!r}.")
+    secret = here.project.invite(
+        role=sent.role,
+        groups=sent.groups,
+        uses=sent.uses,
+        days=sent.days,
+        by=here.visitor.person.id,
+    )
     return {"path": f"/invitation/{secret}"}
 
 

@@ -253,6 +253,7 @@ def talk(call: Called, sent: TalkSent) -> JSONResponse:
         raise RefusedError("conflict", "nobody talks with a model in this project.")
     item = _item(here, sent.item)
     if not here.project.holds(person, item):
+        here.project.log_refusal(person, item)
         raise RefusedError("not_yours", f"item {sent.item} does not lie before you.")
     payload = here.project.item(item).payload
     turns = [*payload["opening"], *(turn.model_dump() for turn in sent.turns)]
@@ -270,6 +271,9 @@ def _key(here: Place, item: int) -> tuple[object, ...]:
 
 def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:
     """A talk with its replies proven and in the order of the policies."""
-    item = _item(here, sent.item)
+    item, person = _item(here, sent.item), here.visitor.person.id
+    if not here.project.holds(person, item, ever=True):
+        here.project.log_refusal(person, item)
+        raise RefusedError("not_yours", f"item {sent.item} was not given to you.")
     payload = here.project.item(item).payload
     return site.talkers.checked(sent.value, payload.get("opening", ()), _key(here, item))

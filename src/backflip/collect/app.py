@@ -1,7 +1,8 @@
 """The web application: routes, what every answer carries, and how mistakes are told.
 
-``create_app`` is all that a server needs: it keeps nothing outside the store and its folder, so
-several processes may serve the same store behind one proxy.
+``create_app`` is all that a server needs. What must last stands in the store and in the folder of
+files, so several processes of one machine may serve the same store behind one proxy. Each has rate
+limits, loaded models, lanes for jobs and links of the terminal of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from backflip.collect import (
     pages_rate,
     pages_results,
     pages_settling,
+    trail,
 )
 from backflip.collect.gate import ForgedError, SignInNeededError, TooFastError, maybe
 from backflip.collect.headers import SafeHeaders
@@ -113,7 +115,7 @@ def create_app(store: Store, settings: ServerSettings | None = None) -> FastAPI:
         app.include_router(router)
     _handle(app)
     app.add_middleware(BodyLimit, most=settings.body_bytes, uploads=settings.upload_bytes)  # pyright: ignore[reportArgumentType]
-    app.add_middleware(SafeHeaders, hosts=settings.hosts, secure=settings.secure)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(SafeHeaders, hosts=settings.names, secure=settings.over_tls)  # pyright: ignore[reportArgumentType]
     return app
 
 
@@ -151,6 +153,7 @@ def _sign_in_needed(request: Request, error: Exception) -> Response:
 
 def _forged(request: Request, error: Exception) -> Response:
     del error
+    trail.refused("not from a page of ours", request.scope)
     text = "this page is too old, or you signed in again since; load it anew and repeat."
     return _tell(request, 403, text, "csrf")
 

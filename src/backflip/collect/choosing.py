@@ -47,7 +47,7 @@ def choose(site: Site, project: str, kind: str, asked: Mapping[str, Any]) -> Job
         raise UserError("a round is being chosen already; wait for it.")
     # The empty word: the database that $BACKFLIP_FEEDBACK names, so that no address shows.
     command = [sys.executable, "-m", MODULE, "", project, json.dumps(dict(asked))]
-    return site.jobs.start(project, TITLE, command)
+    return site.jobs.start(project, TITLE, command, short=True)
 
 
 def latest(site: Site, project: str) -> dict[str, Any] | None:

@@ -70,7 +70,11 @@ class Visitor:
 
 
 def maybe(request: Request) -> Visitor | None:
-    """Who is asking; none where nobody is signed in."""
+    """Who is asking; none where nobody is signed in.
+
+    Whom a proxy names counts before the session, unless nobody here has that address: somebody
+    who came by a link of the terminal, or joined under another address, stays who they are.
+    """
     site = site_of(request)
     session = site.sessions.read(request)
     token = bearer(request)
@@ -80,8 +84,8 @@ def maybe(request: Request) -> Visitor | None:
     email = signed_in_at_proxy(request, site.settings)
     if email is not None:
         person = site.store.people.by_email(email)
-        named = Session(session.nonce, person.id, person.epoch) if person else session
-        return Visitor(person, named) if person else None
+        if person is not None:
+            return Visitor(person, Session(session.nonce, person.id, person.epoch))
     return _by_session(site, session)
 
 

@@ -75,7 +75,7 @@ def _host(scope: Scope) -> str:
 
 
 async def _misdirected(send: Send) -> None:
-    text = b"This server does not answer to that name: name it with --host or --allow-host."
+    text = b"This server does not answer to that name. Start it with --public-url or --allow-host."
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     await send({"type": "http.response.start", "status": 421, "headers": headers})
     await send({"type": "http.response.body", "body": text})

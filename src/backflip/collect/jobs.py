@@ -1,11 +1,13 @@
 """Jobs: commands that run beside the server, with a log, a state and a report.
 
-Each is a folder with ``job.json`` and ``log.txt``, so a list of them outlives the server. A job
-whose server was killed is found and said to have broken off.
+Each is a folder with ``job.json`` and ``log.txt``, so a list of them outlives the server. Several
+servers may share the folder: each holds a lock as long as it lives, by which the others know that
+its jobs go on. A job whose server was killed is found and said to have broken off.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -28,6 +30,19 @@ GRACE = 20.0
 POLL = 0.2
 
 
+def _held(lock: Path) -> bool:
+    """Whether a server lives that holds this lock. A file that nobody holds is cleared away."""
+    try:
+        with lock.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.unlink()
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 @dataclass(frozen=True)
 class Job:
     """One command, as it stands."""
@@ -42,6 +57,8 @@ class Job:
     begun: float = 0.0
     ended: float = 0.0
     code: int | None = None
+    server: str = ""
+    """Which of the servers that share the folder started it."""
 
     @property
     def over(self) -> bool:
@@ -53,33 +70,65 @@ class Jobs:
 
     def __init__(self, folder: Path, most: int, environment: Mapping[str, str]) -> None:
         self.folder, self.environment = folder, dict(environment)
-        self._room = threading.Semaphore(most)
+        self._long, self._short = threading.Semaphore(most), threading.Semaphore(1)
         self._lock = threading.Lock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping: set[str] = set()
+        self._server = ""
+        self._alive: Any = None
+        self._bury()
+
+    def _bury(self) -> None:
+        """Say of jobs whose server is gone that they broke off."""
+        alive = {path.stem for path in self.folder.glob("*.lock") if _held(path)}
         for job in self.every():
-            if not job.over:
+            if not job.over and job.server not in alive:
                 self._keep(replace(job, state="broken off", ended=time.time()))
 
-    def start(self, project: str, title: str, command: Sequence[str], run: str = "") -> Job:
-        """Queue a command. It is given as words, so that no shell reads it."""
+    def _named(self) -> str:
+        """Our name. The lock that says that we live is taken with the first job."""
+        with self._lock:
+            while self._alive is None:
+                self._server = secrets.token_hex(6)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path = self.folder / f"{self._server}.lock"
+                file = path.open("wb")
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Another server may just have cleared it away as nobody's.
+                self._alive = file if path.exists() else None
+            return self._server
+
+    def start(
+        self,
+        project: str,
+        title: str,
+        command: Sequence[str],
+        run: str = "",
+        *,
+        short: bool = False,
+    ) -> Job:
+        """Queue a command. It is given as words, so that no shell reads it.
+
+        ``short``: it takes seconds or minutes, and waits for others of that kind alone.
+        """
         fresh = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        job = Job(fresh, project, title, tuple(command), run, begun=time.time())
+        server = self._named()
+        job = Job(fresh, project, title, tuple(command), run, begun=time.time(), server=server)
         self._place(job.id).mkdir(parents=True)
         self._keep(job)
-        threading.Thread(target=self._work, args=(job,), daemon=True).start()
+        lane = self._short if short else self._long
+        threading.Thread(target=self._work, args=(job, lane), daemon=True).start()
         return job
 
-    def _work(self, job: Job) -> None:
-        with self._room:
-            if job.id in self._stopping:
+    def _work(self, job: Job, lane: threading.Semaphore) -> None:
+        with lane:
+            if self._stopping(job.id):
                 self._keep(replace(job, state="stopped", ended=time.time()))
                 return
             job = replace(job, state="running", begun=time.time())
             self._keep(job)
             with (self._place(job.id) / "log.txt").open("ab") as log:
                 code = self._run(job, log)
-        stopped = job.id in self._stopping
+        stopped = self._stopping(job.id)
         state: State = "stopped" if stopped else "done" if code == 0 else "failed"
         self._keep(replace(job, state=state, ended=time.time(), code=code))
 
@@ -100,7 +149,7 @@ class Jobs:
             self._processes[job.id] = process
         asked = 0.0
         while process.poll() is None:
-            if job.id in self._stopping:
+            if self._stopping(job.id):
                 asked = asked or time.monotonic()
                 late = time.monotonic() - asked > GRACE
                 self._signal(process, signal.SIGKILL if late else signal.SIGTERM)
@@ -119,14 +168,21 @@ class Jobs:
     def stop(self, project: str, name: str) -> None:
         """Ask a job to stop: a run checkpoints first."""
         self.find(project, name)
-        self._stopping.add(name)
+        self._ask(name)
+
+    def _ask(self, name: str) -> None:
+        """A file, since the job may be another server's."""
+        (self._place(name) / "stop").touch()
+
+    def _stopping(self, name: str) -> bool:
+        return (self._place(name) / "stop").exists()
 
     def close(self) -> None:
         """Stop all that runs: the server is leaving."""
         with self._lock:
             running = dict(self._processes)
-        self._stopping.update(running)
-        for process in running.values():
+        for name, process in running.items():
+            self._ask(name)
             self._signal(process, signal.SIGTERM)
 
     def find(self, project: str, name: str) -> Job:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from starlette.exceptions import HTTPException
+
+from backflip.collect import trail
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -63,6 +68,7 @@ class BodyLimit:
         most = self.uploads if str(scope["path"]).endswith("/import") else self.most
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > most:
+            trail.refused("too large", scope)
             await _refuse(send, most)
             return
         seen = 0
@@ -72,14 +78,19 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > most:  # the sender lied about the length, or gave none
-                return {"type": "http.disconnect"}
+                trail.refused("too large", scope)
+                raise HTTPException(413, _too_large(most), {"Connection": "close"})
             return message
 
         await self.app(scope, counted, send)
 
 
+def _too_large(most: int) -> str:
+    return f"this request is larger than {most // 2**20} MiB; send it in parts."
+
+
 async def _refuse(send: Send, most: int) -> None:
-    text = f'{{"detail": "this request is larger than {most // 2**20} MiB; send it in parts"}}'
+    text = json.dumps({"detail": _too_large(most), "code": "413"})
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

@@ -12,6 +12,8 @@ from backflip.feedback.refusals import RefusedError
 
 PICTURES = tuple(ending for ending, kind in KINDS.items() if kind.media == "image")
 MOST_FRAMES = 600
+MEDIA = "media"
+"""The folder of clips within the server's files."""
 
 
 class Media:

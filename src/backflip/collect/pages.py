@@ -27,6 +27,7 @@ WORDS = {
     ),
     "signed-out": ("", "You are signed out."),
     "erased": ("good", "Your name and address are erased."),
+    "forgotten": ("good", "Their name and address are erased. Their answers stay."),
     "withdrawn": ("good", "The token is withdrawn."),
     "choosing": ("", "The next questions are being chosen."),
     "settled": ("good", "Settled."),

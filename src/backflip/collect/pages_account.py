@@ -11,20 +11,23 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
+from backflip.collect import trail
 from backflip.collect.gate import (
     SCOPES,
     Form,
     Parts,
+    Posted,
     TooFastError,
     Visitor,
     Who,
     maybe,
 )
 from backflip.collect.pages import go, inside, page, sentence
-from backflip.collect.security import address
-from backflip.collect.site import Site
+from backflip.collect.security import WORTHLESS, address, signed_in_at_proxy
+from backflip.collect.site import Site, site_of
 from backflip.data.errors import UserError
 from backflip.feedback.members import Invitation
+from backflip.feedback.people import Person
 from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(include_in_schema=False)
@@ -51,6 +54,7 @@ def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Res
     """Sign in whoever has the link that the terminal shows."""
     person, until = site.doors.pop(token, (0, 0.0))
     if time.monotonic() > until:
+        trail.refused("no such link of the terminal", request.scope)
         return go("/sign-in")
     known = site.store.people.get(person)
     response = go(inside(next))
@@ -62,7 +66,8 @@ def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Res
 def sign_in_page(request: Request, who: Maybe, next: str = "/") -> Response:
     if who is not None:
         return go(inside(next))
-    return page(request, "sign_in.html", next=inside(next), email="", error="")
+    named = signed_in_at_proxy(request, site_of(request).settings) or ""
+    return page(request, "sign_in.html", next=inside(next), email="", error="", proxy=named)
 
 
 @router.post("/sign-in")
@@ -77,9 +82,12 @@ def sign_in(request: Request, site: Parts, form: Form) -> Response:
     except UserError:
         person = None
     if person is None:
+        trail.refused("wrong password", request.scope)
         error = "This address and this password do not belong together."
         there = inside(form["next"])
-        return page(request, "sign_in.html", status=401, next=there, email=email, error=error)
+        return page(
+            request, "sign_in.html", status=401, next=there, email=email, error=error, proxy=""
+        )
     site.sign_ins.forget(keys[1])
     response = go(inside(form["next"]))
     site.sessions.start(response, person.id, person.epoch)
@@ -99,46 +107,113 @@ def sign_out(site: Parts, form: Form) -> Response:
 
 @router.get("/invitation/{secret}")
 def invitation_page(request: Request, site: Parts, who: Maybe, secret: str) -> HTMLResponse:
-    _slow(request, site)
-    found = site.store.invitation(secret)
+    found = _opened(request, site, secret)
     return _invitation(request, who, found, {"name": "", "email": ""}, "")
 
 
 def _slow(request: Request, site: Site) -> None:
-    """Guessing an invitation is hopeless; trying is slowed down all the same."""
+    """Guessing a link is hopeless; trying is slowed down all the same."""
     if wait := site.sign_ins.wait(f"invitation {address(request)}"):
         raise TooFastError(wait)
+
+
+def _opened(request: Request, site: Site, secret: str) -> Invitation:
+    """What an invitation opens. Raises RefusedError, and writes it down, where that is nothing."""
+    _slow(request, site)
+    try:
+        return site.store.invitation(secret)
+    except RefusedError:
+        trail.refused("no such invitation", request.scope)
+        raise
 
 
 def _invitation(
     request: Request, who: Visitor | None, found: Invitation, form: dict[str, str], error: str
 ) -> HTMLResponse:
-    told = {"title": found.title, "role_text": ROLES[found.role]}
-    status = 400 if error else 200
-    return page(request, "accept.html", who, status=status, invitation=told, form=form, error=error)
+    """The form; whom a proxy has let in needs no address and no password."""
+    named = signed_in_at_proxy(request, site_of(request).settings) or ""
+    return page(
+        request,
+        "accept.html",
+        who,
+        status=400 if error else 200,
+        invitation={"title": found.title, "role_text": ROLES[found.role]},
+        form=form,
+        proxy=named,
+        error=error,
+    )
 
 
 @router.post("/invitation/{secret}")
 def accept(request: Request, site: Parts, who: Maybe, secret: str, form: Form) -> Response:
     """Join a project: with the account that is signed in, or with a new one."""
-    _slow(request, site)
-    found = site.store.invitation(secret)
+    found = _opened(request, site, secret)
     there = f"/projects/{quote(found.project)}"
     if who is not None:
         site.store.accept(secret, who.person.id)
         return go(there, "joined")
-    given = {"name": form["name"], "email": form["email"]}
+    named = signed_in_at_proxy(request, site.settings)
+    given = {"name": form["name"], "email": named or form["email"]}
     try:
-        if not given["email"]:
-            raise UserError("an e-mail address is needed, to sign in with.")
-        password = form.fields.get("password", "")
-        if not password:
-            raise UserError("choose a password.")
+        password = "" if named else _chosen(given["email"], form)
         person = site.store.accept(secret, {**given, "password": password})
     except UserError as error:
         return _invitation(request, None, found, given, sentence(error))
     response = go(there, "joined")
     site.sessions.start(response, person.id, person.epoch)
+    return response
+
+
+def _chosen(email: str, form: Posted) -> str:
+    """The password of a form that joins. Raises UserError where it or the address is missing."""
+    if not email:
+        raise UserError("an e-mail address is needed, to sign in with.")
+    password = form.fields.get("password", "")
+    if not password:
+        raise UserError("choose a password.")
+    return password
+
+
+# ---- a new password, by link
+
+
+@router.get("/password/{link}")
+def new_password_page(request: Request, site: Parts, link: str) -> HTMLResponse:
+    return _new_password(request, _owner_of(request, site, link), "")
+
+
+def _owner_of(request: Request, site: Site, link: str) -> Person:
+    """Whose password a link sets. Raises RefusedError, and writes it down, where it sets none."""
+    _slow(request, site)
+    try:
+        number, epoch = site.password_links.read(link)
+        person = site.store.people.get(number)
+        if person.erased or person.epoch != epoch:
+            raise RefusedError("not_found", WORTHLESS)
+    except RefusedError:
+        trail.refused("no such link to a password", request.scope)
+        raise
+    return person
+
+
+def _new_password(request: Request, person: Person, error: str) -> HTMLResponse:
+    status = 400 if error else 200
+    return page(request, "password.html", status=status, email=person.email, error=error)
+
+
+@router.post("/password/{link}")
+def new_password(request: Request, site: Parts, link: str, form: Form) -> Response:
+    """Set it, once, and sign in; every session of before is over."""
+    person = _owner_of(request, site, link)
+    try:
+        chosen = form.fields.get("new", "")
+        site.store.people.set_password(person.id, chosen, epoch=person.epoch)
+    except RefusedError:
+        raise
+    except UserError as error:
+        return _new_password(request, person, sentence(error))
+    fresh, response = site.store.people.get(person.id), go("/", "password")
+    site.sessions.start(response, fresh.id, fresh.epoch)
     return response
 
 
@@ -184,6 +259,7 @@ def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
             if wait := site.sign_ins.wait(f"to {person.email}"):
                 raise TooFastError(wait)
             if people.sign_in(person.email, form.fields.get("old", "")) is None:
+                trail.refused("wrong password", request.scope)
                 raise UserError("the present password is another one.")
         elif not person.email:
             if not form["email"]:
@@ -223,11 +299,8 @@ def my_data(site: Parts, who: Who) -> Response:
 
 @router.post("/me/erase")
 def erase(site: Parts, who: Who, form: Form) -> Response:
-    """Forget who this is. The last admin stays, or nobody could run the server."""
+    """Forget who this is."""
     del form
-    others = [p for p in site.store.people.everybody() if p.admin and p.id != who.person.id]
-    if who.person.admin and not others:
-        raise RefusedError("conflict", "you are the only admin; make somebody else one first.")
     site.store.erase(who.person.id)
     site.keys.clear()
     response = go("/sign-in", "erased")

@@ -34,6 +34,7 @@ FILES = {
 """Endings of exports, and what a browser is told that they are."""
 KINDS = [
     "answer", "undo", "skip", "flag", "note", "settings", "joined", "state", "invitation",
+    "invitation withdrawn",
     "item state", "items", "priorities", "flags settled", "warning", "archived", "refused",
     "warned", "paused", "admitted",
 ]  # fmt: skip

@@ -9,9 +9,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from backflip.collect import managing
 from backflip.collect.gate import RANK, Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of, sentence
-from backflip.collect.site import Site
+from backflip.collect.security import LINK_DAYS
+from backflip.collect.site import Site, base_of
 from backflip.collect.templating import moment
 from backflip.data.errors import UserError
 from backflip.feedback.members import Membership
@@ -70,6 +72,8 @@ def _row(site: Site, member: Membership, counts: Mapping[str, float]) -> dict[st
         "pseudonym": member.pseudonym,
         "name": "erased" if person.erased else person.name,
         "email": person.email,
+        "admin": person.admin,
+        "erased": person.erased,
         "role": member.role,
         "state": member.state,
         "reason": REASONS.get(member.reason, member.reason),
@@ -86,9 +90,10 @@ def invite(request: Request, site: Parts, here: Lead, form: Form) -> HTMLRespons
     if role not in RANK or RANK[role] > RANK[here.role]:
         raise RefusedError("not_allowed", f"you may not invite anybody as {role[:20]!r}.")
     uses, days = form.whole("uses", 1, 1, 10_000), form.whole("days", 7, 1, 365)
-    secret = here.project.invite(role=role, groups=_groups(form), uses=uses, days=days)
+    by = here.visitor.person.id
+    secret = here.project.invite(role=role, groups=_groups(form), uses=uses, days=days, by=by)
     link = {
-        "url": f"{str(request.base_url).rstrip('/')}/invitation/{quote(secret)}",
+        "url": f"{base_of(request)}/invitation/{quote(secret)}",
         "role": role,
         "uses": "once" if uses == 1 else f"{uses} times",
         "until": moment(site.store.database.now() + days * DAY),
@@ -109,31 +114,26 @@ def _groups(form: Posted) -> dict[str, str]:
 def withdraw(here: Lead, key: str, form: Form) -> Response:
     """Make a link worthless that has been sent already."""
     del form
-    here.project.withdraw(key)
+    here.project.withdraw(key, by=here.visitor.person.id)
     return go(path_of(here, "/people"), "saved")
 
 
 # ---- one of them
 
 
-def _found(site: Site, here: Place, pseudonym: str) -> Membership:
-    """A member by pseudonym. Raises RefusedError for strangers and for those above the visitor."""
-    person = site.store.people.named(pseudonym)
-    member = next((m for m in here.project.members() if m.person == person.id), None)
-    if member is None:
-        raise RefusedError("not_found", f"{pseudonym[:20]!r} does not belong to this project.")
-    if RANK[member.role] > RANK[here.role]:
-        raise RefusedError("not_allowed", "you may not change somebody above you.")
-    return member
-
-
 @router.get("/projects/{name}/people/{pseudonym}")
 def member(request: Request, site: Parts, here: Lead, pseudonym: str) -> HTMLResponse:
-    return _member(request, site, here, _found(site, here, pseudonym))
+    return _member(request, site, here, managing.found(site, here, pseudonym))
 
 
 def _member(
-    request: Request, site: Site, here: Place, found: Membership, *, error: str = ""
+    request: Request,
+    site: Site,
+    here: Place,
+    found: Membership,
+    *,
+    error: str = "",
+    link: str = "",
 ) -> HTMLResponse:
     settings = here.project.settings
     counts = here.project.tallies(found.person)
@@ -155,28 +155,54 @@ def _member(
         states=[one for one in states if one[0] != "removed"],
         groups=groups,
         error=error,
+        link=link,
+        link_days=LINK_DAYS,
+        may_password=managing.may_give_password(site, here, found),
+        runs_server=here.visitor.person.admin,
         **in_project(here, "/people"),
     )
 
 
 @router.post("/projects/{name}/people/{pseudonym}")
 def change(request: Request, site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
-    """Another role, state or groups. Nobody raises anybody above themselves, nor locks themselves
-    out; what the form does not hold stays.
-    """
-    found = _found(site, here, pseudonym)
-    role, state = form["role"] or found.role, form["state"] or found.state
-    if RANK.get(role, 9) > RANK[here.role]:
-        raise RefusedError("not_allowed", "you may not make anybody more than you are.")
-    groups = _groups(form) if "groups" in form.fields else dict(found.groups)
+    """Another role, state or groups; what the form does not hold stays."""
+    found = managing.found(site, here, pseudonym)
     try:
-        if found.person == here.visitor.person.id and (role, state) != (found.role, found.state):
-            raise UserError("you cannot change your own role or state; another lead can.")
-        if (role, groups) != (found.role, dict(found.groups)):
-            here.project.enrol(found.person, role=role, groups=groups)
-        now = here.project.member(found.person)
-        if now is not None and state != now.state:
-            here.project.set_state(found.person, state, reason=form["reason"] or "by the lead")
+        managing.change(
+            here,
+            found,
+            role=form["role"],
+            state=form["state"],
+            groups=_groups(form) if "groups" in form.fields else None,
+            reason=form["reason"] or "by the lead",
+        )
     except UserError as error:
+        if isinstance(error, RefusedError) and error.code == "not_allowed":
+            raise
         return _member(request, site, here, found, error=sentence(error))
-    return go(path_of(here, "/people"), "removed" if state == "removed" else "saved")
+    return go(path_of(here, "/people"), "removed" if form["state"] == "removed" else "saved")
+
+
+@router.post("/projects/{name}/people/{pseudonym}/password")
+def password(request: Request, site: Parts, here: Lead, pseudonym: str, form: Form) -> HTMLResponse:
+    """A link by which a member chooses a new password. It is shown once."""
+    del form
+    found = managing.found(site, here, pseudonym)
+    path = managing.password_path(site, here, found)
+    return _member(request, site, here, found, link=f"{base_of(request)}{path}")
+
+
+@router.post("/projects/{name}/people/{pseudonym}/admin")
+def set_admin(site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
+    """Let somebody run the whole server, or no longer."""
+    managing.found(site, here, pseudonym)
+    managing.set_admin(site, here.visitor, pseudonym, admin=form["admin"] == "yes")
+    return go(path_of(here, f"/people/{pseudonym}"), "saved")
+
+
+@router.post("/projects/{name}/people/{pseudonym}/erase")
+def erase(site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
+    """Forget who somebody is, because they asked for it."""
+    managing.found(site, here, pseudonym)
+    managing.erase(site, here.visitor, pseudonym, texts="texts" in form.fields)
+    return go(path_of(here, "/people"), "forgotten")

@@ -36,7 +36,7 @@ def refresh(site: Site, here: Place, made: Mapping[str, Any] | None) -> bool:
         return False
     file = str(site.figures(here.name))
     command = [sys.executable, "-m", "backflip.collect.figures", here.name, file]
-    site.jobs.start(here.name, TITLE, command)
+    site.jobs.start(here.name, TITLE, command, short=True)
     return True
 
 

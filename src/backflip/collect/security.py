@@ -18,11 +18,17 @@ from fastapi import Request, Response
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from backflip.collect.settings import ServerSettings
+from backflip.feedback.people import Person
+from backflip.feedback.refusals import RefusedError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 FIELD, HEADER = "csrf", "X-CSRF-Token"
 PROXY = "X-Backflip-Proxy"
 """Header in which a reverse proxy sends the shared secret."""
+
+LINK_DAYS = 3
+"""How long a link to a new password is good."""
+WORTHLESS = "this link is not valid (any more); ask for a new one."
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Sessions:
             max_age=int(self.settings.session_hours * 3600),
             httponly=True,
             samesite="lax",
-            secure=self.settings.secure,
+            secure=self.settings.over_tls,
         )
 
     def start(self, response: Response, person: int, epoch: int) -> None:
@@ -85,6 +91,27 @@ class Sessions:
     def holds(self, session: Session, token: str) -> bool:
         """Whether a form or fetch came from a page that we gave to this session."""
         return hmac.compare_digest(self.csrf(session).encode(), token.encode("utf-8", "replace"))
+
+
+class PasswordLinks:
+    """Links by which somebody chooses a new password. The new one ends the link, as all sessions:
+    it holds the epoch of the old one.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self.signer = URLSafeTimedSerializer(secret, salt="backflip new password")
+
+    def make(self, person: Person) -> str:
+        """What the link ends with."""
+        return self.signer.dumps([person.id, person.epoch])
+
+    def read(self, link: str) -> tuple[int, int]:
+        """Person and epoch. Raises RefusedError for what is no link of ours, or too old."""
+        try:
+            person, epoch = self.signer.loads(link, max_age=LINK_DAYS * 86_400)
+        except (BadSignature, TypeError, ValueError):
+            raise RefusedError("not_found", WORTHLESS) from None
+        return int(person), int(epoch)
 
 
 def signed_in_at_proxy(request: Request, settings: ServerSettings) -> str | None:

@@ -7,7 +7,9 @@ laptop needs no password.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
+import ssl
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +29,8 @@ from backflip.feedback.store import Store, open_store
 
 PORT = 8700
 LOCAL = "127.0.0.1"
+WIDE = ("0.0.0.0", "::")
+"""Every address of this machine."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,16 @@ class Listening:
     key: str = ""
     behind_proxy: bool = False
     """Whether a reverse proxy on this machine says who asks (X-Forwarded-For and -Proto)."""
+    without_tls: bool = False
+    """Whether other machines may be listened to in the clear."""
+
+    @property
+    def local(self) -> bool:
+        """Whether this machine alone can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def serve(
@@ -59,14 +73,16 @@ def serve(
     """
     import uvicorn
 
-    listening = listening or Listening()
-    settings = _settled(settings or ServerSettings(), listening)
+    listening, settings = listening or Listening(), settings or ServerSettings()
+    _check(listening, settings)
+    settings = _settled(settings, listening)
     opened = open_store(store)
     try:
         app = create_app(opened, settings)
         with _bound(listening) as bound:
-            address = f"{_base(listening, bound)}{way_in(app.state.site, project)}"
-            config = uvicorn.Config(app, **_options(listening))
+            base = settings.base or _base(listening, bound)
+            address = f"{base}{way_in(app.state.site, project)}"
+            config = uvicorn.Config(app, **_options(listening, settings))
             server = uvicorn.Server(config)
             _tell_when_up(server, address, open_page, ready)
             server.run(sockets=[bound])
@@ -74,12 +90,38 @@ def serve(
         opened.close()
 
 
+def _check(listening: Listening, settings: ServerSettings) -> None:
+    """Raises UserError where others could listen in, or TLS cannot be had."""
+    if listening.key and not listening.certificate:
+        raise UserError("--tls-key alone makes no https. Give its certificate too: --tls-cert.")
+    if listening.certificate:
+        _check_certificate(listening)
+    shielded = listening.certificate or listening.behind_proxy or settings.over_tls
+    if not (listening.local or shielded or listening.without_tls):
+        raise UserError(
+            f"on {listening.host} others could read passwords and answers on their way. Give "
+            "--tls-cert and --tls-key, or stand behind a reverse proxy (--public-url); where the "
+            "network is your own, as between a container and its host, say --without-tls."
+        )
+
+
+def _check_certificate(listening: Listening) -> None:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(listening.certificate, listening.key or None)
+    except OSError as error:
+        raise UserError(
+            f"{listening.certificate} and {listening.key or 'the key in it'} make no https "
+            f"({error.strerror or error}). Give a certificate and its key as PEM files."
+        ) from error
+
+
 def _settled(settings: ServerSettings, listening: Listening) -> ServerSettings:
     """Names to answer to, and cookies for TLS only where there is TLS."""
-    if settings.hosts == LOCAL_HOSTS and listening.host not in (LOCAL, "localhost", "::1"):
-        wide = listening.host in ("0.0.0.0", "::")
-        hosts = () if wide else (*LOCAL_HOSTS, listening.host)
-        settings = replace(settings, hosts=hosts)
+    if settings.hosts == LOCAL_HOSTS and not listening.local:
+        own = () if listening.host in WIDE else (listening.host,)
+        known = own or settings.allowed or settings.public_url
+        settings = replace(settings, hosts=(*LOCAL_HOSTS, *own) if known else ())
     return replace(settings, secure=settings.secure or bool(listening.certificate))
 
 
@@ -102,15 +144,16 @@ def _bound(listening: Listening) -> socket.socket:
 
 def _base(listening: Listening, bound: socket.socket) -> str:
     scheme = "https" if listening.certificate else "http"
-    host = LOCAL if listening.host in ("0.0.0.0", "::", LOCAL) else listening.host
+    host = LOCAL if listening.host in WIDE else listening.host
+    host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}:{bound.getsockname()[1]}"
 
 
-def _options(listening: Listening) -> dict[str, Any]:
+def _options(listening: Listening, settings: ServerSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "log_level": "warning",
         "access_log": False,
-        "proxy_headers": listening.behind_proxy,
+        "proxy_headers": listening.behind_proxy or bool(settings.public_url),
         "server_header": False,
         "timeout_graceful_shutdown": 10,
     }

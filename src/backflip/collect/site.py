@@ -11,10 +11,11 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from jinja2 import Environment
 
+from backflip.collect.copies import files_of
 from backflip.collect.jobs import Jobs
 from backflip.collect.limits import RateLimit
-from backflip.collect.media import Media
-from backflip.collect.security import Sessions
+from backflip.collect.media import MEDIA, Media
+from backflip.collect.security import PasswordLinks, Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
@@ -37,7 +38,10 @@ class Site:
 
     store: Store
     settings: ServerSettings
+    folder: Path
+    """Clips, figures, logs and runs of jobs lie below it."""
     sessions: Sessions
+    password_links: PasswordLinks
     jobs: Jobs
     media: Media
     talkers: Talkers
@@ -58,13 +62,15 @@ class Site:
     @classmethod
     def of(cls, store: Store, settings: ServerSettings) -> Site:
         """The parts of a server on this store."""
-        folder = settings.folder
+        folder = settings.folder or files_of(store.database.url)
         return cls(
             store=store,
             settings=settings,
+            folder=folder,
             sessions=Sessions(store.secret("session"), settings),
+            password_links=PasswordLinks(store.secret("password")),
             jobs=Jobs(folder / "jobs", settings.jobs, {PLACE: place_of(store)}),
-            media=Media(folder / "media"),
+            media=Media(folder / MEDIA),
             talkers=Talkers(dict(settings.endpoints), store.secret("talk")),
             templates=environment(),
             sign_ins=RateLimit(settings.sign_ins_per_minute),
@@ -97,7 +103,12 @@ class Site:
 
     def figures(self, project: str) -> Path:
         """Where the statistics of a project are kept."""
-        return self.settings.folder / "figures" / f"{project}.json"
+        return self.folder / "figures" / f"{project}.json"
+
+
+def base_of(request: Request) -> str:
+    """What a link to this server begins with: its public address, else the name that was used."""
+    return site_of(request).settings.base or str(request.base_url).rstrip("/")
 
 
 def place_of(store: Store) -> str:

@@ -11,12 +11,15 @@ from backflip.collect.gate import Place
 from backflip.collect.jobs import Job
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
+from backflip.models.smollm2 import NAME
 
 TRAINABLE = ("compare", "rank", "rate", "talk", "thumbs")
 """Kinds of which a reward model of texts can learn."""
 TITLE = "Reward model"
 MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
 """A name or a path; never an option, never a setting of its own."""
+HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""A name alone."""
 
 
 def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -> Job:
@@ -26,11 +29,22 @@ def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -
         raise UserError(f"a reward model of texts cannot learn from {kind!r}.")
     if not here.project.tallies().get("answers", 0):
         raise UserError("there are no answers yet to learn from.")
-    if not MODEL.fullmatch(model):
-        raise UserError(f"{model[:60]!r} is no name or folder of a model.")
-    run = site.settings.folder.resolve() / "runs" / f"{here.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _check_model(model, places=here.may("admin"))
+    run = site.folder.resolve() / "runs" / f"{here.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run.parent.mkdir(parents=True, exist_ok=True)
     return site.jobs.start(here.name, TITLE, command(here.name, model, run, steps), str(run))
+
+
+def _check_model(model: str, *, places: bool) -> None:
+    """Raises UserError for what is no model; ``places``: whether it may lie on our own disk."""
+    if not MODEL.fullmatch(model):
+        raise UserError(f"{model[:60]!r} is no name or folder of a model.")
+    ours = model != NAME and Path(model).expanduser().exists()
+    if not places and (ours or not HUB.fullmatch(model)):
+        raise UserError(
+            "only admins name folders of the server's own disk; give smollm2 or a hub name, "
+            "owner/name."
+        )
 
 
 def command(project: str, model: str, run: Path, steps: int | None) -> list[str]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -28,6 +28,7 @@ from backflip.feedback.settings import ProjectSettings
 from backflip.feedback.settling import Standing
 from backflip.feedback.tasks import payload_of, value_of
 
+T = TypeVar("T")
 LONGEST = 86_400.0
 """Seconds beyond which a measured time is no time of work."""
 
@@ -68,14 +69,9 @@ def answer(
 
     The item comes in a transaction of its own, that cannot take the answer down with it.
     """
-    try:
-        receipt = scope.database.transact(
-            lambda connection: _store(connection, scope, person, given)
-        )
-    except RefusedError as error:
-        if error.code == "not_yours":
-            log_refusal(scope, person, given.item)
-        raise
+    receipt = watched(
+        scope, person, given.item, lambda connection: _store(connection, scope, person, given)
+    )
     try:
         held = frozenset(hold) - {given.item}
         shown = allocation.next_items(scope, person, count=1, queue=queue, hold=tuple(held))
@@ -93,6 +89,16 @@ def _with_next(receipt: Receipt, shown: Shown | None) -> Receipt:
         receipt.again,
         receipt.surplus,
     )
+
+
+def watched(scope: Scope, person: int, item: int, work: Callable[[Connection], T]) -> T:
+    """``Database.transact``, for work on an item that must lie before this person."""
+    try:
+        return scope.database.transact(work)
+    except RefusedError as error:
+        if error.code == "not_yours":
+            log_refusal(scope, person, item)
+        raise
 
 
 def log_refusal(scope: Scope, person: int, item: int) -> None:

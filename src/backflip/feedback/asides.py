@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from backflip.data.errors import UserError
 from backflip.feedback import allocation, events, leasing, settling, tallies
 from backflip.feedback.allocation import Shown, admitted
-from backflip.feedback.answering import locked
+from backflip.feedback.answering import locked, watched
 from backflip.feedback.display import seed_of
 from backflip.feedback.events import NewEvent, own_key
 from backflip.feedback.leasing import counted
@@ -53,7 +53,7 @@ def skip(
             _after_skip(connection, scope, member, row)
         return number
 
-    return scope.database.transact(work)
+    return watched(scope, person, item, work)
 
 
 def _after_skip(connection: Connection, scope: Scope, member: Member, row: AnyRow) -> None:
@@ -106,7 +106,7 @@ def _remark(
             tallies.add(connection, scope.database, scope.id, changes)
         return number
 
-    return scope.database.transact(work)
+    return watched(scope, person, item, work)
 
 
 def _short(words: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from backflip.data.errors import UserError
 from backflip.feedback import events, people
@@ -22,6 +22,8 @@ from backflip.feedback.settings import ProjectSettings
 
 ROLES = ("rater", "adjudicator", "lead", "admin")
 STATES = ("screening", "active", "paused", "removed")
+KEY = 16
+"""Letters of an invitation's hash by which it is listed."""
 _MEANINGLESS = "this invitation is not valid (any more); ask for a new one."
 
 
@@ -70,16 +72,29 @@ def enrol(
     *,
     role: str = "rater",
     groups: Mapping[str, str] | None = None,
+    by: int | None = None,
 ) -> None:
-    """Let a person in. Raters begin with the quiz, where the project has one."""
+    """Let a person in. Raters begin with the quiz, where the project has one.
+
+    ``by``: who does so, where it is not the person.
+    """
     with scope.database.write() as connection:
-        join(connection, scope, person, role, groups or {})
+        how = people.actor(connection, by)
+        join(connection, scope, person, role, groups or {}, how)
 
 
 def join(
-    connection: Connection, scope: Scope, person: int, role: str, groups: Mapping[str, str]
+    connection: Connection,
+    scope: Scope,
+    person: int,
+    role: str,
+    groups: Mapping[str, str],
+    how: Mapping[str, str],
 ) -> None:
-    """Let a person in, inside the caller's transaction. Who is in already keeps their state."""
+    """Let a person in, inside the caller's transaction. Who is in already keeps their state.
+
+    ``how`` stands in the log: who let them in, or the invitation.
+    """
     if role not in ROLES:
         raise UserError(f"there is no role {role!r}; use {', '.join(ROLES)}.")
     version = scope.version(connection)
@@ -107,7 +122,7 @@ def join(
         if before.state == "removed":
             changed |= {"state": row["state"], "recent": [], "reason": ""}
         _change(connection, scope, person, changed)
-    body = {"role": role, "groups": row["groups"]}
+    body = {"role": role, "groups": row["groups"], **how}
     events.append(
         connection, scope.database, scope.id, NewEvent("joined", person, body=body, version=version)
     )
@@ -123,7 +138,9 @@ def _change(connection: Connection, scope: Scope, person: int, changed: Mapping[
         raise RefusedError("not_found", "this person does not belong to the project.")
 
 
-def set_state(scope: Scope, person: int, state: str, *, reason: str = "") -> None:
+def set_state(
+    scope: Scope, person: int, state: str, *, reason: str = "", by: int | None = None
+) -> None:
     """Pause, remove, or let back in: with a fresh count of gold answers, or the quiz anew."""
     if state not in STATES:
         raise UserError(f"there is no state {state!r}; use {', '.join(STATES)}.")
@@ -134,7 +151,7 @@ def set_state(scope: Scope, person: int, state: str, *, reason: str = "") -> Non
         _change(connection, scope, person, changed)
         if state == "screening":
             _ask_the_quiz_again(connection, scope, person)
-        body = {"state": state, "reason": reason[:200]}
+        body = {"state": state, "reason": reason[:200], **people.actor(connection, by)}
         events.append(connection, scope.database, scope.id, NewEvent("state", person, body=body))
 
 
@@ -218,6 +235,7 @@ def invite(
     groups: Mapping[str, str] | None = None,
     uses: int = 1,
     days: float | int = 14,
+    by: int | None = None,
 ) -> str:
     """The secret part of a link that lets ``uses`` people in. Only its hash is kept."""
     if role not in ROLES:
@@ -237,8 +255,8 @@ def invite(
             "created": now,
         }
         connection.execute(insert(Invitations), row)
-        body = {"role": role, "uses": uses, "days": days, "id": row["token_hash"][:16]}
-        events.append(connection, scope.database, scope.id, NewEvent("invitation", body=body))
+        body = {"role": role, "uses": uses, "days": days, "id": row["token_hash"][:KEY]}
+        events.append(connection, scope.database, scope.id, NewEvent("invitation", by, body=body))
     return secret
 
 
@@ -284,20 +302,25 @@ def accept(database: Database, secret: str, person: int | Mapping[str, str]) -> 
             .where(Invitations.token_hash == row.token_hash)
             .values(uses_left=Invitations.uses_left - 1)
         )
-        join(connection, Scope(database, row.project_id, row.name), known.id, row.role, row.groups)
+        scope = Scope(database, row.project_id, row.name)
+        how = {"invitation": row.token_hash[:KEY]}
+        join(connection, scope, known.id, row.role, row.groups, how)
     return known
 
 
-def withdraw(scope: Scope, key: str) -> None:
+def withdraw(scope: Scope, key: str, *, by: int | None = None) -> None:
     """Make an invitation worthless. ``key``: the beginning of its hash, as listed."""
     with scope.database.write() as connection:
         gone = connection.execute(
             delete(Invitations).where(
-                Invitations.project_id == scope.id, Invitations.token_hash.startswith(key)
+                Invitations.project_id == scope.id,
+                func.substr(Invitations.token_hash, 1, KEY) == key,
             )
         ).rowcount
-        if len(key) < 16 or not gone:
+        if not gone:
             raise RefusedError("not_found", "there is no such invitation.")
+        new = NewEvent("invitation withdrawn", by, body={"id": key})
+        events.append(connection, scope.database, scope.id, new)
 
 
 def invitations(scope: Scope) -> list[dict[str, Any]]:
@@ -314,7 +337,7 @@ def invitations(scope: Scope) -> list[dict[str, Any]]:
     with scope.database.read() as connection:
         return [
             {
-                "key": row.token_hash[:16],
+                "key": row.token_hash[:KEY],
                 "role": row.role,
                 "groups": row.groups,
                 "uses_left": row.uses_left,

@@ -108,11 +108,14 @@ class Roster:
                 _set_hash(connection, row.id, hash_password(password), new_epoch=False)
         return _person(row)
 
-    def set_password(self, person: int, password: str) -> None:
-        """A new password; every older session is over."""
+    def set_password(self, person: int, password: str, *, epoch: int | None = None) -> None:
+        """A new password; every older session is over.
+
+        ``epoch``: refuse where it is another by now, so that a link sets a password once.
+        """
         hashed = hash_password(password)
         with self.database.write() as connection:
-            _set_hash(connection, person, hashed, new_epoch=True)
+            _set_hash(connection, person, hashed, new_epoch=True, epoch=epoch)
             events.append(connection, self.database, None, NewEvent("password", person))
 
     def has_password(self, person: int) -> bool:
@@ -134,6 +137,24 @@ class Roster:
             if not changed:
                 raise RefusedError("not_found", "there is no such person.")
             events.append(connection, self.database, None, NewEvent("address", person))
+
+    def set_admin(self, person: int, *, admin: bool, by: int | None = None) -> None:
+        """Let somebody run the whole server, or no longer. One admin at least stays."""
+        with self.database.write() as connection:
+            if get(connection, person).erased:
+                raise RefusedError("not_found", "there is no such person.")
+            if not admin:
+                check_not_last_admin(connection, person)
+            connection.execute(update(People).where(People.id == person).values(admin=admin))
+            body = {"admin": admin, **actor(connection, by)}
+            events.append(connection, self.database, None, NewEvent("admin", person, body=body))
+
+    def log_password_link(self, person: int, *, by: int) -> None:
+        """Write down that somebody was given a link to a new password."""
+        with self.database.write() as connection:
+            body = actor(connection, by)
+            new = NewEvent("password link", person, body=body)
+            events.append(connection, self.database, None, new)
 
     def token(self, person: int, name: str, scopes: Sequence[str]) -> str:
         """A new key for a program. It is shown once; only its hash is kept."""
@@ -213,6 +234,25 @@ def get(connection: Connection, person: int) -> Person:
     return _one(connection, People.id == person)
 
 
+def actor(connection: Connection, by: int | None) -> dict[str, Any]:
+    """Who did something to somebody else, for the body of the event."""
+    return {} if by is None else {"by": get(connection, by).pseudonym}
+
+
+def check_not_last_admin(connection: Connection, person: int) -> None:
+    """Raises RefusedError where nobody else could run the server."""
+    admins = connection.execute(
+        select(People.id)
+        .join(Identities, Identities.person_id == People.id)
+        .where(People.admin, Identities.erased_at.is_(None))
+        .with_for_update(of=People)
+    ).scalars()
+    if set(admins) == {person}:
+        raise RefusedError(
+            "conflict", "this is the only admin of the server; make somebody else one first."
+        )
+
+
 def _one(connection: Connection, condition: Any) -> Person:
     row = connection.execute(_PEOPLE.where(condition)).first()
     if row is None:
@@ -288,12 +328,17 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def _set_hash(connection: Connection, person: int, hashed: str, *, new_epoch: bool) -> None:
-    changed = connection.execute(
+def _set_hash(
+    connection: Connection, person: int, hashed: str, *, new_epoch: bool, epoch: int | None = None
+) -> None:
+    query = (
         update(Identities)
         .where(Identities.person_id == person, Identities.erased_at.is_(None))
         .values(password_hash=hashed, epoch=Identities.epoch + int(new_epoch))
-    ).rowcount
+    )
+    if epoch is not None:
+        query = query.where(Identities.epoch == epoch)
+    changed = connection.execute(query).rowcount
     if not changed:
         raise RefusedError("not_found", "there is no such person.")
 

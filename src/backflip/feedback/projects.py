@@ -203,9 +203,13 @@ class Project:
         """Take back the rater's newest answer; its item comes back in the same order."""
         return asides.undo(self.scope, person, client_key=client_key)
 
-    def holds(self, person: int, item_id: int) -> bool:
-        """Whether an item lies before this rater now."""
-        return reading.holds(self.scope, person, item_id)
+    def holds(self, person: int, item_id: int, *, ever: bool = False) -> bool:
+        """Whether an item lies before this rater now; ``ever``: or did before."""
+        return reading.holds(self.scope, person, item_id, ever=ever)
+
+    def log_refusal(self, person: int, item_id: int) -> None:
+        """Write down that somebody asked for an item that is not theirs."""
+        answering.log_refusal(self.scope, person, item_id)
 
     def why_nothing(self, person: int, *, queue: str = WORK) -> str:
         """Why ``next`` has nothing for a rater, in words for them; empty where it may have."""
@@ -214,10 +218,15 @@ class Project:
     # Members
 
     def enrol(
-        self, person: int, *, role: str = "rater", groups: Mapping[str, str] | None = None
+        self,
+        person: int,
+        *,
+        role: str = "rater",
+        groups: Mapping[str, str] | None = None,
+        by: int | None = None,
     ) -> None:
         """Let a person in, or give a member another role and other groups."""
-        members.enrol(self.scope, person, role=role, groups=groups)
+        members.enrol(self.scope, person, role=role, groups=groups, by=by)
 
     def member(self, person: int) -> Member | None:
         """A person's role, state and settings here; none for strangers."""
@@ -226,9 +235,11 @@ class Project:
     def members(self) -> list[Membership]:
         return members.everybody(self.scope)
 
-    def set_state(self, person: int, state: str, *, reason: str = "") -> None:
+    def set_state(
+        self, person: int, state: str, *, reason: str = "", by: int | None = None
+    ) -> None:
         """Pause or remove a member, or let them back in."""
-        members.set_state(self.scope, person, state, reason=reason)
+        members.set_state(self.scope, person, state, reason=reason, by=by)
 
     def set_reliabilities(self, estimates: Mapping[int, float | int]) -> None:
         """P(right) of raters as the statistics see it, for the dynamic overlap."""
@@ -250,16 +261,17 @@ class Project:
         groups: Mapping[str, str] | None = None,
         uses: int = 1,
         days: float | int = 14,
+        by: int | None = None,
     ) -> str:
         """The secret of a link that lets people in."""
-        return members.invite(self.scope, role=role, groups=groups, uses=uses, days=days)
+        return members.invite(self.scope, role=role, groups=groups, uses=uses, days=days, by=by)
 
     def invitations(self) -> list[dict[str, Any]]:
         return members.invitations(self.scope)
 
-    def withdraw(self, key: str) -> None:
+    def withdraw(self, key: str, *, by: int | None = None) -> None:
         """Make an invitation worthless."""
-        members.withdraw(self.scope, key)
+        members.withdraw(self.scope, key, by=by)
 
     # Reading
 

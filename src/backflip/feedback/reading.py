@@ -210,14 +210,13 @@ def items(
         return [_item(row) for row in connection.execute(query)]
 
 
-def holds(scope: Scope, person: int, number: int) -> bool:
-    """Whether an item lies before a rater now."""
+def holds(scope: Scope, person: int, number: int, *, ever: bool = False) -> bool:
+    """Whether an item lies before a rater now; ``ever``: or did before."""
     query = select(Leases.item_id).where(
-        Leases.person_id == person,
-        Leases.item_id == number,
-        Leases.project_id == scope.id,
-        Leases.state == "live",
+        Leases.person_id == person, Leases.item_id == number, Leases.project_id == scope.id
     )
+    if not ever:
+        query = query.where(Leases.state == "live")
     with scope.database.read() as connection:
         return abs(number) < 2**62 and connection.scalar(query) is not None
 

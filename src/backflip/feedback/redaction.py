@@ -88,16 +88,18 @@ def _events(
     return found
 
 
-def erase(database: Database, person: int, *, texts: bool) -> None:
+def erase(database: Database, person: int, *, texts: bool, by: int | None = None) -> None:
     """Empty the identity, take away all keys and memberships; ``texts``: and their own words.
 
     A written answer (``write``, ``talk``) is the work itself and stays unless ``texts`` is set; it
-    is taken back then, since nothing would be left of it, and its item is asked again.
+    is taken back then, since nothing would be left of it, and its item is asked again. ``by``: who
+    does so, where it is somebody else. The last admin stays, or nobody could run the server.
     """
 
     def work(connection: Connection) -> None:
-        people.get(connection, person)
-        body = {"texts": texts}
+        if people.get(connection, person).admin:
+            people.check_not_last_admin(connection, person)
+        body = {"texts": texts, **people.actor(connection, by)}
         connection.execute(
             update(Identities)
             .where(Identities.person_id == person)

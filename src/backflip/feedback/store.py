@@ -67,9 +67,9 @@ class Store:
         """Everything that is kept about a person, for them to have."""
         return redaction.personal_data(self.database, person)
 
-    def erase(self, person: int, *, texts: bool = False) -> None:
+    def erase(self, person: int, *, texts: bool = False, by: int | None = None) -> None:
         """Forget who a person is; ``texts``: and what they wrote in their own words."""
-        redaction.erase(self.database, person, texts=texts)
+        redaction.erase(self.database, person, texts=texts, by=by)
 
     def backup(self, to: str | Path) -> Path:
         """A copy of the database as it is now, while others go on writing."""
