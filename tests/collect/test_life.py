@@ -205,7 +205,7 @@ def compare_clips(server: Served, browser: Any, lead: Any, folder: Path, faults:
         shown = [img.get_attribute("src") for img in page.locator(".answer img").all()]
         shades = [int(re.search(r"walk-(\d+)", src).group(1)) for src in shown]
         press(page, "1" if shades[0] < shades[1] else "2")
-        saved(page)
+        page.locator(f".answer img[src='{shown[0]}']").wait_for(state="hidden")
     page.get_by_text("Nothing left to do").wait_for()
     project = server.store.project("walks")
     files = {row.id: row.payload["clips"] for row in project.items()}
