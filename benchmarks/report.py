@@ -193,7 +193,8 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         "intervals are some",
         "7 points wide on either side and the table ranks nobody. KTO learns from one answer of",
         "each pair, good or bad by turns. Minutes are of the whole command, the reading of the",
-        "reference included where it was not in the cache already (IPO finds DPO's there).",
+        "reference included where it was not in the cache already (IPO finds DPO's there). Other",
+        "work ran beside DPO, and much of it beside IPO: read minutes as upper bounds.",
         "",
     ]
 
