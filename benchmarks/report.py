@@ -165,7 +165,7 @@ def curves_part(points: list[Row]) -> list[str]:
 
 
 def learnt_part(table: dict[str, Any]) -> list[str]:
-    """What five methods make of the same comparisons, where that has been run."""
+    """What the methods make of the same comparisons, where that has been run."""
     if not table:
         return []
     rows = table["rows"]
