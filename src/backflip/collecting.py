@@ -11,6 +11,7 @@ from backflip.data.errors import UserError
 from backflip.rehearsing import plan, rehearse
 
 if TYPE_CHECKING:
+    from backflip.collect.drafting import Drafted
     from backflip.collect.serve import Listening
     from backflip.collect.settings import ServerSettings
     from backflip.feedback.projects import Project
@@ -291,37 +292,31 @@ def _bring(
     *,
     gold: bool,
 ) -> None:
-    """Items as they are, or prompts that models answer."""
-    if who[0]:
-        _draft(store, name, source, who, limit, seed)
-    else:
-        _import(store, name, source, limit, gold=gold)
-
-
-def _import(store: Store, name: str, source: str, limit: int | None, *, gold: bool) -> None:
+    """Items as they are, or prompts that models (the first of ``who``) answer on the spot."""
     from backflip.console import say
     from backflip.exchange.imports import Wishes, take_in
 
-    wishes = Wishes(gold=gold, strict=False, limit=limit)
-    for line in take_in(_project(store, name), source, wishes).lines():
+    project = _project(store, name)
+    if who[0]:
+        made = _drafted(project, source, who, limit, seed)
+    else:
+        made = take_in(project, source, Wishes(gold=gold, strict=False, limit=limit))
+    for line in made.lines():
         say(line)
 
 
-def _draft(
-    store: Store,
-    name: str,
+def _drafted(
+    project: Project,
     source: str,
     who: tuple[list[str], list[float], int],
     limit: int | None,
     seed: int,
-) -> None:
-    """Prompts, answered on the spot."""
+) -> Drafted:
     from rich.progress import Progress
 
     from backflip.collect.drafting import authors, draft
-    from backflip.console import out, say
+    from backflip.console import out
 
-    project = _project(store, name)
     models, temperatures, max_tokens = who
     speakers = authors(models, temperatures, max_tokens=max_tokens)
     with Progress(console=out, transient=True) as bar:
@@ -330,9 +325,7 @@ def _draft(
         def told(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        made = draft(project, source, speakers, limit=limit, seed=seed, told=told)
-    for line in made.lines():
-        say(line)
+        return draft(project, source, speakers, limit=limit, seed=seed, told=told)
 
 
 def _export(

@@ -30,6 +30,14 @@ class Place(NamedTuple):
     spot: int
 
 
+_WAITING = (
+    select(Items.id, Items.payload, Items.warning, Items.priority, Items.spot)
+    .where(Items.project_id == bindparam("project"), Items.queue == bindparam("queue"))
+    .limit(bindparam("most"))
+)
+_BEST_FIRST = (Items.priority.desc(), Items.spot.desc())
+
+
 def _unseen() -> AnySelect:
     """Items waiting in one queue for one kind of rater that this one has not had, best first."""
     had = (
@@ -41,17 +49,7 @@ def _unseen() -> AnySelect:
         )
         .exists()
     )
-    return (
-        select(Items.id, Items.payload, Items.warning, Items.priority, Items.spot)
-        .where(
-            Items.project_id == bindparam("project"),
-            Items.queue == bindparam("queue"),
-            Items.route == bindparam("route"),
-            ~had,
-        )
-        .order_by(Items.priority.desc(), Items.spot.desc())
-        .limit(bindparam("most"))
-    )
+    return _WAITING.where(Items.route == bindparam("route"), ~had).order_by(*_BEST_FIRST)
 
 
 _PLACE = tuple_(Items.priority, Items.spot)
@@ -79,16 +77,7 @@ def _disputed() -> AnySelect:
     now = or_(Leases.stage == ADJUDICATE, Leases.state == "live")
     settled = select(literal(1)).where(*mine, Leases.state != "expired", now).exists()
     judged = select(literal(1)).where(*mine, Leases.state == "answered").exists()
-    return (
-        select(Items.id, Items.payload, Items.warning, Items.priority, Items.spot)
-        .where(
-            Items.project_id == bindparam("project"),
-            Items.queue == bindparam("queue"),
-            ~settled,
-        )
-        .order_by(judged, Items.priority.desc(), Items.spot.desc())
-        .limit(1)
-    )
+    return _WAITING.where(~settled).order_by(judged, *_BEST_FIRST)
 
 
 _DISPUTED = _disputed().with_for_update(skip_locked=True, of=Items)
@@ -108,7 +97,7 @@ def best(
     """
     found: AnyRow | None = None
     if queue == ADJUDICATE:
-        given = {"person": member.person, "project": scope.id, "queue": queue}
+        given = {"person": member.person, "project": scope.id, "queue": queue, "most": 1}
         return connection.execute(_DISPUTED, given).first()
     for route in routes(member):
         given = {
