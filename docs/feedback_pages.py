@@ -13,13 +13,10 @@ import argparse
 import io
 import json
 import os
-import socket
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +35,6 @@ from backflip.feedback.store import Store, open_store
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "pictures" / "pages"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 DESK, PHONE = (1280, 860), (390, 844)
 SCALE, GAP = 0.6, 12
 RUBRIC = """Choose the reply that you would rather get yourself.
@@ -97,7 +93,7 @@ SCENES = (
     Scene("overview", "A project at a glance, and what to ask next", "/projects/tone"),
     Scene("items", "Items and their import", "/projects/tone/items"),
     Scene("clips-items", "Sending clips", "/projects/walk/items"),
-    Scene("item", "One item, as the lead sees it", "/projects/tone/items/1"),
+    Scene("item", "One item, as the lead sees it", "{item}"),
     Scene("people", "People and invitations", "/projects/tone/people"),
     Scene("member", "One member", "{member}"),
     Scene("compare", "Comparing two", "/projects/pairs/rate", "rater", WORK),
@@ -123,10 +119,9 @@ SCENES = (
         "statistics-raters",
         "Statistics, further down",
         "/projects/tone/statistics",
-        do=partial(scroll, "Over a session"),
+        do=partial(scroll, "Who agrees with whom"),
     ),
     Scene("export", "Taking answers out, and training", "/projects/tone/export"),
-    Scene("job", "A job", "{job}"),
     Scene("log", "The log", "/projects/tone/log"),
     Scene("settings", "Settings", "/projects/tone/settings"),
     Scene("api", "The interface for programs", "/api"),
@@ -164,7 +159,7 @@ def payloads() -> dict[str, list[dict[str, Any]]]:
         "spans": [{"prompt": prompts[4], "answer": good[4]}],
         "principles": [{"principle": "Choose the reply that is *least* likely to hurt somebody."}],
         "talk": [{"policies": ["one", "two"], "role": "user"}],
-        "walk": [{"clips": [{"file": "walk-1.png"}, {"file": "walk-2.png"}]}],
+        "walk": [{"clips": [{"file": f"walk-{n}.png", "media": "image"} for n in (1, 2)]}],
     }
 
 
@@ -178,7 +173,7 @@ def fill(store: Store, files: Path) -> dict[str, int]:
     for name, kind in {**shown, **dict(zip(plain, plain, strict=True))}.items():
         make(store, name, kind, kinds[name if name in kinds else kind][:8], rater, lead)
     pictures(files / "media" / "walk")
-    judged(store, kinds["compare"][:60], lead)
+    judged(store, kinds["compare"][:60], kinds["compare"][60:70], lead)
     return {"lead": lead, "rater": rater}
 
 
@@ -190,13 +185,13 @@ def make(
     if name == "warned":
         settings["content_warning"] = "Some of these talk about grief."
     if name == "quiz":
-        settings["screening"] = {"questions": 2, "pass_mark": 0.5}
+        settings["screening"] = {"questions": 4, "pass_mark": 0.0}
     if kind == "spans":
         settings["span_labels"] = ["kind", "vague", "wrong"]
     project = store.create(name, settings)
     if name == "quiz":
         gold, why = {"choice": "a", "strength": 1}, "It asks **back** before it advises."
-        quiz = [NewItem(items.pop(), gold=gold, why=why) for _ in range(2)]
+        quiz = [NewItem(items.pop(), gold=gold, why=why) for _ in range(4)]
         project.add_items(quiz, purpose="screening")
     project.add_items(items)
     project.enrol(lead, role="admin")
@@ -217,7 +212,9 @@ def pictures(folder: Path) -> None:
         picture.save(folder / f"walk-{number}.png")
 
 
-def judged(store: Store, items: list[dict[str, Any]], lead: int) -> None:
+def judged(
+    store: Store, items: list[dict[str, Any]], later: list[dict[str, Any]], lead: int
+) -> None:
     """A project that twelve simulated raters have judged, disputed, flagged, left out."""
     project = store.create(
         "tone",
@@ -236,7 +233,7 @@ def judged(store: Store, items: list[dict[str, Any]], lead: int) -> None:
     project.enrol(lead, role="admin")
     project.add_items(items, batch="replies")
     simulate(store, project, 12, seed=4)
-    project.add_items(payloads()["compare"][60:70], batch="later")
+    project.add_items(later, batch="later")
     alike = [row.id for row in project.items(batch="later")][:3]
     project.drop(alike, reason=f"{prescreen.ORIGIN}{prescreen.SAME}", by=lead)
     member = project.members()[1].person
@@ -250,30 +247,11 @@ def judged(store: Store, items: list[dict[str, Any]], lead: int) -> None:
 # ---- served and looked at
 
 
-@contextmanager
-def served(store: Store, files: Path, policies: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """The server on a port of this machine."""
-    import uvicorn
-
-    settings = ServerSettings(folder=files, endpoints=tuple(policies.items()))
-    app = create_app(store, settings)
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{bound.getsockname()[1]}", app.state.site
-    server.should_exit = True
-    thread.join()
-
-
 def look(names: list[str]) -> None:
-    from playwright.sync_api import sync_playwright
-
     sys.path.insert(0, str(HERE.parent))
+    from tests.collect.chrome import chromium
     from tests.collect.echo import echoing
+    from tests.collect.served import Served, running
 
     chosen = [scene for scene in SCENES if not names or scene.name in names]
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -282,10 +260,10 @@ def look(names: list[str]) -> None:
         store, files = open_store(f"{folder}/feedback.sqlite"), Path(folder) / "files"
         people = fill(store, files)
         policies = {"one": f"{echo}#quiet", "two": f"{echo}#loud"}
-        with served(store, files, policies) as (base, site), sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-            )
+        app = create_app(store, ServerSettings(folder=files, endpoints=tuple(policies.items())))
+        made = Served(app, store, Path(folder))
+        site = made.site
+        with running(made) as base, chromium() as browser:
             places = found(store, site, browser, base, people["lead"])
             for scene in chosen:
                 four = [
@@ -295,11 +273,9 @@ def look(names: list[str]) -> None:
                 ]
                 sheet(four).save(PICTURES / f"{scene.name}.webp", quality=78, method=6)
                 sys.stdout.write(f"{scene.name}\n")
-            browser.close()
         site.jobs.close()
         store.close()
-    if not names:
-        (HERE / "feedback_pages.md").write_text(written())
+    (HERE / "feedback_pages.md").write_text(written())
 
 
 def found(store: Store, site: Any, browser: Any, base: str, lead: int) -> dict[str, str]:
@@ -310,11 +286,10 @@ def found(store: Store, site: Any, browser: Any, base: str, lead: int) -> dict[s
     while any(not job.over for job in site.jobs.every()):
         time.sleep(0.2)
     page.close()
-    (job, *_) = site.jobs.of("tone")
     return {
         "invitation": f"/invitation/{project.invite(role='rater')}",
         "member": f"/projects/tone/people/{project.members()[1].pseudonym}",
-        "job": f"/projects/tone/jobs/{job.id}",
+        "item": f"/projects/tone/items/{project.items(limit=1)[0].id}",
     }
 
 
