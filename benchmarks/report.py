@@ -192,9 +192,10 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         f"Accuracy is that of the implicit reward on {rows[0]['pairs']} held-out pairs, so "
         "intervals are some",
         "7 points wide on either side and the table ranks nobody. KTO learns from one answer of",
-        "each pair, good or bad by turns. Minutes are of the whole command, the reading of the",
-        "reference included where it was not in the cache already (IPO finds DPO's there). Other",
-        "work ran beside DPO, and much of it beside IPO: read minutes as upper bounds.",
+        "each pair, good or bad by turns. Minutes are the run's own clock: steps and held-out",
+        "pairs, without the reading of the reference before them (some three minutes, once for",
+        "all).",
+        "Other work ran beside every run for a part of it: read minutes as upper bounds.",
         "",
     ]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +35,12 @@ def address() -> Iterator[str]:
     """Where policies answer that say the last message again."""
     with echoing() as place:
         yield place
+
+
+@pytest.fixture
+def alan(server: Served) -> tuple[Any, int, str]:
+    """A project with groups, and a nurse who rates in it: project, person, address of his page."""
+    groups = {"expertise": ["nurse", "doctor"], "language": ["de", "en"]}
+    project, rater = server.project(groups=groups), server.person("Alan")
+    project.enrol(rater, groups={"expertise": "nurse"})
+    return project, rater, f"/projects/tone/people/{server.store.people.get(rater).pseudonym}"

@@ -108,6 +108,11 @@ def pairs(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def bodies(project: Any, kind: str) -> list[tuple[str | None, dict[str, Any]]]:
+    """Who did it and what, of every event of a kind in the log."""
+    return [(event.person, event.body) for event in project.events(kinds=[kind])]
+
+
 def png(shade: int = 128) -> bytes:
     """A picture of one pixel."""
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backflip.collect.jobs import Job
-from backflip.collect.limits import RateLimit
-from backflip.collect.pages import inside
-from backflip.data.errors import UserError
-from tests.collect.served import PASSWORD, Served, running, served
+from tests.collect.served import Served, served
 
 LEAD_PAGES = ("", "/items", "/people", "/statistics", "/adjudicate", "/export", "/log", "/settings")
 
@@ -25,17 +21,6 @@ def test_nobody_sees_a_page_or_the_interface_without_signing_in(server: Served):
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/sign-in")
     assert browser.call("/api/v1/projects").status_code == 401
-
-
-def test_signing_in_needs_the_right_password(server: Served):
-    server.person("Ada")
-    browser = server.browser()
-    browser.get("/sign-in")
-    wrong = browser.send("/sign-in", {"email": "ada@example.org", "password": "something else"})
-    assert wrong.status_code == 401
-    assert "do not belong together" in wrong.text
-    right = browser.send("/sign-in", {"email": "Ada@Example.org", "password": PASSWORD})
-    assert right.url.path == "/"
 
 
 def test_a_form_without_our_token_is_refused(server: Served):
@@ -63,29 +48,6 @@ def test_a_token_of_another_session_does_not_count(server: Served):
     browser, other = server.as_person(ada), server.as_person(grace)
     browser.token = other.token
     assert browser.send("/projects/new", {"title": "x", "kind": "thumbs"}).status_code == 403
-
-
-def test_signing_in_changes_the_session_so_that_a_planted_cookie_is_worth_nothing(server: Served):
-    server.person("Ada")
-    browser = server.browser()
-    browser.get("/sign-in")
-    before = browser.client.cookies[server.site.sessions.cookie]
-    browser.send("/sign-in", {"email": "ada@example.org", "password": PASSWORD})
-    thief = server.browser()
-    thief.client.cookies.set(server.site.sessions.cookie, before)
-    assert thief.get("/me").url.path == "/sign-in"
-
-
-def test_a_forged_cookie_is_nobody(server: Served):
-    from itsdangerous import URLSafeTimedSerializer
-
-    ada = server.person("Ada", admin=True)
-    forged = URLSafeTimedSerializer("guess", salt="backflip session").dumps(
-        {"n": "x", "p": ada, "e": 0}
-    )
-    browser = server.browser()
-    browser.client.cookies.set(server.site.sessions.cookie, forged)
-    assert browser.get("/me").url.path == "/sign-in"
 
 
 def test_cookies_are_out_of_reach_of_scripts_and_of_other_sites(server: Served):
@@ -195,99 +157,6 @@ def test_a_withdrawn_token_opens_nothing(server: Served):
     assert client.get("/api/v1/me", headers=headers).status_code == 401
 
 
-def test_a_new_password_ends_all_other_sessions(server: Served):
-    ada = server.person("Ada")
-    here, elsewhere = server.as_person(ada), server.as_person(ada)
-    here.get("/me")
-    fresh = {"old": PASSWORD, "new": "quite another phrase"}
-    assert here.send("/me/password", fresh).status_code == 200
-    assert here.get("/me").url.path == "/me"
-    assert elsewhere.get("/me").url.path == "/sign-in"
-
-
-def test_guessing_passwords_is_slowed_down(tmp_path):
-    server = served(tmp_path, sign_ins_per_minute=1.0)
-    server.person("Ada")
-    browser = server.browser()
-    browser.get("/sign-in")
-    form = {"email": "ada@example.org", "password": "a wrong password"}
-    codes = [browser.send("/sign-in", form).status_code for _ in range(4)]
-    assert codes[0] == 401
-    assert codes[-1] == 429
-
-
-def test_a_bucket_fills_again_with_time():
-    now = [0.0]
-    limit = RateLimit(6.0, burst=1.0, clock=lambda: now[0])
-    assert [limit.wait("a") > 0 for _ in range(7)] == [False] * 6 + [True]
-    assert limit.wait("b") == 0
-    now[0] = 10.0  # six a minute: one every ten seconds
-    assert limit.wait("a") == 0
-    assert limit.wait("a") == pytest.approx(10.0)
-
-
-def test_single_sign_on_is_believed_only_with_the_shared_secret(tmp_path):
-    secret = "a secret shared with the proxy"
-    with_proxy = served(tmp_path, proxy_secret=secret)
-    with_proxy.person("Ada", admin=True)
-    client = with_proxy.browser().client
-    name = {"X-Forwarded-Email": "ada@example.org"}
-    assert client.get("/api/v1/me", headers=name).status_code == 401
-    wrong = {**name, "X-Backflip-Proxy": "another secret entirely"}
-    assert client.get("/api/v1/me", headers=wrong).status_code == 401
-    assert client.get("/api/v1/me", headers={**name, "X-Backflip-Proxy": secret}).json()["admin"]
-
-
-def test_without_a_proxy_its_header_means_nothing(server: Served):
-    server.person("Ada", admin=True)
-    headers = {"X-Forwarded-Email": "ada@example.org", "X-Backflip-Proxy": ""}
-    assert server.browser().client.get("/api/v1/me", headers=headers).status_code == 401
-
-
-def test_a_short_proxy_secret_is_refused(tmp_path):
-    with pytest.raises(UserError, match="can be guessed"):
-        served(tmp_path, proxy_secret="short")
-
-
-def test_a_request_that_is_too_large_is_refused(tmp_path):
-    small = served(tmp_path, body_bytes=1000, upload_bytes=2000)
-    browser = small.as_person(small.person("Ada", admin=True))
-    small.project()
-    body = {"items": [{"payload": {"x": "y" * 2000}}]}
-    assert browser.call("/api/v1/projects/tone/items", body).status_code == 413
-    files = {"file": ("rows.jsonl", b"x" * 5000)}
-    assert browser.send("/projects/tone/import", files=files).status_code == 413
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x", "/a\nb"],
-)
-def test_after_signing_in_one_stays_on_this_server(address: str):
-    assert inside(address) == "/"
-
-
-def test_signing_in_leads_back_to_the_page_with_its_query(server: Served):
-    """A session may end in the middle of the disputes."""
-    project, person = server.project(), server.person("Ada")
-    project.enrol(person, role="adjudicator")
-    browser = server.browser()
-    shown = browser.get("/projects/tone/rate?queue=adjudicate&x=%26%0a%22%3E")
-    assert shown.url.path == "/sign-in"
-    there = shown.url.params["next"]
-    assert there == "/projects/tone/rate?queue=adjudicate&x=%26%0a%22%3E"
-    form = {"email": "ada@example.org", "password": PASSWORD, "next": there}
-    assert browser.send("/sign-in", form).url.params["queue"] == "adjudicate"
-
-
-def test_a_link_of_the_terminal_works_once(server: Served):
-    from backflip.collect.pages_account import door
-
-    path = door(server.site, server.person("Ada", admin=True))
-    assert server.browser().get(path).url.path == "/"
-    assert server.browser().get(path).url.path == "/sign-in"
-
-
 @pytest.mark.parametrize("name", ["../secrets", "..%2f..%2fetc%2fpasswd", "%2e%2e/x", "a\x00b"])
 def test_clips_stay_within_their_folder(server: Served, name: str):
     project, rater = server.project(), server.person("Ada")
@@ -316,123 +185,6 @@ def test_sql_in_every_field_is_only_text(server: Served):
     sent = {"item": 1, "value": {"choice": SQL}, "client_key": SQL}
     assert browser.call("/api/v1/projects/tone/answers", sent).status_code in (403, 422)
     assert server.store.people.get(ada).name == "Ada"
-
-
-# ---- what leaves a trace
-
-
-def test_every_forged_number_leaves_a_trace_in_the_log(server: Served):
-    project, rater = server.project(), server.person("Ada")
-    browser = server.rater(project, "Alan")
-    project.enrol(rater)
-    theirs = project.next(rater)[0].item_id
-    forged = project.member(server.store.people.by_email("alan@example.org").id).alias(theirs)
-    sent = {
-        "answers": {"value": {"choice": "a", "strength": 1}},
-        "skips": {"reason": "x"},
-        "flags": {"reason": "x"},
-        "notes": {"text": "x"},
-    }
-    for path, body in sent.items():
-        refused = browser.call(f"/api/v1/projects/tone/{path}", {"item": forged, **body})
-        assert (refused.status_code, refused.json()["code"]) == (403, "not_yours"), path
-    alan = server.store.people.by_email("alan@example.org").pseudonym
-    traces = [(e.person, e.body) for e in project.events(kinds=["refused"])]
-    assert traces == [(alan, {"asked_for": str(theirs)})] * 4
-
-
-def test_a_forged_talk_leaves_a_trace_too(server: Served):
-    project = server.project("chat", kind="talk")
-    browser = server.rater(project, "Alan")
-    turns = [{"role": "user", "content": "Hello"}]
-    for path, body in (("talk", {"turns": turns}), ("answers", {"value": {"turns": turns}})):
-        refused = browser.call(f"/api/v1/projects/chat/{path}", {"item": 12345, **body})
-        assert (refused.status_code, refused.json()["code"]) == (403, "not_yours"), path
-    assert len(project.events(kinds=["refused"])) == 2
-
-
-def test_what_was_refused_stands_in_the_servers_log_without_secrets(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    server = served(tmp_path, body_bytes=1000)
-    server.person("Ada")
-    secret = server.project().invite()
-    browser = server.browser()
-    browser.get("/sign-in")
-    browser.send("/sign-in", {"email": "ada@example.org", "password": "a wrong pass phrase"})
-    browser.send("/sign-in", {"csrf": "forged"})
-    browser.send(f"/invitation/{secret}", {"csrf": "forged"})
-    browser.get("/invitation/a-guessed-one")
-    browser.get("/password/a-guessed-one")
-    browser.get("/open/a-guessed-one")
-    browser.send("/sign-in", {"email": "x" * 2000})
-    lines = [record.getMessage() for record in caplog.records if record.name == "backflip.refused"]
-    assert lines == [
-        "refused (wrong password): POST '/sign-in' from testclient",
-        "refused (not from a page of ours): POST '/sign-in' from testclient",
-        "refused (not from a page of ours): POST '/invitation/…' from testclient",
-        "refused (no such invitation): GET '/invitation/…' from testclient",
-        "refused (no such link to a password): GET '/password/…' from testclient",
-        "refused (no such link of the terminal): GET '/open/…' from testclient",
-        "refused (too large): POST '/sign-in' from testclient",
-    ]
-
-
-def test_a_line_of_the_log_is_one_line(server: Served, caplog: pytest.LogCaptureFixture):
-    server.browser().send("/projects/x%0aforged%20line/people/y", {"csrf": "x"})
-    browser = server.as_person(server.person("Ada", admin=True))
-    browser.send("/projects/new%0arefused/import", {"csrf": "x"})
-    browser.client.post("/me/tokens/a%0ab/withdraw", data={"csrf": "x"})
-    lines = [record.getMessage() for record in caplog.records if record.name == "backflip.refused"]
-    assert lines
-    assert not any("\n" in line for line in lines)
-
-
-def chunks(size: int) -> Iterator[bytes]:
-    for _ in range(size // 100):
-        yield b"y" * 100
-
-
-def test_a_request_that_hides_its_length_is_refused_as_one_that_tells_it(tmp_path: Path):
-    """In chunks no length is declared; the reading stops where the limit is."""
-    small = served(tmp_path, body_bytes=1000, upload_bytes=2000)
-    small.project()
-    browser = small.as_person(small.person("Ada", admin=True))
-    browser.get("/me")
-    token = {"X-CSRF-Token": browser.token}
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    parts = {"Content-Type": "multipart/form-data; boundary=x"}
-    for path, headers in (
-        ("/api/v1/projects/tone/items", {"Content-Type": "application/json", **token}),
-        ("/api/v1/projects/tone/import", {**parts, **token}),
-        ("/projects/tone/import", parts),
-        ("/projects/tone/settings", form),
-        ("/sign-in", form),
-    ):
-        answer = browser.client.post(path, content=chunks(5000), headers=headers)
-        assert answer.request.headers["transfer-encoding"] == "chunked"
-        assert answer.status_code == 413, path
-        assert "send it in parts" in answer.text
-    small_one = browser.client.post("/sign-in", content=chunks(500), headers=form)
-    assert small_one.status_code == 403
-
-
-def test_the_same_over_a_socket(tmp_path: Path):
-    """A real connection: the answer comes although the sender never ends."""
-    import socket
-
-    with running(served(tmp_path, body_bytes=1000)) as base:
-        host, port = base.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as sender:
-            sender.sendall(
-                b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
-                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
-            )
-            sender.sendall(b"400\r\n" + b"y" * 0x400 + b"\r\n")
-            assert sender.recv(1000).startswith(b"HTTP/1.1 413")
-
-
-# ---- models of the server's own disk
 
 
 def test_only_admins_train_from_a_folder_of_the_server(

@@ -1,0 +1,86 @@
+"""How often and how much one may send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backflip.collect.limits import RateLimit
+from tests.collect.served import running, served
+
+
+def test_guessing_passwords_is_slowed_down(tmp_path):
+    server = served(tmp_path, sign_ins_per_minute=1.0)
+    server.person("Ada")
+    browser = server.browser()
+    browser.get("/sign-in")
+    form = {"email": "ada@example.org", "password": "a wrong password"}
+    codes = [browser.send("/sign-in", form).status_code for _ in range(4)]
+    assert codes[0] == 401
+    assert codes[-1] == 429
+
+
+def test_a_bucket_fills_again_with_time():
+    now = [0.0]
+    limit = RateLimit(6.0, burst=1.0, clock=lambda: now[0])
+    assert [limit.wait("a") > 0 for _ in range(7)] == [False] * 6 + [True]
+    assert limit.wait("b") == 0
+    now[0] = 10.0  # six a minute: one every ten seconds
+    assert limit.wait("a") == 0
+    assert limit.wait("a") == pytest.approx(10.0)
+
+
+def test_a_request_that_is_too_large_is_refused(tmp_path):
+    small = served(tmp_path, body_bytes=1000, upload_bytes=2000)
+    browser = small.as_person(small.person("Ada", admin=True))
+    small.project()
+    body = {"items": [{"payload": {"x": "y" * 2000}}]}
+    assert browser.call("/api/v1/projects/tone/items", body).status_code == 413
+    files = {"file": ("rows.jsonl", b"x" * 5000)}
+    assert browser.send("/projects/tone/import", files=files).status_code == 413
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 100):
+        yield b"y" * 100
+
+
+def test_a_request_that_hides_its_length_is_refused_as_one_that_tells_it(tmp_path: Path):
+    """In chunks no length is declared; the reading stops where the limit is."""
+    small = served(tmp_path, body_bytes=1000, upload_bytes=2000)
+    small.project()
+    browser = small.as_person(small.person("Ada", admin=True))
+    browser.get("/me")
+    token = {"X-CSRF-Token": browser.token}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    parts = {"Content-Type": "multipart/form-data; boundary=x"}
+    for path, headers in (
+        ("/api/v1/projects/tone/items", {"Content-Type": "application/json", **token}),
+        ("/api/v1/projects/tone/import", {**parts, **token}),
+        ("/projects/tone/import", parts),
+        ("/projects/tone/settings", form),
+        ("/sign-in", form),
+    ):
+        answer = browser.client.post(path, content=chunks(5000), headers=headers)
+        assert answer.request.headers["transfer-encoding"] == "chunked"
+        assert answer.status_code == 413, path
+        assert "send it in parts" in answer.text
+    small_one = browser.client.post("/sign-in", content=chunks(500), headers=form)
+    assert small_one.status_code == 403
+
+
+def test_the_same_over_a_socket(tmp_path: Path):
+    """A real connection: the answer comes although the sender never ends."""
+    import socket
+
+    with running(served(tmp_path, body_bytes=1000)) as base:
+        host, port = base.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as sender:
+            sender.sendall(
+                b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+            )
+            sender.sendall(b"400\r\n" + b"y" * 0x400 + b"\r\n")
+            assert sender.recv(1000).startswith(b"HTTP/1.1 413")
