@@ -90,9 +90,10 @@ class Tab:
         """Answer one item every so often until the time is over."""
         every = float(self.plan["every"])
         await asyncio.sleep(self.chance.random() * every)
+        due = time.perf_counter() + every  # who opens the page reads before they answer
         async with self.client:
             await self.open()
-            due = time.perf_counter()
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             while time.perf_counter() < until and not self.enough():
                 if not self.queue:
                     await self.refill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,6 +116,22 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
             "KEY=VALUE are assumptions: reliability=0.8, ceiling=0.9 ….",
         ),
     ] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STRATEGY",
+            help="Choose what is asked next: information, disagreement, uncertainty, "
+            "best_against_worst, diversity or random.",
+        ),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A reward model that estimates for --ask; again for another: an ensemble.",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Items that --ask chooses.")] = 200,
     backup: Annotated[
         Path | None, typer.Option(help="Copy the database to this file, its clips beside.")
     ] = None,
@@ -132,22 +149,24 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         return
     if answers and import_ is None:
         raise UserError("which prompts? Give them with --import.")
+    who = (answers or [], temperature or [], max_tokens)
+    chores: list[tuple[Any, Callable[[Store, str], None]]] = [
+        (settings or None, lambda s, name: _settle(s, name, settings or [])),
+        (import_, lambda s, name: _bring(s, name, import_ or "", who, limit, seed, gold=gold)),
+        (simulate, lambda s, name: rehearse(s, name, simulate or 0, seed)),
+        (ask, lambda s, name: _ask(s, name, ask or "", judge or [], count)),
+        (export, lambda s, name: _export(s, name, export or "", out, per, golden=golden)),
+    ]
     opened = open_store(store)
     try:
-        if settings:
-            _settle(opened, _named(project), settings)
-        if import_ is not None:
-            who = (answers or [], temperature or [], max_tokens)
-            _bring(opened, _named(project), import_, who, limit, seed, gold=gold)
-        if simulate is not None:
-            rehearse(opened, _named(project), simulate, seed)
-        if export is not None:
-            _export(opened, _named(project), export, out, per, golden=golden)
+        for wanted, chore in chores:
+            if wanted is not None:
+                chore(opened, _named(project))
         if backup is not None:
             _backup(opened, backup, files)
     finally:
         opened.close()
-    if import_ is export is simulate is backup is None:
+    if import_ is export is simulate is ask is backup is None:
         from backflip.collect.settings import ServerSettings
 
         listening = _listening(host, port, (tls_cert, tls_key), bool(proxy_secret), without_tls)
@@ -326,6 +345,20 @@ def _drafted(
             bar.update(task, completed=done, total=total)
 
         return draft(project, source, speakers, limit=limit, seed=seed, told=told)
+
+
+def _ask(store: Store, name: str, strategy: str, judges: list[str], count: int) -> None:
+    from dataclasses import asdict
+
+    from backflip.collect import asking
+    from backflip.console import say
+
+    project = _project(store, name)
+    asking.check(project.settings.kind, strategy)
+    screen = {"screen": {}} if project.settings.kind == "compare" else {}
+    asked = {"strategy": strategy, "judges": judges, "count": count, **screen}
+    for line in asking.in_words(asked, asdict(asking.ask(project, asked))):
+        say(line)
 
 
 def _export(

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from backflip.collect import choosing
-from tests.collect.served import Browser, Served
+from backflip import cli
+from backflip.collect import asking, training
+from backflip.crowd.simulate import uniform
+from backflip.data.errors import UserError
+from backflip.feedback.store import open_store
+from backflip.reward.panel import log_odds
+from tests.collect.served import Browser, Served, pairs
 from tests.collect.test_results import wait_for_jobs
+from tests.reward.test_panel import reward_model
 
 WORDS = ["kind", "warm", "clear", "rude", "cold", "vague"]
 
@@ -111,9 +121,9 @@ def test_a_wrong_form_starts_nothing(
 
 
 def test_kinds_without_pairs_of_texts_have_fewer_ways():
-    assert set(choosing.offered("compare")) == set(choosing.STRATEGIES)
-    assert choosing.offered("rate") == ["random", "diversity"]
-    assert choosing.offered("clips") == ["random"]
+    assert set(asking.offered("compare")) == set(asking.STRATEGIES)
+    assert asking.offered("rate") == ["random", "diversity"]
+    assert asking.offered("clips") == ["random"]
 
 
 def test_only_leads_choose(server: Served):
@@ -144,3 +154,104 @@ def test_the_gain_of_choosing_is_drawn_with_its_numbers(server: Served, lead: Br
     assert "What active queries gained" in page
     assert "Difference, points" in page
     assert "pairs of the random arm that neither had seen" in page
+
+
+# ---- reward models that estimate
+
+
+def judged_by(tmp_path: Path, *seeds: int) -> list[str]:
+    """Random reward models on disk, where a training on the page would leave them."""
+    return [reward_model(tmp_path / f"run{seed}", seed=seed) for seed in seeds]
+
+
+def test_an_ensemble_of_reward_models_puts_first_what_they_disagree_on(
+    server: Served, tone: Any, tmp_path: Path
+):
+    """Christiano et al. (2017), 2.2.4: the largest variance of the members' preferences."""
+    models = judged_by(tmp_path, 1, 2, 3)
+    waiting = [row for row in tone.items(limit=200) if row.given == 0]
+    records = [asking.comparison(row.payload) for row in waiting]
+    p = torch.sigmoid(log_odds(models, records)).var(0, correction=0)
+    spread = dict(zip([row.id for row in waiting], p.tolist(), strict=True))
+    done = asking.ask(tone, {"strategy": "disagreement", "count": 5, "judges": models})
+    first = [row.id for row in tone.items(limit=200) if row.origin == "active"]
+    drawn = dict(zip(spread, uniform(tone.id, np.array([*spread])), strict=True))
+    free = sorted((i for i in spread if drawn[i] >= 0.2), key=lambda item: -spread[item])
+    assert done.active == 5
+    assert set(first) == set(free[:5])
+
+
+def test_a_sure_judge_screens(server: Served, tone: Any, tmp_path: Path):
+    models = judged_by(tmp_path, 1)
+    screen = {"alike": None, "broken": False, "sure": 0.6, "sample_back": 0.0}
+    asked = {"strategy": "information", "count": 5, "judges": models, "screen": screen}
+    found = asking.ask(tone, asked).screened
+    assert set(found) <= {"judge sure of a", "judge sure of b"}
+    assert sum(met for met, _ in found.values()) == len(tone.items(state="dropped", limit=200))
+    assert found
+
+
+def test_words_that_are_no_words_are_not_judged(server: Served, tmp_path: Path):
+    project = server.project(items=3)
+    blank = {
+        "prompt": [{"role": "user", "content": "?"}],
+        "answers": [{"text": "x"}, {"text": " "}],
+    }
+    judge = asking.jury(judged_by(tmp_path, 1))
+    odds = judge([blank, *(row.payload for row in project.items())])
+    assert odds.shape == (1, 4)
+    assert odds[0, 0] == 0
+    assert all(odds[0, 1:] != 0)
+
+
+def test_reward_models_of_the_page_may_estimate(
+    server: Served, tone: Any, lead: Browser, tmp_path: Path
+):
+    jobs = server.site.jobs
+    for name in judged_by(tmp_path, 1, 2):
+        jobs.start("tone", training.TITLE, [sys.executable, "-c", ""], name)
+    wait_for_jobs(server)
+    assert "All 2 reward models, as an ensemble" in lead.get("/projects/tone").text
+    page = choose(server, lead, strategy="disagreement", judge="every")
+    assert "2 reward models estimated, as an ensemble." in page
+    assert '<option value="every" selected>' in page
+    page = choose(server, lead, strategy="information", judge="run1")
+    assert "One reward model estimated." in page
+    lead.get("/projects/tone")
+    form = {"random_share": "20", "strategy": "information", "judge": "../run1"}
+    assert "There is no reward model" in lead.send("/projects/tone/asking", form).text
+
+
+def test_only_pairs_are_read_by_reward_models(server: Served, tmp_path: Path):
+    project = server.project("thumbs", kind="thumbs", items=0)
+    with pytest.raises(UserError, match="only the kind compare"):
+        asking.ask(project, {"strategy": "diversity", "judges": ["x"]})
+
+
+def test_a_round_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = open_store(tmp_path / "f.sqlite")
+    project = store.create("tone", {"kind": "compare"})
+    project.add_items(pairs(20))
+    store.close()
+    place = str(tmp_path / "f.sqlite")
+    asking.main([place, "tone", json.dumps({"count": 4, "screen": {}})])
+    assert json.loads(capsys.readouterr().out)["active"] == 4
+    with pytest.raises(SystemExit, match="'counts' is no setting"):
+        asking.main([place, "tone", json.dumps({"counts": 4})])
+
+
+def test_a_round_from_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = open_store(tmp_path / "f.sqlite")
+    store.create("tone", {"kind": "compare"}).add_items(pairs(50))
+    store.close()
+    (model,) = judged_by(tmp_path, 1)
+    words = ["collect", "tone", "--store", str(tmp_path / "f.sqlite")]
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "--ask", "uncertainty", "--judge", model, "--count", "3"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert not left.value.code
+    assert "3 items come first" in said
+    assert "One reward model estimated." in said
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--ask", "oracle"])
+    assert "not chosen by 'oracle'" in " ".join(capsys.readouterr().err.split())

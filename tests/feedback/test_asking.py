@@ -1,14 +1,12 @@
 """A round of choosing in a real project: priorities, arms, screening, and what came of it."""
 
-import json
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from backflip.crowd.simulate import uniform
 from backflip.data.errors import UserError
-from backflip.feedback import asking
 from backflip.feedback.asking import Ask, ask_next
 from backflip.feedback.gains import confirmed, gain_of, known
 from backflip.feedback.prescreen import SAME, Screen
@@ -161,7 +159,7 @@ def test_the_random_arm_does_not_depend_on_the_rounds_before(tone):
     later = {row.id for row in project.items(limit=500) if row.origin == "random"}
     assert not first
     assert members < later
-    draw = asking.uniform(project.id, np.array(sorted(later)))
+    draw = uniform(project.id, np.array(sorted(later)))
     assert (draw < 0.25).all()
 
 
@@ -209,14 +207,3 @@ def test_kinds_without_a_model_are_told_what_to_do(make):
     assert ask_next(project, Ask(count=3, strategy="diversity")).active == 3
     with pytest.raises(UserError, match="pairs of answers"):
         ask_next(project, Ask(count=3, screen=Screen()))
-
-
-def test_a_round_as_a_command(tmp_path, capsys):
-    store = open_store(tmp_path / "f.sqlite")
-    project = store.create("tone", {"kind": "compare"})
-    project.add_items(pairs(20))
-    store.close()
-    asking.main([str(tmp_path / "f.sqlite"), "tone", json.dumps({"count": 4, "screen": {}})])
-    said = json.loads(capsys.readouterr().out)
-    assert said["active"] == 4
-    assert sys.modules["backflip.feedback.asking"] is asking

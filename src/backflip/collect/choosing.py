@@ -5,49 +5,64 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from backflip.collect import asking, training
 from backflip.collect.jobs import Job
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
-from backflip.feedback.asking import FEWEST_JUDGED
 
 TITLE = "What to ask next"
-MODULE = "backflip.feedback.asking"
-STRATEGIES = {
-    "random": ("By chance", "No model; what every other way is measured against."),
-    "disagreement": ("Ensemble disagreement", "Where draws of a model’s posterior part most."),
-    "information": ("Information gain", "Where an answer should tell the model most."),
-    "uncertainty": ("Uncertain posterior", "Where the label is least sure, begun items included."),
-    "best_against_worst": ("Best against worst", "Where one answer seems far better: least noise."),
-    "diversity": ("Diversity", "As unlike one another as can be; needs no answers yet."),
-}  # fmt: skip
-"""Ways to choose: their names, and what each looks for."""
-READ = ("rank", "rate", "thumbs", "spans", "steps", "principles")
-"""Kinds whose texts can be told apart, but of which no model of pairs learns."""
+MODULE = "backflip.collect.asking"
+EVERY = "every"
+"""Instead of the name of a reward model: all of the project."""
 MOST = 10_000
+"""Items of a round."""
 
 
-def offered(kind: str) -> list[str]:
-    """The ways to choose that items of a kind have."""
-    if kind == "compare":
-        return list(STRATEGIES)
-    return ["random", "diversity"] if kind in READ else ["random"]
+def judges(site: Site, project: str) -> dict[str, str]:
+    """Reward models that were trained on the project's page: name of the run → its folder."""
+    done = [job for job in site.jobs.of(project) if job.title == training.TITLE and job.run]
+    runs = [Path(job.run) for job in done if job.state == "done"]
+    return {run.name: str(run) for run in runs if (run / "model").is_dir()}
+
+
+def voices(site: Site, project: str) -> list[tuple[str, str]]:
+    """Who may estimate what will be said, for a form: (value, words)."""
+    models = judges(site, project)
+    every = [(EVERY, f"All {len(models)} reward models, as an ensemble")]
+    return [
+        ("", "A small model of the words, from the answers so far"),
+        *(every if len(models) > 1 else []),
+        *((name, f"Reward model {name}") for name in models),
+    ]
+
+
+def voice(asked: Mapping[str, Any]) -> str:
+    """The value of the form that a round was asked with."""
+    models = asked.get("judges") or []
+    return EVERY if len(models) > 1 else Path(models[0]).name if models else ""
+
+
+def named(site: Site, project: str, wished: str) -> list[str]:
+    """The folders that a value of the form stands for. Raises UserError where there are none."""
+    known = judges(site, project)
+    if wished == EVERY and known:
+        return list(known.values())
+    if wished not in known:
+        raise UserError(f"there is no reward model {wished[:60]!r}; train one under Export.")
+    return [known[wished]]
 
 
 def choose(site: Site, project: str, kind: str, asked: Mapping[str, Any]) -> Job:
     """Start one round. ``asked``: fields of ``asking.Ask``. Raises UserError for what cannot be."""
-    strategy = str(asked.get("strategy", ""))
-    if strategy not in offered(kind):
-        known = ", ".join(offered(kind))
-        raise UserError(
-            f"items of the kind {kind!r} are not chosen by {strategy[:30]!r}; use {known}."
-        )
+    asking.check(kind, str(asked.get("strategy", "")))
     if any(job.title == TITLE and not job.over for job in site.jobs.of(project)):
         raise UserError("a round is being chosen already; wait for it.")
     # The empty word: the database that $BACKFLIP_FEEDBACK names, so that no address shows.
     command = [sys.executable, "-m", MODULE, "", project, json.dumps(dict(asked))]
-    return site.jobs.start(project, TITLE, command, short=True)
+    return site.jobs.start(project, TITLE, command, short=not asked.get("judges"))
 
 
 def latest(site: Site, project: str) -> dict[str, Any] | None:
@@ -62,7 +77,7 @@ def latest(site: Site, project: str) -> dict[str, Any] | None:
         "round": _read(lines[-1]) if job.state == "done" else None,
         "problem": lines[-1] if job.state in ("failed", "broken off") else "",
     }
-    return found | {"said": _in_words(found["asked"], found["round"])}
+    return found | {"said": asking.in_words(found["asked"], found["round"])}
 
 
 def _read(text: str) -> dict[str, Any] | None:
@@ -70,25 +85,3 @@ def _read(text: str) -> dict[str, Any] | None:
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _in_words(asked: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[str]:
-    """What a round did, in sentences."""
-    if made is None:
-        return []
-    used, wished = str(made["strategy"]), str(asked.get("strategy", ""))
-    name = STRATEGIES.get(used, (used, ""))[0]
-    said = [
-        f"{name}: {made['active']:,} items come first, of {made['candidates']:,} that were looked "
-        f"at; {made['random']:,} more joined the random arm."
-    ]
-    if used != wished:
-        said.append(
-            f"Only {made['judged']:,} items have been judged; a model needs {FEWEST_JUDGED}, so "
-            "chance chose."
-        )
-    elif used not in ("random", "diversity"):
-        said.append(f"The model learnt from {made['judged']:,} judged items.")
-    if made["released"]:
-        said.append(f"{made['released']:,} items of the round before wait with the others again.")
-    return said

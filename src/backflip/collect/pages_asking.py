@@ -12,6 +12,7 @@ from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.pages_data import gist
 from backflip.collect.pages_projects import overview_page
+from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback import prescreen
 
@@ -28,21 +29,24 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     kind = here.project.settings.kind
     try:
         _share(here, form)
-        choosing.choose(site, here.name, kind, _asked(form, kind))
+        choosing.choose(site, here.name, kind, _asked(site, here, form))
     except UserError as error:
         return overview_page(request, site, here, error=sentence(error))
     return go(path_of(here, "#asking"), "choosing")
 
 
-def _asked(form: Posted, kind: str) -> dict[str, Any]:
-    """Fields of ``asking.Ask``. Only pairs of texts are screened."""
+def _asked(site: Site, here: Place, form: Posted) -> dict[str, Any]:
+    """What ``collect.asking`` takes. Only pairs of texts are screened, or read by reward models."""
+    pairs = here.project.settings.kind == "compare"
     asked: dict[str, Any] = {
         "strategy": form["strategy"],
         "count": form.whole("count", 200, 1, choosing.MOST),
     }
-    if kind == "compare" and "screen" in form.fields:
+    if pairs and "screen" in form.fields:
         back = form.whole("sample_back", 5, 0, 100)
         asked["screen"] = {"sample_back": back / 100}
+    if pairs and form["judge"]:
+        asked["judges"] = choosing.named(site, here.name, form["judge"])
     return asked
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect import choosing, forms, plots
+from backflip.collect import asking, choosing, forms, plots
 from backflip.collect.forms import Filled
 from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of, sentence
@@ -186,12 +186,14 @@ def _asking(site: Site, here: Place) -> dict[str, Any]:
     """What the section on the next questions shows."""
     settings, last = here.project.settings, choosing.latest(site, here.name)
     asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
-    ways = choosing.offered(settings.kind)
+    ways = asking.offered(settings.kind)
     usual = "information" if "information" in ways else ways[0]
     return {
-        "strategies": [(key, *choosing.STRATEGIES[key]) for key in ways],
+        "strategies": [(key, *asking.STRATEGIES[key]) for key in ways],
         "chosen": asked.get("strategy", usual),
         "asked": {"count": None, "screen": None, **asked},
+        "voices": choosing.voices(site, here.name),
+        "voice": choosing.voice(asked),
         "random_share": f"{100 * settings.random_share:g}",
         "screens": settings.kind == "compare",
         "last": last,

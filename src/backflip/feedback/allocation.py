@@ -136,7 +136,7 @@ def _serve(
         fresh.append(leasing.take(connection, scope, member, pick, moment))
     if fresh:
         changes: tallies.Changes = Counter({(member.person, "shown"): len(fresh)})
-        tallies.add(connection, scope.database, scope.id, changes)
+        tallies.add(connection, scope.id, changes)
     progress = _progress(project, own)
     return [_shown(lease, member, progress) for lease in [*chosen, *fresh]]
 

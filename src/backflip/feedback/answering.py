@@ -178,7 +178,7 @@ def _store(connection: Connection, scope: Scope, person: int, given: Given) -> R
     connection.execute(_DONE_WITH, {"person": person, "item": row.id})
     changes = _changes(scope, member, row, judged)
     _settle(connection, member.settings, row, judged, changes)
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
     return _receipt(connection, scope, member, row, judged, number)
 
 

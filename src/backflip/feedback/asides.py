@@ -69,7 +69,7 @@ def _after_skip(connection: Connection, scope: Scope, member: Member, row: AnyRo
     connection.execute(update(Items).where(Items.id == row.id).values(skipped=skipped))
     standing = Standing(state, row.wanted, row.given, max(0, row.taken - placed))
     settling.write(connection, row, standing, changes)
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
 
 
 def flag(
@@ -103,7 +103,7 @@ def _remark(
             changes: tallies.Changes = Counter(
                 {(tallies.PROJECT, "flags"): 1, (person, "flags"): 1}
             )
-            tallies.add(connection, scope.database, scope.id, changes)
+            tallies.add(connection, scope.id, changes)
         return number
 
     return watched(scope, person, item, work)
@@ -218,7 +218,7 @@ def take_back(
     changes[tallies.PROJECT, "repeats"] -= int(answer.repeat_of is not None)
     if answer.repeat_of is None:
         settling.write(connection, item, _without(answer, item, leased), changes)
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
 
 
 def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:

@@ -9,9 +9,7 @@ Reading and learning take seconds to minutes, so this is a job, not a page.
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -103,11 +101,12 @@ def ask_next(
         ask = replace(ask, strategy="random")
     drawn, by_chance = _draw(pool, project, ask)
     rows = rows_of(project, np.concatenate([drawn, by_chance]))
-    rows, screened = _screened(project, rows, ask, judge, by)
     chance = set(by_chance.tolist())
+    heard = _heard(rows if ask.screen else [r for r in rows if r.id not in chance], ask, judge)
+    rows, screened = _screened(project, rows, ask, heard, by)
     arm = [row.id for row in rows if row.id in chance]
     rows = [row for row in rows if row.id not in chance]
-    chosen = [rows[place].id for place in _order(project, ask, rows, told, embed, judge)]
+    chosen = [rows[place].id for place in _order(project, ask, rows, told, embed, heard)]
     stale = sorted(set(pool.active) - set(chosen))
     project.prioritise(dict.fromkeys(arm, 0.0), origin=RANDOM, by=by)
     project.prioritise(dict.fromkeys(stale, 0.0), origin="given", by=by)
@@ -166,8 +165,26 @@ def _draw(pool: Pool, project: Project, ask: Ask) -> tuple[Ints, Ints]:
     return drawn, pool.waiting[members[np.argsort(draw[members], kind="stable")][:missing]]
 
 
+Heard: TypeAlias = Mapping[int, Floats]
+"""What M models say of each item: its number → [M] log odds that a is better."""
+
+
+def _heard(rows: Sequence[ItemRow], ask: Ask, judge: Judge | None) -> Heard | None:
+    """What the judge says, each item once; None where nobody is to be heard."""
+    needed = ask.strategy not in ("random", "diversity") or (ask.screen and ask.screen.sure)
+    if judge is None or not needed or not rows:
+        return None
+    odds = judge([row.payload for row in rows])
+    return {row.id: odds[:, place] for place, row in enumerate(rows)}
+
+
+def _odds(heard: Heard, rows: Sequence[ItemRow]) -> Floats:
+    """[M, N]"""
+    return np.stack([heard[row.id] for row in rows], axis=1)
+
+
 def _screened(
-    project: Project, rows: list[ItemRow], ask: Ask, judge: Judge | None, by: int | None
+    project: Project, rows: list[ItemRow], ask: Ask, heard: Heard | None, by: int | None
 ) -> tuple[list[ItemRow], dict[str, tuple[int, int]]]:
     """Drop what the rules drop, in the project too, with the rule as the reason in its log."""
     if ask.screen is None or not rows:
@@ -179,7 +196,7 @@ def _screened(
         [a for a, _ in texts],
         [b for _, b in texts],
         keys=np.array([row.id for row in rows], np.int64),
-        judge=None if judge is None else expit(judge([row.payload for row in rows])),
+        judge=None if heard is None else expit(_odds(heard, rows)),
         screen=ask.screen,
     )
     for rule in found.counts():
@@ -198,7 +215,7 @@ def _order(
     rows: list[ItemRow],
     told: Known,
     embed: Embed | None,
-    judge: Judge | None,
+    heard: Heard | None,
 ) -> Ints:
     """Places of the rows to ask, the best first."""
     payloads = [row.payload for row in rows]
@@ -207,8 +224,8 @@ def _order(
     words = {"dimensions": ask.dimensions, "seed": ask.seed}
     if ask.strategy == "diversity":
         return queries.k_centre((embed or by_words(payloads, **words))(payloads), ask.count)
-    if judge is not None:
-        return queries.top(_score(ask, judge(payloads), rows, told), ask.count)
+    if heard is not None:
+        return queries.top(_score(ask, _odds(heard, rows), rows, told), ask.count)
     if embed is None and project.settings.kind != "compare":
         raise UserError(
             f"{ask.strategy} has no model for items of the kind {project.settings.kind!r}: give "
@@ -237,25 +254,3 @@ def _score(ask: Ask, logits: Floats, rows: list[ItemRow], told: Known) -> Floats
             return queries.best_against_worst(logits)
         case _:
             return queries.disagreement(logits)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """A round as a command: DATABASE PROJECT [JSON of ``Ask``]. Says what it did as JSON."""
-    from backflip.feedback.store import open_store
-
-    place, name, *more = arguments
-    given = json.loads(more[0]) if more else {}
-    if isinstance(given.get("screen"), dict):
-        given["screen"] = Screen(**given["screen"])
-    store = open_store(place)
-    try:
-        asked = ask_next(store.project(name), Ask(**given))
-    except UserError as error:
-        sys.exit(f"Nothing was chosen: {error}")
-    finally:
-        store.close()
-    sys.stdout.write(json.dumps(asked.__dict__) + "\n")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -7,8 +7,10 @@ An acknowledged answer is on the disk (synchronous=FULL); a lease may be lost wi
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    OperationalError,
+)
 
 from backflip.data.errors import UserError
 from backflip.feedback import migrate
@@ -31,6 +39,8 @@ T = TypeVar("T")
 Clock = Callable[[], float]
 BUSY_SECONDS = 30
 """How long a writer waits for another process."""
+RESTED = 30.0
+"""Seconds without work after which a connection to PostgreSQL is tried before it is used."""
 _LOCKS: dict[str, threading.Lock] = {}
 _RETRIES = 5
 _MIGRATING = 7_239_104
@@ -66,9 +76,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent look at the database."""
-        with _refusing(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A consistent look at the database; on PostgreSQL each statement's own, committed."""
+        with _refusing(), self.engine.connect() as connection:
+            if not self.embedded:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -77,6 +90,8 @@ class Database:
         with _refusing():
             if not self.embedded:
                 with self.engine.connect() as connection, connection.begin():
+                    if not durable:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                     yield connection
                 return
             with (
@@ -187,11 +202,38 @@ def _begin(connection: Connection) -> None:
 
 def _postgresql(place: URL) -> Engine:
     try:
-        return create_engine(
-            place, pool_size=16, max_overflow=48, pool_timeout=60, pool_pre_ping=True
-        )
+        engine = create_engine(place, pool_size=16, max_overflow=48, pool_timeout=60)
     except ModuleNotFoundError:
         raise UserError("PostgreSQL needs psycopg: pip install 'backflip[feedback]'.") from None
+    event.listen(engine, "connect", _by_index)
+    event.listen(engine, "checkin", _rested)
+    event.listen(engine, "checkout", _woken)
+    return engine
+
+
+def _by_index(raw: Any, _record: Any) -> None:
+    """Every query of ours has an index. The planner's figures of tables that grew just now are too
+    low, and it would read them whole for every item that a rater has had.
+    """
+    raw.execute("SET enable_seqscan = off")
+    raw.commit()
+
+
+def _rested(_raw: Any, record: Any) -> None:
+    record.info["rested"] = time.monotonic()
+
+
+def _woken(raw: Any, record: Any, _proxy: Any) -> None:
+    """Try a connection that has rested for long, or on which PostgreSQL has said something: that it
+    ends it, most likely. A question before every use would cost as much as the use.
+    """
+    told = select.select([raw.fileno()], [], [], 0)[0]
+    if told or time.monotonic() - record.info.get("rested", math.inf) > RESTED:
+        try:
+            raw.execute("SELECT 1")
+            raw.rollback()
+        except Exception as error:
+            raise DisconnectionError from error
 
 
 def _migrate(database: Database) -> None:

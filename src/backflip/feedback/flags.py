@@ -62,7 +62,7 @@ def settle(
         if not keep:
             upkeep.set_states(connection, scope, [item], "dropped", words or "flagged", by)
         changes: tallies.Changes = Counter({(tallies.PROJECT, "flags_settled"): row.flags})
-        tallies.add(connection, scope.database, scope.id, changes)
+        tallies.add(connection, scope.id, changes)
 
     scope.database.transact(work)
 

@@ -253,7 +253,7 @@ def _count(connection: Connection, scope: Scope, purpose: str, count: int, *, wa
         changes[tallies.PROJECT, "wanted"] += count * wanted
     else:
         changes[tallies.PROJECT, f"items:{purpose}"] += count
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
 
 
 def _place(connection: Connection, scope: Scope, rows: list[dict[str, Any]]) -> None:

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, TextClause, bindparam, or_, select, text
 
-from backflip.feedback.database import Database, insert_into
 from backflip.feedback.schema import Tallies
 
 Changes: TypeAlias = Counter[tuple[int, str]]
@@ -25,27 +24,25 @@ PROJECT = 0
 
 
 def add(
-    connection: Connection,
-    database: Database,
-    project: int,
-    changes: Mapping[tuple[int, str], float | int],
+    connection: Connection, project: int, changes: Mapping[tuple[int, str], float | int]
 ) -> None:
     """Add to several counts. Always in the same order, so that no two transactions can deadlock."""
-    rows = [
-        {"project_id": project, "person_id": person, "name": name, "value": float(value)}
-        for (person, name), value in sorted(changes.items())
-        if value
-    ]
+    rows = [(who, name, float(value)) for (who, name), value in sorted(changes.items()) if value]
     if rows:
-        connection.execute(_upsert(database.embedded), rows)
+        given: dict[str, float | int | str] = {"project": project}
+        for i, (who, name, value) in enumerate(rows):
+            given |= {f"p{i}": who, f"n{i}": name, f"v{i}": value}
+        connection.execute(_upsert(len(rows)), given)
 
 
 @cache
-def _upsert(embedded: bool) -> Any:
-    new = insert_into(Tallies, embedded)
-    return new.on_conflict_do_update(
-        index_elements=["project_id", "person_id", "name"],
-        set_={"value": Tallies.value + new.excluded.value},
+def _upsert(rows: int) -> TextClause:
+    """Many rows at one go, which an INSERT with a list of parameters would send one by one."""
+    values = ", ".join(f"(:project, :p{i}, :n{i}, :v{i})" for i in range(rows))
+    return text(
+        f"INSERT INTO tallies (project_id, person_id, name, value) VALUES {values} "
+        "ON CONFLICT (project_id, person_id, name) "
+        "DO UPDATE SET value = tallies.value + excluded.value"
     )
 
 

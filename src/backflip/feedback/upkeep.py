@@ -193,7 +193,7 @@ def recount(connection: Connection, scope: Scope) -> None:
     changes: tallies.Changes = Counter(
         {(tallies.PROJECT, name): value - int(now.get(name, 0)) for name, value in true.items()}
     )
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
 
 
 def prioritise(
@@ -274,7 +274,7 @@ def set_states(
         new = NewEvent("item state", by, row.id, body)
         events.append(connection, scope.database, scope.id, new)
     _reorder(connection, scope)
-    tallies.add(connection, scope.database, scope.id, changes)
+    tallies.add(connection, scope.id, changes)
     return len(rows)
 
 
