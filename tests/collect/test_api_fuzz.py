@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
@@ -25,7 +27,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from backflip.collect import figures
 from tests.collect.served import Served, served
+from tests.collect.test_figures import KINDS
+from tests.feedback.answered import project_of
 
 DESCRIBED = "/api/v1/openapi.json"
 SCOPES = ["rate", "read", "write"]
@@ -112,3 +117,61 @@ def test_no_request_is_answered_otherwise_than_described(
     assert program.told[f"POST {place}/answers", 422] > 0
     assert (program.told[f"GET {place}/events", 200] > 0) is admin
     assert (program.told[f"GET {place}/events", 403] > 0) is not admin
+
+
+# ---- answers of every kind, bent out of shape
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9)
+)
+ANYTHING = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=6,
+)
+
+
+@st.composite
+def bent(draw: st.DrawFn, value: Any) -> Any:
+    """A JSON value of which one place, wherever it lies, is gone or something else."""
+    inside = isinstance(value, dict | list) and len(value) > 0
+    if not inside or draw(st.integers(0, 3)) == 0:
+        return draw(ANYTHING)
+    places = list(value) if isinstance(value, dict) else range(len(value))
+    made, place = copy(value), draw(st.sampled_from(list(places)))
+    if draw(st.integers(0, 4)) == 0:
+        del made[place]
+    else:
+        made[place] = draw(bent(value[place]))
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_of_every_kind_may_have_any_shape(server: Served, kind: str):
+    """A bent answer is stored or refused, never a fault; what was stored can be read afterwards."""
+    item, said, more, _ = KINDS[kind]
+    project, (person,) = project_of(
+        server.store, kind, [item(n) for n in range(500)], raters=1, **more
+    )
+    browser = server.as_person(person)
+    browser.get("/me")
+    told = Counter[int]()
+
+    @quietly
+    @given(data=st.data())
+    def each(data: st.DataObject) -> None:
+        shown = project.next(person)[0]
+        value = data.draw(bent(said(data.draw(st.booleans()), told.total())))
+        body = {"item": shown.alias, "value": value}
+        told[browser.call("/api/v1/projects/tone/answers", body).status_code] += 1
+
+    each()
+    assert set(told) <= {200, 400, 422}
+    assert told[400] + told[422] > 0
+    shown = project.next(person)[0]
+    value = said(True, 0)
+    assert browser.call(
+        "/api/v1/projects/tone/answers", {"item": shown.alias, "value": value}
+    ).status_code == (422 if kind == "talk" else 200)  # a talk's replies carry the server's stamp
+    assert len(list(project.answers())) == told[200] + (kind != "talk")
+    assert figures.of_project(project, resamples=20)

@@ -6,6 +6,8 @@ import pytest
 
 from backflip.data.errors import UserError
 from backflip.feedback.refusals import RefusedError
+from backflip.feedback.settings import settings_of
+from tests.feedback.answered import answer_all, ask, project_of
 from tests.feedback.conftest import as_shown, pairs
 
 A, B = {"choice": "a", "strength": 1}, {"choice": "b", "strength": 1}
@@ -59,6 +61,49 @@ def disputed(make):
     say(project, people[0], A)
     say(project, people[1], B)
     return project, people
+
+
+ONE = {"prompt": ask("two and two?"), "answer": {"text": "It is four, I think."}}
+FOUR = {"prompt": ask("which?"), "answers": [{"text": text} for text in "abcd"]}
+STEPS = {"prompt": ask("two and two?"), "steps": ["one", "two", "three"]}
+DISPUTES = {
+    "rank": (FOUR, {}, {"ranks": [0, 1, 2, 3]}, {"ranks": [1, 0, 2, 3]}, {"ranks": [3, 2, 1, 0]}),
+    "rate": (
+        ONE,
+        {"attributes": [{"name": "kind", "low": 1, "high": 7}]},
+        *({"ratings": {"kind": mark}} for mark in (5, 6, 2)),
+    ),
+    "steps": (STEPS, {}, *({"labels": marks} for marks in ([1, -1, 0], [0, -1, -1], [1, 1, 1]))),
+    "spans": (
+        ONE,
+        {"span_labels": ["wrong"]},
+        *(
+            {"spans": [{"start": start, "end": end, "label": "wrong"}]}
+            for start, end in ((0, 6), (2, 8), (12, 16))
+        ),
+    ),
+    "thumbs": (ONE, {}, {"up": True}, {"up": True}, {"up": False}),
+}
+"""An item, settings, an answer, one that says the same by the rule for gold, one that does not."""
+
+
+@pytest.mark.parametrize("kind", DISPUTES)
+def test_every_kind_whose_answers_can_be_told_apart_has_disputes(kept, kind):
+    item, more, first, same, other = DISPUTES[kind]
+    for name, said, state in (
+        ("agreed", (first, same), "done"),
+        ("no", (first, other), "adjudicate"),
+    ):
+        project, people = project_of(
+            kept, kind, [item], raters=2, name=name, adjudicate_below=0.6, **more
+        )
+        answer_all(project, people, lambda rater, _payload, said=said: said[rater])
+        assert project.items()[0].state == state
+
+
+def test_what_raters_write_cannot_be_disputed():
+    with pytest.raises(UserError, match="adjudicate_below needs one of the kinds"):
+        settings_of({"kind": "write", "adjudicate_below": 0.5})
 
 
 def test_a_dispute_goes_to_an_adjudicator_whose_word_is_final(disputed):

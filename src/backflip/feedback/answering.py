@@ -315,9 +315,9 @@ def _settle(
         given = row.given + 1
         state, wanted = "open", row.wanted
         if row.purpose not in EVERYBODY:
-            votes = list[tuple[str, float]]()
+            votes = list[settling.Vote]()
             if given >= wanted and (settings.overlap or settings.adjudicate_below):
-                votes = settling.votes_of(connection, settings.kind, row.id)
+                votes = settling.votes_of(connection, row.id)
             state, wanted = settling.decide(settings, votes, given, wanted)
         standing = Standing(state, wanted, given, max(0, taken) + 1)
     settling.write(connection, row, standing, changes)

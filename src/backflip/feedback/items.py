@@ -24,8 +24,7 @@ from backflip.feedback.identity import identify
 from backflip.feedback.queues import EVERYBODY, Purpose, home
 from backflip.feedback.schema import Items, Projects, Written
 from backflip.feedback.scope import Scope
-from backflip.feedback.scoring import GOLDEN_KINDS
-from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.settings import GOLDEN_KINDS, ProjectSettings
 from backflip.feedback.tasks import Payload, payload_of, value_of
 from backflip.feedback.wording import clean
 

@@ -13,8 +13,6 @@ RANK_AGREES = 0.8
 """Share of the gold ranking's pairs that must stand in the same order."""
 SPANS_AGREE = 0.5
 """F₁ over labelled characters that counts as agreement."""
-GOLDEN_KINDS = ("compare", "clips", "rank", "rate", "thumbs", "steps", "spans", "principles")
-"""Kinds that can have a known answer."""
 
 
 def word_of(kind: str, value: Mapping[str, Any]) -> str | None:
@@ -80,6 +78,15 @@ def agrees(
             return _span_f1(gold["spans"], value["spans"]) >= SPANS_AGREE
         case _:
             return word_of(kind, gold) == word_of(kind, value)
+
+
+def consensus(kind: str, said: Sequence[Mapping[str, Any]], settings: ProjectSettings) -> float:
+    """Share of the answers that agree with the one that most agree with; 1 where there are none.
+
+    Where an answer is one word it is the share of the commonest word.
+    """
+    agreed = [sum(agrees(kind, one, other, settings) for other in said) for one in said]
+    return max(agreed, default=1) / max(1, len(said))
 
 
 def _rank_agreement(gold: Sequence[int | None], given: Sequence[int | None]) -> float:

@@ -35,6 +35,8 @@ Kind: TypeAlias = Literal[
 KINDS: tuple[str, ...] = get_args(Kind)
 VERDICTS = ("compare", "clips", "thumbs", "principles")
 """Kinds whose answer is one word, so that a posterior over words says how sure we are."""
+GOLDEN_KINDS = ("compare", "clips", "rank", "rate", "thumbs", "steps", "spans", "principles")
+"""Kinds of which two answers are the same or not: they can have a known answer, and disputes."""
 SIDED = ("compare", "clips", "rank")
 """Kinds whose answers are shuffled for each rater."""
 
@@ -139,8 +141,8 @@ class ProjectSettings(Strict):
     order: Literal["shuffled", "given"] = "shuffled"
     """In which order items of the same priority are asked."""
     adjudicate_below: Share = 0.0
-    """A finished item goes to the adjudicators where the likeliest answer's share of the votes is
-    below this; 0: never."""
+    """A finished item goes to the adjudicators where fewer answers than this share agree with the
+    one that most agree with, by the rule that answers are compared with gold by; 0: never."""
     skips_to_adjudicate: Annotated[int, Field(ge=0)] = 0
     """An item that so many people skipped goes to the adjudicators; 0: never."""
     random_share: Share = 0.2
@@ -200,8 +202,8 @@ class ProjectSettings(Strict):
                 f"overlap.max_raters is {overlap.max_raters}, below raters_per_item, "
                 f"{self.raters_per_item}"
             )
-        if self.adjudicate_below and self.kind not in VERDICTS:
-            found.append(f"adjudicate_below needs one of the kinds {', '.join(VERDICTS)}")
+        if self.adjudicate_below and self.kind not in GOLDEN_KINDS:
+            found.append(f"adjudicate_below needs one of the kinds {', '.join(GOLDEN_KINDS)}")
         if self.gold_warn < self.gold_pause:
             found.append("gold_warn is below gold_pause: raters would be paused without a warning")
         if self.kind == "spans" and not self.span_labels:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from backflip.feedback import tallies
 from backflip.feedback.queues import ADJUDICATE, waits
 from backflip.feedback.schema import Answers, AnyRow, Items, Memberships
-from backflip.feedback.scoring import posterior, word_of, words
+from backflip.feedback.scoring import consensus, posterior, word_of, words
 from backflip.feedback.screening import reliability
-from backflip.feedback.settings import VERDICTS, ProjectSettings
+from backflip.feedback.settings import ProjectSettings
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,17 @@ class Standing:
     taken: int
 
 
-def votes_of(connection: Connection, kind: str, item: int) -> list[tuple[str, float]]:
-    """The verdicts on an item, each with P(its rater is right). Repeats and undone ones are out."""
+@dataclass(frozen=True)
+class Vote:
+    """What somebody said of an item."""
+
+    value: Mapping[str, Any]
+    right: float
+    """P(this rater is right)."""
+
+
+def votes_of(connection: Connection, item: int) -> list[Vote]:
+    """All that was said of an item. Repeats and undone answers are out."""
     rows = connection.execute(
         select(Answers.value, Memberships.recent, Memberships.reliability)
         .outerjoin(
@@ -36,27 +46,23 @@ def votes_of(connection: Connection, kind: str, item: int) -> list[tuple[str, fl
         )
         .where(Answers.item_id == item, Answers.undone.is_(None), Answers.repeat_of.is_(None))
     )
-    return [
-        (word_of(kind, row.value) or "", reliability(row.recent or [], row.reliability))
-        for row in rows
-    ]
+    return [Vote(row.value, reliability(row.recent or [], row.reliability)) for row in rows]
 
 
 def decide(
-    settings: ProjectSettings, votes: list[tuple[str, float]], given: int, wanted: int
+    settings: ProjectSettings, votes: Sequence[Vote], given: int, wanted: int
 ) -> tuple[str, int]:
     """State and wish of an item with ``given`` answers: open, done or adjudicate."""
     if given < wanted:
         return "open", wanted
     overlap = settings.overlap
     if overlap and wanted < overlap.max_raters:
-        sure = max(posterior(votes, words(settings)).values())
-        if sure < overlap.threshold:
+        said = [(word_of(settings.kind, vote.value) or "", vote.right) for vote in votes]
+        if max(posterior(said, words(settings)).values()) < overlap.threshold:
             return "open", given + 1
-    if settings.adjudicate_below and settings.kind in VERDICTS:
-        said = Counter(word for word, _ in votes)
-        share = max(said.values(), default=0) / max(1, sum(said.values()))
-        if share < settings.adjudicate_below:
+    if settings.adjudicate_below:
+        agreed = consensus(settings.kind, [vote.value for vote in votes], settings)
+        if agreed < settings.adjudicate_below:
             return ADJUDICATE, wanted
     return "done", wanted
 
