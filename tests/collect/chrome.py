@@ -29,7 +29,8 @@ def chromium() -> Iterator[Any]:
 
 def visitor(browser: Any, faults: list[str], **more: Any) -> Any:
     """A page of a fresh browser; what its console complains of is collected."""
-    page = browser.new_context(viewport={"width": 1280, "height": 860}, **more).new_page()
+    desk = {"viewport": {"width": 1280, "height": 860}}
+    page = browser.new_context(**{**desk, **more}).new_page()
     page.set_default_timeout(20_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if "Content Security" in m.text else None)

@@ -30,7 +30,7 @@ Item = Callable[[int], dict[str, Any]]
 Said = Callable[[bool, int], dict[str, Any]]
 KINDS: dict[str, tuple[Item, Said, dict[str, Any], list[str]]] = {
     "compare": (
-        lambda n: pairs(COUNT)[n],
+        lambda n: pairs(n + 1)[n],
         lambda odd, n: {"choice": "ab"[odd or n % 2], "strength": 1},
         {"scale": 4},
         ["on the better answer", "A 1", "B 1", "Dawid and Skene", "Noisy Bradley-Terry"],

@@ -45,6 +45,13 @@ export function promptBox(html) {
   return html ? el("section", { class: "prompt", "aria-label": "Conversation", html }) : null;
 }
 
+/** What is wider than its place can be scrolled by keys. */
+export function reach(root) {
+  for (const node of root.querySelectorAll(".wide, .formula, pre, table")) {
+    if (node.scrollWidth > node.clientWidth + 1) node.tabIndex = 0;
+  }
+}
+
 /** Say something to a screen reader, and to nobody else. */
 export function announce(text) {
   const place = document.getElementById("announce");

@@ -1,5 +1,10 @@
 // Small comforts of the other pages. Everything works without them.
 
+import { reach } from "./dom.js";
+
+reach(document);
+addEventListener("resize", () => reach(document));
+
 for (const node of document.querySelectorAll("[data-copy]")) {
   node.addEventListener("click", async () => {
     const field = document.getElementById(node.dataset.copy);

@@ -1,6 +1,6 @@
 // The rater's page: what is shown next, how it is answered, undone, skipped, and when to rest.
 
-import { announce, button, el, typing } from "./dom.js";
+import { announce, button, el, typing, reach } from "./dom.js";
 import { Outbox, call, newKey } from "./outbox.js";
 import { Sent } from "./sent.js";
 import { ask } from "./reason.js";
@@ -138,6 +138,7 @@ function show(item) {
   deck.replaceChildren();
   banner.hidden = true;
   mounted = KINDS[config.kind].mount(stage, deck, { ...item, before: sent.before(item.item) }, config, submit);
+  reach(stage);
   $("mode").textContent = TAGS[item.stage] || "";
   $("mode").hidden = !TAGS[item.stage];
   $("skip").hidden = !skippable();
