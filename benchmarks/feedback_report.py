@@ -9,8 +9,8 @@ ABOUT = {
         "A hundred raters",
         "100 raters, each answering every 2 s for 3 minutes, at random offsets, the first 2 s "
         "after they asked for the page. Times are from sending an answer to having read the whole "
-        "response, which carries the next item as HTML; the raters' process shares the cores. Wished for: 95th percentile "
-        "under 200 ms, no answer lost or doubled.",
+        "response, which carries the next item as HTML; the raters' process shares the cores. "
+        "Wished for: 95th percentile under 200 ms, no answer lost or doubled.",
     ),
     "kill": (
         "kill -9 while answering",

@@ -214,10 +214,9 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
             _number("Spent", f"{found.money:,.2f} {currency}".strip(),
                     f"about {found.money_left:,.2f} to go")
         )  # fmt: skip
-    if found.days_left is not None:
+    if found.days_left is not None and found.wanted > found.given:
         ahead = "1 day" if found.days_left < 1 else f"{found.days_left:.0f} days"
-        cards.append(_number("To go", ahead if found.wanted > found.given else "nothing",
-                             "at the pace of this week"))  # fmt: skip
+        cards.append(_number("To go", ahead, "at the pace of this week"))
     if found.calibrates:
         cards.append(
             _number("Calibration", f"{found.calibration_share:.0%}".replace("%", " %"),
@@ -237,7 +236,9 @@ def _hours(hours: float) -> str:
 
 
 def _left(hours: float | None) -> str:
-    return "no answer yet" if hours is None else f"about {_hours(hours)} to go"
+    if not hours:
+        return "no answer yet" if hours is None else "all is done"
+    return f"about {_hours(hours)} to go"
 
 
 def _todo(here: Place, found: Overview) -> list[dict[str, str]]:
