@@ -191,10 +191,11 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         f"longer prompts cut at their beginning (`benchmarks/hh_direct.py`, {table['machine']}).",
         f"Accuracy is that of the implicit reward on {rows[0]['pairs']} held-out pairs, so "
         "intervals are some",
-        "7 points wide on either side and the table ranks nobody. KTO learns from one answer of",
-        "each pair, good or bad by turns. Minutes are the run's own clock: steps and held-out",
-        "pairs, without the reading of the reference before them (some three minutes, once for",
-        "all).",
+        "7 points wide on either side and the table ranks nobody. ORPO and SimPO have no",
+        "reference: theirs is the likelihood itself, which does not begin at one half. KTO learns",
+        "from one answer of each pair, good or bad by turns. Minutes are the run's own clock:",
+        "steps and held-out pairs, without the reading of the reference before them (some three",
+        "minutes, once for all).",
         "Other work ran beside every run for a part of it: read minutes as upper bounds.",
         "",
     ]

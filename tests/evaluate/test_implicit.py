@@ -152,7 +152,7 @@ def test_a_model_that_rewards_brevity_is_told_so():
         (2 * math.log(3), 60, "claim more than they know: divide them by 2 "),
         (math.log(3) / 4, 60, "claim less than they know: multiply them by 4 "),
         (math.log(3), 60, None),
-        (math.log(3), 20, "point the wrong way"),
+        (math.log(3), 20, "order against people"),
     ],
 )
 def test_calibration_of_implicit_rewards_is_relative_to_beta(

@@ -34,6 +34,7 @@ from backflip.recipes.preferences import tokenized, without_formatting
 from backflip.recipes.stages import resume, train
 from backflip.train.checkpoints import CheckpointStore
 from backflip.train.driver import Interrupted
+from backflip.train.offline import assess
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -318,3 +319,19 @@ def heeds(objective: Any, field: str) -> bool:
         for rows in (batch, other)
     )
     return not torch.equal(plain, changed)
+
+
+def test_held_out_answers_are_judged_by_what_the_objective_has_become(
+    model: str, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """BCO's δ moves with the rewards; at δ = 0 its held-out loss would be of another objective."""
+    seen = list[Any]()
+
+    def kept(objective: Any, *more: Any) -> dict[str, float]:
+        seen.append(objective)
+        return assess(objective, *more)
+
+    monkeypatch.setattr("backflip.recipes.ground.assess", kept)
+    settings = {"steps": 4, "eval_every": 2, "lora": None, "optimizer.lr": 1e-3}
+    train(direct("bco", model, rows, tmp_path / "run", **settings))
+    assert abs(seen[-1].shift) > 1e-6

@@ -252,6 +252,7 @@ ERRORS = [
     ("f_dpo", ["objective.divergence=kl"], "objective.divergence in recipe f_dpo is 'kl'"),
     ("dpo", ["objective={name: mixture, terms: [dpo], weights: []}"], "1 terms and 0 weights"),
     ("dpo", ["objective={name: mixture, terms: [dop], weights: [1]}"], "dop"),
+    ("dpo", ["objective={name: mixture, terms: [tr_dpo], weights: [1]}"], "tr_dpo"),
     ("dpoo", [], "Did you mean dpo?"),
     ("pp", [], "there is no recipe 'pp'. Did you mean ppo?"),
     ("nowhere/x.yaml", [], "nowhere/x.yaml does not exist"),

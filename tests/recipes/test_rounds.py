@@ -21,7 +21,7 @@ from backflip.monitor.progress import Progress
 from backflip.recipes import rounds as chain
 from backflip.recipes import stages
 from backflip.recipes.load import load_recipe
-from backflip.recipes.round_folders import alarms_of
+from backflip.recipes.round_folders import RoundFolders, alarms_of
 from backflip.recipes.round_rows import Sat
 from backflip.recipes.speakers import Speaker
 from backflip.recipes.stages import resume, train
@@ -315,3 +315,15 @@ def test_why_prompts_taught_nothing_is_a_curve(model: str, prompts: str, tmp_pat
     assert dropped > 0
     assert "all usable answers score the same" in said
     assert "Prompts that taught nothing" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("objective", ["tr_dpo", "simpo", "dpo"])
+def test_only_a_reference_that_stays_is_the_first_model(
+    objective: str, model: str, prompts: str, tmp_path: Path
+):
+    """SimPO compares with none, and TR-DPO's follows the policy: a second model would be idle."""
+    recipe = rounds(
+        "iterative_dpo", model, prompts, tmp_path / "run", **{"direct.objective": objective}
+    )
+    ((_, stage),) = RoundFolders(recipe, tmp_path / "run").stages(2)
+    assert (stage.reference == model) is (objective == "dpo")

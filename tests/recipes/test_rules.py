@@ -66,6 +66,11 @@ def test_recipes_that_are_well_pass(model: str, judge: str, tmp_path: Path):
             ["objective={name: mixture, terms: [{name: dpo, beta: -1}], weights: [1]}"],
             "objective.terms[1].beta is -1",
         ),
+        (
+            "dpo",
+            ["objective={name: mixture, terms: [dpo], weights: [-0.5]}"],
+            "objective.weights[1] is -0.5",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_before_anything_is_looked_for(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.reward.source import Judgement
-from backflip.train.rounds import Round, judge_all
+from backflip.train.rounds import GIVE_UP, Round, judge_all
 from backflip.train.samples import Sampled, joined, pooled
 from tests.models.families import tiny
 
@@ -167,6 +168,35 @@ def test_a_scorer_that_cannot_score_anything_stops_at_the_first_chunk(tmp_path):
     sampler, scorer = Counted(), Fussy(raises=range(61))
     with pytest.raises(UserError, match="failed on 6 of the first 6 answers"):
         a_round(tmp_path, most_failed=0.9).sample(sampler, scorer)
+
+
+def test_a_scorer_that_is_down_is_not_asked_about_every_answer(tmp_path):
+    """Halving a batch of 64 down to single answers would ask 127 times, a timeout each."""
+    rollouts = a_round(tmp_path).draw(Counted())
+    many = joined([rollouts] * 6)
+    asked = list[int]()
+
+    def down(some):
+        asked.append(len(some))
+        raise TimeoutError("nobody answers")
+
+    scoring = judge_all(down, many)
+    assert len(scoring.failed) == len(many) == 90
+    assert len(asked) < 2 * GIVE_UP + 8
+    assert Counter(scoring.failed.values())["TimeoutError: nobody answers"] == GIVE_UP
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_a_scorer_may_return_plain_numbers(tmp_path, kind):
+    rollouts = a_round(tmp_path).draw(Counted())
+    scoring = judge_all(lambda some: kind([float(len(some))] * len(some)), rollouts)
+    assert scoring.sampled.scores.tolist() == [15.0] * 15
+
+
+def test_a_scorer_that_returns_something_else_is_told_what_to_return(tmp_path):
+    rollouts = a_round(tmp_path).draw(Counted())
+    with pytest.raises(UserError, match="returned str"):
+        judge_all(lambda _: "very good", rollouts)
 
 
 def test_a_scorer_with_too_few_scores_is_named(tmp_path):

@@ -7,6 +7,7 @@ et al., 2023, eq. 5): that makes every direct objective a reward-model objective
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from backflip.functional.reward_losses import decided_pairs, prompt_mean
 
 Preferences = ComparisonBatch | ReferencedComparisons
 """What the direct family learns from; objectives without a reference take the plain comparisons."""
-SEPARATED = 0.9
-"""A pair is separated where σ(its implicit margin) is above this: it has little left to teach."""
+SEPARATED = math.log(9)
+"""A pair is separated where its margin is above this, σ of it 0.9: it has little left to teach."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class DirectObjective(Objective):
     """Whether tied answers say something to it."""
     heeds: ClassVar[frozenset[str]] = frozenset()
     """What it uses of a label besides who won: "soft", "margin", "win" (see ComparisonBatch)."""
+    separated: ClassVar[float] = SEPARATED
+    """The margin, a difference of rewards, above which a pair has little left to teach."""
     beta: float = 0.1
     """How tightly the policy is held; the scale of the implicit reward."""
     nll_coef: float = 0.0
@@ -85,6 +88,12 @@ class DirectObjective(Objective):
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         """The implicit reward of each answer, by which pairs are ordered."""
         return self.beta * told.ratio
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
+        """What the policy itself makes of each answer, to be held against its length; None where
+        it follows from the length before anything is learnt.
+        """
+        return self.reward(told)
 
     @property
     def nll_weight(self) -> float:
@@ -134,7 +143,9 @@ class DirectObjective(Objective):
 
     @torch.no_grad()
     def _metrics(self, told: Told) -> dict[str, Loss]:
-        found = preference_metrics(told, self.reward(told))
+        found = preference_metrics(told, self.reward(told), separated=self.separated)
+        leaning = self.leaning(told)
+        found |= {} if leaning is None else moments(leaning.detach(), told.length)
         if self.needs_reference:
             return found
         return {name: value for name, value in found.items() if "change" not in name}
@@ -168,6 +179,9 @@ class ReferenceFree(PairObjective):
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         return self.beta * told.logp
 
+    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
+        return None
+
 
 def comparisons_of(batch: Preferences) -> ComparisonBatch:
     return batch.comparisons if isinstance(batch, ReferencedComparisons) else batch
@@ -189,33 +203,31 @@ def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> Told:
 
 
 @torch.no_grad()
-def preference_metrics(told: Told, reward: Float[Tensor, " N"]) -> dict[str, Loss]:
+def preference_metrics(
+    told: Told, reward: Float[Tensor, " N"], *, separated: float = SEPARATED
+) -> dict[str, Loss]:
     """What to watch in every step of the direct family; each a mean over pairs or answers.
 
     ``logp_change_chosen``: log π/π_ref of the preferred answers; below 0 the policy holds them less
-    likely than the reference did (likelihood displacement: Razin et al., 2024). The means named
-    ``moment_…`` become the correlation of implicit reward and length. ``separated``: the share of
-    pairs whose margin has σ above SEPARATED.
+    likely than the reference did (likelihood displacement: Razin et al., 2024). ``separated``: the
+    share of pairs whose margin is above the number of that name.
     """
     pairs = decided_pairs(told.rank, told.prompt)
     better, worse = told[pairs.better], told[pairs.worse]
     delta = reward[pairs.better] - reward[pairs.worse]
-    return {
-        **means(
-            accuracy=(delta > 0).to(delta),
-            margin=delta,
-            separated=(delta.sigmoid() > SEPARATED).to(delta),
-            reward_chosen=reward[pairs.better],
-            reward_rejected=reward[pairs.worse],
-            logp_chosen=better.logp,
-            logp_rejected=worse.logp,
-            logp_change_chosen=better.ratio,
-            logp_change_rejected=worse.ratio,
-            length_chosen=better.length,
-            length_rejected=worse.length,
-        ),
-        **moments(reward.detach(), told.length),
-    }
+    return means(
+        accuracy=(delta > 0).to(delta),
+        margin=delta,
+        separated=(delta > separated).to(delta),
+        reward_chosen=reward[pairs.better],
+        reward_rejected=reward[pairs.worse],
+        logp_chosen=better.logp,
+        logp_rejected=worse.logp,
+        logp_change_chosen=better.ratio,
+        logp_change_rejected=worse.ratio,
+        length_chosen=better.length,
+        length_rejected=worse.length,
+    )
 
 
 def _together(losses: Mapping[str, Loss]) -> Loss:

@@ -59,14 +59,16 @@ class KTO(UnpairedObjective):
         return self.beta * judged.kl
 
 
-def weights_warning(objective: KTO, good: int, bad: int) -> str:
-    """What is wrong with the weights of ``good`` good and ``bad`` bad answers; "" if nothing is.
+def weights_warning(objective: KTO, good: float | int, bad: float | int) -> str:
+    """What is wrong where good and bad answers weigh so much in all by their rows; "" if nothing.
 
     The authors keep λ_D·n_D/(λ_U·n_U) within ``ADVISED``.
     """
     desirable, undesirable = objective.desirable_weight, objective.undesirable_weight
     if not good or not bad or undesirable == 0 or desirable == 0:
-        return f"KTO learns from good and from bad answers; {good} good and {bad} bad ones count"
+        return (
+            f"KTO learns from good and from bad answers; {good:g} good and {bad:g} bad ones count"
+        )
     ratio, (low, high) = desirable * good / (undesirable * bad), ADVISED
     if low * (1 - 1e-6) <= ratio <= high * (1 + 1e-6):
         return ""
@@ -75,7 +77,7 @@ def weights_warning(objective: KTO, good: int, bad: int) -> str:
     else:
         name, value = "undesirable_weight", undesirable * ratio / high
     return (
-        f"{good} good answers at {desirable:g} weigh {ratio:.2f} × {bad} bad ones at "
+        f"{good:g} good answers at {desirable:g} weigh {ratio:.2f} × {bad:g} bad ones at "
         f"{undesirable:g}; KTO's authors advise {low:g} to {high:g}: set {name}={value:.3g}"
     )
 

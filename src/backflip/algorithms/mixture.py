@@ -43,12 +43,19 @@ class Mixture(DirectObjective):
         return frozenset[str]().union(*(term.heeds for term in self.terms))
 
     @property
+    def separated(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.terms[0].separated
+
+    @property
     def nll_weight(self) -> float:
         parts = zip(self.weights, self.terms, strict=True)
         return self.nll_coef + sum(weight * term.nll_weight for weight, term in parts)
 
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         return self.terms[0].reward(told)
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
+        return self.terms[0].leaning(told)
 
     def preference_counts(self, rows: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
         return {

@@ -32,3 +32,6 @@ class ORPO(ReferenceFree):
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         """The log odds, by which the objective orders."""
         return log_odds(told.mean_logp)
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.reward(told)

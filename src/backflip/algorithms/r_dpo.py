@@ -35,3 +35,6 @@ class RDPO(PairObjective):
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         """What explains the labels: the policy's share and that of the length."""
         return self.beta * told.ratio + self.length_coef * told.length
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.ratio

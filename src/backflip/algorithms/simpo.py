@@ -33,3 +33,6 @@ class SimPO(ReferenceFree):
 
     def reward(self, told: Told) -> Float[Tensor, " N"]:
         return self.beta * told.mean_logp
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.reward(told)

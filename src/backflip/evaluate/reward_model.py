@@ -336,7 +336,7 @@ def _about_implicit(said: RewardReport, beta: float) -> Sequence[str]:
     if said.pairs < FEW:
         return []  # so few pairs cannot tell a slope
     if said.slope <= 0:
-        return ["Its implicit rewards point the wrong way: the policy learnt what people rejected."]
+        return ["Its implicit rewards order against people: it holds likelier what they rejected."]
     wrong = said.slope < CALIBRATED[0] or CALIBRATED[1] < said.slope < math.inf
     if not wrong:
         return []

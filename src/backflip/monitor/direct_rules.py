@@ -24,7 +24,7 @@ def direct_rules(*, steps: int = 0, nonfinite_stop: int = 3) -> tuple[Rule, ...]
     """Every rule of the direct family. Rules whose metrics are not logged stay silent."""
     closer = "raise objective.beta, lower optimizer.lr, or train for fewer steps"
     return (
-        LikelihoodDisplacement(),
+        LikelihoodDisplacement(window=min(10, max(3, steps // 3)) if steps else 10),
         HeldOutDisplacement(),
         KLTooHigh(
             metric="val_sampled_kl",
@@ -62,6 +62,7 @@ class LikelihoodDisplacement(Rule):
     """Nats an answer: e⁻⁵, so that people's choice is 150 times less likely than it was. Some fall
     is expected of a policy that was fine-tuned on the chosen answers (Rafailov et al., 2024b)."""
     window: int = 10
+    """Steps at the beginning that are held against as many at the end; a third of a short stage."""
 
     @property
     def name(self) -> str:

@@ -189,13 +189,16 @@ def learn_offline(
     learner = ground.learner(model, recipe.optimizer, total)
     learner.on_skip = keep_batches(run)
 
+    loop = OfflineLoop(learner, objective, referee)
+
     def validate(step: int) -> dict[str, float]:
-        found = assess(objective, model, held_out, recipe.token_budget) if held_out else {}
+        found = assess(loop.objective, model, held_out, recipe.token_budget) if held_out else {}
         return found | dict(beside(step) if beside else {})
 
     name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
-    loop, modules = OfflineLoop(learner, objective, referee), {name: model}
-    return ground.drive(loop, batches, run=run, watcher=watcher, modules=modules, assess=validate)
+    return ground.drive(
+        loop, batches, run=run, watcher=watcher, modules={name: model}, assess=validate
+    )
 
 
 def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:

@@ -99,8 +99,8 @@ UNPAIRED: dict[str, type[Any]] = {
 """What a policy may learn by from single answers that were called good or bad."""
 
 DIRECT = PAIRED | UNPAIRED
-TERMS = {name: kind for name, kind in PAIRED.items() if kind is not Mixture}
-"""What a mixture may be made of."""
+TERMS = {name: kind for name, kind in PAIRED.items() if kind not in (Mixture, TRDPO)}
+"""What a mixture may be made of. TR-DPO is DPO with a reference that moves: that is the run's."""
 COMPARISON_CHOOSERS: dict[str, type[Any]] = {
     name: kind for name, kind in CHOOSERS.items() if issubclass(kind, ComparisonChooser)
 }

@@ -184,7 +184,7 @@ def _out_of_balance(objective: Any, data: LabelledBatch) -> str:
     """What an objective says to so many good and bad answers; empty where nothing is wrong."""
     label, weight = data.label, data.weight
     if isinstance(objective, KTO):
-        return weights_warning(objective, int(label.sum()), int((~label).sum()))
+        return weights_warning(objective, float(weight[label].sum()), float(weight[~label].sum()))
     if isinstance(objective, BCO):
         return balance_warning(float(weight[label].sum()), float(weight[~label].sum()))
     return ""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.errors import UserError
 from backflip.monitor.log import ALARMS, Alarm, read_lines
 from backflip.recipes.iterative import IterativeRecipe
-from backflip.recipes.schema import Stage
+from backflip.recipes.schema import DirectRecipe, Stage
 
 __all__ = ["RoundFolders", "alarms_of", "link", "mixed"]
 
@@ -83,7 +84,7 @@ class RoundFolders:
             if stage is None:
                 continue
             changes: dict[str, Any] = self._changes(number, name, stage) | {"model": start}
-            if name == "direct" and recipe.reference == "first":
+            if isinstance(stage, DirectRecipe) and recipe.reference == "first" and _held(stage):
                 changes["reference"] = None if start == recipe.model else recipe.model
             found.append((name, stage.model_copy(update=changes)))
             start = str(changes["run"] / "model")
@@ -156,3 +157,8 @@ def link(source: Path, target: Path) -> None:
         except OSError:  # another disk, or one without links
             shutil.copyfile(path, beside / path.name)
     beside.rename(target)
+
+
+def _held(stage: DirectRecipe) -> bool:
+    """Whether the objective has a reference that stays where it is."""
+    return stage.objective.needs_reference and not isinstance(stage.objective, TRDPO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,9 @@ def _out_of_bounds(algorithm: Any, prefix: str) -> Iterator[str]:
             bounds = f"above {low:g}" if low >= 0 else "at least 0"
             bounds += f" and {'below' if high <= 1 else 'at most'} {high:g}" if high < 1e9 else ""
             yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
+    for number, weight in enumerate(getattr(algorithm, "weights", ()), start=1):
+        if not 0 < weight < math.inf:
+            yield f"{prefix}.weights[{number}] is {weight:g}; it must be a number above 0."
     for number, term in enumerate(getattr(algorithm, "terms", ()), start=1):
         yield from _out_of_bounds(term, f"{prefix}.terms[{number}]")
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.errors import UserError
 from backflip.data.records import Tally
-from backflip.reward.source import RewardSource
+from backflip.reward.source import Judgement, RewardSource
 from backflip.train.online import Actor
 from backflip.train.run import write_atomically
 from backflip.train.samples import (
@@ -55,6 +55,8 @@ __all__ = ["Round", "judge_all"]
 
 Tell = Callable[[int, int], None]
 """Called with (prompts done, prompts in all) after each chunk."""
+GIVE_UP = 8
+"""Answers on which a scorer fails, with none that it scores, before it is taken to be down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +235,8 @@ class Round:
 def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None = None) -> Scoring:
     """What a scorer says, one bad answer not spoiling the rest.
 
-    Where it raises, the answers are cut in half until those that it raises on stand alone. With
+    Where it raises, the answers are cut in half until those that it raises on stand alone; where it
+    has raised on ``GIVE_UP`` of them and scored none, it is down, and the rest is not asked. With
     ``before`` only the answers are judged that failed then. Raises UserError where there is not one
     score for each answer.
     """
@@ -245,8 +248,12 @@ def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None =
     queue = [torch.tensor(todo, dtype=torch.long)] if todo else []
     while queue:
         rows = queue.pop()
+        if len(failed) >= GIVE_UP and not scores[todo].isfinite().any():
+            asked = {int(row) for row in todo} - failed.keys()
+            failed |= dict.fromkeys(asked, f"not asked after {GIVE_UP} had failed")
+            break
         try:
-            judgement = source(rollouts[rows])
+            returned = source(rollouts[rows])
         except Exception as error:  # whatever a scorer, which may be anybody's, can come up with
             if len(rows) == 1:
                 failed[int(rows[0])] = _said(error)
@@ -254,6 +261,7 @@ def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None =
                 half = -(-len(rows) // 2)
                 queue += [rows[half:], rows[:half]]
             continue
+        judgement = _judgement(returned)
         said = _fitting(judgement.scores, len(rows), "scores")
         beside = {n: _fitting(part, len(rows), n) for n, part in judgement.parts.items()}
         scores[rows] = torch.where(said.isfinite(), said, math.nan)
@@ -262,6 +270,19 @@ def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None =
         bad = zip(plain(rows[~said.isfinite()]), plain(said[~said.isfinite()]), strict=True)
         failed |= {row: f"the score is {value}" for row, value in bad}
     return Scoring(Sampled(rollouts, scores), parts, failed)
+
+
+def _judgement(said: Any) -> Judgement:
+    """What a scorer returned; a list or a tensor of numbers will do."""
+    if isinstance(said, Judgement):
+        return said
+    try:
+        return Judgement(torch.as_tensor(said, dtype=torch.float32))
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"the scorer returned {type(said).__name__}. It must return one number for each "
+            "answer: a list, a tensor, or Judgement(torch.tensor([…]))."
+        ) from None
 
 
 def _fitting(said: Tensor, rows: int, name: str) -> Float[Tensor, " B"]:
