@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from report import METHODS, machine
+from report import METHODS, machine, renewed
 from versus_trl import HERE
 from workloads import hh_source
 
@@ -50,6 +50,7 @@ def main() -> None:
     rows = [found(method, given.runs) for method in METHODS if finished(given.runs / method)]
     table = {"machine": machine(), "length": LENGTH, "rows": rows}
     (given.out / "hh_direct.json").write_text(json.dumps(table, indent=2) + "\n")
+    renewed(given.out)
 
 
 def prepare(source: str, runs: Path) -> None:

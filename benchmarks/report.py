@@ -98,9 +98,17 @@ def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     (folder / "results.svg").write_text(chart(rows))
-    points = _measured(folder / "curves.json").get("points", [])
-    learnt = _measured(folder / "hh_direct.json")
-    (folder / "RESULTS.md").write_text(page(rows, title, points, learnt))
+    besides = [
+        *curves_part(_measured(folder / "curves.json").get("points", [])),
+        *learnt_part(_measured(folder / "hh_direct.json")),
+        *rounds_part(_measured(folder / "three_rounds.json")),
+    ]
+    (folder / "RESULTS.md").write_text(page(rows, title, besides))
+
+
+def renewed(folder: Path) -> None:
+    """The page once more, after another script has measured something beside it."""
+    write(folder, merged(folder, []))
 
 
 def _measured(path: Path) -> dict[str, Any]:
@@ -117,7 +125,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def page(rows: list[Row], title: str, points: list[Row], learnt: dict[str, Any]) -> str:
+def page(rows: list[Row], title: str, besides: list[str]) -> str:
     table = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
     for r in rows:
         share = r.get("share_of_product_rate")
@@ -134,7 +142,7 @@ def page(rows: list[Row], title: str, points: list[Row], learnt: dict[str, Any])
         ]
         table.append("| " + " | ".join(cells) + " |")
     head = [f"# {title}", "", "![Times and memory](results.svg)", "", *table, ""]
-    return "\n".join([*head, *curves_part(points), *learnt_part(learnt), method(rows), ""])
+    return "\n".join([*head, *besides, method(rows), ""])
 
 
 def curves_part(points: list[Row]) -> list[str]:
@@ -197,6 +205,37 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         "steps and held-out pairs, without the reading of the reference before them (some three",
         "minutes, once for all).",
         "Other work ran beside every run for a part of it: read minutes as upper bounds.",
+        "",
+    ]
+
+
+def rounds_part(table: dict[str, Any]) -> list[str]:
+    """What three rounds made of the demo's policy, where that has been run."""
+    if not table:
+        return []
+
+    def share(r: Row, name: str) -> str:
+        if not r["round"]:
+            return "50%"
+        return f"{r[name]:.0%} ({r[f'{name}_low']:.0%} to {r[f'{name}_high']:.0%})"
+
+    return [
+        "## In rounds",
+        "",
+        "| round | reward | win rate against the start (95 % interval) | by the held-out head "
+        "| tokens | KL, nats |",
+        "|---|---:|---:|---:|---:|---:|",
+        *[
+            f"| {r['round']} | {r['reward']:.2f} | {share(r, 'win_rate')} "
+            f"| {share(r, 'win_rate_heldout')} | {r['length']:.0f} | {r['kl']:.1f} |"
+            for r in table["rows"]
+        ],
+        "",
+        "`backflip train iterative_dpo` with its own defaults on the demo's prompts, from the",
+        "demo's SFT model and by its reward model: in each round 4 answers to each of 32 prompts,",
+        "the best against the worst. Answers to 64 held-out prompts are compared with the start's,",
+        f"by the judge that chose, and by its other head (`benchmarks/three_rounds.py`, "
+        f"{table['machine']}).",
         "",
     ]
 

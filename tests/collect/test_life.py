@@ -200,7 +200,8 @@ def compare_clips(server: Served, browser: Any, lead: Any, folder: Path, faults:
     page = join(browser, faults, invite(lead, "walks"), "Edsger")
     for _ in range(2):
         page.wait_for_function(
-            "[...document.querySelectorAll('.answer img')].filter((i) => i.naturalWidth).length > 1"
+            "() => 1 < "  # a function: an expression would be evaluated anew, against the policy
+            "[...document.querySelectorAll('.answer img')].filter((i) => i.naturalWidth).length"
         )
         shown = [img.get_attribute("src") for img in page.locator(".answer img").all()]
         shades = [int(re.search(r"walk-(\d+)", src).group(1)) for src in shown]
