@@ -75,14 +75,19 @@ def finished(run: Path) -> bool:
 
 
 def train(method: str, runs: Path, model: str) -> None:
-    """Train, or go on."""
+    """Train by one method, or go on."""
     run = runs / method
-    if finished(run):
-        return
     rows = "one_answer.jsonl" if method == "kto" else "train.jsonl"
     new = ["train", method, f"model={model}", f"data={runs / rows}", f"run={run}"]
     new += [f"data.validation={runs / 'held_out.jsonl'}", f"data.max_length={LENGTH}"]
     new += ["data.too_long=cut", "eval_every=1000", "sampled_prompts=0", "checkpoint_every=20"]
+    carry_on(run, new)
+
+
+def carry_on(run: Path, new: list[str]) -> None:
+    """Begin a run by this command, or go on with what there is of it."""
+    if finished(run):
+        return
     call = ["resume", str(run)] if (run / "recipe.yaml").is_file() else new
     subprocess.run([sys.executable, "-m", "backflip", *call], check=True)
 

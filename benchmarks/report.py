@@ -172,14 +172,17 @@ def curves_part(points: list[Row]) -> list[str]:
     ]
 
 
+def _span(r: Row, name: str, digits: int) -> str:
+    """A share with its interval."""
+    share, low, high = (f"{r[name + end]:.{digits}%}" for end in ("", "_low", "_high"))
+    return f"{share} ({low} to {high})"
+
+
 def learnt_part(table: dict[str, Any]) -> list[str]:
     """What the methods make of the same comparisons, where that has been run."""
     if not table:
         return []
     rows = table["rows"]
-
-    def cells(r: Row, name: str) -> str:
-        return f"{r[name]:.1%} ({r[f'{name}_low']:.1%} to {r[f'{name}_high']:.1%})"
 
     return [
         "## Straight from preferences, on HH",
@@ -187,11 +190,11 @@ def learnt_part(table: dict[str, Any]) -> list[str]:
         "| method | rows learnt from | held-out pairs ordered right (95 % interval) | minutes |",
         "|---|---:|---:|---:|",
         *[
-            f"| {METHODS[r['method']]} | {r['rows']:,} | {cells(r, 'accuracy')} "
+            f"| {METHODS[r['method']]} | {r['rows']:,} | {_span(r, 'accuracy', 1)} "
             f"| {r['minutes']:.0f} |"
             for r in rows
         ],
-        f"| the shorter reply wins | – | {cells(rows[0], 'baseline_shorter')} | – |",
+        f"| the shorter reply wins | – | {_span(rows[0], 'baseline_shorter', 1)} | – |",
         "",
         f"One epoch over `hh_harmless.jsonl.gz` (parts of Anthropic's HH-RLHF, harmless-base), "
         f"SmolLM2-135M-Instruct with LoRA, each method with its own defaults, {table['length']} "
@@ -215,9 +218,7 @@ def rounds_part(table: dict[str, Any]) -> list[str]:
         return []
 
     def share(r: Row, name: str) -> str:
-        if not r["round"]:
-            return "50%"
-        return f"{r[name]:.0%} ({r[f'{name}_low']:.0%} to {r[f'{name}_high']:.0%})"
+        return _span(r, name, 0) if r["round"] else "50%"
 
     return [
         "## In rounds",

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+from hh_direct import carry_on
 from report import machine, renewed
 from versus_trl import HERE
 
@@ -37,12 +36,8 @@ def main() -> None:
 
 def train(demo: Path, run: Path) -> None:
     """Train, or go on."""
-    if (run / "summary.json").is_file():
-        return
     new = ["train", "iterative_dpo", f"model={demo / 'sft'}", f"judge={demo / 'reward_model'}"]
-    new += ["data=demo:prompts", f"run={run}"]
-    call = ["resume", str(run)] if (run / "recipe.yaml").is_file() else new
-    subprocess.run([sys.executable, "-m", "backflip", *call], check=True)
+    carry_on(run, [*new, "data=demo:prompts", f"run={run}"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What to ask next, as a job: the ways to choose that a kind has, the command, what it came to."""
+"""What to ask next, as a job: who may estimate, the command, and what it came to."""
 
 from __future__ import annotations
 

@@ -182,11 +182,11 @@ def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> 
 
 def _out_of_balance(objective: Any, data: LabelledBatch) -> str:
     """What an objective says to so many good and bad answers; empty where nothing is wrong."""
-    label, weight = data.label, data.weight
+    good, bad = (float(data.weight[kind].sum()) for kind in (data.label, ~data.label))
     if isinstance(objective, KTO):
-        return weights_warning(objective, float(weight[label].sum()), float(weight[~label].sum()))
+        return weights_warning(objective, good, bad)
     if isinstance(objective, BCO):
-        return balance_warning(float(weight[label].sum()), float(weight[~label].sum()))
+        return balance_warning(good, bad)
     return ""
 
 

@@ -249,8 +249,8 @@ def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None =
     while queue:
         rows = queue.pop()
         if len(failed) >= GIVE_UP and not scores[todo].isfinite().any():
-            asked = {int(row) for row in todo} - failed.keys()
-            failed |= dict.fromkeys(asked, f"not asked after {GIVE_UP} had failed")
+            left = set(todo) - failed.keys()
+            failed |= dict.fromkeys(left, f"not asked after {GIVE_UP} had failed")
             break
         try:
             returned = source(rollouts[rows])
