@@ -2,12 +2,15 @@
 
     python benchmarks/cuda.py --peer-python .venv-trl/bin/python
 
-Writes ``benchmarks/cuda/``. Without a device it says so on one line and leaves with 0.
+Writes ``cuda.json``; results of works that are not run again are kept. Without a device it says so
+on one line and leaves with 0.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +26,8 @@ SHAPES = {
 }
 """Layers, width, width of the gated layer, heads, key-value heads: those of Qwen 2.5."""
 VOCABULARY = 151_936
+WARMUPS = 3
+"""Steps before the timed ones: kernels are compiled, and each new shape finds its libraries."""
 
 
 def main() -> None:
@@ -32,24 +37,41 @@ def main() -> None:
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
     parser.add_argument("--batches", type=int, default=6, help="timed, after a warm-up")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of cuda.json")
     given = parser.parse_args()
     if not torch.cuda.is_available():
         print("bench-cuda: skipped, this machine has no CUDA device")
         return
-    rows: list[report.Row] = []
-    for size, shape in SHAPES.items():
+    # In this process: a pool of compilers would still be starting beside the timed steps.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    for size in given.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            save_random(Path(folder), given.tokenizer, shape)
-            found = compare(
-                given.works,
-                folder,
-                given.data,
-                peer=given.peer_python,
-                batches=given.batches,
-                dtype="bfloat16",
-            )
-        rows += [r | {"work": f"{size}, {r['work']}"} for r in found]
-        report.write(HERE / "cuda", rows, title="Backflip and TRL on a CUDA device")
+            save_random(Path(folder), given.tokenizer, SHAPES[size])
+            for work in given.works:
+                found = compare(
+                    [work],
+                    folder,
+                    given.data,
+                    peer=given.peer_python,
+                    batches=given.batches,
+                    dtype="bfloat16",
+                    warmups=WARMUPS,
+                )
+                keep(given.out / "cuda.json", size, found)
+    if (given.out / "results.json").is_file():
+        report.renewed(given.out)
+
+
+def keep(path: Path, size: str, found: list[report.Row]) -> None:
+    """Beside what an earlier run measured."""
+    rows: list[report.Row] = json.loads(path.read_text()) if path.is_file() else []
+    new = {(size, row["work"]) for row in found}
+    rows = [row for row in rows if (row["size"], row["work"]) not in new]
+    rows += [{"size": size, "warmups": WARMUPS} | row for row in found]
+    order, sizes = list(report.NAMES.values()), list(SHAPES)
+    rows.sort(key=lambda row: (sizes.index(row["size"]), order.index(row["work"])))
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
 
 
 def save_random(folder: Path, tokenizer: str, shape: tuple[int, int, int, int, int]) -> None:

@@ -17,7 +17,8 @@ from backflip.algorithms.simpo import SimPO
 from backflip.data.batches import ComparisonBatch, LabelledBatch, TensorRecord, TokenSteps
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal
-from backflip.train.learner import Learner, Work
+from backflip.models.packing import token_budget_here
+from backflip.train.learner import Work
 from backflip.train.reference import with_reference
 
 
@@ -73,7 +74,7 @@ def referenced(
     model, known, reading = policy(load), list[Any](), list[float]()
     for batch in batches:
         start = now()
-        known.append(with_reference(batch, model, token_budget=Learner.token_budget))
+        known.append(with_reference(batch, model, token_budget=token_budget_here()))
         reading.append(now() - start)
     found = steps(load, objective, model, known)
     if not cached:

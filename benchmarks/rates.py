@@ -42,7 +42,7 @@ def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
     channel; 6 for each weight of the vocabulary head and row that it runs on.
     """
     from backflip.models.forest import plant
-    from backflip.train.learner import Learner
+    from backflip.models.packing import token_budget_here
 
     config = model.trunk.config
     body = sum(
@@ -54,7 +54,7 @@ def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
         config, "head_dim", config.hidden_size // config.num_attention_heads
     )
     tokens = keys = 0
-    for rows in model.plan(record, Learner.token_budget):
+    for rows in model.plan(record, token_budget_here()):
         steps = record[rows].sequences()[0]
         forest = plant([steps.sequence(row) for row in range(len(steps))])
         tokens += len(forest)

@@ -53,6 +53,7 @@ def compare(
     peer: str,
     batches: int = BATCHES,
     dtype: str = "float32",
+    warmups: int = 1,
 ) -> list[report.Row]:
     """One row for each work; ours and the peer's turn by turn, never at the same time."""
     from backflip.models.load import resolve
@@ -60,7 +61,7 @@ def compare(
     rows: list[report.Row] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "workload.json"
-        workload = build(resolve(model), data, batches=batches, dtype=dtype)
+        workload = build(resolve(model), data, batches=batches + warmups - 1, dtype=dtype)
         path.write_text(json.dumps(workload))
         for work in works:
             sides = {
@@ -68,6 +69,7 @@ def compare(
                 "peer": run(peer, "peer.py", work, path),
             }
             check_equal(work, sides, dtype)
+            sides = {name: timed(side, batches) for name, side in sides.items()}
             rows.append(report.row(work, sides, dtype))
             print(report.line(rows[-1]), flush=True)
     return rows
@@ -80,6 +82,13 @@ def run(python: str, script: str, work: str, workload: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{script} {work} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(side: dict[str, Any], batches: int) -> dict[str, Any]:
+    """Without the warm-ups, which stand before the timed batches."""
+    return side | {
+        name: side[name][-batches:] for name in ("seconds", "tokens", "operations") if name in side
+    }
 
 
 def check_equal(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backflip.data.batches import TokenSteps
-from backflip.models.attention import _by_node, _new_block_mask, forest_attention
+from backflip.models import attention
+from backflip.models.attention import _by_node, _flex
 from backflip.models.forest import forest_size, plant
 from backflip.models.packing import plan
 
@@ -54,44 +55,51 @@ def test_equal_sequences_are_one():
     assert forest_size([[1, 2, 3, 4, 5]] * 6) == 5
 
 
-def test_flex_attention_draws_the_same_mask_as_the_nodes_do():
-    """The CUDA path, run eagerly on a CPU, against the CPU path."""
-    from torch.nn.attention.flex_attention import flex_attention
+@pytest.fixture
+def traced_flex(monkeypatch):
+    """FlexAttention compiled as for a device, as one graph, but carried out by plain products.
 
-    torch.manual_seed(0)
-    prompt = list(range(20, 40))
-    forest = plant([[*prompt, 1, 2, 3, 4, 5, 6], [*prompt, 1, 2, 3, 4, 9], [7] * 9, prompt[:6]])
-    q, k, v = (torch.randn(1, 2, len(forest), 16) for _ in range(3))
-    for window in (None, 7):
-        expected = _by_node(q, k, v, forest, 0.25, window, None)
-        actual = flex_attention(q, k, v, block_mask=_new_block_mask(forest, window), scale=0.25)
-        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    No CPU kernel has a backward pass, so torch refuses gradients here; the traced graph has one.
+    """
+    from torch.nn.attention import flex_attention as module
+
+    monkeypatch.setattr(module, "_validate_device", lambda *_: None)
+    compiled = torch.compile(
+        module.flex_attention, dynamic=True, fullgraph=True, backend="aot_eager"
+    )
+    monkeypatch.setattr(attention, "_compiled_flex", lambda: compiled)
+    yield
+    torch._dynamo.reset()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.parametrize("window", [None, 40])
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("groups", [4, 2], ids=["each its own keys", "shared keys"])
-def test_flex_attention_on_cuda_is_the_attention_of_the_nodes_forward_and_backward(
-    window, softcap, groups
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
+def test_flex_attention_is_the_attention_of_the_nodes_forward_and_backward(
+    device, window, softcap, groups, request
 ):
     """Compiled, with branches that begin in one block of the mask and end in another."""
+    if device == "cpu":
+        request.getfixturevalue("traced_flex")
     forest = plant(SEQUENCES)
     generator = torch.Generator().manual_seed(0)
     shapes = [(1, heads, len(forest), 32) for heads in (4, groups, groups)]
     inputs = [torch.randn(shape, generator=generator) for shape in shapes]
-    weights = torch.randn(1, len(forest), 4, 32, generator=generator)
+    weights = torch.randn(1, 4, len(forest), 32, generator=generator)
 
-    def attended(device):
+    def attended(attend, device):
         given = [x.detach().to(device).requires_grad_() for x in inputs]
-        settings = {"scaling": 0.3, "sliding_window": window, "softcap": softcap}
-        there = forest.to(device)
-        out, _ = forest_attention(torch.nn.Identity(), *given, forest=there, **settings)
+        out = attend(*given, forest.to(device), 0.3, window, softcap)
         (out * weights.to(device)).sum().backward()
         return [out.detach().cpu(), *(x.grad.cpu() for x in given)]
 
     names = ("answers", "queries' gradient", "keys' gradient", "values' gradient")
-    for name, actual, expected in zip(names, attended("cuda"), attended("cpu"), strict=True):
+    pairs = zip(names, attended(_flex, device), attended(_by_node, "cpu"), strict=True)
+    for name, actual, expected in pairs:
         torch.testing.assert_close(
             actual, expected, atol=1e-3, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}"
         )

@@ -161,7 +161,13 @@ def _flex(
     window: int | None,
     softcap: float | None,
 ) -> Float[Tensor, "1 H N D"]:
-    capped = (lambda s, b, h, q, k: softcap * torch.tanh(s / softcap)) if softcap else None
+    cap = _number(softcap or 0.0, query.device)
+    capped = (lambda s, b, h, q, k: cap * torch.tanh(s / cap)) if softcap else None
+    if torch.is_grad_enabled():
+        # The backward kernel walks through the queries of each key head one after the other: with
+        # two key heads it leaves most of the device idle.
+        repeat = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
     return _compiled_flex()(
         query,
         key,
@@ -171,6 +177,12 @@ def _flex(
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+@functools.cache
+def _number(value: float, device: torch.device) -> Float[Tensor, ""]:
+    """A number as a tensor: compiled for shapes that vary, a kernel cannot close over a float."""
+    return torch.tensor(value, device=device)
 
 
 @functools.cache

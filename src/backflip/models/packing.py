@@ -14,6 +14,18 @@ from backflip.data.batches import TensorRecord
 from backflip.models.forest import forest_size
 
 Size: TypeAlias = Callable[[list[list[int]]], int]
+CPU_TOKENS = 1536
+"""Of a micro-batch on a CPU, where its activations are to stay near the caches."""
+CUDA_TOKENS_PER_GB = 100
+"""On a device, which wants large pieces: a 3B model with a vocabulary of 150,000 fits."""
+
+
+def token_budget_here() -> int:
+    """Forest tokens of one micro-batch that suit this machine."""
+    if not torch.cuda.is_available():
+        return CPU_TOKENS
+    gigabytes = torch.cuda.get_device_properties(0).total_memory / 2**30
+    return max(CPU_TOKENS, int(CUDA_TOKENS_PER_GB * gigabytes))
 
 
 def plan(batch: TensorRecord, token_budget: int, *, forest: bool = True) -> list[Int[Tensor, " n"]]:

@@ -18,6 +18,7 @@ from backflip.algorithms.dpo import DPO
 from backflip.algorithms.ppo import PPO
 from backflip.generate.engine import SamplingParams
 from backflip.models.lora import LoraSettings
+from backflip.models.packing import token_budget_here
 from backflip.recipes.objectives import (
     RATES,
     DirectObjectives,
@@ -121,8 +122,9 @@ class Common(Group):
     """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about 1.3 × the time."""
-    token_budget: Annotated[int, Field(ge=16)] = 1536
-    """Forest tokens in one micro-batch: changes memory and speed, never the result."""
+    token_budget: Annotated[int, Field(ge=16, default_factory=token_budget_here)]
+    """Forest tokens in one micro-batch: changes memory and speed, never the result. 1,536 on a
+    CPU; 100 for each GB of a device's memory."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides splits, order of rows, fresh weights and samples."""
     threads: Count | None = None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.functional.reductions import Loss
+from backflip.models.packing import token_budget_here
 
 MOST_SKIPS_IN_A_ROW = 3
 
@@ -47,7 +48,7 @@ class Learner:
     """Factor on the learning rate at each step, counted from 0."""
     max_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
-    token_budget: int = 1536
+    token_budget: int = field(default_factory=token_budget_here)
     """Forest tokens in one micro-batch: more is faster and takes more memory."""
     on_skip: Callable[[int, tuple[Work, ...]], None] = lambda step, work: None
     """Called with the step and the work whose gradient was not finite."""
