@@ -113,7 +113,7 @@ def test_an_export_says_what_was_counted_and_is_read_again(
     code, said, _ = run(capsys, "tone", "--export", "preference", "--out", "out/tone.parquet")
     assert code == 0
     assert "10 answers by 2 raters to 5 items" in said
-    assert "5 rows in out/tone.parquet; how they came about: out/tone.summary.json" in said
+    assert "5 rows in out/tone.parquet; how they came about: out/tone.parquet.summary.json" in said
     assert len(load("out/tone.parquet", Comparison).records) == 5
     code, said, _ = run(capsys, "tone", "--export", "soft", "--out", "a.jsonl", "--per", "answer")
     assert "10 rows in a.jsonl" in said

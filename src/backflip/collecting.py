@@ -254,9 +254,11 @@ def _restore(copy: Path, place: str, files: Path | None) -> None:
     from backflip.collect import copies
     from backflip.console import say
 
-    made = copies.restore(copy, place, files)
+    made, former = copies.restore(copy, place, files)
     stand = "stand" if made[1:] else "stands"
     say(f"{' and '.join(map(str, made))} {stand} in the place of {place}")
+    if former:
+        say(f"what was there lies in {' and '.join(map(str, former))}")
 
 
 def _endpoints(policies: list[str]) -> tuple[tuple[str, str], ...]:

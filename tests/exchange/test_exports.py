@@ -215,4 +215,4 @@ def test_without_answers_there_is_no_file(kept: Store, tmp_path: Path):
     with pytest.raises(UserError, match="has no comparisons yet"):
         records(Source(project), Comparison)
     assert not (tmp_path / "p.jsonl").exists()
-    assert not (tmp_path / "p.summary.json").exists()
+    assert not (tmp_path / "p.jsonl.summary.json").exists()

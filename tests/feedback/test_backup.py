@@ -146,3 +146,21 @@ def test_a_copy_in_pieces_is_no_copy(tmp_path):
     with pytest.raises(UserError, match=r"damaged|not a whole"):
         restore(half, tmp_path / "new.sqlite")
     assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_a_database_in_use_is_not_restored_over(tmp_path):
+    """Its server would go on writing into the file that was moved aside, and call that saved."""
+    path = tmp_path / "feedback.sqlite"
+    store = open_store(path)
+    store.create("old", {"kind": "compare"})
+    copy = store.backup(tmp_path / "copy")
+    with pytest.raises(UserError, match=r"is in use.* Stop that first"):
+        restore(copy, path)
+    store.create("new", {"kind": "compare"})
+    store.close()
+    assert not list(tmp_path.glob("*.replaced-*"))
+    aside = restore(copy, path)
+    assert aside is not None
+    kept = open_store(aside)
+    assert [p.name for p in kept.projects()] == ["new", "old"]
+    kept.close()

@@ -18,7 +18,7 @@ from backflip.collect.gate import Lead, Parts, Senior
 from backflip.collect.pages_export import downloaded
 from backflip.collect.refreshing import refresh
 from backflip.collect.training import train_reward_model
-from backflip.collect.uploads import kept
+from backflip.collect.uploads import kept, named
 from backflip.data.errors import UserError
 from backflip.exchange import imports
 from backflip.exchange.imports import Wishes
@@ -115,7 +115,7 @@ def receive(
         except RefusedError:
             raise
         except UserError as error:  # the place on our disk is nobody's business
-            raise UserError(str(error).replace(f"{folder}/", "")) from error
+            raise UserError(named(str(error), Path(folder), file.filename or "")) from error
     return {
         "count": done.added,
         "duplicates": done.duplicates,

@@ -107,6 +107,8 @@ def in_words(asked: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[s
     """What a round did, in sentences."""
     if made is None:
         return []
+    if not made["candidates"] and not made["active"] and not made["random"]:
+        return ["Nothing waits to be judged, so nothing was chosen. Import more items first."]
     used, wished = str(made["strategy"]), str(asked.get("strategy", ""))
     models = len(asked.get("judges") or ())
     name = STRATEGIES.get(used, (used, ""))[0]

@@ -63,10 +63,13 @@ def backup(store: Store, to: Path, files: Path | None = None) -> list[Path]:
     return made
 
 
-def restore(copy: Path, url: str | Path, files: Path | None = None) -> list[Path]:
+def restore(
+    copy: Path, url: str | Path, files: Path | None = None
+) -> tuple[list[Path], list[Path]]:
     """Put a copy in the place of a database, and its clips among the files.
 
-    What stood in either place is moved aside, never deleted. No server may be running.
+    What stood in either place is moved aside, never deleted. Returns what stands in place now, and
+    where the former lies. Raises UserError where a server is running on the database.
     """
     clips = _beside(copy) / MEDIA
     media = (files or files_of(place_of(url))) / MEDIA
@@ -74,13 +77,15 @@ def restore(copy: Path, url: str | Path, files: Path | None = None) -> list[Path
     if clips.is_dir():
         shutil.rmtree(draft, ignore_errors=True)
         _copy(clips, draft)
-    databases.restore(copy, url)
+    aside = databases.restore(copy, url)
+    former = [aside] if aside else []
     if not clips.is_dir():
-        return [copy]
+        return [copy], former
     if media.exists():
-        os.replace(media, media.with_name(f"{MEDIA}.replaced-{time.strftime('%Y%m%d-%H%M%S')}"))
+        former.append(media.with_name(f"{MEDIA}.replaced-{time.strftime('%Y%m%d-%H%M%S')}"))
+        os.replace(media, former[-1])
     os.replace(draft, media)
-    return [copy, clips.parent]
+    return [copy, clips.parent], former
 
 
 def _copy(folder: Path, to: Path) -> None:

@@ -41,7 +41,7 @@ KINDS = (
     ("spans", "Mark passages", "Label what is wrong, where it is wrong"),
     ("clips", "Compare clips", "Two videos, pictures or trajectories"),
     ("principles", "Vote on principles", "Should a model follow this rule?"),
-    ("talk", "Talk", "A live conversation with one or two models"),
+    ("talk", "Talk", "A live conversation with one model or several"),
 )
 """Kind, its name on the form, and what it asks."""
 
@@ -214,6 +214,24 @@ PLACES = {
 }
 
 
+LABELS = {
+    "overlap.max_raters": "“At most raters”",
+    "raters_per_item": "“Raters per item”",
+    "adjudicate_below": "“Adjudicate below”",
+    "gold_warn": "“Warn below”",
+    "gold_pause": "“Pause below”",
+    "gold_share": "“Gold items”",
+    "repeat_share": "“Repeated items”",
+    "span_labels": "“Labels”",
+}
+"""What the form calls settings that a message may name."""
+
+
+def as_on_the_form(text: str) -> str:
+    """A message with the names that the form has for settings."""
+    return re.sub("|".join(map(re.escape, LABELS)), lambda found: LABELS[found[0]], text)
+
+
 def _placed(error: ValidationError) -> dict[str, str]:
     """Each fault at its field."""
     found: dict[str, str] = {}
@@ -224,7 +242,7 @@ def _placed(error: ValidationError) -> dict[str, str]:
             name = f"budget_{loc[1]}"
         if name is None:
             name = str(loc[0]) if loc else ""
-        text = fault["msg"].removeprefix("Value error, ")
+        text = as_on_the_form(fault["msg"].removeprefix("Value error, "))
         where = f"{loc[1]}: " if len(loc) > 1 and name == loc[0] else ""
         found.setdefault(name, f"{where}{text[:1].upper()}{text[1:]}.")
     return found

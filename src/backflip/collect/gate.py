@@ -209,7 +209,10 @@ def place(request: Request, name: str) -> Place:
 def _at_least(role: str) -> Any:
     async def check(here: Annotated[Place, Depends(place)]) -> Place:
         if not here.may(role):
-            raise RefusedError("not_allowed", f"only the role {role!r} and above may do this.")
+            raise RefusedError(
+                "not_allowed",
+                f"this needs the role {role!r} or a higher one; an admin gives it under People.",
+            )
         return here
 
     return check

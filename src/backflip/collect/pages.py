@@ -25,6 +25,11 @@ WORDS = {
         "good",
         "The password is set, and other places where you were signed in are signed out.",
     ),
+    "closed-door": (
+        "warn",
+        "This link was used before, or has expired. Start backflip collect again: it prints a new "
+        "one. To need none, set a password under your name.",
+    ),
     "signed-out": ("", "You are signed out."),
     "erased": ("good", "Your name and address are erased."),
     "forgotten": ("good", "Their name and address are erased. Their answers stay."),
@@ -94,12 +99,21 @@ def _flashes(request: Request) -> list[dict[str, str]]:
 def _imported(
     count: int, duplicates: int = 0, twins: int = 0, refused: int = 0, answers: int = 0
 ) -> str:
-    parts = [f"{count:,} items were imported"]
-    parts += [f"{duplicates:,} were there already and stay as they were"] if duplicates else []
+    parts = [f"{counted(count, 'item was', 'items were')} imported"]
+    if duplicates:
+        parts.append(
+            f"{counted(duplicates, 'was', 'were')} there already and "
+            f"{'stays as it was' if duplicates == 1 else 'stay as they were'}, purpose included"
+        )
     parts += [f"{twins:,} had two equal answers"] if twins else []
-    parts += [f"{refused:,} rows did not fit"] if refused else []
-    parts += [f"{answers:,} answers were taken over"] if answers else []
+    parts += [f"{counted(refused, 'row', 'rows')} did not fit"] if refused else []
+    parts += [f"{counted(answers, 'answer was', 'answers were')} taken over"] if answers else []
     return "; ".join(parts) + "."
+
+
+def counted(count: float, one: str, several: str) -> str:
+    """A number and what it counts."""
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def go(address: str, said: str = "") -> RedirectResponse:

@@ -55,7 +55,7 @@ def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Res
     person, until = site.doors.pop(token, (0, 0.0))
     if time.monotonic() > until:
         trail.refused("no such link of the terminal", request.scope)
-        return go("/sign-in")
+        return go("/sign-in", "closed-door")
     known = site.store.people.get(person)
     response = go(inside(next))
     site.sessions.start(response, known.id, known.epoch)

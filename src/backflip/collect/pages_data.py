@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
@@ -15,7 +16,7 @@ from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
-from backflip.collect.uploads import kept
+from backflip.collect.uploads import kept, named
 from backflip.data.errors import UserError
 from backflip.exchange.imports import Imported, Wishes, take_in
 from backflip.exchange.item_rows import EXAMPLES
@@ -23,7 +24,14 @@ from backflip.feedback.queues import Purpose
 from backflip.feedback.reading import ItemRow
 
 router = APIRouter(include_in_schema=False)
-NEWEST = 30
+PAGE = 30
+STATES = [
+    ("", "all states"),
+    ("open", "to be judged"),
+    ("done", "done"),
+    ("adjudicate", "disputed"),
+    ("dropped", "dropped"),
+]
 PURPOSES = [
     ("work", "To be judged"),
     ("gold", "Gold: known answers, injected unseen"),
@@ -49,15 +57,18 @@ def items_page(
     form: Mapping[str, Any],
     *,
     error: str = "",
+    before: int = 0,
+    report: Sequence[str] = (),
     clip_error: str = "",
     kept: Sequence[Kept] = (),
 ) -> HTMLResponse:
     """What there is, and the forms that add to it: rows, and clips where the project has such.
 
+    ``before``: items that an import brought before its ``error``; ``report``: what became of one.
     ``kept``: what became of clips that were just sent.
     """
     settings, counts = here.project.settings, here.project.tallies()
-    newest = here.project.items(newest=True, limit=NEWEST)
+    found = listed(request, here)
     routes = [("", "Everybody")]
     routes += [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
     switches = {name: name in form for name in ("gold_from_data", "lenient")}
@@ -67,6 +78,8 @@ def items_page(
         here.visitor,
         status=400 if error or clip_error else 200,
         error=error,
+        before=before,
+        report=report,
         clip_error=sentence(clip_error),
         kept=kept,
         clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
@@ -79,9 +92,35 @@ def items_page(
         expects="",
         counts=_counts(counts),
         kind_example=EXAMPLES[settings.kind],
-        sample=[_line(row) for row in newest],
+        **found,
         **in_project(here, "/items"),
     )
+
+
+def listed(request: Request, here: Place) -> dict[str, Any]:
+    """The newest items of those that the address asks for, and where the next page begins."""
+    asked = request.query_params
+    state, purpose = asked.get("state", ""), asked.get("purpose", "")
+    words = asked.get("words", "").strip()[:200]
+    before = asked.get("before", "")
+    usable = before.isascii() and before.isdigit() and len(before) < 19
+    rows = here.project.items(
+        state=state or None,
+        purpose=purpose or None,
+        text=words,
+        after=int(before) if usable else 0,
+        newest=True,
+        limit=PAGE + 1,
+    )
+    more = {"state": state, "purpose": purpose, "words": words}
+    return {
+        "sample": [_line(row) for row in rows[:PAGE]],
+        "asked": more,
+        "searched": any(more.values()) or bool(before),
+        "older": urlencode({**more, "before": rows[PAGE - 1].id}) if rows[PAGE:] else "",
+        "states": STATES,
+        "shown_purposes": [("", "all purposes"), *((key, key) for key, _ in PURPOSES)],
+    }
 
 
 def _counts(counts: Mapping[str, float]) -> list[tuple[str, int]]:
@@ -114,13 +153,19 @@ def gist(payload: Mapping[str, Any]) -> str:
 @router.post("/projects/{name}/import")
 def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     """Import a file or a source; the first row that does not fit ends it, with a reason."""
+    upload, had = form.files.get("file"), here.project.tallies().get("items", 0)
+    given = (upload.filename if upload is not None else "") or ""
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
         try:
             source = _source(here, form, Path(folder), site.settings.upload_bytes)
             done = add_from(here, source, form)
         except UserError as error:
-            text = str(error).replace(f"{folder}/", "")
-            return items_page(request, site, here, form.fields, error=text)
+            text = sentence(named(str(error), Path(folder), given))
+            came = int(here.project.tallies().get("items", 0) - had)
+            return items_page(request, site, here, form.fields, error=text, before=came)
+        if done.left_out.total:
+            told = [sentence(named(line, Path(folder), given)) for line in done.lines()]
+            return items_page(request, site, here, {}, report=told)
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")
 

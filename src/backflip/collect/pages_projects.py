@@ -206,8 +206,8 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
     share = found.done / found.items if found.items else None
     cards = [
         _number("Items done", f"{found.done:,}", f"of {found.items:,}", share),
-        _number("Answers", f"{found.answers:,}", f"of {found.wanted:,} wanted"),
-        _number("Raters’ time", _hours(found.hours), _left(found.hours_left)),
+        _number("Answers", f"{found.given:,}", _wanted(found)),
+        _number("Raters’ time", _hours(found.hours), _left(found)),
     ]
     if found.money or found.money_left:
         cards.append(
@@ -231,14 +231,24 @@ def _number(label: str, value: str, detail: str, share: float | None = None) -> 
     return {"label": label, "value": value, "detail": detail, "share": share}
 
 
+def _wanted(found: Overview) -> str:
+    """Answers that items want, and those beside them: to gold and the quiz, repeats, surplus."""
+    beside = found.answers - found.given
+    return f"of {found.wanted:,} wanted" + (f"; {beside:,} more, as to gold" if beside > 0 else "")
+
+
 def _hours(hours: float) -> str:
-    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
+    if hours < 2:
+        return f"{hours * 60:.0f} min" if not 0 < hours < 1 / 60 else "under 1 min"
+    return f"{hours:.1f} h"
 
 
-def _left(hours: float | None) -> str:
-    if not hours:
-        return "no answer yet" if hours is None else "all is done"
-    return f"about {_hours(hours)} to go"
+def _left(found: Overview) -> str:
+    if found.hours_left is None:
+        return "no answer yet"
+    if found.given >= found.wanted:
+        return "all is done"
+    return f"about {_hours(found.hours_left)} to go" if found.hours_left else "too few to forecast"
 
 
 def _todo(here: Place, found: Overview) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def kept(upload: UploadFile, folder: Path, most: int) -> Path:
     with path.open("wb") as file:
         shutil.copyfileobj(upload.file, file)
     return unpacked(path, EXPANDED * most)
+
+
+def named(text: str, folder: Path, given: str) -> str:
+    """A message about an upload, with the name that its sender knows it by."""
+    shown = Path(given.replace("\\", "/")).name[-80:] or "the file"
+    text = re.sub(rf"{re.escape(str(folder))}/upload[a-z.]*", lambda _: shown, text)
+    return text.replace(f"{folder}/", "")
 
 
 def suffix_of(name: str) -> str:

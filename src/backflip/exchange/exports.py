@@ -1,6 +1,6 @@
 """Answers as files: what trainers take, what people look into, and an account beside each.
 
-``tone.jsonl`` comes with ``tone.summary.json``: what was counted and left out, how far raters
+``tone.jsonl`` comes with ``tone.jsonl.summary.json``: what was counted and left out, how far raters
 agree, and how reliable each of them is. An export is made from the state at one event, so making it
 again gives the same file.
 """

@@ -66,7 +66,8 @@ class Imported:
 
     def lines(self) -> list[str]:
         """All of it, a sentence each."""
-        found = [f"{self.source}: {self.added} items added, format {self.format}"]
+        items = "item" if self.added == 1 else "items"
+        found = [f"{self.source}: {self.added} {items} added, format {self.format}"]
         counts = (
             (self.answers, "answers taken over"),
             (self.duplicates, "left out: items that the project has already"),

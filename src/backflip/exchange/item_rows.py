@@ -70,9 +70,15 @@ def is_own(fields: Mapping[str, Any], kind: str) -> bool:
         return True
     value = fields.get(OWN[kind])
     if kind in ("compare", "rank"):
-        scored = fields.get("rank") is not None or fields.get("scores") is not None
-        return isinstance(value, list) and not scored
+        scored = any(fields.get(name) is not None for name in ("rank", "scores", "labels"))
+        return isinstance(_several(fields), list) and not scored
     return value is not None and not any(n in fields for n in ("label", "thumb", "feedback"))
+
+
+def _several(fields: Mapping[str, Any]) -> Any:
+    """Answers that stand beside one another; TRL calls them completions."""
+    found = fields.get("answers")
+    return fields.get("completions") if found is None else found
 
 
 def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
@@ -83,6 +89,8 @@ def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
         payload = dict(inner)
     else:
         payload = {name: value for name, value in fields.items() if name not in NAMES}
+        if kind in ("compare", "rank") and isinstance(payload.get("completions"), list):
+            payload.setdefault("answers", payload.pop("completions"))
     if OWN[kind] not in payload and kind != "write":
         raise UserError(
             f"{where}: no column {OWN[kind]!r}, which items of kind {kind} need; columns seen: "

@@ -26,9 +26,8 @@ def check_suffix(path: Path, *, listed: bool) -> None:
 
 
 def sidecar(path: Path) -> Path:
-    """Where the account of an export stands: ``tone.jsonl`` has ``tone.summary.json``."""
-    suffix = next(end for end in SUFFIXES if path.name.lower().endswith(end))
-    return path.with_name(f"{path.name[: -len(suffix)]}.summary.json")
+    """Where the account of an export stands: ``tone.jsonl`` has ``tone.jsonl.summary.json``."""
+    return path.with_name(f"{path.name}.summary.json")
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:

@@ -45,21 +45,45 @@ def backup(database: Database, to: Path) -> Path:
     return to
 
 
-def restore(copy: Path, url: str | Path) -> None:
+def restore(copy: Path, url: str | Path) -> Path | None:
     """Put a copy in the place of a database, and bring it to the present schema.
 
-    SQLite: what stood there is moved aside, never deleted. No server may be running on it.
+    SQLite: what stood there is moved aside, never deleted; where it lies now is returned.
     PostgreSQL: the database must be empty.
+
+    Raises UserError where a server, or another program, has the database open.
     """
     if not copy.is_file():
         raise UserError(f"{copy} does not exist; name a backup file.")
-    place = place_of(url)
+    place, aside = place_of(url), None
     if place.get_backend_name() == "sqlite":
         check(copy)
-        _replace(copy, Path(place.database or ""))
+        check_unused(Path(place.database or ""))
+        aside = _replace(copy, Path(place.database or ""))
     else:
         _fill(copy, url)
     connect(url).close()
+    return aside
+
+
+def check_unused(file: Path) -> None:
+    """Raises UserError where somebody has this SQLite database open.
+
+    A server would go on writing into the file that was moved aside, and call it saved. Only who is
+    alone may leave WAL mode.
+    """
+    if not file.exists():
+        return
+    with closing(sqlite3.connect(file, timeout=1)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError:
+            raise UserError(
+                f"{file} is in use: its server is running, or another program has it open. Stop "
+                "that first; what raters answer until then would be lost."
+            ) from None
+        except sqlite3.DatabaseError:
+            return  # too damaged to be in use, and moved aside as it is
 
 
 def check(copy: Path) -> None:
@@ -85,19 +109,21 @@ def _copy(source: Path, to: Path) -> None:
         new.execute("PRAGMA journal_mode=DELETE")
 
 
-def _replace(copy: Path, to: Path) -> None:
+def _replace(copy: Path, to: Path) -> Path | None:
     to.parent.mkdir(parents=True, exist_ok=True)
+    aside = None
     if to.exists():
-        aside = f"{to.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}"
+        aside = to.with_name(f"{to.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
         for suffix in ("", "-wal", "-shm"):
             old = to.with_name(to.name + suffix)
             if old.exists():
-                os.replace(old, to.with_name(aside + suffix))
+                os.replace(old, aside.with_name(aside.name + suffix))
     draft = to.with_name(to.name + ".part")
     shutil.copyfile(copy, draft)
     _onto_disk(draft)
     os.replace(draft, to)
     _onto_disk(to.parent)
+    return aside
 
 
 def _fill(copy: Path, url: str | Path) -> None:

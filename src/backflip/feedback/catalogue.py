@@ -18,6 +18,8 @@ from backflip.feedback.schema import Projects, Rubrics
 from backflip.feedback.scope import Scope
 from backflip.feedback.settings import ProjectSettings
 
+LISTED = 10
+"""Names of other projects that a message shows."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -62,9 +64,12 @@ def find(database: Database, name: str) -> Project:
         project = connection.scalar(select(Projects.id).where(Projects.name == name))
         if project is not None:
             return Project(Scope(database, project, name))
-        known = connection.scalars(select(Projects.name).order_by(Projects.name).limit(10)).all()
+        known = connection.scalars(select(Projects.name).order_by(Projects.name)).all()
+    listed = ", ".join(known[:LISTED]) + (
+        f" and {len(known) - LISTED} more" * (len(known) > LISTED)
+    )
     raise RefusedError(
-        "not_found", f"there is no project {name!r}; there are {', '.join(known) or 'none yet'}."
+        "not_found", f"there is no project {name!r}; there are {listed or 'none yet'}."
     )
 
 

@@ -293,12 +293,16 @@ class Project:
         purpose: str | None = None,
         flagged: bool = False,
         ids: Sequence[int] | None = None,
+        text: str = "",
         after: int = 0,
         newest: bool = False,
         limit: int = 100,
     ) -> list[reading.ItemRow]:
-        """A page of items in the order of their numbers, or (``newest``) from the end."""
-        which = reading.Which(state, batch, purpose, flagged, ids)
+        """A page of items in the order of their numbers, or (``newest``) from the end.
+
+        ``after``: the number with which the page before it ended; 0: the first page.
+        """
+        which = reading.Which(state, batch, purpose, flagged, ids, text)
         return reading.items(self.scope, which, after=after, newest=newest, limit=limit)
 
     def item(self, item_id: int) -> reading.ItemRow:

@@ -14,7 +14,16 @@ from backflip.crowd.judgements import Judgements
 from backflip.feedback.columns import Columns
 from backflip.feedback.parts import attribute_of
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Answers, AnyRow, Items, Leases, Memberships, People
+from backflip.feedback.schema import (
+    Answers,
+    AnyRow,
+    Items,
+    Leases,
+    Memberships,
+    People,
+    spelt,
+    written,
+)
 from backflip.feedback.scope import Scope
 from backflip.feedback.screening import PRIOR_RIGHT, PRIOR_SEEN
 from backflip.feedback.settings import VERDICTS
@@ -173,6 +182,8 @@ class Which:
     purpose: str | None = None
     flagged: bool = False
     ids: Sequence[int] | None = None
+    text: str = ""
+    """Some words of the item, in whatever case."""
 
     def conditions(self) -> list[Any]:
         named = (
@@ -185,6 +196,8 @@ class Which:
             found.append(FLAGGED)
         if self.ids is not None:
             found.append(Items.id.in_(list(self.ids)))
+        if self.text:
+            found.append(written(Items.payload).icontains(spelt(self.text), autoescape=True))
         return found
 
 
@@ -196,8 +209,8 @@ def items(
     newest: bool = False,
     limit: int = 100,
 ) -> list[ItemRow]:
-    """A page of items with numbers above ``after``; ``newest``: from the end, the newest first."""
-    beyond = [Items.id > after] if after else []
+    """A page of items beyond the number ``after``; ``newest``: from the end, the newest first."""
+    beyond = [Items.id < after if newest else Items.id > after] if after else []
     # Flagged items are few: a sum has no index, so they are looked up and sorted, not walked to.
     order = Items.id + 0 if which.flagged else Items.id
     query = (

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    type_coerce,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -52,6 +53,16 @@ class Json(TypeDecorator[Any]):
 
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def written(column: Any) -> Any:
+    """A column of JSON as the text that it is kept as."""
+    return type_coerce(column, Text)
+
+
+def spelt(text: str) -> str:
+    """How some text stands inside kept JSON."""
+    return _ENCODE(text)[1:-1]
 
 
 class Table(DeclarativeBase):
