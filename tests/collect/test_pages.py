@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
+import re
 
 import pytest
 
 from backflip.collect import forms
 from backflip.collect.uploads import unpacked
 from backflip.data.errors import UserError
+from backflip.exchange import imports
 from backflip.feedback.settings import ProjectSettings
 from tests.collect.served import Browser, Served
 
@@ -75,7 +78,7 @@ def test_a_wrong_form_comes_back_with_what_was_written_and_what_is_wrong(lead: B
     page = lead.send("/projects/new", form)
     assert page.status_code == 400
     assert "keep me" in page.text
-    assert "span_labels" in page.text
+    assert "need “Labels”: the names that a rater may give to a passage" in page.text
     lead.send("/projects/new", {"kind": "thumbs", "title": "x", "name": "one"})
     again = lead.send("/projects/new", {"kind": "thumbs", "title": "x", "name": "one"})
     assert "already" in again.text
@@ -159,7 +162,50 @@ def test_rows_that_do_not_fit_can_be_left_out(server: Served, lead: Browser):
     bad = {"prompt": "Which?", "answers": [{"text": "a"}]}
     data = "\n".join(map(json.dumps, [good, bad])).encode()
     assert "The import stopped" in send_file(lead, "rows.jsonl", data).text
-    assert "1 rows did not fit" in send_file(lead, "rows.jsonl", data, lenient="yes").text
+    page = send_file(lead, "mine.jsonl", data, lenient="yes")
+    assert "not all of it" in page.text
+    assert "mine.jsonl, line 2" in page.text or "mine.jsonl:2" in page.text
+    assert server.store.project("tone").tallies()["items"] == 1
+
+
+def test_a_stopped_import_says_how_many_items_came_before(
+    server: Served, lead: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(imports, "CHUNK", 3)
+    server.project(items=0)
+    page = send_file(lead, "mine.jsonl", rows(4) + b'\n{"prompt": "x", "chosen": "y"}')
+    assert page.status_code == 400
+    assert "3 items before it came in" in page.text
+    assert "mine.jsonl" in page.text
+    assert "came in" not in send_file(lead, "mine.jsonl", b"").text
+
+
+def test_completions_without_an_order_are_a_ranking_to_make(server: Served, lead: Browser):
+    server.project(kind="rank", items=0)
+    row = {"prompt": "Name a river.", "completions": ["Rhine", "Elbe", "Oder"]}
+    assert "1 item was imported" in send_file(lead, "rows.jsonl", json.dumps(row).encode()).text
+    (item,) = server.store.project("tone").items()
+    assert [answer["text"] for answer in item.payload["answers"]] == ["Rhine", "Elbe", "Oder"]
+
+
+def test_items_are_paged_and_found_by_their_words_and_state(server: Served, lead: Browser):
+    project = server.project(items=0)
+    row = {"prompt": "Größe der Zürcher 100%-Brücke?", "chosen": "Ja.", "rejected": "Nö."}
+    send_file(lead, "rows.jsonl", rows(70) + b"\n" + json.dumps(row).encode())
+    address, seen = "/projects/tone/items", list[str]()
+    while address:
+        page = lead.get(address)
+        seen += re.findall(r"/projects/tone/items/(\d+)\"", page.text)
+        older = re.search(r'href="(\?[^"]*before=[^"]*)#list"', page.text)
+        address = f"/projects/tone/items{html.unescape(older[1])}" if older else ""
+    assert [int(number) for number in seen] == [i.id for i in project.items(newest=True)]
+    found = lead.get("/projects/tone/items?words=ZÜRCHER 100%-b".replace("%", "%25"))
+    assert "No item fits" in found.text  # letters beyond ASCII are found as they are written
+    found = lead.get("/projects/tone/items?words=Zürcher 100%-b".replace("%", "%25"))
+    assert found.text.count("/projects/tone/items/7") == 1
+    assert "No item fits" in lead.get("/projects/tone/items?state=done").text
+    assert "Older items" in lead.get("/projects/tone/items?state=open&words=question").text
+    assert lead.get("/projects/tone/items?before=x&state=%00").status_code == 200
 
 
 def test_quiz_items_take_their_answer_from_the_data(server: Served, lead: Browser):
@@ -175,7 +221,7 @@ def test_leads_do_not_read_the_servers_own_disk(server: Served):
     browser = server.as_person(person)
     browser.get("/projects/tone/items")
     page = browser.send("/projects/tone/import", {"source": "/etc/passwd"})
-    assert "only admins read" in page.text
+    assert "Only admins read" in page.text
 
 
 def test_admins_import_a_data_source_by_its_name(server: Served, lead: Browser):

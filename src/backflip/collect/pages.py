@@ -111,7 +111,7 @@ def _imported(
     return "; ".join(parts) + "."
 
 
-def counted(count: float, one: str, several: str) -> str:
+def counted(count: int, one: str, several: str) -> str:
     """A number and what it counts."""
     return f"{count:,} {one if count == 1 else several}"
 

@@ -94,6 +94,7 @@ def _said(site: Site, here: Place, part: Mapping[str, Any], attribute: str) -> d
             if any(rater["gauges"].get(key) for rater in part["raters"])
         ],
         "drift": plots.drift,
+        "direction": plots.direction,
         "fewest_shared": FEWEST_SHARED,
         "methods": METHODS,
         "unsure": _unsure(here, part),

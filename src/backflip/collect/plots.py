@@ -160,6 +160,13 @@ def drift(moved: Mapping[str, float]) -> str:
     return _points(moved["estimate"], moved["low"], moved["high"])
 
 
+def direction(moved: Mapping[str, float]) -> str:
+    """Which way it surely goes: "falls", "rises" or neither."""
+    if drift(moved) == UNTOLD:
+        return ""
+    return "falls" if moved["high"] < 0 else "rises" if moved["low"] > 0 else ""
+
+
 def preferences(part: Part) -> list[Markup]:
     """For each feature, which way choices went from week to week."""
     return [chart for one in part["leanings"] if (chart := _leaning(one))]

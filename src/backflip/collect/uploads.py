@@ -14,6 +14,8 @@ from backflip.data.sources import SUFFIXES
 
 EXPANDED = 10
 """A gzip file may be so many times larger than an upload may be."""
+OURS = "upload"
+"""Name of a file that is kept."""
 CHUNK = 1 << 20
 
 
@@ -22,7 +24,7 @@ def kept(upload: UploadFile, folder: Path, most: int) -> Path:
 
     Raises UserError for a kind that is not read, and where far more than ``most`` bytes unpack.
     """
-    path = folder / f"upload{suffix_of(upload.filename or '')}"
+    path = folder / f"{OURS}{suffix_of(upload.filename or '')}"
     with path.open("wb") as file:
         shutil.copyfileobj(upload.file, file)
     return unpacked(path, EXPANDED * most)
@@ -31,7 +33,8 @@ def kept(upload: UploadFile, folder: Path, most: int) -> Path:
 def named(text: str, folder: Path, given: str) -> str:
     """A message about an upload, with the name that its sender knows it by."""
     shown = Path(given.replace("\\", "/")).name[-80:] or "the file"
-    text = re.sub(rf"{re.escape(str(folder))}/upload[a-z.]*", lambda _: shown, text)
+    ours = rf"(?:{re.escape(str(folder))}/)?\b{OURS}(?:\.[a-z]+)+"
+    text = re.sub(ours, lambda _: shown, text)
     return text.replace(f"{folder}/", "")
 
 

@@ -100,7 +100,7 @@ def take_in(project: Project, source: str, wishes: Wishes | None = None) -> Impo
 
     Raises:
         UserError: the source cannot be read, its columns fit no kind; with ``strict`` the first bad
-            row, by file and line. What stood before it is stored; importing again does no harm.
+            row, by file and line. Whole chunks before it are stored; importing again does no harm.
 
     """
     wishes = wishes or Wishes()

@@ -21,8 +21,7 @@ from backflip.feedback.schema import (
     Leases,
     Memberships,
     People,
-    spelt,
-    written,
+    contains,
 )
 from backflip.feedback.scope import Scope
 from backflip.feedback.screening import PRIOR_RIGHT, PRIOR_SEEN
@@ -197,7 +196,7 @@ class Which:
         if self.ids is not None:
             found.append(Items.id.in_(list(self.ids)))
         if self.text:
-            found.append(written(Items.payload).icontains(spelt(self.text), autoescape=True))
+            found.append(contains(Items.payload, self.text))
         return found
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    or_,
     text,
     type_coerce,
 )
@@ -55,14 +56,16 @@ class Json(TypeDecorator[Any]):
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def written(column: Any) -> Any:
-    """A column of JSON as the text that it is kept as."""
-    return type_coerce(column, Text)
+def contains(column: Any, words: str) -> Any:
+    """Whether a column of JSON has some words in it, in whatever case.
 
-
-def spelt(text: str) -> str:
-    """How some text stands inside kept JSON."""
-    return _ENCODE(text)[1:-1]
+    Letters beyond ASCII stand there as they are, or escaped.
+    """
+    kept, spellings = (
+        type_coerce(column, Text),
+        {_ENCODE(words), json.dumps(words, ensure_ascii=False)},
+    )
+    return or_(*(kept.icontains(one[1:-1], autoescape=True) for one in sorted(spellings)))
 
 
 class Table(DeclarativeBase):
