@@ -176,7 +176,7 @@ def test_a_stopped_import_says_how_many_items_came_before(
     page = send_file(lead, "mine.jsonl", rows(4) + b'\n{"prompt": "x", "chosen": "y"}')
     assert page.status_code == 400
     assert "3 items before it came in" in page.text
-    assert "mine.jsonl" in page.text
+    assert "mine.jsonl:5" in page.text
     assert "came in" not in send_file(lead, "mine.jsonl", b"").text
 
 
@@ -221,7 +221,7 @@ def test_leads_do_not_read_the_servers_own_disk(server: Served):
     browser = server.as_person(person)
     browser.get("/projects/tone/items")
     page = browser.send("/projects/tone/import", {"source": "/etc/passwd"})
-    assert "Only admins read" in page.text
+    assert "only admins read" in page.text
 
 
 def test_admins_import_a_data_source_by_its_name(server: Served, lead: Browser):

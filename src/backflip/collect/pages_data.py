@@ -160,11 +160,11 @@ def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
             source = _source(here, form, Path(folder), site.settings.upload_bytes)
             done = add_from(here, source, form)
         except UserError as error:
-            text = sentence(named(str(error), Path(folder), given))
+            text = named(str(error), Path(folder), given)
             came = int(here.project.tallies().get("items", 0) - had)
             return items_page(request, site, here, form.fields, error=text, before=came)
         if done.left_out.total:
-            told = [sentence(named(line, Path(folder), given)) for line in done.lines()]
+            told = [named(line, Path(folder), given) for line in done.lines()]
             return items_page(request, site, here, {}, report=told)
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")

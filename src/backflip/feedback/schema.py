@@ -61,10 +61,8 @@ def contains(column: Any, words: str) -> Any:
 
     Letters beyond ASCII stand there as they are, or escaped.
     """
-    kept, spellings = (
-        type_coerce(column, Text),
-        {_ENCODE(words), json.dumps(words, ensure_ascii=False)},
-    )
+    kept = type_coerce(column, Text)
+    spellings = {_ENCODE(words), json.dumps(words, ensure_ascii=False)}
     return or_(*(kept.icontains(one[1:-1], autoescape=True) for one in sorted(spellings)))
 
 
