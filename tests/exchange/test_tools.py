@@ -253,3 +253,17 @@ def test_documents_that_fit_no_item_are_refused_by_row(
 ):
     with pytest.raises(UserError, match=told):
         imported(kept, kind, documents, tmp_path)
+
+
+@pytest.mark.parametrize("tool", ["argilla", "label_studio"])
+@pytest.mark.parametrize("names", [("x, y", "z"), ("[x", "z"), ("x", "")])
+def test_a_models_name_comes_back_whole(
+    tool: str, names: tuple[str, str], kept: Store, tmp_path: Path
+):
+    texts = [{"text": f"answer {n}", "source": name} for n, name in enumerate(names)]
+    project, people = project_of(kept, "compare", [{"prompt": ask("why?"), "answers": texts}])
+    answer_all(project, people, lambda *_: {"choice": "a"})
+    export(project, tool, tmp_path / "out.json")
+    again = kept.create("again", project.settings)
+    take_in(again, str(tmp_path / "out.json"))
+    assert again.items()[0].payload["answers"] == project.items()[0].payload["answers"]

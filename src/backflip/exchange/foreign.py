@@ -6,6 +6,7 @@ An answer that this project could not have got is counted, with the reason.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,23 @@ class Fields:
         if kind == "write":
             return payload | ({"draft": made[0]} if made else {})
         return payload | {"answer": made[0]}
+
+
+def sources_field(sources: Sequence[str]) -> str:
+    """Which model wrote each answer, as one text; JSON where a comma would cut a name in two."""
+    parted = any("," in name or name.startswith("[") for name in sources)
+    return json.dumps(list(sources), ensure_ascii=False) if parted else ", ".join(sources)
+
+
+def sources_of(field: Any) -> list[str]:
+    """The same back; none where there is no such text."""
+    if not isinstance(field, str) or not field:
+        return []
+    try:
+        found = json.loads(field) if field.startswith("[") else field.split(", ")
+    except ValueError:
+        found = field.split(", ")
+    return [str(name) for name in found]
 
 
 def prompt_field(payload: Mapping[str, Any]) -> Any:
