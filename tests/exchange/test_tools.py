@@ -218,6 +218,24 @@ def test_the_summary_holds_what_the_other_tool_must_be_told(
         assert set(record["responses"]) <= questions
 
 
+def test_argilla_takes_the_rankings_and_the_conversations_of_an_export(
+    known: Callable[[str], Project], tmp_path: Path
+):
+    """Its server refuses a ranking that leaves out an option of the question, and a field has one
+    type: turns, since one question is a conversation too.
+    """
+    made = export(known("rank"), "argilla", tmp_path / "out.json")
+    told = json.loads(made.summary.read_text())["argilla_settings"]
+    (options,) = (one["values"] for one in told["questions"] if one["name"] == "ranking")
+    records = json.loads(made.path.read_text())
+    for record in records:
+        for response in record["responses"]["ranking"]:
+            assert {one["value"] for one in response["value"]} == set(options)
+            assert all(1 <= one["rank"] <= len(options) for one in response["value"])
+    assert {one["name"]: one["type"] for one in told["fields"]}["prompt"] == "chat"
+    assert all({"role", "content"} == set(turn) for r in records for turn in r["fields"]["prompt"])
+
+
 # ---- what cannot be
 
 

@@ -18,7 +18,6 @@ from backflip.exchange.asked import Asked
 from backflip.exchange.foreign import (
     Document,
     Said,
-    prompt_field,
     sources_field,
     sources_of,
     taken_over,
@@ -100,8 +99,8 @@ def records(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """An item's texts under names of our own."""
-    fields: dict[str, Any] = {"prompt": prompt_field(payload)}
+    """An item's texts under names of our own; the prompt is turns, for a field has one type."""
+    fields: dict[str, Any] = {"prompt": payload["prompt"]}
     for place, answer in enumerate(payload.get("answers", ()), start=1):
         fields[f"response_{place}"] = answer["text"]
     if payload.get("answer"):

@@ -312,7 +312,7 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     if format == "kto":
         more = {"kto": _balance(source)}
     elif format == "argilla":
-        more = {"argilla_settings": argilla_settings(source.settings)}
+        more = {"argilla_settings": argilla_settings(source.settings, widest=account.widest)}
     elif format == "label_studio":
         more = {"label_studio_config": label_studio_config(source.settings)}
     return made | more
