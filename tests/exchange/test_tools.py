@@ -194,6 +194,11 @@ def test_tasks_have_the_shape_that_label_studio_imports(
         annotation
     )
     assert {"from_name", "to_name", "type", "value"} <= set(annotation["result"][0])
+    page = json.loads(made.summary.read_text())["label_studio_config"]
+    (dialogue,) = ElementTree.fromstring(page).iter("Paragraphs")  # takes a list of turns alone
+    for turn in first["data"]["prompt"]:
+        assert turn[dialogue.attrib["nameKey"]] == "user"
+        assert isinstance(turn[dialogue.attrib["textKey"]], str)
 
 
 @pytest.mark.parametrize("kind", ["compare", "rank", "rate", "thumbs", "write", "spans"])

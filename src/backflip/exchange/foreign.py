@@ -131,13 +131,6 @@ def sources_of(field: Any) -> list[str]:
     return [str(name) for name in found]
 
 
-def prompt_field(payload: Mapping[str, Any]) -> Any:
-    """A prompt as other tools show it: one question as text, a conversation as its turns."""
-    turns = payload["prompt"]
-    alone = len(turns) == 1 and turns[0]["role"] == "user"
-    return turns[0]["content"] if alone else turns
-
-
 def read_value(said: Said, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
     """What a person said, as an answer of the project. Raises BadRecordError where it is none."""
     reader = {

@@ -63,7 +63,10 @@ def _points(low: int, high: int) -> list[int]:
 
 def label_studio_config(settings: ProjectSettings) -> str:
     """A labelling page for the tasks of an export."""
-    prompt = '<Text name="prompt" value="$prompt"/>'
+    prompt = (
+        '<Paragraphs name="prompt" value="$prompt" layout="dialogue" nameKey="role" '
+        'textKey="content"/>'
+    )
     one = '<Text name="answer1" value="$answer1"/>'
     match settings.kind:
         case "compare":

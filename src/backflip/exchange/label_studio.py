@@ -16,7 +16,6 @@ from backflip.exchange.asked import Asked
 from backflip.exchange.foreign import (
     Document,
     Said,
-    prompt_field,
     sources_field,
     sources_of,
     taken_over,
@@ -140,7 +139,7 @@ def tasks(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
-    data: dict[str, Any] = {"prompt": prompt_field(payload)}
+    data: dict[str, Any] = {"prompt": payload["prompt"]}
     answers = payload.get("answers") or [payload.get("answer") or payload.get("draft")]
     given = [answer for answer in answers if answer]
     if payload["kind"] == "rank":
