@@ -118,7 +118,8 @@ def dawid_skene(
     who = _Said(matrix, said.raters, size, mirrored and said.paired, smoothing)
     judged = np.bincount(said.item, minlength=said.items)
     active = judged > 0
-    posterior = _shares(said, code, size)
+    shares = _shares(said, code, size)
+    posterior = shares
     confusion, prior = np.zeros((said.raters, size, size)), np.zeros(size)
     last, value, step = -np.inf, -np.inf, 0
     for step in range(1, steps + 1):  # noqa: B007 - reported below
@@ -131,8 +132,9 @@ def dawid_skene(
             break
         last = value
     split = who.split(posterior)
-    labels = _with_error_bars(who, posterior, split, active, classes, judged, draws, seed)
-    reliability, low, high = _reliability(said, who.counts(_halved(posterior, split)))
+    halved = _no_tie(shares) if split else np.zeros(said.items, np.bool_)
+    labels = _with_error_bars(who, posterior, halved, active, classes, judged, draws, seed)
+    reliability, low, high = _reliability(said, who.counts(_halved(posterior, halved)))
     return DawidSkene(labels, prior, confusion, split, reliability, low, high, value, step)
 
 
@@ -142,15 +144,25 @@ def posterior_of(prior: Floats, habits: Floats, said: Ints, *, split: bool = Fal
     """
     heard = habits[np.arange(len(said)), :, said]
     joint = np.log(np.maximum(prior, TINY)) + np.log(np.maximum(heard, TINY)).sum(0)
-    return _halved(np.exp(joint - logsumexp(joint))[None], split)[0]
-
-
-def _halved(posterior: Floats, split: bool) -> Floats:
-    """What is between the sides, half to each, where it is no tie."""
+    posterior = np.exp(joint - logsumexp(joint))[None]
     if not split:
+        return posterior[0]
+    votes = np.bincount(said, minlength=len(prior))[None]
+    return _halved(posterior, _no_tie(votes))[0]
+
+
+def _no_tie(votes: Floats | Ints) -> Flags:
+    """[I] Whether an item's raters call it a tie less often than one of the sides; votes [I, 3]."""
+    return votes[:, 1] < votes[:, [0, 2]].max(1)
+
+
+def _halved(posterior: Floats, halved: Flags) -> Floats:
+    """What is between the sides, half to each, in rows where it is no tie."""
+    if not halved.any():
         return posterior
     b, between, a = posterior.T
-    return np.stack([b + between / 2, np.zeros_like(b), a + between / 2], axis=1)
+    half = np.where(halved, between / 2, 0.0)
+    return np.stack([b + half, between - 2 * half, a + half], axis=1)
 
 
 def _shares(said: Judgements, code: Ints, size: int) -> Floats:
@@ -170,7 +182,7 @@ def _maximise(who: _Said, posterior: Floats, active: Flags) -> tuple[Floats, Flo
 def _with_error_bars(
     who: _Said,
     posterior: Floats,
-    split: bool,
+    halved: Flags,
     active: Flags,
     classes: Floats,
     judged: Ints,
@@ -184,7 +196,7 @@ def _with_error_bars(
     """
     rng = np.random.default_rng(seed)
     prior_counts = who.prior_counts(who.counts(posterior)) + TINY
-    found, moved = _halved(posterior, split), posterior
+    found, moved = _halved(posterior, halved), posterior
     best, drift = found.argmax(1)[:, None], np.zeros(len(posterior))
     centre = _odds(found, best)
     for _ in range(draws):
@@ -197,7 +209,7 @@ def _with_error_bars(
         common = rng.dirichlet(drawn.sum(0) + 1.0)
         joint = who.log_likelihood(habits) + np.log(np.maximum(common, TINY))
         moved = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-        drift += (_odds(_halved(moved, split), best) - centre) ** 2
+        drift += (_odds(_halved(moved, halved), best) - centre) ** 2
     reach = NormalDist().inv_cdf(0.975) * np.sqrt(drift / max(draws, 1))
     blank = np.where(active, 1.0, np.nan)
     shown = found * blank[:, None]
