@@ -145,7 +145,9 @@ def test_the_summary_has_the_statistics_of_the_page(
     else:
         shown = kept["statistics"]
     assert "habits" not in shown
+    assert len(shown["raters"]) == len({answer.person for answer in project.answers()})
     for row in shown["raters"]:
+        assert row["seconds"] == pytest.approx(5)
         assert {"others", "gold", "ties", "itself", "seconds", "tiring", "gauges"} <= set(row)
     if kind == "compare":
         (first, *_) = rater_reports(project.judgements())

@@ -19,9 +19,9 @@ import numpy as np
 
 from backflip.crowd.figures import statistics
 from backflip.crowd.judgements import Judgements
-from backflip.feedback.columns import LEFT_OUT, SENIOR
 from backflip.feedback.gains import confirmed, gain_of
 from backflip.feedback.projects import Project
+from backflip.feedback.written import written
 
 FORM = 3
 """Of the file; one of another form is worked out anew."""
@@ -36,7 +36,7 @@ def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any
     """All that the page draws of a project as it is now, as plain JSON."""
     event, settings = project.newest_event(), project.settings
     if settings.kind == "write":
-        return figures(_written(project), event=event, resamples=resamples)
+        return figures(written(project), event=event, resamples=resamples)
     if settings.kind == "rate":
         names = [attribute.name for attribute in settings.attributes]
         by_name = {
@@ -54,25 +54,6 @@ def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any
     for version, part in made["versions"].items():
         part["gain"] = gain_of(project, rubric=int(version)).as_json()
     return made
-
-
-def _written(project: Project) -> Judgements:
-    """Who wrote when and for how long; a text says nothing that could be agreed with."""
-    answers = [one for one in project.answers() if one.stage not in (*SENIOR, *LEFT_OUT)]
-    raters = {name: n for n, name in enumerate(dict.fromkeys(one.person for one in answers))}
-    items = {number: n for n, number in enumerate(dict.fromkeys(one.item for one in answers))}
-    return Judgements.of(
-        [items[one.item] for one in answers],
-        [raters[one.person] for one in answers],
-        np.full(len(answers), np.nan),
-        seconds=[np.nan if one.seconds is None else one.seconds for one in answers],
-        at=[one.at for one in answers],
-        rubric=[one.rubric_version for one in answers],
-        repeat=[one.repeat_of is not None for one in answers],
-        item_names=[str(number) for number in items],
-        rater_names=list(raters),
-        paired=False,
-    )
 
 
 def figures(

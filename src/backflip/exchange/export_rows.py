@@ -20,6 +20,7 @@ from backflip.exchange.solving import stepped
 from backflip.exchange.teaching import HARD, SOFT, in_pairs, lessons, styled
 from backflip.feedback.scoring import word_of
 from backflip.feedback.tasks import Rank, Steps
+from backflip.feedback.written import written
 
 TIE = "a tie, which this format cannot say"
 MARKS = ("\n\nHuman:", "\n\nAssistant:")
@@ -331,6 +332,8 @@ def _agreement(source: Source) -> dict[str, Any] | None:
 
 def _statistics(source: Source) -> dict[str, Any]:
     """What the page shows of raters, groups, items and time; of ratings for each attribute."""
+    if source.kind == "write":
+        return _shown(statistics(written(source.project, until=source.until)))
     if source.kind != "rate":
         made = statistics(
             source.consensus.judgements, resamples=RESAMPLES, consensus=source.consensus
