@@ -23,7 +23,7 @@ from backflip.feedback.gains import confirmed, gain_of
 from backflip.feedback.projects import Project
 from backflip.feedback.written import written
 
-FORM = 3
+FORM = 4
 """Of the file; one of another form is worked out anew."""
 ARMED = ("compare", "clips", "principles")
 """Kinds whose arms are held against each other: an item has one verdict of two sides."""

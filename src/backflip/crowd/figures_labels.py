@@ -87,7 +87,7 @@ def posterior(known: Mapping[str, Any], said: Sequence[tuple[str, float]]) -> di
     if not heard:
         return {}
     matrices, codes = zip(*heard, strict=True)
-    prior, split = np.array(known["prior"]), bool(known.get("split", False))
+    prior, split = np.array(known["prior"]), bool(known["split"])
     found = posterior_of(prior, np.array(matrices), np.array(codes, np.int64), split=split)
     return dict(zip(known["classes"], found.tolist(), strict=True))
 
