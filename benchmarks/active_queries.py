@@ -171,7 +171,7 @@ def by_ensemble(now: Round, count: int) -> np.ndarray:
 def by_diversity(now: Round, count: int) -> np.ndarray:
     from backflip.feedback.queries import k_centre
 
-    return k_centre(now.free, count, asked=now.asked)
+    return k_centre(now.free, count, asked=now.asked, odd=True)
 
 
 STRATEGIES: dict[str, tuple[Order, float]] = {

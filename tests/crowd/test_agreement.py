@@ -194,3 +194,14 @@ def test_gwet_stands_where_kappa_falls():
     assert found.percent.estimate == pytest.approx(0.9)
     assert found.fleiss.estimate < 0
     assert found.gwet.estimate > 0.85
+
+
+@pytest.mark.parametrize("metric", ["nominal", "ordinal", "interval"])
+def test_gwets_coefficient_is_1_where_all_gave_the_same_thumb(metric):
+    """Chance is Σ π(1 − π)/(C − 1), 0 for any number of classes; α and κ have nothing to say."""
+    said = Judgements.of([0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], paired=False)
+    found = agreement(said, metric=metric, resamples=20)
+    assert (found.percent.estimate, found.gwet.estimate, found.gwet.low) == (1, 1, 1)
+    assert np.isnan(found.alpha.estimate)
+    alone = Judgements.of([0, 1], [0, 1], [1, 1], paired=False)
+    assert np.isnan(agreement(alone, metric=metric, resamples=20).gwet.estimate)

@@ -97,6 +97,19 @@ def test_the_law_is_what_experiments_find(reliability, raters, ceiling, ties, fi
         assert np.mean(runs) == pytest.approx(law, abs=0.012)
 
 
+@pytest.mark.parametrize(("reliability", "raters"), [(0.7, 1), (0.7, 3), (0.85, 1), (0.85, 3)])
+@pytest.mark.parametrize("wished", [0.65, 0.75])
+def test_what_a_plan_promises_is_kept_with_few_items_to_a_direction(reliability, raters, wished):
+    """The law for many items was 3 to 8 points too hopeful for a pilot's handful."""
+    people, learner = Population.uniform(10, reliability=reliability), Learner(60, 0.9)
+    items = items_for_accuracy(people, learner, wished, raters_per_item=raters)
+    runs = [
+        simulated_accuracy(people, learner, items, raters_per_item=raters, seed=s)
+        for s in range(16)
+    ]
+    assert np.mean(runs) == pytest.approx(wished, abs=0.02)
+
+
 def test_items_for_accuracy_is_the_inverse_and_nothing_reaches_beyond_the_ceiling():
     people, learner = Population.uniform(5, reliability=0.75), Learner(50, 0.85)
     items = items_for_accuracy(people, learner, 0.8)

@@ -16,6 +16,7 @@ from backflip.crowd.agreement import agreement, rater_pairs
 from backflip.crowd.crowd_bt import crowd_bt
 from backflip.crowd.dawid_skene import dawid_skene
 from backflip.crowd.glad import glad
+from backflip.crowd.raters import rater_reports
 from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration, Labelled
@@ -26,7 +27,7 @@ from backflip.exchange.teaching import HARD, SOFT, TEACHERS, in_pairs, lessons, 
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
 from tests.feedback.answered import answer_all, better, pair, project_of
-from tests.feedback.kinds import PROJECTS, by_item, rows_of
+from tests.feedback.kinds import PROJECTS, by_item, compared, rows_of
 
 # ---- what is written is what was meant
 
@@ -129,6 +130,36 @@ def test_the_summary_has_the_agreement_and_the_reliabilities(
         seen = [row[name] for row in kept["reliabilities"]]
         np.testing.assert_allclose(seen, fit.reliability)
     assert kept["answers_by_rubric_version"] == {"1": 36}
+
+
+@pytest.mark.parametrize("kind", PROJECTS)
+def test_the_summary_has_the_statistics_of_the_page(
+    kind: str, known: Callable[[str], Project], tmp_path: Path
+):
+    project = known(kind)
+    kept = json.loads(export(project, "answers", tmp_path / "a.jsonl").summary.read_text())
+    if kind == "rate":
+        made = {a.name: project.judgements(part=a.name) for a in project.settings.attributes}
+        assert set(kept["statistics"]) == set(made)
+        shown = kept["statistics"]["helpful"]
+    else:
+        shown = kept["statistics"]
+    assert "habits" not in shown
+    assert len(shown["raters"]) == len({answer.person for answer in project.answers()})
+    for row in shown["raters"]:
+        assert row["seconds"] == pytest.approx(5)
+        assert {"others", "gold", "ties", "itself", "seconds", "tiring", "gauges"} <= set(row)
+    if kind == "compare":
+        (first, *_) = rater_reports(project.judgements())
+        told = {row["name"]: row for row in shown["raters"]}[first.name]
+        assert told["others"]["estimate"] == pytest.approx(first.agreement.estimate)
+        assert [one["item"] for one in shown["disputed"]]
+
+
+def test_the_summary_has_each_raters_gauges(kept: Store, tmp_path: Path):
+    made = export(compared(kept, 30), "preference", tmp_path / "p.jsonl").summary
+    for row in json.loads(made.read_text())["statistics"]["raters"]:
+        assert set(row["gauges"]) == {"first", "length"}  # none of these answers has a list
 
 
 def test_labels_stand_beside_those_of_other_methods(

@@ -194,6 +194,11 @@ def test_tasks_have_the_shape_that_label_studio_imports(
         annotation
     )
     assert {"from_name", "to_name", "type", "value"} <= set(annotation["result"][0])
+    page = json.loads(made.summary.read_text())["label_studio_config"]
+    (dialogue,) = ElementTree.fromstring(page).iter("Paragraphs")  # takes a list of turns alone
+    for turn in first["data"]["prompt"]:
+        assert turn[dialogue.attrib["nameKey"]] == "user"
+        assert isinstance(turn[dialogue.attrib["textKey"]], str)
 
 
 @pytest.mark.parametrize("kind", ["compare", "rank", "rate", "thumbs", "write", "spans"])
@@ -216,6 +221,24 @@ def test_the_summary_holds_what_the_other_tool_must_be_told(
     for record in json.loads(made.path.read_text()):
         assert set(record["fields"]) <= fields
         assert set(record["responses"]) <= questions
+
+
+def test_argilla_takes_the_rankings_and_the_conversations_of_an_export(
+    known: Callable[[str], Project], tmp_path: Path
+):
+    """Its server refuses a ranking that leaves out an option of the question, and a field has one
+    type: turns, since one question is a conversation too.
+    """
+    made = export(known("rank"), "argilla", tmp_path / "out.json")
+    told = json.loads(made.summary.read_text())["argilla_settings"]
+    (options,) = (one["values"] for one in told["questions"] if one["name"] == "ranking")
+    records = json.loads(made.path.read_text())
+    for record in records:
+        for response in record["responses"]["ranking"]:
+            assert {one["value"] for one in response["value"]} == set(options)
+            assert all(1 <= one["rank"] <= len(options) for one in response["value"])
+    assert {one["name"]: one["type"] for one in told["fields"]}["prompt"] == "chat"
+    assert all({"role", "content"} == set(turn) for r in records for turn in r["fields"]["prompt"])
 
 
 # ---- what cannot be
@@ -253,3 +276,17 @@ def test_documents_that_fit_no_item_are_refused_by_row(
 ):
     with pytest.raises(UserError, match=told):
         imported(kept, kind, documents, tmp_path)
+
+
+@pytest.mark.parametrize("tool", ["argilla", "label_studio"])
+@pytest.mark.parametrize("names", [("x, y", "z"), ("[x", "z"), ("x", "")])
+def test_a_models_name_comes_back_whole(
+    tool: str, names: tuple[str, str], kept: Store, tmp_path: Path
+):
+    texts = [{"text": f"answer {n}", "source": name} for n, name in enumerate(names)]
+    project, people = project_of(kept, "compare", [{"prompt": ask("why?"), "answers": texts}])
+    answer_all(project, people, lambda *_: {"choice": "a"})
+    export(project, tool, tmp_path / "out.json")
+    again = kept.create("again", project.settings)
+    take_in(again, str(tmp_path / "out.json"))
+    assert again.items()[0].payload["answers"] == project.items()[0].payload["answers"]

@@ -72,6 +72,29 @@ def test_postgresql_gives_the_same_round(pg):
     assert Counter(origin for _, origin, _ in rounds[0])["active"] == 9
 
 
+def test_a_diverse_round_stays_away_from_what_was_asked_before(make):
+    """Forty pairs about ships and forty about bread; those about ships have been judged."""
+    project, people = make(1, raters_per_item=1, random_share=0.0)
+    rng = np.random.default_rng(0)
+    about = {
+        "ship": ["sail", "mast", "harbour", "anchor", "keel", "crew", "deck", "storm"],
+        "bread": ["flour", "yeast", "oven", "crust", "dough", "salt", "rise", "bake"],
+    }
+
+    def pair(topic, number):
+        texts = [" ".join(rng.choice(about[topic], 10)) + f" {number}{side}" for side in "ab"]
+        prompt = [{"role": "user", "content": f"{topic} {number}"}]
+        return {"prompt": prompt, "answers": [{"text": text} for text in texts]}
+
+    project.add_items([pair("ship", n) for n in range(40)])
+    _answer(project, people[0], 40)
+    project.add_items([pair(topic, n) for n in range(40, 60) for topic in about])
+    ask_next(project, Ask(count=8, strategy="diversity"))
+    chosen = [row for row in project.items(limit=500) if row.origin == "active"]
+    topics = Counter(row.payload["prompt"][0]["content"].split()[0] for row in chosen)
+    assert topics["bread"] > topics["ship"]
+
+
 def _by_origin(project):
     return Counter(row.origin for row in project.items(limit=500))
 

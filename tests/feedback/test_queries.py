@@ -87,6 +87,15 @@ def test_copies_are_not_chosen_and_what_was_asked_is_avoided():
     assert not x[fresh, 0].any()
 
 
+def test_a_pair_the_other_way_round_is_the_same_question():
+    """Differences of answers, x and −x: which answer is called a is arbitrary."""
+    x = np.array([[1.0, 0], [-1, 0], [0, 0.9], [0, -0.9]])
+    assert {*map(abs, x[k_centre(x, 4, odd=True)].ravel().tolist())} == {0.0, 0.9, 1.0}
+    assert len(k_centre(x, 4, odd=True)) == 2
+    assert k_centre(x, 1, asked=-x[:1], odd=True).tolist() == [2]
+    assert spread(np.array([1.0, 0.99, 0.5, 0.4]), x, 2).tolist() == [0, 2]
+
+
 def test_a_batch_takes_the_best_and_then_something_else():
     x = np.array([[0.0, 0], [0.01, 0], [0, 1], [5, 5]])
     score = np.array([1.0, 0.99, 0.5, 0.4])

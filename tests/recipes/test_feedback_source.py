@@ -309,7 +309,8 @@ def test_a_slip_is_answered_before_any_weight_is_loaded(
     ("project", "said"),
     [
         ("clips", "of kind 'clips', which yields no"),
-        ("empty", "has no comparisons yet: .*0 answers by 0 raters"),
+        ("empty", "has no comparisons yet: 0 answers by 0 raters to 0 items. Collect more"),
+        ("thumbs", "has no comparisons yet: 48 answers .*24 up.*12 × no bad answer to its prompt"),
         ("write", "nothing to learn|has no comparisons yet"),
     ],
 )

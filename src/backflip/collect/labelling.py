@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backflip.collect.figures_labels import posterior
 from backflip.collect.showing import in_words, part_in_words, value_in_words
+from backflip.crowd.figures_labels import posterior
 from backflip.feedback.columns import LEFT_OUT, SENIOR
 from backflip.feedback.parts import PAIRED, parts_of
 from backflip.feedback.reading import AnswerRow, ItemRow

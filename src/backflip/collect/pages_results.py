@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from backflip.collect import figures, plots
-from backflip.collect.figures_labels import FEWEST_SHARED
 from backflip.collect.gate import Parts, Place, Senior
 from backflip.collect.pages import in_project, page
 from backflip.collect.pages_data import gist
@@ -17,6 +16,7 @@ from backflip.collect.pages_projects import numbers
 from backflip.collect.refreshing import FRESH, TITLE, refresh
 from backflip.collect.showing import part_in_words, value_in_words
 from backflip.collect.site import Site
+from backflip.crowd.figures_labels import FEWEST_SHARED
 
 router = APIRouter(include_in_schema=False)
 COEFFICIENTS = [

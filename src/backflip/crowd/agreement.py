@@ -150,11 +150,12 @@ def fleiss(sums: Sums, classes: Floats, *, metric: Metric = "nominal") -> Floats
 
 
 def gwet(sums: Sums, classes: Floats, *, metric: Metric = "nominal") -> Floats:
-    """[B] Gwet's AC1, and AC2 where classes have an order (Gwet, 2008; 2014, ch. 4)."""
+    """[B] Gwet's AC1, and AC2 where classes have an order (Gwet, 2008; 2014, ch. 4).
+
+    1 where all gave one class, however many there are that nobody gave.
+    """
     close, share, size = _closeness(classes, metric), _common(sums), len(classes)
-    if size < 2:
-        return np.full(len(share), np.nan)
-    chance = close.sum() / (size * (size - 1)) * (share * (1 - share)).sum(1)
+    chance = close.sum() / max(size * (size - 1), 1) * (share * (1 - share)).sum(1)
     return _beyond(sums, close, chance)
 
 

@@ -6,6 +6,10 @@ Each rater has a confusion matrix π: what they say, given what is true. Differe
   sides as displayed the classes would be exchangeable, and π would mix errors with position bias.
 * Of pairs, π is mirrored: to take b for a is as likely as a for b, since which answer is called a
   is arbitrary. That halves what must be learnt from a rater's labels. A tie is a class of its own.
+* Nothing holds that class to what raters call a tie. Where ties are rare EM fills it with hard
+  pairs, on which as many say a as b: every sixth pair of ten raters, and the majority was then more
+  often right. So where raters call what is in it a tie less often than either side, it is no tie
+  but an open question, and in labels and posteriors half of it goes to each side.
 * Each rater is thought to have made ``smoothing`` judgements of each class like the average rater,
   so that ten labels do not make a perfect rater.
 
@@ -40,6 +44,8 @@ class DawidSkene:
     """[C] How common each class is."""
     confusion: Floats
     """[R, C, C] P(says the column's class | the row's is true)."""
+    split: bool
+    """Whether the class between the sides is no tie but pairs on which raters are split."""
     reliability: Floats
     """[R] Chance to be right; of pairs where one is better, and a tie is half right. Not a number
     for raters who said nothing."""
@@ -68,6 +74,13 @@ class _Said:
         seen = np.asarray(self.matrix.T @ posterior).reshape(self.raters, self.size, self.size)
         seen = seen.transpose(0, 2, 1)
         return (seen + seen[:, ::-1, ::-1]) / 2 if self.mirrored else seen
+
+    def split(self, posterior: Floats) -> bool:
+        """Whether raters call what is between the sides a tie less often than either side."""
+        if not self.mirrored:
+            return False
+        side, tie, _ = self.counts(posterior).sum(0)[1]
+        return bool(tie < side)
 
     def prior_counts(self, counts: Floats) -> Floats:
         """[C, C] The average rater's rows, as pseudo-counts."""
@@ -105,7 +118,8 @@ def dawid_skene(
     who = _Said(matrix, said.raters, size, mirrored and said.paired, smoothing)
     judged = np.bincount(said.item, minlength=said.items)
     active = judged > 0
-    posterior = _shares(said, code, size)
+    shares = _shares(said, code, size)
+    posterior = shares
     confusion, prior = np.zeros((said.raters, size, size)), np.zeros(size)
     last, value, step = -np.inf, -np.inf, 0
     for step in range(1, steps + 1):  # noqa: B007 - reported below
@@ -117,18 +131,38 @@ def dawid_skene(
         if abs(value - last) <= tolerance * max(1, len(said)):
             break
         last = value
-    labels = _with_error_bars(who, posterior, active, classes, judged, draws, seed)
-    reliability, low, high = _reliability(said, who.counts(posterior))
-    return DawidSkene(labels, prior, confusion, reliability, low, high, value, step)
+    split = who.split(posterior)
+    halved = _no_tie(shares) if split else np.zeros(said.items, np.bool_)
+    labels = _with_error_bars(who, posterior, halved, active, classes, judged, draws, seed)
+    reliability, low, high = _reliability(said, who.counts(_halved(posterior, halved)))
+    return DawidSkene(labels, prior, confusion, split, reliability, low, high, value, step)
 
 
-def posterior_of(prior: Floats, habits: Floats, said: Ints) -> Floats:
+def posterior_of(prior: Floats, habits: Floats, said: Ints, *, split: bool = False) -> Floats:
     """[C] P(class) of one item, given the class [N] that each of N raters said, and their rows of
-    ``confusion`` [N, C, C]: one E step.
+    ``confusion`` [N, C, C]: one E step. ``split`` as it was found.
     """
     heard = habits[np.arange(len(said)), :, said]
     joint = np.log(np.maximum(prior, TINY)) + np.log(np.maximum(heard, TINY)).sum(0)
-    return np.exp(joint - logsumexp(joint))
+    posterior = np.exp(joint - logsumexp(joint))[None]
+    if not split:
+        return posterior[0]
+    votes = np.bincount(said, minlength=len(prior))[None]
+    return _halved(posterior, _no_tie(votes))[0]
+
+
+def _no_tie(votes: Floats | Ints) -> Flags:
+    """[I] Whether an item's raters call it a tie less often than one of the sides; votes [I, 3]."""
+    return votes[:, 1] < votes[:, [0, 2]].max(1)
+
+
+def _halved(posterior: Floats, halved: Flags) -> Floats:
+    """What is between the sides, half to each, in rows where it is no tie."""
+    if not halved.any():
+        return posterior
+    b, between, a = posterior.T
+    half = np.where(halved, between / 2, 0.0)
+    return np.stack([b + half, between - 2 * half, a + half], axis=1)
 
 
 def _shares(said: Judgements, code: Ints, size: int) -> Floats:
@@ -148,6 +182,7 @@ def _maximise(who: _Said, posterior: Floats, active: Flags) -> tuple[Floats, Flo
 def _with_error_bars(
     who: _Said,
     posterior: Floats,
+    halved: Flags,
     active: Flags,
     classes: Floats,
     judged: Ints,
@@ -161,8 +196,9 @@ def _with_error_bars(
     """
     rng = np.random.default_rng(seed)
     prior_counts = who.prior_counts(who.counts(posterior)) + TINY
-    best, drift = posterior.argmax(1)[:, None], np.zeros(len(posterior))
-    centre, moved = _odds(posterior, best), posterior
+    found, moved = _halved(posterior, halved), posterior
+    best, drift = found.argmax(1)[:, None], np.zeros(len(posterior))
+    centre = _odds(found, best)
     for _ in range(draws):
         below = moved.cumsum(1)[:, :-1] < rng.random((len(moved), 1))
         drawn = np.eye(who.size)[below.sum(1)] * active[:, None]
@@ -173,10 +209,10 @@ def _with_error_bars(
         common = rng.dirichlet(drawn.sum(0) + 1.0)
         joint = who.log_likelihood(habits) + np.log(np.maximum(common, TINY))
         moved = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-        drift += (_odds(moved, best) - centre) ** 2
+        drift += (_odds(_halved(moved, halved), best) - centre) ** 2
     reach = NormalDist().inv_cdf(0.975) * np.sqrt(drift / max(draws, 1))
     blank = np.where(active, 1.0, np.nan)
-    shown = posterior * blank[:, None]
+    shown = found * blank[:, None]
     low, high = expit(centre - reach) * blank, expit(centre + reach) * blank
     return Labels(classes, shown, likeliest(shown), low, high, judged)
 

@@ -33,6 +33,8 @@ class Account:
     """The source: feedback:tone@1234."""
     items: int = 0
     answers: int = 0
+    widest: int = 0
+    """Answers to choose among or to rank of the item that has most."""
     raters: set[str] = field(default_factory=set)
     words: Counter[str] = field(default_factory=Counter)
     """Answers by verdict, for kinds whose answer is one word."""
@@ -56,6 +58,7 @@ class Account:
         """Count an item and its answers."""
         self.items += 1
         self.answers += len(asked.said)
+        self.widest = max(self.widest, len(asked.item.payload.get("answers", ())))
         self.known += asked.truth is not None
         for answer in asked.said:
             self.raters.add(answer.person)

@@ -15,7 +15,13 @@ from typing import Any
 
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import Document, Said, prompt_field, taken_over
+from backflip.exchange.foreign import (
+    Document,
+    Said,
+    sources_field,
+    sources_of,
+    taken_over,
+)
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.settings import ProjectSettings
@@ -37,8 +43,8 @@ def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     metadata = row.get("metadata")
     sources = metadata.get("sources") if isinstance(metadata, Mapping) else None
     said, faults = _said(row.get("responses"))
-    listed = sources.split(", ") if isinstance(sources, str) and sources else []
-    return taken_over(row["fields"], said, settings, sources=listed, faults=faults)
+    named = sources_of(sources)
+    return taken_over(row["fields"], said, settings, sources=named, faults=faults)
 
 
 def _said(responses: Any) -> tuple[list[Said], list[str]]:
@@ -82,7 +88,7 @@ def records(source: Source) -> Iterator[dict[str, Any]]:
             "metadata": {
                 "project": source.project.name,
                 "pinned": source.until,
-                "sources": ", ".join(_sources(one.item.payload)),
+                "sources": sources_field(_sources(one.item.payload)),
                 "raters": ", ".join(answer.person for answer in one.said),
             },
             "suggestions": {},
@@ -93,8 +99,8 @@ def records(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """An item's texts under names of our own."""
-    fields: dict[str, Any] = {"prompt": prompt_field(payload)}
+    """An item's texts under names of our own; the prompt is turns, for a field has one type."""
+    fields: dict[str, Any] = {"prompt": payload["prompt"]}
     for place, answer in enumerate(payload.get("answers", ()), start=1):
         fields[f"response_{place}"] = answer["text"]
     if payload.get("answer"):

@@ -8,7 +8,8 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-from backflip.crowd.consensus import agreed
+from backflip.crowd.consensus import RESAMPLES, agreed
+from backflip.crowd.figures import statistics
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
@@ -19,6 +20,7 @@ from backflip.exchange.solving import stepped
 from backflip.exchange.teaching import HARD, SOFT, in_pairs, lessons, styled
 from backflip.feedback.scoring import word_of
 from backflip.feedback.tasks import Rank, Steps
+from backflip.feedback.written import written
 
 TIE = "a tie, which this format cannot say"
 MARKS = ("\n\nHuman:", "\n\nAssistant:")
@@ -304,13 +306,14 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
         "answers_by_rubric_version": {str(k): n for k, n in sorted(account.rubrics.items())},
         "agreement": _agreement(source),
         "reliabilities": [] if source.kind == "rate" else source.consensus.raters(),
+        "statistics": _statistics(source),
         "backflip": metadata.version("backflip"),
     }
     more: dict[str, Any] = {}
     if format == "kto":
         more = {"kto": _balance(source)}
     elif format == "argilla":
-        more = {"argilla_settings": argilla_settings(source.settings)}
+        more = {"argilla_settings": argilla_settings(source.settings, widest=account.widest)}
     elif format == "label_studio":
         more = {"label_studio_config": label_studio_config(source.settings)}
     return made | more
@@ -325,6 +328,32 @@ def _agreement(source: Source) -> dict[str, Any] | None:
         )
         for attribute in source.settings.attributes
     }
+
+
+def _statistics(source: Source) -> dict[str, Any]:
+    """What the page shows of raters, groups, items and time; of ratings for each attribute."""
+    if source.kind == "write":
+        return _shown(statistics(written(source.project, until=source.until)))
+    if source.kind != "rate":
+        made = statistics(
+            source.consensus.judgements, resamples=RESAMPLES, consensus=source.consensus
+        )
+        return _shown(made)
+    return {
+        attribute.name: _shown(
+            statistics(
+                source.project.judgements(until=source.until, part=attribute.name),
+                ratings=True,
+                resamples=RESAMPLES,
+            )
+        )
+        for attribute in source.settings.attributes
+    }
+
+
+def _shown(made: dict[str, Any]) -> dict[str, Any]:
+    """Without what stands elsewhere in the summary, or is the figures' own."""
+    return {name: made[name] for name in made if name not in ("agreement", "habits")}
 
 
 def _balance(source: Source) -> dict[str, Any]:

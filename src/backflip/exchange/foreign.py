@@ -6,6 +6,7 @@ An answer that this project could not have got is counted, with the reason.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,11 +114,21 @@ class Fields:
         return payload | {"answer": made[0]}
 
 
-def prompt_field(payload: Mapping[str, Any]) -> Any:
-    """A prompt as other tools show it: one question as text, a conversation as its turns."""
-    turns = payload["prompt"]
-    alone = len(turns) == 1 and turns[0]["role"] == "user"
-    return turns[0]["content"] if alone else turns
+def sources_field(sources: Sequence[str]) -> str:
+    """Which model wrote each answer, as one text; JSON where a comma would cut a name in two."""
+    parted = any("," in name or name.startswith("[") for name in sources)
+    return json.dumps(list(sources), ensure_ascii=False) if parted else ", ".join(sources)
+
+
+def sources_of(field: Any) -> list[str]:
+    """The same back; none where there is no such text."""
+    if not isinstance(field, str) or not field:
+        return []
+    try:
+        found = json.loads(field) if field.startswith("[") else field.split(", ")
+    except ValueError:
+        found = field.split(", ")
+    return [str(name) for name in found]
 
 
 def read_value(said: Said, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:

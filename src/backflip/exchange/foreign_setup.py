@@ -9,17 +9,19 @@ from xml.sax.saxutils import quoteattr
 from backflip.feedback.settings import ProjectSettings
 
 VERDICTS = ("tie", "both_bad", "cannot_tell")
-MOST = 10
-"""Answers of a ranking that Argilla is told of."""
 
 
-def argilla_settings(settings: ProjectSettings) -> dict[str, Any]:
-    """Fields and questions for ``rg.Settings``, as plain JSON."""
+def argilla_settings(settings: ProjectSettings, *, widest: int = 2) -> dict[str, Any]:
+    """Fields and questions for ``rg.Settings``, as plain JSON.
+
+    ``widest``: answers of the item that has most. Argilla takes a ranking only where it ranks all
+    answers of its question, so of items with fewer it will take the texts alone.
+    """
     kind = settings.kind
-    responses = {"compare": 2, "rank": MOST, "write": 0}.get(kind, 1)
+    responses = {"compare": 2, "rank": widest, "write": 0}.get(kind, 1)
     names = [f"response_{place}" for place in range(1, responses + 1)]
     names += ["draft"] if kind == "write" else []
-    fields = [{"name": "prompt", "type": "text", "required": True}]
+    fields = [{"name": "prompt", "type": "chat", "required": True}]
     fields += [
         {"name": n, "type": "text", "required": kind not in ("rank", "write")} for n in names
     ]
@@ -50,7 +52,8 @@ def _questions(settings: ProjectSettings, names: Sequence[str]) -> list[dict[str
             ]
         case _:
             labels = list(settings.span_labels)
-            found = [{"name": "spans", "type": "span", "field": "response_1", "labels": labels}]
+            marks = {"field": "response_1", "labels": labels, "allow_overlapping": True}
+            found = [{"name": "spans", "type": "span", **marks}]
     return [*found, {"name": "reason", "type": "text", "required": False}]
 
 
@@ -60,7 +63,10 @@ def _points(low: int, high: int) -> list[int]:
 
 def label_studio_config(settings: ProjectSettings) -> str:
     """A labelling page for the tasks of an export."""
-    prompt = '<Text name="prompt" value="$prompt"/>'
+    prompt = (
+        '<Paragraphs name="prompt" value="$prompt" layout="dialogue" nameKey="role" '
+        'textKey="content"/>'
+    )
     one = '<Text name="answer1" value="$answer1"/>'
     match settings.kind:
         case "compare":

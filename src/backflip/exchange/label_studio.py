@@ -13,7 +13,13 @@ from typing import Any
 
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import Document, Said, prompt_field, taken_over
+from backflip.exchange.foreign import (
+    Document,
+    Said,
+    sources_field,
+    sources_of,
+    taken_over,
+)
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.settings import ProjectSettings
@@ -51,9 +57,9 @@ def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
             gold = one
         else:
             said.append(one)
-    texts = sources.split(", ") if isinstance(sources, str) and sources else []
+    named = sources_of(sources)
     return taken_over(
-        data, said, settings, answers=answers, sources=texts, gold=gold, faults=faults
+        data, said, settings, answers=answers, sources=named, gold=gold, faults=faults
     )
 
 
@@ -133,7 +139,7 @@ def tasks(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
-    data: dict[str, Any] = {"prompt": prompt_field(payload)}
+    data: dict[str, Any] = {"prompt": payload["prompt"]}
     answers = payload.get("answers") or [payload.get("answer") or payload.get("draft")]
     given = [answer for answer in answers if answer]
     if payload["kind"] == "rank":
@@ -143,7 +149,7 @@ def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
         ]
     else:
         data |= {f"answer{place}": a["text"] for place, a in enumerate(given, start=1)}
-    return data | {"sources": ", ".join(answer.get("source", "") for answer in given)}
+    return data | {"sources": sources_field([answer.get("source", "") for answer in given])}
 
 
 def _annotation(one: Asked, answer: AnswerRow) -> dict[str, Any]:

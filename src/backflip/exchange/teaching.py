@@ -16,7 +16,7 @@ are exported as labels and answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, TypeVar
@@ -157,7 +157,7 @@ def records(
         held, dropped, said = converted.records, converted.dropped, converted.said
     dropped.update(source.account.left_out)
     if not held:
-        raise UserError(_nothing(source, plural(kind)))
+        raise UserError(_nothing(source, plural(kind), dropped))
     account = source.account
     parts = [account.basis, *account.labels_counted, _agreement(source), said]
     basis = "; ".join(part for part in parts if part)
@@ -211,6 +211,8 @@ def _agreement(source: Source) -> str:
     return f"Krippendorff's alpha {estimate} [{low}, {high}]"
 
 
-def _nothing(source: Source, what: str) -> str:
-    lines: Sequence[str] = source.account.lines()
-    return f"{source.name} has no {what} yet: {'; '.join(lines[:1] + lines[-3:])}."
+def _nothing(source: Source, what: str, dropped: Tally) -> str:
+    """Why there is nothing, and what to do."""
+    account = source.account
+    why = "; ".join([account.basis, *account.labels_counted, *dropped.lines()])
+    return f"{source.name} has no {what} yet: {why}. Collect more answers, or take another recipe."

@@ -165,6 +165,14 @@ def _draw(pool: Pool, project: Project, ask: Ask) -> tuple[Ints, Ints]:
     return drawn, pool.waiting[members[np.argsort(draw[members], kind="stable")][:missing]]
 
 
+def _asked(project: Project, most: int) -> Ints:
+    """The items that were asked before, the newest."""
+    query = select(Items.id).where(Items.project_id == project.id, Items.given > 0)
+    with project.scope.database.read() as connection:
+        found = connection.scalars(query.order_by(Items.id.desc()).limit(most))
+        return np.fromiter(found, np.int64)
+
+
 Heard: TypeAlias = Mapping[int, Floats]
 """What M models say of each item: its number → [M] log odds that a is better."""
 
@@ -223,7 +231,10 @@ def _order(
         return np.random.default_rng(ask.seed).permutation(len(rows))[: ask.count]
     words = {"dimensions": ask.dimensions, "seed": ask.seed}
     if ask.strategy == "diversity":
-        return queries.k_centre((embed or by_words(payloads, **words))(payloads), ask.count)
+        before = [row.payload for row in rows_of(project, _asked(project, ask.candidates))]
+        embed = embed or by_words([*before, *payloads], **words)
+        odd = all(len(texts_of(payload)) == 2 for payload in payloads)
+        return queries.k_centre(embed(payloads), ask.count, asked=embed(before), odd=odd)
     if heard is not None:
         return queries.top(_score(ask, _odds(heard, rows), rows, told), ask.count)
     if embed is None and project.settings.kind != "compare":

@@ -103,22 +103,27 @@ def top(score: Floats, count: int, *, allowed: Flags | None = None) -> Ints:
     return places[np.argsort(-score[places], kind="stable")][:count]
 
 
-def k_centre(vectors: Floats, count: int, *, asked: Floats | None = None) -> Ints:
+def k_centre(
+    vectors: Floats, count: int, *, asked: Floats | None = None, odd: bool = False
+) -> Ints:
     """Candidates such that none is far from a chosen one: always the farthest next.
 
     No set of this size has less than half its radius (Gonzalez, 1985; for active learning Sener and
     Savarese, 2018). Distances are Euclidean, to those chosen and those ``asked`` before [A, d];
     without any the first is the one farthest from the mean. Ends where nothing is left but copies.
+    ``odd``: x and −x are the same question with its answers changed round, and no distance apart.
     """
+    along = np.abs if odd else np.asarray
     size = (vectors**2).sum(1)
     if asked is None or not len(asked):
-        far = ((vectors - vectors.mean(0)) ** 2).sum(1) if len(vectors) else size
+        middle = vectors.mean(0) if len(vectors) and not odd else 0.0
+        far = ((vectors - middle) ** 2).sum(1)
         near = np.full(len(vectors), np.inf)
     else:
         near = np.full(len(vectors), np.inf)
         for start in range(0, len(asked), 256):
             block = asked[start : start + 256]
-            between = size[:, None] - 2 * vectors @ block.T + (block**2).sum(1)
+            between = size[:, None] - 2 * along(vectors @ block.T) + (block**2).sum(1)
             near = np.minimum(near, between.min(1))
         far = near
     chosen = list[int]()
@@ -128,7 +133,7 @@ def k_centre(vectors: Floats, count: int, *, asked: Floats | None = None) -> Int
         if chosen and far[place] <= tiny:
             break
         chosen.append(place)
-        between = size - 2 * vectors @ vectors[place] + size[place]
+        between = size - 2 * along(vectors @ vectors[place]) + size[place]
         near = np.minimum(near, between)
         near[place] = -np.inf
         far = near
@@ -139,13 +144,14 @@ def spread(score: Floats, vectors: Floats, count: int, *, allowed: Flags | None 
     """A batch that is not ten times the same question: the best, and of them those far apart.
 
     The ``OVERSAMPLING``·count highest scores, thinned by ``k_centre``, the best of them first.
+    Vectors are differences of two answers.
     """
     short = top(score, OVERSAMPLING * count, allowed=allowed)
     if not len(short):
         return short
     rest = short[1:]
     return np.concatenate(
-        [short[:1], rest[k_centre(vectors[rest], count - 1, asked=vectors[short[:1]])]]
+        [short[:1], rest[k_centre(vectors[rest], count - 1, asked=vectors[short[:1]], odd=True)]]
     )[:count]
 
 

@@ -64,6 +64,7 @@ def habits(consensus: Consensus) -> dict[str, Any] | None:
     return {
         "classes": found.labels.classes.tolist(),
         "prior": found.prior.round(DIGITS).tolist(),
+        "split": found.split,
         "raters": {names[k]: found.confusion[k].round(DIGITS).tolist() for k in _known(found)},
     }
 
@@ -86,7 +87,8 @@ def posterior(known: Mapping[str, Any], said: Sequence[tuple[str, float]]) -> di
     if not heard:
         return {}
     matrices, codes = zip(*heard, strict=True)
-    found = posterior_of(np.array(known["prior"]), np.array(matrices), np.array(codes, np.int64))
+    prior, split = np.array(known["prior"]), bool(known["split"])
+    found = posterior_of(prior, np.array(matrices), np.array(codes, np.int64), split=split)
     return dict(zip(known["classes"], found.tolist(), strict=True))
 
 
