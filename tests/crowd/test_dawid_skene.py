@@ -83,6 +83,25 @@ def test_a_rater_who_turns_answers_round_is_as_good_as_one_who_does_not():
     assert right(found.labels, truth).mean() > right(majority(said), truth).mean() + 0.02
 
 
+def test_the_order_of_a_file_does_not_outvote_its_raters():
+    """Of most rows the first answer is the better one. What two careful raters both say of another
+    is not overruled because of that, and three labels do not make certainty.
+    """
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = rng.choice([-1.0, 1.0], 70, p=[0.1, 0.9])
+        item = np.concatenate([np.arange(70), np.arange(0, 70, 2), np.arange(0, 70, 3)])
+        rater = np.repeat([0, 1, 2], [70, 35, 24])
+        hit = rng.random(len(item)) < np.array([0.6, 0.95, 0.9])[rater]
+        said = Judgements.of(item, rater, np.where(hit, truth[item], -truth[item]))
+        votes = np.bincount(item, said.value)
+        count = np.bincount(item)
+        found = dawid_skene(said)
+        agreed = (np.abs(votes) == count) & (count > 1)
+        np.testing.assert_array_equal(found.labels.value[agreed], np.sign(votes[agreed]))
+        assert found.labels.certainty[count == 1].max() < 0.99
+
+
 def test_a_tie_is_half_right_where_one_is_better():
     """Eight raters who are always right make the labels sure. Of five answers of the ninth two are
     right, one is a tie, one is wrong; the fifth is to a tie, and tells nothing of who chooses well.

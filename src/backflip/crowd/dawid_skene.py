@@ -5,7 +5,9 @@ Each rater has a confusion matrix π: what they say, given what is true. Differe
 * Sides are recoded to the item's own order before anything else (``Judgements`` does it). With
   sides as displayed the classes would be exchangeable, and π would mix errors with position bias.
 * Of pairs, π is mirrored: to take b for a is as likely as a for b, since which answer is called a
-  is arbitrary. That halves what must be learnt from a rater's labels. A tie is a class of its own.
+  is arbitrary. That halves what must be learnt from a rater's labels. Sides are as common as one
+  another, too: else a file that names the better answer first, as most do, would outvote raters
+  ("it is always a, and they often err"). A tie is a class of its own.
 * Nothing holds that class to what raters call a tie. Where ties are rare EM fills it with hard
   pairs, on which as many say a as b: every sixth pair of ten raters, and the majority was then more
   often right. So where raters call what is in it a tie less often than either side, it is no tie
@@ -86,6 +88,12 @@ class _Said:
         """[C, C] The average rater's rows, as pseudo-counts."""
         pooled = counts.sum(0) + 1.0 / self.size
         return self.smoothing * pooled / pooled.sum(1, keepdims=True)
+
+    def prior(self, common: Floats) -> Floats:
+        """[C] How common classes are, from weights."""
+        if self.mirrored:
+            common = common + common[::-1]
+        return common / max(common.sum(), TINY)
 
     def log_likelihood(self, confusion: Floats) -> Floats:
         """[I, C] Of what was said of an item, for each class that it may be."""
@@ -175,8 +183,7 @@ def _maximise(who: _Said, posterior: Floats, active: Flags) -> tuple[Floats, Flo
     counts = who.counts(posterior)
     counts = np.maximum(counts + who.prior_counts(counts), TINY)
     confusion = counts / counts.sum(2, keepdims=True)
-    prior = posterior[active].sum(0)
-    return prior / max(prior.sum(), TINY), confusion
+    return who.prior(posterior[active].sum(0)), confusion
 
 
 def _with_error_bars(
@@ -206,7 +213,7 @@ def _with_error_bars(
         if who.mirrored:
             habits = (habits + habits[:, ::-1, ::-1]) / 2
         habits /= np.maximum(habits.sum(2, keepdims=True), TINY)
-        common = rng.dirichlet(drawn.sum(0) + 1.0)
+        common = who.prior(rng.dirichlet(drawn.sum(0) + 1.0))
         joint = who.log_likelihood(habits) + np.log(np.maximum(common, TINY))
         moved = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
         drift += (_odds(_halved(moved, halved), best) - centre) ** 2
