@@ -6,6 +6,7 @@ so raters hardly notice an import.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,9 +30,9 @@ from backflip.feedback.tasks import Payload, payload_of, value_of
 from backflip.feedback.wording import clean
 
 CHUNK = 2000
+"""Items of one transaction."""
 LONGEST_WARNING = 2000
 """Characters of a content warning."""
-"""Items of one transaction."""
 ANALYZE = 10_000
 """So many new items change what the query planner should know."""
 
@@ -172,7 +173,7 @@ def _row(
         "gold": gold,
         "why": clean(item.why, f"explanation of {where}", 100_000, lines=True),
         "warning": clean(item.warning, f"content warning of {where}", LONGEST_WARNING, lines=True),
-        "priority": float(item.priority if item.priority is not None else batch.priority),
+        "priority": finite(batch.priority if item.priority is None else item.priority, where),
         "spot": int(known.digest[:8], 16) if settings.order == "shuffled" else None,
         "route": route,
         "queue": home(purpose, batch.origin),
@@ -187,6 +188,13 @@ def _row(
         "length": known.length,
         "lists": known.lists,
     }
+
+
+def finite(priority: float | int, where: str) -> float:
+    """A priority that can be put in order with all others. Raises UserError for NaN and ±∞."""
+    if not math.isfinite(priority):
+        raise UserError(f"{where}: priority {priority} has no place in an order; give a number.")
+    return float(priority)
 
 
 def _gold(
