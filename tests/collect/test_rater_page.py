@@ -300,6 +300,26 @@ def test_a_refused_answer_comes_back_with_what_was_written(hall: Hall):
     assert [value["text"] for value in values(project)] == ["Few.", "Three hundred words."]
 
 
+@pytest.mark.parametrize(
+    ("status", "said"), [(200, "waits for"), (404, "waits for"), (403, "Signed out")]
+)
+def test_a_page_of_somebody_elses_takes_no_answer_away(hall: Hall, status: int, said: str):
+    """A network that wants a sign-in answers everything with its own page, and often with 200."""
+    project = hall.project(pairs(3), kind="compare")
+    page = hall.sit(project)
+    door = {"status": status, "content_type": "text/html", "body": "<h1>Welcome to our hotel</h1>"}
+    page.route("**/answers*", lambda route: route.fulfill(**door))
+    press(page, "1")
+    page.locator("#status", has_text=said).wait_for()
+    assert values(project) == []
+    page.unroute("**/answers*")
+    if status == 403:  # signing in comes back to this page
+        page.reload()
+    saved(page)
+    page.wait_for_timeout(1500)
+    assert len(values(project)) == 1
+
+
 @pytest.fixture
 def two_answers(hall: Hall) -> tuple[Project, Any]:
     """A rater who has answered two of four items."""

@@ -99,8 +99,8 @@ def test_a_priority_that_cannot_be_put_in_order_is_refused(make, priority):
     project.add_items([pair(0)])
     with pytest.raises(UserError, match="no place in an order"):
         project.add_items([pair(1)], priority=priority)
-    with pytest.raises(UserError, match="item 1: .*no place in an order"):
+    with pytest.raises(UserError, match=r"item 1: .*no place in an order"):
         project.add_items([NewItem(pair(2), priority=priority)])
     number = project.items()[0].id
-    with pytest.raises(UserError, match=f"item {number}: .*no place in an order"):
+    with pytest.raises(UserError, match=rf"item {number}: .*no place in an order"):
         project.prioritise({number: priority})

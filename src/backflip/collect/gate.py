@@ -94,7 +94,7 @@ def maybe(request: Request) -> Visitor | None:
 
 
 def _by_token(site: Site, request: Request) -> tuple[Person, tuple[str, ...]] | None:
-    """Whose program is asking. A token that is none of ours may be the proxy's, and says nothing."""
+    """Whose program is asking. A token that is none of ours may be a proxy's, and says nothing."""
     token = bearer(request)
     opens = str(request.scope["path"]).startswith(FOR_PROGRAMS)
     return site.by_token(token) if token is not None and opens else None
