@@ -26,12 +26,13 @@ def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> 
 
 def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
     page = shown.page()
-    if not html:
-        return page
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 
+    if not html:
+        placed = {"clips": [place(clip) for clip in shown.payload.get("clips", ())]}
+        return page | {"payload": shown.payload | (placed if shown.kind == "clips" else {})}
     drawn = fragments(shown.kind, shown.payload, place)
     return {name: page[name] for name in ("item", "stage", "warning")} | drawn
 

@@ -26,7 +26,7 @@ from backflip.feedback.queues import EVERYBODY, Purpose, home
 from backflip.feedback.schema import Items, Projects, Written
 from backflip.feedback.scope import Scope
 from backflip.feedback.settings import GOLDEN_KINDS, ProjectSettings
-from backflip.feedback.tasks import Payload, payload_of, value_of
+from backflip.feedback.tasks import Clips, Payload, payload_of, value_of
 from backflip.feedback.wording import clean
 
 CHUNK = 2000
@@ -157,6 +157,7 @@ def _row(
     scope: Scope, settings: ProjectSettings, item: NewItem, batch: Batch, where: str
 ) -> dict[str, Any] | None:
     payload = payload_of(item.payload, settings.kind, where)
+    _check_clips(payload, where)
     gold, purpose = _gold(item, payload, settings, batch, where)
     known = identify(payload)
     if known.twins:
@@ -188,6 +189,16 @@ def _row(
         "length": known.length,
         "lists": known.lists,
     }
+
+
+def _check_clips(payload: Payload, where: str) -> None:
+    """Raises UserError for clips that no rater would see: pages load from this server alone."""
+    for clip in payload.clips if isinstance(payload, Clips) else ():
+        if clip.url and (clip.url[:1] != "/" or clip.url[1:2] in ("/", "\\")):
+            raise UserError(
+                f"{where}: pages load nothing from elsewhere, so {clip.url[:80]!r} would not be "
+                'shown; send the clip to the project, and name it here: {"file": "NAME"}.'
+            )
 
 
 def finite(priority: float | int, where: str) -> float:
