@@ -320,6 +320,29 @@ def test_a_page_of_somebody_elses_takes_no_answer_away(hall: Hall, status: int, 
     assert len(values(project)) == 1
 
 
+def test_keys_of_one_letter_can_be_turned_off(hall: Hall):
+    """Who speaks to the computer types letters unawares (WCAG 2.1.4); buttons and arrows stay."""
+    project = hall.project(pairs(4), kind="compare")
+    page = hall.sit(project)
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("Letters, numbers and signs act by themselves").uncheck()
+    page.keyboard.press("Escape")
+    page.reload()
+    page.locator("#deck > *").first.wait_for()
+    for key in ("1", "b", "?"):
+        press(page, key)
+    assert values(project) == []
+    assert page.locator("dialog[open]").count() == 0
+    press(page, "ArrowRight")
+    saved(page)
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("Letters, numbers and signs act by themselves").check()
+    page.keyboard.press("Escape")
+    press(page, "1")
+    saved(page)
+    assert len(values(project)) == 2
+
+
 @pytest.fixture
 def two_answers(hall: Hall) -> tuple[Project, Any]:
     """A rater who has answered two of four items."""
