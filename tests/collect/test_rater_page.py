@@ -275,6 +275,41 @@ def test_work_after_the_quiz_is_work_at_once(hall: Hall):
     assert project.overview().answers == 4
 
 
+def test_enter_sends_what_was_clicked_and_dragged(hall: Hall):
+    """It does not mean the control that the mouse was on last."""
+    answers = [{"text": text} for text in ("One.", "Two.", "Three.")]
+    project = hall.project([{"prompt": ask(), "answers": answers}], kind="rank")
+    page = hall.sit(project)
+    chip, order = page.locator(".pool .chip").nth(2), page.locator(".order")
+    chip.drag_to(order)
+    page.get_by_role("button", name="Answer A; press to rank it next").click()
+    press(page, "Enter")
+    page.get_by_text("Nothing left to do").wait_for()
+    (value,) = values(project)
+    assert sorted(value["ranks"], key=str) == [0, 1, None]
+    project = hall.project([{"prompt": ask(), "steps": ["1 + 1 = 2"]}], kind="steps")
+    page = hall.sit(project)
+    page.locator(".step").get_by_role("button", name="Good").click()
+    press(page, "Enter")
+    page.get_by_text("Nothing left to do").wait_for()
+    assert values(project) == [{"labels": [1], "reason": ""}]
+
+
+def test_enter_on_a_control_that_keys_have_reached_is_its_own(hall: Hall):
+    answers = [{"text": text} for text in ("One.", "Two.", "Three.")]
+    project = hall.project([{"prompt": ask(), "answers": answers}], kind="rank")
+    page = hall.sit(project)
+    press(page, "1")
+    press(page, "2")
+    page.locator(".pool .chip").focus()
+    page.keyboard.press("Enter")
+    page.locator(".order .chip").nth(2).wait_for()
+    assert page.evaluate("() => document.activeElement.textContent") == "C"
+    page.keyboard.press("Enter")
+    page.locator(".pool .chip").wait_for()
+    assert values(project) == []
+
+
 # ---- what goes wrong
 
 
