@@ -360,6 +360,7 @@ def test_keys_of_one_letter_can_be_turned_off(hall: Hall):
     project = hall.project(pairs(4), kind="compare")
     page = hall.sit(project)
     page.get_by_role("button", name="Keys").click()
+    assert page.evaluate("() => document.activeElement.textContent") == "Close"
     page.get_by_label("Letters, numbers and signs act by themselves").uncheck()
     page.keyboard.press("Escape")
     page.reload()

@@ -78,7 +78,7 @@ export function keysDialog(help, skippable) {
   const dialog = el("dialog", { class: "keys-list", "aria-labelledby": "keys-title" },
     el("h2", { id: "keys-title" }, "Keys"), el("dl", {}, [...help, ...always].flatMap(row)),
     el("label", { class: "check" }, single, el("span", {}, "Letters, numbers and signs act by themselves; arrows, ⏎ and ⌫ always do")),
-    el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button" })));
+    el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button", autofocus: true })));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
