@@ -189,9 +189,10 @@ def rank_and_label(
 
 def compare_clips(server: Served, browser: Any, lead: Any, folder: Path, faults: list[str]) -> None:
     """Four pictures become two pairs; a rater sees them and takes the darker one by keys."""
-    pictures = [folder / f"walk-{shade}.png" for shade in (10, 90, 170, 250)]
-    for path in pictures:
-        path.write_bytes(png(int(path.stem.split("-")[1])))
+    shade_of = {png(shade): shade for shade in (10, 90, 170, 250)}
+    pictures = [folder / f"walk-{shade}.png" for shade in shade_of.values()]
+    for path, picture in zip(pictures, shade_of, strict=True):
+        path.write_bytes(picture)
     make_project(lead, "Walks", "clips", gold_share="0", scale="2")
     lead.goto(f"{lead.base}/projects/walks/items")
     lead.set_input_files("#clips", [str(path) for path in pictures])
@@ -204,7 +205,7 @@ def compare_clips(server: Served, browser: Any, lead: Any, folder: Path, faults:
             "[...document.querySelectorAll('.answer img')].filter((i) => i.naturalWidth).length"
         )
         shown = [img.get_attribute("src") for img in page.locator(".answer img").all()]
-        shades = [int(re.search(r"walk-(\d+)", src).group(1)) for src in shown]
+        shades = [shade_of[page.request.get(lead.base + src).body()] for src in shown]
         press(page, "1" if shades[0] < shades[1] else "2")
         page.locator(f".answer img[src='{shown[0]}']").wait_for(state="hidden")
     page.get_by_text("Nothing left to do").wait_for()

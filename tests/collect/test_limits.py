@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backflip.collect.limits import RateLimit
-from tests.collect.served import running, served
+from tests.collect.served import PASSWORD, running, served
 
 
 def test_guessing_passwords_is_slowed_down(tmp_path):
@@ -20,6 +20,34 @@ def test_guessing_passwords_is_slowed_down(tmp_path):
     codes = [browser.send("/sign-in", form).status_code for _ in range(4)]
     assert codes[0] == 401
     assert codes[-1] == 429
+
+
+def test_a_whole_class_may_come_from_one_address(tmp_path: Path):
+    """What is no guess is not counted: ten raters open a link, join and sign in within a minute."""
+    server = served(tmp_path, sign_ins_per_minute=2.0)
+    link = f"/invitation/{server.project().invite(uses=10)}"
+    for n in range(10):
+        browser = server.browser()
+        browser.get(link)
+        account = {"name": f"R{n}", "email": f"r{n}@example.org", "password": PASSWORD}
+        assert browser.send(link, account).status_code == 200
+        browser.get("/me")
+        browser.send("/sign-out")
+        browser.get("/sign-in")
+        assert browser.send("/sign-in", account).status_code == 200
+
+
+def test_guessing_links_and_filling_in_nonsense_is_slowed_down(tmp_path: Path):
+    server = served(tmp_path, sign_ins_per_minute=1.0)
+    guesses = [server.browser().get(f"/invitation/guess-{n}").status_code for n in range(5)]
+    assert (guesses[0], guesses[-1]) == (404, 429)
+    other = served(tmp_path / "other", sign_ins_per_minute=1.0)
+    link = f"/invitation/{other.project().invite(uses=10)}"
+    browser = other.browser()
+    browser.get(link)
+    nonsense = {"name": "R", "email": "nonsense", "password": PASSWORD}
+    codes = [browser.send(link, nonsense).status_code for _ in range(5)]
+    assert (codes[0], codes[-1]) == (400, 429)
 
 
 def test_a_bucket_fills_again_with_time():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backflip.collect import talking
+from backflip.collect.api_rate import ABSENT
 from backflip.feedback.projects import Project
 from tests.collect.served import Browser, Served, served
 from tests.recipes.tiny import tiny_model
@@ -92,7 +93,10 @@ def test_the_model_hears_the_opening_and_all_turns_but_never_another_raters(
     assert heard == ["You are a guide.", "Mine.", turns[1]["content"], "Again mine."]
 
 
-def test_a_folder_without_a_model_is_said_in_plain_words(tmp_path: Path):
+def test_a_folder_without_a_model_is_said_in_plain_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Where the model should be, and so what it is called, stands in the log alone."""
     made = served(tmp_path, endpoints=(("one", str(tmp_path / "empty")),))
     (tmp_path / "empty").mkdir()
     project = made.project("chat", kind="talk", items=0)
@@ -102,4 +106,5 @@ def test_a_folder_without_a_model_is_said_in_plain_words(tmp_path: Path):
     turns = [{"role": "user", "content": "Hello?"}]
     refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})
     assert refused.status_code == 422
-    assert "empty" in refused.json()["detail"]
+    assert refused.json()["detail"] == ABSENT
+    assert f"{tmp_path / 'empty'}" in caplog.text

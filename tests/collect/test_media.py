@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backflip.collect import clips
+from backflip.collect.sealing import sealed, unsealed
 from backflip.data.errors import UserError
 from tests.collect.served import Browser, Served, png, served
 
@@ -42,11 +45,39 @@ def test_clips_become_pairs_that_raters_see(server: Served, walk: Any, lead: Bro
     browser = server.as_person(rater)
     browser.get("/me")
     items = browser.call("/api/v1/projects/walk/next?count=3&html=true").json()["items"]
-    for clip in (clip for item in items for clip in item["clips"]):
-        shown = browser.get(clip["url"])
-        assert shown.content == files[clip["url"].rpartition("/")[2]]
-        assert shown.headers["content-type"] == f"{clip['media']}/{clip['url'][-3:]}"
+    clips = [clip for item in items for clip in item["clips"]]
+    shown = [browser.get(clip["url"]) for clip in clips]
+    assert {one.content for one in shown} == set(files.values())
+    kinds = [one.headers["content-type"] for one in shown]
+    assert kinds == [{"image": "image/png", "video": "video/mp4"}[clip["media"]] for clip in clips]
     assert "Walk to the door" in items[0]["prompt"]
+
+
+def test_a_rater_is_not_told_what_a_clip_is_called(server: Served, walk: Any, lead: Browser):
+    """Nor how long its name is: a clip is often called after the policy that made it."""
+    send(lead, {"ppo-step-900.png": png(1), "sft.png": png(2)}, pair="next")
+    browser = server.rater(walk, "Alan")
+    page = browser.call("/api/v1/projects/walk/next?html=true").text
+    plain = browser.call("/api/v1/projects/walk/next")
+    assert "ppo" not in page + plain.text
+    assert "sft" not in page + plain.text
+    urls = [clip["url"] for clip in plain.json()["items"][0]["payload"]["clips"]]
+    assert {browser.get(url).content for url in urls} == {png(1), png(2)}
+    assert len({len(url) for url in urls}) == 1
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.binary())
+def test_what_is_sealed_opens_for_its_project_and_key_alone(name: str, key: bytes):
+    letters = sealed(name, "walk", key)
+    assert unsealed(letters, "walk", key) == name
+    assert unsealed(letters, "run", key) is None
+    assert unsealed(letters, "walk", key + b"x") is None
+    assert unsealed(letters[::-1], "walk", key) is None
+
+
+@pytest.mark.parametrize("given", ["", "a.png", "é", "a" * 21, "=" * 8, "../x"])
+def test_what_was_never_sealed_opens_as_nothing(given: str):
+    assert unsealed(given, "walk", b"key") is None
 
 
 def test_a_clip_can_do_nothing_but_be_shown(walk: Any, lead: Browser):

@@ -229,3 +229,20 @@ def test_admins_import_a_data_source_by_its_name(server: Served, lead: Browser):
     lead.get("/projects/tone/items")
     lead.send("/projects/tone/import", {"source": "demo:comparisons", "limit": "6"})
     assert server.store.project("tone").tallies()["items"] == 6
+
+
+@pytest.mark.parametrize("number", ["²", "--5", "9" * 5000, "", "many"])
+def test_what_is_no_whole_number_counts_as_not_given(server: Served, lead: Browser, number: str):
+    """Python takes the first three for digits, and then refuses to make a number of them."""
+    server.project()
+    page = lead.send("/projects/tone/invitations", {"role": "rater", "uses": number})
+    assert page.status_code == 200
+    assert [one["uses_left"] for one in server.store.project("tone").invitations()] == [1]
+
+
+@pytest.mark.parametrize(
+    "said", ["imported.1--2", "imported.-", "imported.x", "imported", "nothing"]
+)
+def test_a_message_that_is_none_of_ours_is_not_shown(lead: Browser, said: str):
+    lead.client.cookies.set("backflip-said", said)
+    assert lead.get("/").status_code == 200

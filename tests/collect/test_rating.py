@@ -60,6 +60,20 @@ def test_items_have_numbers_that_tell_a_rater_nothing(server: Served, rater: Bro
     assert answer(rater, min(own)).status_code == 403
 
 
+def test_how_far_the_project_is_does_not_tell_gold(server: Served):
+    """With one rater an item every answer would move it, but for those to gold."""
+    project = server.project("count", items=40, raters_per_item=1)
+    browser = server.rater(project, "Ada")
+    api, told = "/api/v1/projects/count", list[dict[str, float]]()
+    item = browser.call(f"{api}/next").json()["items"][0]["item"]
+    for _ in range(12):
+        said = browser.call(f"{api}/answers", {"item": item, "value": {"choice": "a"}}).json()
+        told.append(said["progress"])
+        item = said["items"][0]["item"]
+    assert [one.pop("answered") for one in told] == list(range(1, 13))
+    assert told == [{"share": n // 2 / 20} for n in range(1, 13)]
+
+
 def test_the_next_item_comes_in_the_answers_own_response(rater: Browser):
     first, second = rater.call(f"{API}/next?count=2").json()["items"]
     said = answer(rater, first["item"], hold=[second["item"]]).json()

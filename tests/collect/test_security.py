@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backflip.collect.jobs import Job
-from tests.collect.served import Served, served
+from tests.collect.served import Served, png, served
 
 LEAD_PAGES = ("", "/items", "/people", "/statistics", "/adjudicate", "/export", "/log", "/settings")
 
@@ -219,3 +219,65 @@ def test_only_admins_train_from_a_folder_of_the_server(
             ("smollm2", "HuggingFaceTB/SmolLM2-135M", "private"), started, strict=True
         )
     ] == [True, True, True]
+
+
+# ---- tokens
+
+
+def with_token(server: Served, person: int, *scopes: str) -> Any:
+    """A program's client, with nothing but a token of these scopes."""
+    browser = server.browser()
+    token = server.store.people.token(person, "robot", list(scopes))
+    browser.client.headers["Authorization"] = f"Bearer {token}"
+    return browser
+
+
+def test_a_token_opens_no_page(server: Served):
+    """Pages ask for no scope, and one of them makes tokens of every scope."""
+    ada = server.person("Ada", admin=True)
+    server.project().enrol(ada, role="admin")
+    robot = with_token(server, ada, "rate")
+    assert robot.call("/api/v1/projects/tone/next").status_code == 200
+    for path in ("/", "/me", "/me/data.json", "/projects/tone/log.jsonl", "/projects/tone/people"):
+        assert robot.get(path).url.path == "/sign-in", path
+    made = robot.send("/me/tokens", {"name": "more", "scope": "rate read write"})
+    assert made.url.path == "/sign-in"
+    assert len(server.store.people.tokens(ada)) == 1
+
+
+def test_a_hosts_name_does_not_make_a_page_part_of_the_interface(tmp_path: Path):
+    """A URL made of a wild Host header could begin with /api/; the path that is served does not."""
+    server = served(tmp_path, hosts=())
+    robot = with_token(server, server.person("Ada", admin=True), "rate")
+    answer = robot.get("/me", headers={"Host": "x/api/?"}, follow_redirects=False)
+    assert answer.headers["location"].startswith("/sign-in")
+
+
+def test_a_token_shows_the_clips_of_its_owners_projects(server: Served):
+    ada = server.person("Ada")
+    server.project("walk", kind="clips").enrol(ada)
+    folder = server.site.media.root("walk")
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(png())
+    assert with_token(server, ada, "rate").get("/media/walk/a.png").content == png()
+
+
+def test_a_token_of_the_proxys_own_changes_nothing(tmp_path: Path):
+    """Some proxies pass on the token of their own sign-in, beside the address."""
+    server = served(tmp_path, proxy_secret="s" * 20)
+    server.person("Ada")
+    headers = {
+        "X-Backflip-Proxy": "s" * 20,
+        "X-Forwarded-Email": "ada@example.org",
+        "Authorization": "Bearer eyJhbGciOi",
+    }
+    client = server.browser().client
+    assert client.get("/me", headers=headers).url.path == "/me"
+    assert client.get("/api/v1/me", headers=headers).status_code == 200
+    assert client.get("/api/v1/me", headers={"Authorization": "Bearer eyJ"}).status_code == 200
+    assert (
+        server.browser()
+        .client.get("/api/v1/me", headers={"Authorization": "Bearer eyJ"})
+        .status_code
+        == 401
+    )

@@ -77,6 +77,11 @@ def test_the_printed_address_leads_the_owner_to_the_project_that_was_named(tmp_p
         assert process.wait(timeout=30) is not None
 
 
+def test_a_port_that_cannot_be_is_said_in_words(tmp_path: Path):
+    with pytest.raises(UserError, match=r"127.0.0.1:70000 cannot be used \(port must be 0-65535"):
+        serve(store=tmp_path / "x.sqlite", listening=Listening(port=70_000), open_page=False)
+
+
 def test_a_port_that_is_taken_is_said_before_anything_starts(tmp_path: Path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backflip.collect.api_rate import ABSENT
 from tests.collect.served import Browser, Served, served
 
 API = "/api/v1/projects/chat"
@@ -145,6 +146,7 @@ def test_an_edited_reply_keeps_what_the_models_had_said(talk: tuple[Served, Brow
 
 
 def test_only_policies_that_the_operator_named_are_asked(tmp_path, address: str):
+    """Which these are is for the lead to know: a rater must not know who speaks."""
     made = served(tmp_path)
     project = made.project("chat", kind="talk", items=0)
     project.add_items([{"policies": [address], "role": "user"}])
@@ -153,6 +155,13 @@ def test_only_policies_that_the_operator_named_are_asked(tmp_path, address: str)
     turns = [{"role": "user", "content": "hello"}]
     refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})
     assert refused.status_code == 422
+    assert refused.json()["detail"] == ABSENT
+    lead = made.person("Grace")
+    project.enrol(lead, role="lead")
+    browser = made.as_person(lead)
+    browser.get("/me")
+    item = browser.call(f"{API}/next").json()["items"][0]["item"]
+    refused = browser.call(f"{API}/talk", {"item": item, "turns": turns})
     assert "knows no policy" in refused.json()["detail"]
 
 

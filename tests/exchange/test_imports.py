@@ -207,6 +207,25 @@ def test_bad_rows_and_broken_lines_are_counted_where_that_is_wished(kept: Store,
 
 
 @pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({"priority": "high"}, "priority must be a number; seen: 'high'"),
+        ({"why": 5}, "why must be a text; seen: '5'"),
+        ({"route": 5}, "route must be a text"),
+        ({"warning": ["blood"]}, "warning must be a text"),
+        ({"gold": "agree"}, "gold must be an answer, as an object"),
+    ],
+)
+def test_what_stands_beside_an_item_must_be_of_its_kind(
+    beside: dict[str, object], said: str, kept: Store, tmp_path: Path
+):
+    (tmp_path / "x.jsonl").write_text(json.dumps({"principle": "Be kind.", **beside}))
+    project, _ = project_of(kept, "principles", [])
+    with pytest.raises(UserError, match=f"x.jsonl:1: {said}"):
+        take_in(project, str(tmp_path / "x.jsonl"))
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "is empty"),

@@ -91,3 +91,29 @@ def test_hostile_text_comes_back_as_it_went_in(make):
     project.add_items([pair(1, a=text)])
     (shown,) = project.next(people[0])
     assert text in [answer["text"] for answer in shown.payload["answers"]]
+
+
+@pytest.mark.parametrize("priority", [float("nan"), float("inf"), float("-inf")])
+def test_a_priority_that_cannot_be_put_in_order_is_refused(make, priority):
+    project, _ = make()
+    project.add_items([pair(0)])
+    with pytest.raises(UserError, match="no place in an order"):
+        project.add_items([pair(1)], priority=priority)
+    with pytest.raises(UserError, match=r"item 1: .*no place in an order"):
+        project.add_items([NewItem(pair(2), priority=priority)])
+    number = project.items()[0].id
+    with pytest.raises(UserError, match=rf"item {number}: .*no place in an order"):
+        project.prioritise({number: priority})
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["https://e.org/a.mp4", "//e.org/a.mp4", "/\\e.org/a.mp4", "a.mp4", "javascript:alert(1)"],
+)
+def test_a_clip_that_no_page_would_load_is_refused(store, place):
+    """The content security policy lets nothing in from elsewhere; raters would see a hole."""
+    project = store.create("walk", {"kind": "clips"})
+    clips = [{"url": place}, {"url": "/media/walk/b.mp4"}]
+    with pytest.raises(UserError, match="item 1: pages load nothing from elsewhere"):
+        project.add_items([{"clips": clips}])
+    assert project.add_items([{"clips": [{"file": "a.mp4"}, clips[1]]}]).count == 1

@@ -213,6 +213,18 @@ def test_a_persons_data_do_not_tell_which_items_were_gold(make, store):
     assert data["memberships"][0]["gold"] == gold
 
 
+def test_a_persons_data_tell_of_a_pause_without_the_answers_that_led_to_it(make, store):
+    project, people = make(1, gold_share=0.5, gold_window=4)
+    project.add_items(pairs(4), gold=[A] * 4)
+    project.add_items(pairs(40, start=100))
+    while project.member(people[0]).state == "active":
+        (shown,) = project.next(people[0])
+        project.answer(people[0], shown.item_id, {"choice": "tie"}, seconds=2)
+    (paused,) = (e for e in store.personal_data(people[0])["events"] if e["kind"] == "paused")
+    assert paused["body"] == {"reason": "gold"}
+    assert project.events(kinds=["paused"])[0].body["recent"]
+
+
 def test_the_log_never_had_a_name_in_it(gone, store):
     log = "\n".join(store.export_log())
     assert "Ada" not in log

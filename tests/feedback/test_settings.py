@@ -32,6 +32,9 @@ def test_a_kind_alone_is_enough_but_for_spans(kind):
         ({"kind": "rate", "attributes": [{"name": "x"}, {"name": "x"}]}, "the same name"),
         ({"kind": "compare", "gold_share": 0.6, "repeat_share": 0.4}, "less than a tenth"),
         ({"kind": "compare", "lease_seconds": float("nan")}, "lease_seconds"),
+        ({"kind": "compare", "lease_seconds": 10**20}, "lease_seconds: .*less than or equal"),
+        ({"kind": "compare", "repeat_gap": 2**63}, "repeat_gap: .*less than or equal"),
+        ({"kind": "compare", "raters_per_item": 2**63}, "raters_per_item: .*less than or equal"),
     ],
 )
 def test_what_is_wrong_is_named(given, said):

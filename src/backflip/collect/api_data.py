@@ -28,6 +28,7 @@ from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(prefix="/api/v1/projects/{name}", tags=["data"], responses=REFUSALS)
 MOST_ITEMS = 10_000
+Priority = Annotated[float, Field(allow_inf_nan=False)]
 Word = Annotated[str, Field(max_length=100)]
 Upload = Annotated[
     InstanceOf[UploadFile], WithJsonSchema({"type": "string", "format": "binary"}), File()
@@ -40,7 +41,7 @@ class OneItem(Body):
     payload: dict[str, Any]
     gold: dict[str, Any] | None = None
     why: Annotated[str, Field(max_length=20_000)] = ""
-    priority: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    priority: Priority | None = None
     route: Word | None = None
     warning: Annotated[str, Field(max_length=LONGEST_WARNING)] = ""
 
@@ -50,7 +51,7 @@ class NewItems(Body):
 
     items: Annotated[list[OneItem], Field(max_length=MOST_ITEMS)]
     origin: Annotated[str, Field(max_length=40)] = "given"
-    priority: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    priority: Priority = 0.0
     batch: Word = ""
     purpose: Purpose | None = None
     strict: bool = True
@@ -59,7 +60,7 @@ class NewItems(Body):
 class Priorities(Body):
     """What to ask first, by item number."""
 
-    priorities: Annotated[dict[ItemId, float], Field(max_length=MOST_ITEMS)]
+    priorities: Annotated[dict[ItemId, Priority], Field(max_length=MOST_ITEMS)]
     origin: Annotated[str, Field(pattern="^(active|random)$")] | None = None
 
 

@@ -7,7 +7,9 @@ nobody's export can keep a rater waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeAlias
@@ -22,11 +24,14 @@ from backflip.collect.gate import Place, TooFastError, place
 from backflip.collect.refreshing import in_passing
 from backflip.collect.rendering import render
 from backflip.collect.site import Site, site_of
+from backflip.data.errors import UserError
 from backflip.feedback.asides import NOTE_LIMIT
 from backflip.feedback.refusals import RefusedError
 
 P = ParamSpec("P")
+log = logging.getLogger(__name__)
 MOST_HELD = 20
+ABSENT = "a model of this talk is not there; skip the item, and tell the lead of the project."
 PREFIX = "/api/v1/projects/{name}"
 
 
@@ -256,12 +261,27 @@ def talk(call: Called, sent: TalkSent) -> JSONResponse:
         here.project.log_refusal(person, item)
         raise RefusedError("not_yours", f"item {sent.item} does not lie before you.")
     payload = here.project.item(item).payload
-    turns = [*payload["opening"], *(turn.model_dump() for turn in sent.turns)]
-    key = _key(here, item)
-    offer = site.talkers.offer(payload["policies"], talking.messages_of(turns), key)
+    said = [*payload["opening"], *(turn.model_dump() for turn in sent.turns)]
+    turns, policies = talking.messages_of(said), payload["policies"]
+    with _nameless(here):
+        offer = site.talkers.offer(policies, turns, _key(here, item))
     html = [render(text) for text in offer.candidates]
     body = {"candidates": offer.candidates, "html": html, "stamp": offer.stamp}
     return JSONResponse(body)
+
+
+@contextmanager
+def _nameless(here: Place) -> Iterator[None]:
+    """What is wrong with a policy names it: that is for the log and for leads, not for raters."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except UserError as error:
+        log.warning("a talk in %s cannot go on: %s", here.name, error)
+        if here.may("lead"):
+            raise
+        raise UserError(ABSENT) from error
 
 
 def _key(here: Place, item: int) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -31,8 +32,12 @@ SCOPES = {
     "write": "add items, change settings, invite",
 }
 """What a token may open; it never opens more than its owner may do."""
+FOR_PROGRAMS = ("/api/", "/media/")
+"""Paths that a token opens: pages have no scopes, and one of them makes tokens."""
 MOST_FIELDS = 400
 MOST_FILES = 500
+WHOLE = re.compile(r"-?[0-9]{1,18}")
+"""A whole number as forms take it: not "²", which Python calls a digit, nor one of 5,000 digits."""
 
 
 class SignInNeededError(Exception):
@@ -77,16 +82,22 @@ def maybe(request: Request) -> Visitor | None:
     """
     site = site_of(request)
     session = site.sessions.read(request)
-    token = bearer(request)
-    if token is not None:
-        known = site.by_token(token)
-        return Visitor(known[0], session, known[1]) if known else None
+    known = _by_token(site, request)
+    if known is not None:
+        return Visitor(known[0], session, known[1])
     email = signed_in_at_proxy(request, site.settings)
     if email is not None:
         person = site.store.people.by_email(email)
         if person is not None:
             return Visitor(person, Session(session.nonce, person.id, person.epoch))
     return _by_session(site, session)
+
+
+def _by_token(site: Site, request: Request) -> tuple[Person, tuple[str, ...]] | None:
+    """Whose program is asking. A token that is none of ours may be a proxy's, and says nothing."""
+    token = bearer(request)
+    opens = str(request.scope["path"]).startswith(FOR_PROGRAMS)
+    return site.by_token(token) if token is not None and opens else None
 
 
 def _by_session(site: Site, session: Session) -> Visitor | None:
@@ -105,7 +116,7 @@ def visitor(request: Request) -> Visitor:
     found = maybe(request)
     if found is None:
         raise SignInNeededError
-    changing = request.method not in SAFE and request.url.path.startswith("/api/")
+    changing = request.method not in SAFE and str(request.scope["path"]).startswith("/api/")
     if changing and found.scopes is None:
         given = request.headers.get(HEADER, "")
         if not site_of(request).sessions.holds(found.session, given):
@@ -127,8 +138,7 @@ class Posted:
 
     def whole(self, name: str, otherwise: int, low: int, high: int) -> int:
         """A whole number of the form, kept within bounds."""
-        text = self[name]
-        return min(max(int(text), low), high) if text.lstrip("-").isdigit() else otherwise
+        return min(max(int(self[name]), low), high) if WHOLE.fullmatch(self[name]) else otherwise
 
 
 async def posted(request: Request) -> Posted:

@@ -46,6 +46,13 @@ class RateLimit:
                 self._levels.popitem(last=False)
         return 0.0 if allowed else (1 - level) / self.rate
 
+    def give_back(self, key: str) -> None:
+        """The one that was taken: for what turned out to be no guess."""
+        with self._lock:
+            if key in self._levels:
+                level, then = self._levels[key]
+                self._levels[key] = (min(self.most, level + 1), then)
+
     def forget(self, key: str) -> None:
         """Start afresh: after a sign-in that worked."""
         with self._lock:

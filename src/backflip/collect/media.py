@@ -1,4 +1,7 @@
-"""Clips of a project: files below its own folder, and nothing above it."""
+"""Clips of a project: files below its own folder, and nothing above it.
+
+Raters get them under addresses that do not tell their names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from backflip.collect.clips import KINDS, kind_of
+from backflip.collect.sealing import sealed, unsealed
 from backflip.feedback.refusals import RefusedError
 
 PICTURES = tuple(ending for ending, kind in KINDS.items() if kind.media == "image")
@@ -19,14 +23,18 @@ MEDIA = "media"
 class Media:
     """Finds files of projects, and gives the addresses under which a browser asks for them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, secret: str) -> None:
+        self.folder, self.key = folder, secret.encode()
 
     def root(self, project: str) -> Path:
         return self.folder / project
 
     def find(self, project: str, name: str) -> Path:
-        """The file of that name. Raises RefusedError outside the folder, or of another kind."""
+        """The file of that name, plain or sealed.
+
+        Raises RefusedError outside the folder, or of another kind.
+        """
+        name = unsealed(name, project, self.key) or name
         if "\0" in name:
             raise RefusedError("not_found", "no file has a name with a null byte in it")
         root = self.root(project).resolve()
@@ -55,7 +63,7 @@ class Media:
         return [f"{name.rstrip('/')}/{frame}" for frame in found[:MOST_FRAMES]]
 
     def _url(self, project: str, name: str) -> str:
-        return f"/media/{quote(project)}/{quote(name)}"
+        return f"/media/{quote(project)}/{sealed(name, project, self.key)}"
 
 
 def _address(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from backflip.collect.site import site_of
 
 FLASH = "backflip-said"
 """Cookie with one message for the next page."""
+COUNTS = re.compile(r"[0-9]{1,12}(-[0-9]{1,12}){0,4}")
+"""What became of an import, as the cookie says it."""
 WORDS = {
     "saved": ("good", "Saved."),
     "created": ("good", "The project is there. Import items next."),
@@ -91,8 +94,8 @@ def page(
 
 def _flashes(request: Request) -> list[dict[str, str]]:
     key, _, number = request.cookies.get(FLASH, "").partition(".")
-    if key == "imported" and number.replace("-", "").isdigit():
-        return [{"kind": "good", "text": _imported(*map(int, number.split("-")[:5]))}]
+    if key == "imported" and COUNTS.fullmatch(number):
+        return [{"kind": "good", "text": _imported(*map(int, number.split("-")))}]
     return [{"kind": WORDS[key][0], "text": WORDS[key][1]}] if key in WORDS else []
 
 

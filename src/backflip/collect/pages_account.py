@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from urllib.parse import quote
 
@@ -88,6 +90,7 @@ def sign_in(request: Request, site: Parts, form: Form) -> Response:
         return page(
             request, "sign_in.html", status=401, next=there, email=email, error=error, proxy=""
         )
+    site.sign_ins.give_back(keys[0])
     site.sign_ins.forget(keys[1])
     response = go(inside(form["next"]))
     site.sessions.start(response, person.id, person.epoch)
@@ -111,20 +114,32 @@ def invitation_page(request: Request, site: Parts, who: Maybe, secret: str) -> H
     return _invitation(request, who, found, {"name": "", "email": ""}, "")
 
 
-def _slow(request: Request, site: Site) -> None:
-    """Guessing a link is hopeless; trying is slowed down all the same."""
-    if wait := site.sign_ins.wait(f"invitation {address(request)}"):
+def _links(request: Request) -> str:
+    """Whose tries at links are counted together."""
+    return f"invitation {address(request)}"
+
+
+@contextmanager
+def _guessed(request: Request, site: Site, what: str) -> Iterator[None]:
+    """Guessing a link is hopeless; trying is slowed down all the same, and written down.
+
+    What is no guess costs nothing: a whole class may come from one address.
+    """
+    key = _links(request)
+    if wait := site.sign_ins.wait(key):
         raise TooFastError(wait)
+    try:
+        yield
+    except RefusedError:
+        trail.refused(what, request.scope)
+        raise
+    site.sign_ins.give_back(key)
 
 
 def _opened(request: Request, site: Site, secret: str) -> Invitation:
     """What an invitation opens. Raises RefusedError, and writes it down, where that is nothing."""
-    _slow(request, site)
-    try:
+    with _guessed(request, site, "no such invitation"):
         return site.store.invitation(secret)
-    except RefusedError:
-        trail.refused("no such invitation", request.scope)
-        raise
 
 
 def _invitation(
@@ -158,6 +173,7 @@ def accept(request: Request, site: Parts, who: Maybe, secret: str, form: Form) -
         password = "" if named else _chosen(given["email"], form)
         person = site.store.accept(secret, {**given, "password": password})
     except UserError as error:
+        site.sign_ins.wait(_links(request))  # each try may have cost the hash of a password
         return _invitation(request, None, found, given, sentence(error))
     response = go(there, "joined")
     site.sessions.start(response, person.id, person.epoch)
@@ -184,15 +200,11 @@ def new_password_page(request: Request, site: Parts, link: str) -> HTMLResponse:
 
 def _owner_of(request: Request, site: Site, link: str) -> Person:
     """Whose password a link sets. Raises RefusedError, and writes it down, where it sets none."""
-    _slow(request, site)
-    try:
+    with _guessed(request, site, "no such link to a password"):
         number, epoch = site.password_links.read(link)
         person = site.store.people.get(number)
         if person.erased or person.epoch != epoch:
             raise RefusedError("not_found", WORTHLESS)
-    except RefusedError:
-        trail.refused("no such link to a password", request.scope)
-        raise
     return person
 
 

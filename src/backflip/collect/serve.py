@@ -133,10 +133,11 @@ def _bound(listening: Listening) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((listening.host, listening.port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         bound.close()
+        why = getattr(error, "strerror", "") or str(error).removeprefix("bind(): ")
         raise UserError(
-            f"{listening.host}:{listening.port} cannot be used ({error.strerror}). Choose another "
+            f"{listening.host}:{listening.port} cannot be used ({why}). Choose another "
             "port, or stop the program that has it."
         ) from error
     return bound

@@ -14,6 +14,9 @@ from backflip.feedback.answering import Receipt
 from backflip.feedback.screening import Feedback
 from backflip.feedback.settings import ProjectSettings
 
+STEPS = 20
+"""In which a rater is told how much of the project is done."""
+
 
 def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> dict[str, Any]:
     """Items for a page (as HTML) or a program (as they are), and progress."""
@@ -26,20 +29,24 @@ def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> 
 
 def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
     page = shown.page()
-    if not html:
-        return page
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 
+    if not html:
+        placed = {"clips": [place(clip) for clip in shown.payload.get("clips", ())]}
+        return page | {"payload": shown.payload | (placed if shown.kind == "clips" else {})}
     drawn = fragments(shown.kind, shown.payload, place)
     return {name: page[name] for name in ("item", "stage", "warning")} | drawn
 
 
 def progress(now: Progress) -> dict[str, Any]:
-    """How far the rater and the project are."""
-    share = now.done / now.items if now.items else None
-    return {"answered": now.answered, "share": share, "done": now.done, "items": now.items}
+    """How far the rater and, roughly, the project are.
+
+    Told exactly, the project's share would stand still after each gold item, and give it away.
+    """
+    share = STEPS * now.done // now.items / STEPS if now.items else None
+    return {"answered": now.answered, "share": share}
 
 
 def acknowledged(

@@ -70,7 +70,7 @@ class Site:
             sessions=Sessions(store.secret("session"), settings),
             password_links=PasswordLinks(store.secret("password")),
             jobs=Jobs(folder / "jobs", settings.jobs, {PLACE: place_of(store)}),
-            media=Media(folder / MEDIA),
+            media=Media(folder / MEDIA, store.secret("clips")),
             talkers=Talkers(dict(settings.endpoints), store.secret("talk")),
             templates=environment(),
             sign_ins=RateLimit(settings.sign_ins_per_minute),

@@ -162,7 +162,7 @@ def _jsonl(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Ro
 def _row(line: str, where: Provenance) -> Row:
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         seen = line.strip()[:40]
         raise UserError(
             f"{where}: malformed line, not JSON ({error}); it begins with {seen!r}. Correct or "
@@ -195,7 +195,7 @@ def _json(path: Path, name: str) -> Iterator[Row]:
                 yield Row(Provenance(name, number), cast("dict[str, Any]", fields))
     except (UserError, UnicodeDecodeError):
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not JSON: {error}; is it JSONL? Then name it .jsonl") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import UnionType
 from typing import Any
 
 from backflip.data.adapters import Format
@@ -35,7 +36,13 @@ OWN = {
     "talk": "policies",
 }
 """The column that tells an item of each kind from a row of another format."""
-EXTRA = ("gold", "why", "priority", "route", "warning")
+EXTRA: dict[str, tuple[type | UnionType, str]] = {
+    "gold": (Mapping, "an answer, as an object"),
+    "why": (str, "a text"),
+    "priority": (int | float, "a number"),
+    "route": (str, "a text such as language=de"),
+    "warning": (str, "a text"),
+}
 """Columns beside an item's own."""
 NAMES = ("payload", *EXTRA, "item", "kind")
 READABLE = {
@@ -83,7 +90,6 @@ def _several(fields: Mapping[str, Any]) -> Any:
 
 def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
     """An item in a row: the row itself, or what stands inside ``payload``."""
-    extra = {name: fields[name] for name in EXTRA if fields.get(name) is not None}
     inner = fields.get("payload")
     if isinstance(inner, Mapping):
         payload = dict(inner)
@@ -97,7 +103,17 @@ def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
             f"{', '.join(map(str, fields)) or 'none'}. Such a row is an item: "
             f"{EXAMPLES[kind].splitlines()[0]}"
         )
-    return NewItem(spelled_out(payload, kind), **extra)
+    return NewItem(spelled_out(payload, kind), **_extra(fields, where))
+
+
+def _extra(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a row says beside its item. Raises UserError for what is of the wrong kind."""
+    given = {name: fields[name] for name in EXTRA if fields.get(name) is not None}
+    for name, value in given.items():
+        wanted, said = EXTRA[name]
+        if not isinstance(value, wanted):
+            raise UserError(f"{where}: {name} must be {said}; seen: {str(value)[:60]!r}.")
+    return given
 
 
 # ---- other formats

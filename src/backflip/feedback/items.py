@@ -6,6 +6,7 @@ so raters hardly notice an import.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,13 +26,13 @@ from backflip.feedback.queues import EVERYBODY, Purpose, home
 from backflip.feedback.schema import Items, Projects, Written
 from backflip.feedback.scope import Scope
 from backflip.feedback.settings import GOLDEN_KINDS, ProjectSettings
-from backflip.feedback.tasks import Payload, payload_of, value_of
+from backflip.feedback.tasks import Clips, Payload, payload_of, value_of
 from backflip.feedback.wording import clean
 
 CHUNK = 2000
+"""Items of one transaction."""
 LONGEST_WARNING = 2000
 """Characters of a content warning."""
-"""Items of one transaction."""
 ANALYZE = 10_000
 """So many new items change what the query planner should know."""
 
@@ -156,6 +157,7 @@ def _row(
     scope: Scope, settings: ProjectSettings, item: NewItem, batch: Batch, where: str
 ) -> dict[str, Any] | None:
     payload = payload_of(item.payload, settings.kind, where)
+    _check_clips(payload, where)
     gold, purpose = _gold(item, payload, settings, batch, where)
     known = identify(payload)
     if known.twins:
@@ -172,7 +174,7 @@ def _row(
         "gold": gold,
         "why": clean(item.why, f"explanation of {where}", 100_000, lines=True),
         "warning": clean(item.warning, f"content warning of {where}", LONGEST_WARNING, lines=True),
-        "priority": float(item.priority if item.priority is not None else batch.priority),
+        "priority": finite(batch.priority if item.priority is None else item.priority, where),
         "spot": int(known.digest[:8], 16) if settings.order == "shuffled" else None,
         "route": route,
         "queue": home(purpose, batch.origin),
@@ -187,6 +189,23 @@ def _row(
         "length": known.length,
         "lists": known.lists,
     }
+
+
+def _check_clips(payload: Payload, where: str) -> None:
+    """Raises UserError for clips that no rater would see: pages load from this server alone."""
+    for clip in payload.clips if isinstance(payload, Clips) else ():
+        if clip.url and (clip.url[:1] != "/" or clip.url[1:2] in ("/", "\\")):
+            raise UserError(
+                f"{where}: pages load nothing from elsewhere, so {clip.url[:80]!r} would not be "
+                'shown; send the clip to the project, and name it here: {"file": "NAME"}.'
+            )
+
+
+def finite(priority: float | int, where: str) -> float:
+    """A priority that can be put in order with all others. Raises UserError for NaN and ±∞."""
+    if not math.isfinite(priority):
+        raise UserError(f"{where}: priority {priority} has no place in an order; give a number.")
+    return float(priority)
 
 
 def _gold(

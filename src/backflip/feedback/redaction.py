@@ -26,8 +26,8 @@ from backflip.feedback.scope import Member, Scope
 OWN_WORDS = ("reason", "text", "content")
 """Keys of answers and events under which people write freely."""
 REDACTED = "[redacted]"
-TELLING = ("correct", "repeat_of", "seed")
-"""Parts of an answer's event that would tell which items are gold, or come again."""
+TELLING = ("correct", "repeat_of", "seed", "recent")
+"""Parts of events that would tell which items are gold, or come again."""
 
 
 def personal_data(database: Database, person: int) -> dict[str, Any]:

@@ -41,7 +41,9 @@ SIDED = ("compare", "clips", "rank")
 """Kinds whose answers are shuffled for each rater."""
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+MOST = 1_000_000_000
+"""Of anything that is counted: databases hold whole numbers of 63 bits, and sums of them."""
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 Short: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Long: TypeAlias = Annotated[str, Field(max_length=100_000)]
 
@@ -143,7 +145,7 @@ class ProjectSettings(Strict):
     adjudicate_below: Share = 0.0
     """A finished item goes to the adjudicators where fewer answers than this share agree with the
     one that most agree with, by the rule that answers are compared with gold by; 0: never."""
-    skips_to_adjudicate: Annotated[int, Field(ge=0)] = 0
+    skips_to_adjudicate: Annotated[int, Field(ge=0, le=MOST)] = 0
     """An item that so many people skipped goes to the adjudicators; 0: never."""
     random_share: Share = 0.2
     """Share of questions from the random arm while an active arm is chosen by a model."""
@@ -154,7 +156,7 @@ class ProjectSettings(Strict):
     screening: Screening | None = None
     calibration: bool = True
     """Whether items marked for calibration come first, with the agreed answer as feedback."""
-    gold_window: Annotated[int, Field(ge=2)] = 20
+    gold_window: Annotated[int, Field(ge=2, le=MOST)] = 20
     """Newest gold answers of a rater that the rolling accuracy looks at."""
     gold_warn: Share = 0.7
     """Rolling accuracy below which a rater is warned."""
@@ -165,11 +167,11 @@ class ProjectSettings(Strict):
     repeat_gap: Count = 20
     """Answers that lie at least between a question and its repetition."""
 
-    lease_seconds: Annotated[int, Field(ge=10)] = 900
+    lease_seconds: Annotated[int, Field(ge=10, le=MOST)] = 900
     """How long a shown item waits for its rater."""
     content_warning: Long = ""
     """Not empty: items are blurred until asked for, under this text."""
-    break_after_minutes: Annotated[int, Field(ge=0)] = 50
+    break_after_minutes: Annotated[int, Field(ge=0, le=MOST)] = 50
     """Minutes of work after which a break is offered; 0: never."""
     budget: Budget = Budget()
     groups: dict[Short, tuple[Short, ...]] = {}

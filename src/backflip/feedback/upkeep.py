@@ -13,6 +13,7 @@ from backflip.data.errors import UserError
 from backflip.feedback import allocation, events, settling, tallies
 from backflip.feedback.events import NewEvent
 from backflip.feedback.examples import with_examples
+from backflip.feedback.items import finite
 from backflip.feedback.queues import ADJUDICATE, CLOSED, EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubrics
@@ -205,7 +206,7 @@ def prioritise(
     for start in range(0, len(pairs), CHUNK):
         with scope.database.write() as connection:
             for item, priority in pairs[start : start + CHUNK]:
-                values: dict[str, Any] = {"priority": float(priority)}
+                values: dict[str, Any] = {"priority": finite(priority, f"item {item}")}
                 if origin is not None:
                     waiting = Items.queue.in_((WORK, RANDOM))
                     values |= {

@@ -60,7 +60,8 @@ export function orderBoard(names, { noun, hint, ranks: given = [], changed }) {
 
   function draw(said) {
     clean();
-    const held = node.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const focused = document.activeElement; // by keys: after a click or a drag ⏎ sends, and does not take the chip out
+    const held = node.contains(focused) && focused.matches(":focus-visible") ? focused.textContent : null;
     const gap = (at) => el("li", { class: "gap", "data-before": at, "aria-hidden": "true" });
     order.replaceChildren(
       ...places.flatMap((place, rank) => [gap(rank), el("li", { class: "place", "data-on": rank }, el("span", { class: "rank" }, String(rank + 1)), place.map(chip))]),

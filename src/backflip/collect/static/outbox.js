@@ -114,12 +114,19 @@ export async function call(path, body, method = body ? "POST" : "GET") {
   } catch {
     throw Object.assign(new Error("No connection"), { state: "waiting" });
   }
-  const said = await response.json().catch(() => ({}));
-  if (response.ok) return said;
-  const detail = typeof said.detail === "string" ? said.detail : "The server refused this.";
-  const problem = Object.assign(new Error(detail), { status: response.status });
+  const said = await response.json().catch(() => null);
+  if (said !== null && response.ok) return said;
+  if (typeof said?.detail !== "string") throw intercepted(response);
+  const problem = Object.assign(new Error(said.detail), { status: response.status });
   if (response.status === 401 || (response.status === 403 && said.code === "csrf")) problem.state = "signed-out";
   else if (response.status === 429 || response.status >= 500) problem.state = "waiting";
   else problem.final = true;
   throw problem;
+}
+
+/** Somebody between us and the server has answered: a network that wants a sign-in, a proxy. What was
+ *  sent has not arrived, and nobody of ours refused it. */
+function intercepted(response) {
+  const door = response.redirected || [401, 403].includes(response.status);
+  return Object.assign(new Error("No connection"), { status: response.status, state: door ? "signed-out" : "waiting" });
 }

@@ -54,14 +54,31 @@ export function breakDialog(work) {
   dialog.showModal();
 }
 
+/** Whether letters, numbers and signs act by themselves (WCAG 2.1.4): who speaks to the computer types
+ *  many of them unawares. */
+export const letters = {
+  place: "backflip:letters",
+  act: true,
+  read() {
+    try { this.act = localStorage.getItem(this.place) !== "off"; } catch { /* as it was said on this page */ }
+    return this.act;
+  },
+  write(act) {
+    this.act = act;
+    try { localStorage.setItem(this.place, act ? "on" : "off"); } catch { /* until the page is left */ }
+  },
+};
+
 const ALWAYS = [["u", "undo your last answer"], ["s", "skip, without a penalty"], ["f", "flag for the lead"], ["n", "note"], ["?", "this list"]];
 
 export function keysDialog(help, skippable) {
   const always = ALWAYS.filter(([key]) => skippable || key !== "s");
   const row = ([key, text]) => [el("dt", {}, ...key.split(" ").map((part) => (["–", "or", "then", "mouse"].includes(part) ? ` ${part} ` : el("kbd", {}, part)))), el("dd", {}, text)];
+  const single = el("input", { type: "checkbox", checked: letters.read(), onchange: () => letters.write(single.checked) });
   const dialog = el("dialog", { class: "keys-list", "aria-labelledby": "keys-title" },
     el("h2", { id: "keys-title" }, "Keys"), el("dl", {}, [...help, ...always].flatMap(row)),
-    el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button" })));
+    el("label", { class: "check" }, single, el("span", {}, "Letters, numbers and signs act by themselves; arrows, ⏎ and ⌫ always do")),
+    el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button", autofocus: true })));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

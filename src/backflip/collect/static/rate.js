@@ -9,7 +9,7 @@ import * as rank from "./rank.js";
 import * as spans from "./spans.js";
 import * as talk from "./talk.js";
 import { principles, rate, steps, thumbs, write } from "./single.js";
-import { Work, breakDialog, keysDialog } from "./pauses.js";
+import { Work, breakDialog, keysDialog, letters } from "./pauses.js";
 
 const KINDS = { compare, clips: compare, rank, rate, thumbs, write, steps, spans, principles, talk };
 const config = JSON.parse(document.getElementById("config").textContent);
@@ -279,10 +279,15 @@ async function undo() {
 const TOOLS = { u: undo, s: skip, f: flag, n: note, "?": () => keysDialog(mounted?.help || [], skippable()) };
 for (const [id, key] of [["undo", "u"], ["skip", "s"], ["flag", "f"], ["note", "n"], ["keys", "?"]]) $(id).addEventListener("click", (event) => event.detail > 1 || TOOLS[key]());
 
+let pointed = null; // the control that a mouse or finger was on last: ⏎ then sends, and does not repeat it
+addEventListener("click", (event) => (pointed = event.detail ? event.target.closest("button") : null), true);
+addEventListener("focusin", (event) => { if (event.target !== pointed) pointed = null; });
+
 addEventListener("keydown", (event) => {
   if (event.repeat && !event.key.startsWith("Arrow")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
-  const onControl = event.target.closest?.("button, a, summary, input:not([type=radio]), video") && ["Enter", " "].includes(event.key);
+  if (event.key.length === 1 && event.key !== " " && !letters.read()) return;
+  const onControl = event.target !== pointed && event.target.closest?.("button, a, summary, input:not([type=radio]), video") && ["Enter", " "].includes(event.key);
   if (onControl && !event.target.classList.contains("point")) return;
   const inRadios = event.target.matches?.("input[type=radio]") && event.key.startsWith("Arrow");
   if (inRadios) return;

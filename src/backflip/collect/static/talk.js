@@ -118,7 +118,7 @@ export function mount(stage, deck, item, config, submit) {
   }
 
   function editor(text, done, back) {
-    const area = el("textarea", { id: "edit", rows: 6, dir: "auto" });
+    const area = el("textarea", { id: "edit", rows: 6, dir: "auto", maxlength: 20000 });
     area.value = text;
     const finish = () => area.value.trim() && done(area.value.trim());
     area.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && finish());
