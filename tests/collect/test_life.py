@@ -122,6 +122,8 @@ def screen(page: Any) -> None:
         page.get_by_text("Quiz ").first.wait_for()
         press(page, side_of(page, "Good"))
         page.get_by_text("That is how we see it, too").wait_for()
+        assert page.locator(".answer .body").count() == 2  # the question stays in view
+        assert not page.locator("#undo").is_visible()
         page.keyboard.press("Enter")
     page.get_by_text("The project is open to you").wait_for()
 

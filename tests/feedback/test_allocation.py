@@ -187,6 +187,22 @@ def test_when_one_arm_is_empty_the_other_goes_on(make):
     assert len(work(project, people[0], 9)) == 3
 
 
+def test_what_is_disputed_is_settled_when_the_budget_is_spent(make, store):
+    project, people = make(2, raters_per_item=2, adjudicate_below=0.9, budget={"items": 1})
+    project.add_items(pairs(3))
+    item = project.items()[0].id
+    project.to_adjudication([item])
+    for person, value in zip(people, (A, A), strict=True):
+        (shown,) = project.next(person)
+        project.answer(person, shown.item_id, as_shown(shown, value))
+    assert project.next(people[1]) == []
+    senior = store.people.add().id
+    project.enrol(senior, role="adjudicator")
+    assert project.next(senior) == []
+    (shown,) = project.next(senior, queue="adjudicate")
+    assert shown.item_id == item
+
+
 @pytest.mark.parametrize(
     ("budget", "answered", "said"),
     [

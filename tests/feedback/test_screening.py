@@ -37,6 +37,20 @@ def test_three_of_four_open_the_project(make):
     assert len(project.events(kinds=["admitted"])) == 1
 
 
+def test_a_page_that_fetches_ahead_gets_no_more_questions_than_the_quiz_has(make):
+    project, person = quiz(make)
+    first, second = project.next(person, count=2)
+    assert len(project.next(person, count=9)) == 4
+    held = [first, second, *project.next(person, count=9, hold=[first.item_id, second.item_id])]
+    for at, shown in enumerate(held):
+        hold = [other.item_id for other in held[at + 1 :]]
+        receipt = project.answer(person, shown.item_id, as_shown(shown, A), hold=hold)
+        assert (receipt.next is not None) == (at == 3)
+    assert receipt.next.stage == "work"
+    (admitted,) = project.events(kinds=["admitted"])
+    assert admitted.body["recent"] == [1, 1, 1, 1]
+
+
 def test_the_feedback_shows_the_answer_as_this_rater_saw_it(make):
     project, person = quiz(make)
     shown, receipt = reply(project, person, B)

@@ -17,9 +17,10 @@ from backflip.feedback.settings import ProjectSettings
 
 def known(row: ItemRow, answers: Sequence[AnswerRow], settings: ProjectSettings) -> str:
     """The answer that is gold, or else the newest word of a senior; empty where there is none."""
+    if row.gold is not None:
+        return in_words(settings.kind, row.gold)  # its strength is a matter of taste
     ruled = [one.value for one in answers if one.stage in SENIOR]
-    value = row.gold or (ruled[-1] if ruled else None)
-    return "" if value is None else in_words(settings.kind, value, settings.scale)
+    return in_words(settings.kind, ruled[-1], settings.scale) if ruled else ""
 
 
 def labels(

@@ -119,7 +119,7 @@ def listed(request: Request, here: Place) -> dict[str, Any]:
         "searched": any(more.values()) or bool(before),
         "older": urlencode({**more, "before": rows[PAGE - 1].id}) if rows[PAGE:] else "",
         "states": STATES,
-        "shown_purposes": [("", "all purposes"), *((key, key) for key, _ in PURPOSES)],
+        "shown_purposes": [("", "everything"), *((key, key) for key, _ in PURPOSES)],
     }
 
 

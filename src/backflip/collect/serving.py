@@ -61,7 +61,7 @@ def acknowledged(
 
 
 def _feedback(told: Feedback, settings: ProjectSettings, *, html: bool) -> dict[str, Any]:
-    expected = in_words(settings.kind, told.expected, settings.scale)
+    expected = in_words(settings.kind, told.expected)  # its strength is a matter of taste
     body: dict[str, Any] = {"right": told.correct, "expected": told.expected, "why": told.why}
     if not html:
         return body

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select
 
-from backflip.feedback import leasing, tallies, waiting
+from backflip.feedback import leasing, screening, tallies, waiting
 from backflip.feedback.display import Order, seed_of
 from backflip.feedback.leasing import Held, Pick
 from backflip.feedback.queues import ADJUDICATE, RANDOM, SENIORS, WORK
@@ -86,7 +86,10 @@ def admitted(connection: Connection, scope: Scope, person: int) -> Member:
 def next_items(
     scope: Scope, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
 ) -> list[Shown]:
-    """Up to ``count`` items for a rater, apart from those that their page holds already."""
+    """Up to ``count`` items for a rater, apart from those that their page holds already.
+
+    A spent budget ends raters' work; seniors still settle what is disputed.
+    """
     count = max(1, min(count, AT_ONCE))
 
     def choose(connection: Connection) -> list[Shown]:
@@ -119,16 +122,20 @@ def _serve(
     project, own = tallies.standing(connection, scope.id, member.person)
     held = leasing.held(connection, scope, member.person, settings.kind)
     leases = [lease for lease in held if lease.wanted]
-    stages = _STAGES if queue == WORK else (queue,)
+    stages = _stages(member) if queue == WORK else (queue,)
     fits = [lease for lease in leases if lease.stage in stages]
     chosen = [lease for lease in fits if lease.item not in hold][:count]
     if chosen:
         end = now + settings.lease_seconds
         leasing.renew(connection, member.person, [lease.item for lease in chosen], end)
     room = min(count - len(chosen), AT_ONCE - len(leases))
+    if member.state == "screening":
+        asked = len(member.recent) + sum(lease.stage == "screening" for lease in leases)
+        room = min(room, screening.questions(connection, scope, member) - asked)
     shown = int(own.get("shown", 0))
     fresh = list[Held]()
-    while len(fresh) < room and not over_budget(settings.budget, project):
+    spent = queue == WORK and over_budget(settings.budget, project)
+    while len(fresh) < room and not spent:
         pick = _pick(connection, scope, member, queue, shown + len(fresh))
         if pick is None:
             break
@@ -157,7 +164,9 @@ def _progress(project: tallies.Counts, own: tallies.Counts) -> Progress:
     )
 
 
-_STAGES = ("screening", "calibration", "work")
+def _stages(member: Member) -> tuple[str, ...]:
+    """What may lie before a rater now: the quiz, or what comes after it."""
+    return ("screening",) if member.state == "screening" else ("calibration", "work")
 
 
 def _shown(lease: Held, member: Member, progress: Progress) -> Shown:

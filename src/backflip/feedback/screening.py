@@ -43,6 +43,8 @@ class Verdict:
     warned: bool = False
     notice: str = ""
     """For the rater; empty: nothing to say."""
+    marks: tuple[int, ...] = ()
+    """All marks of a quiz that is over: the membership forgets them, the log does not."""
 
 
 def questions(connection: Connection, scope: Scope, member: Member) -> int:
@@ -63,7 +65,7 @@ def after_question(member: Member, correct: bool, asked_for: int) -> Verdict:
     right, mark = sum(recent), member.settings.screening.pass_mark
     if right >= mark * len(recent) - 1e-9:
         notice = f"Passed with {right} of {len(recent)} right. The project is open to you."
-        return Verdict((), "active", notice=notice)
+        return Verdict((), "active", notice=notice, marks=recent)
     notice = (
         f"{right} of {len(recent)} were right; {mark:.0%} are needed. "
         "The lead of the project can let you try again."
@@ -123,6 +125,7 @@ def carry_out(connection: Connection, scope: Scope, member: Member, verdict: Ver
     if verdict.state != member.state:
         kind = "paused" if verdict.state == "paused" else "admitted"
     if kind:
-        body = {"reason": verdict.reason, "recent": [*member.recent, *verdict.recent[-1:]]}
+        recent = verdict.marks or (*member.recent, *verdict.recent[-1:])
+        body = {"reason": verdict.reason, "recent": list(recent)}
         new = NewEvent(kind, member.person, body=body, version=member.version)
         events.append(connection, scope.database, scope.id, new)

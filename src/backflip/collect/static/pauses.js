@@ -77,6 +77,7 @@ export function keysDialog(help, skippable) {
   const single = el("input", { type: "checkbox", checked: letters.read(), onchange: () => letters.write(single.checked) });
   const dialog = el("dialog", { class: "keys-list", "aria-labelledby": "keys-title" },
     el("h2", { id: "keys-title" }, "Keys"), el("dl", {}, [...help, ...always].flatMap(row)),
+    el("p", { class: "soft small" }, "For a third of a second after a new item no key answers it, so that a double press does not."),
     el("label", { class: "check" }, single, el("span", {}, "Letters, numbers and signs act by themselves; arrows, ⏎ and ⌫ always do")),
     el("div", { class: "row" }, button("Close", () => dialog.close(), { class: "button", autofocus: true })));
   dialog.addEventListener("close", () => dialog.remove());

@@ -82,13 +82,15 @@ function submit(value) {
   if (locked || undoing || !current || !revealed) return false;
   locked = true;
   undoKey = null;
+  passed = "";
+  document.querySelectorAll(".work > .passing").forEach((said) => said.remove());
   const item = current;
   sent.keep(item.item, value);
   const body = { item: item.item, value, seconds: work.seconds(shownAt) };
   const reply = outbox.add(`${config.api}/answers${query}`, body);
   const told = TOLD.includes(item.stage);
   current = null;
-  if (told) waiting("Checking …"), (mounted = { holds: true });
+  if (told) checking(), (mounted = { holds: true });
   else advance();
   reply.then((said) => {
     mounted = told ? null : mounted;
@@ -103,11 +105,18 @@ function submit(value) {
   return true;
 }
 
-/** What the project wanted to see, before the next question comes. */
+/** The question stays in view while its answer is looked at. */
+function checking() {
+  stage.inert = true;
+  deck.replaceChildren(el("p", { class: "soft", role: "status" }, "Checking …"));
+}
+
+/** What the project wanted to see, above the question, before the next one comes. */
 function feedback(said) {
   const { right, html, expected, count } = said.feedback;
   const go = () => { mounted = null; absorb(said); };
-  stage.replaceChildren(el("div", { class: `notice ${right ? "good" : "bad"}`, role: "status" },
+  stage.inert = false;
+  stage.prepend(el("div", { class: `notice ${right ? "good" : "bad"}`, role: "status" },
     el("h2", {}, right ? "That is how we see it, too" : "We see it differently"),
     el("p", {}, "Our answer: ", el("b", {}, expected), "."), el("div", { html }), count ? el("p", { class: "soft small" }, `Question ${count}`) : null));
   const next = button("", go, { class: "choice first" });
@@ -115,6 +124,7 @@ function feedback(said) {
   deck.replaceChildren(el("div", { class: "others" }, next));
   mounted = { holds: true, keys: { Enter: go }, help: [["⏎", "next question"]] };
   locked = false;
+  window.scrollTo(0, 0);
   next.focus({ preventScroll: true });
 }
 
@@ -142,12 +152,14 @@ function show(item) {
   $("mode").textContent = TAGS[item.stage] || "";
   $("mode").hidden = !TAGS[item.stage];
   $("skip").hidden = !skippable();
+  $("undo").hidden = TOLD.includes(item.stage); // what has had its feedback stands
   question.textContent = mounted.question;
   document.title = `${mounted.question} · ${config.title}`;
   cover();
   window.scrollTo(0, 0);
   question.focus({ preventScroll: true });
-  setTimeout(() => { locked = false; }, GUARD_MS);
+  deck.classList.add("resting");
+  setTimeout(() => { locked = false; deck.classList.remove("resting"); }, GUARD_MS);
   shownAt = work.now();
   if (config.break_after_minutes && work.minutes() >= config.break_after_minutes) breakDialog(work);
 }
@@ -179,6 +191,7 @@ function cover() {
 }
 
 function waiting(text) {
+  stage.inert = false;
   stage.replaceChildren(el("div", { class: "empty", role: "status" }, el("p", {}, text)));
   deck.replaceChildren();
   question.textContent = "One moment";
@@ -253,7 +266,7 @@ function passing(text) {
 }
 
 async function undo() {
-  if (undoing || (locked && current)) return;
+  if (undoing || $("undo").hidden || (locked && current)) return;
   if (outbox.size) return passing("Your last answer is still on its way");
   undoing = true;
   undoKey ||= newKey();
