@@ -149,6 +149,8 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         return
     if answers and import_ is None:
         raise UserError("which prompts? Give them with --import.")
+    if gold and import_ is None:
+        raise UserError("which labels are right? Give their file with --import.")
     who = (answers or [], temperature or [], max_tokens)
     chores: list[tuple[Any, Callable[[Store, str], None]]] = [
         (settings or None, lambda s, name: _settle(s, name, settings or [])),

@@ -255,3 +255,9 @@ def test_a_round_from_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         cli.main([*words, "--ask", "oracle"])
     assert "not chosen by 'oracle'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_round_with_nothing_to_choose_from_says_so(tone: Any, server: Served, lead: Browser):
+    tone.drop([item.id for item in tone.items(limit=500)])
+    page = choose(server, lead, strategy="information")
+    assert "Nothing waits to be judged, so nothing was chosen" in page

@@ -54,7 +54,7 @@ def import_file(page: Any, project: str, file: str, purpose: str = "work") -> No
     page.set_input_files("#file", file)
     page.get_by_label("Purpose").select_option(purpose)
     page.get_by_role("button", name="Import").click()
-    page.get_by_text("were imported").wait_for()
+    page.get_by_text(" imported.").wait_for()
 
 
 def invite(page: Any, project: str, role: str = "rater") -> str:

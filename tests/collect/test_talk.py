@@ -174,3 +174,11 @@ def test_a_model_that_does_not_answer_is_said_in_plain_words(tmp_path):
     assert refused["code"] == "busy"
     other = browser.call(f"{API}/talk", {"item": item + 1, "turns": []})
     assert other.status_code == 403
+
+
+def test_a_lead_is_told_of_policies_that_the_server_cannot_ask(talk: tuple[Served, Browser]):
+    server, _ = talk
+    lead = server.as_person(server.person("Grace", admin=True))
+    assert "--policy" not in lead.get("/projects/chat").text
+    server.store.project("chat").add_items([{"policies": ["quiet-7b", "new"], "role": "user"}])
+    assert "--policy new=MODEL: items talk with it" in lead.get("/projects/chat").text

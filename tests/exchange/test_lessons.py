@@ -185,7 +185,7 @@ def test_an_export_is_pinned_to_its_event(kept: Store, tmp_path: Path):
         (tmp_path / f"{name}.jsonl").read_text() for name in ("then", "now", "again")
     )
     assert then == again != now
-    sums = [(tmp_path / f"{name}.summary.json").read_text() for name in ("then", "again")]
+    sums = [(tmp_path / f"{name}.jsonl.summary.json").read_text() for name in ("then", "again")]
     assert sums[0] == sums[1]
 
 

@@ -36,6 +36,11 @@ WORDS = {
     "signed-out": ("", "You are signed out."),
     "erased": ("good", "Your name and address are erased."),
     "forgotten": ("good", "Their name and address are erased. Their answers stay."),
+    "wordless": (
+        "good",
+        "Their name and address are erased, and what they wrote in their own words. Other answers "
+        "stay.",
+    ),
     "withdrawn": ("good", "The token is withdrawn."),
     "choosing": ("", "The next questions are being chosen."),
     "settled": ("good", "Settled."),

@@ -204,5 +204,6 @@ def set_admin(site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
 def erase(site: Parts, here: Lead, pseudonym: str, form: Form) -> Response:
     """Forget who somebody is, because they asked for it."""
     managing.found(site, here, pseudonym)
-    managing.erase(site, here.visitor, pseudonym, texts="texts" in form.fields)
-    return go(path_of(here, "/people"), "forgotten")
+    texts = "texts" in form.fields
+    managing.erase(site, here.visitor, pseudonym, texts=texts)
+    return go(path_of(here, "/people"), "wordless" if texts else "forgotten")

@@ -20,6 +20,8 @@ from backflip.feedback.refusals import RefusedError
 from backflip.feedback.upkeep import Overview
 
 router = APIRouter(include_in_schema=False)
+NEWEST = 100
+"""Items of a talk whose policies are looked up."""
 SCALES = [
     (2, "2 points: A or B"),
     (3, "3 points: A, the same, B"),
@@ -176,7 +178,7 @@ def overview_page(request: Request, site: Site, here: Place, *, error: str = "")
         numbers=numbers(found, settings.budget.currency),
         days=plots.days(here.project),
         rubric=render(settings.rubric or "*There is no rubric yet.*"),
-        todo=_todo(here, found),
+        todo=_todo(site, here, found),
         **_asking(site, here),
         **in_project(here, ""),
     )
@@ -251,9 +253,13 @@ def _left(found: Overview) -> str:
     return f"about {_hours(found.hours_left)} to go" if found.hours_left else "too few to forecast"
 
 
-def _todo(here: Place, found: Overview) -> list[dict[str, str]]:
+def _todo(site: Site, here: Place, found: Overview) -> list[dict[str, str]]:
     """What a new project still lacks."""
     steps: list[dict[str, str]] = []
+    if unknown := _unknown_policies(site, here):
+        flags = " ".join(f"--policy {name}=MODEL" for name in unknown)
+        text = f"Start the server with {flags}: items talk with it, and this server knows it not"
+        steps.append({"text": text, "href": ""})
     if not found.items:
         steps.append({"text": "Import items to judge", "href": path_of(here, "/items")})
     if not here.project.settings.rubric:
@@ -269,3 +275,12 @@ def _todo(here: Place, found: Overview) -> list[dict[str, str]]:
             {"text": f"Raise the budget: {found.exhausted}", "href": path_of(here, "/settings")}
         )
     return steps
+
+
+def _unknown_policies(site: Site, here: Place) -> list[str]:
+    """Policies that the newest items of a talk name, and that this server cannot ask."""
+    if here.project.settings.kind != "talk":
+        return []
+    newest = here.project.items(newest=True, limit=NEWEST)
+    named = {str(name) for item in newest for name in item.payload["policies"]}
+    return sorted(named - set(site.talkers.places))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from backflip.data.records import Comparison
 from backflip.data.splits import half_of
 from backflip.evaluate.reward_model import report
 from backflip.functional.reward_losses import decided_pairs
-from backflip.generate.engine import SamplingParams
+from backflip.generate.engine import Progress, SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
@@ -33,6 +34,8 @@ from backflip.train.run import RunFolder
 
 __all__ = ["run_reward_model"]
 
+TELL_EVERY = 30.0
+"""Seconds between two lines about answers that are being written."""
 PROBES = 32
 """Prompts on whose answers, by the policy, the scale of the scores is set: held-out ones first."""
 
@@ -130,7 +133,22 @@ def _answers_for_scale(ground: Ground, recipe: RewardModelRecipe, rows: _Rows) -
     policy = load_causal(name, precision=recipe.precision)
     params = ground.sampling(SamplingParams(max_tokens=64), policy)
     sampler = Sampler(engine=TorchEngine(policy), params=params, group_size=2)
-    return sampler(prompts, seed=recipe.seed).steps
+    most = len(prompts) * sampler.group_size * params.max_tokens
+    return sampler(prompts, seed=recipe.seed, progress=_telling(ground, most)).steps
+
+
+def _telling(ground: Ground, most: int) -> Progress:
+    """Says now and then how much has been written."""
+    written, told = 0, time.monotonic()
+
+    def token(*_: int) -> None:
+        nonlocal written, told
+        written += 1
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            ground.say(f"  {written:,} tokens written, of {most:,} at most")
+
+    return token
 
 
 def _prompts(data: ComparisonBatch) -> list[list[int]]:

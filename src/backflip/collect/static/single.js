@@ -64,7 +64,8 @@ export const rate = {
     const keys = { ArrowUp: () => focus(at - 1), ArrowDown: () => focus(at + 1), Enter: finish };
     for (let digit = 0; digit <= 9; digit += 1) keys[String(digit)] = () => type(digit);
     focus(0);
-    return { question: "Rate this answer", keys, help: [["0 – 9", "rate the marked line, and go on to the next"], ["↑ ↓", "another line"], ["⏎", "send"]] };
+    const [lowest, highest] = [Math.min(...config.attributes.map((a) => a.low)), Math.max(...config.attributes.map((a) => a.high))];
+    return { question: "Rate this answer", keys, help: [[`${Math.max(lowest, 0)} – ${Math.min(highest, 9)}`, "rate the marked line, and go on to the next"], ["↑ ↓", "another line"], ["⏎", "send"]] };
   },
 };
 
