@@ -70,6 +70,20 @@ def test_a_request_that_is_too_large_is_refused(tmp_path):
     assert browser.send("/projects/tone/import", files=files).status_code == 413
 
 
+def test_a_stranger_may_not_send_what_a_lead_may(tmp_path: Path):
+    """A form is read to its end before anybody is asked who sends it."""
+    small = served(tmp_path, body_bytes=1000, upload_bytes=20_000)
+    small.project()
+    lead = small.as_person(small.person("Ada", admin=True))
+    nobody = small.browser()
+    for path in ("/projects/tone/import", "/api/v1/projects/tone/import"):
+        files = {"file": ("rows.jsonl", b"x" * 5000)}
+        assert nobody.client.post(path, files=files).status_code == 413
+        forged = {"Authorization": "Bearer nobody"}
+        assert nobody.client.post(path, files=files, headers=forged).status_code == 413
+    assert "malformed line" in lead.send("/projects/tone/import", files=files).text
+
+
 def chunks(size: int) -> Iterator[bytes]:
     for _ in range(size // 100):
         yield b"y" * 100

@@ -114,7 +114,12 @@ def create_app(store: Store, settings: ServerSettings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     _handle(app)
-    app.add_middleware(BodyLimit, most=settings.body_bytes, uploads=settings.upload_bytes)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(
+        BodyLimit,  # pyright: ignore[reportArgumentType]
+        most=settings.body_bytes,
+        uploads=settings.upload_bytes,
+        known=lambda scope: maybe(Request(scope)) is not None,
+    )
     app.add_middleware(SafeHeaders, hosts=settings.names, secure=settings.over_tls)  # pyright: ignore[reportArgumentType]
     return app
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from backflip.collect import trail
@@ -66,13 +67,17 @@ class BodyLimit:
     app: App
     most: int
     uploads: int
-    """For paths that end in ``/import``."""
+    """For paths that end in ``/import``, from somebody who is known."""
+    known: Callable[[Scope], bool] = lambda scope: True
+    """Whether somebody is signed in: a form is read to its end before its handler is asked."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self.uploads if str(scope["path"]).endswith("/import") else self.most
+        most = self.most
+        if str(scope["path"]).endswith("/import") and await run_in_threadpool(self.known, scope):
+            most = self.uploads
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > most:
             trail.refused("too large", scope)
