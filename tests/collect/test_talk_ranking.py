@@ -127,7 +127,7 @@ def test_a_rater_ranks_by_keys_and_picks_where_they_like(three: tuple[Served, in
         page.goto(f"{base}{door(made.site, person)}?next=/projects/chat/rate")
         page.get_by_label("Your message").fill("hello")
         page.keyboard.press("Enter")
-        page.get_by_text("Press 1, 2, 3").wait_for()
+        page.get_by_text("Best first:").wait_for()
         shown = [card.inner_text() for card in page.locator(".offer .answer .body").all()]
         for key in ("2", "1", "t"):
             press(page, key)
@@ -135,7 +135,7 @@ def test_a_rater_ranks_by_keys_and_picks_where_they_like(three: tuple[Served, in
         press(page, "Enter")
         page.get_by_label("Your message").fill("and now?")
         page.keyboard.press("Enter")
-        page.get_by_text("Press 1, 2, 3").wait_for()
+        page.get_by_text("Best first:").wait_for()
         press(page, "r")
         page.get_by_role("button", name="Go on with C").wait_for()
         second = [card.inner_text() for card in page.locator(".offer .answer .body").all()]

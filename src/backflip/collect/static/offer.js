@@ -16,7 +16,7 @@ export function offer({ candidates, html }, deck, keys, { done, edit }) {
   const several = candidates.length > 1;
   const first = choice("Go on with the best", "⏎", goOn, { class: "choice first", disabled: true });
   const board = orderBoard(names, {
-    noun: "Answer", hint: "Press 1, 2, 3 … from best to worst, or drag the letters here",
+    noun: "Answer",
     changed(places) {
       badge(badges, cards, places);
       first.disabled = !places.length;

@@ -2,10 +2,13 @@
 
 import { announce, button, el } from "./dom.js";
 
-/** names: what is ordered; noun: what a screen reader calls one; hint: shown while nothing is ranked;
- *  ranks: what to begin with, one for each or null;
+const HINT = matchMedia("(hover: none)").matches
+  ? "Best first: tap the letters, or drag them here"
+  : "Best first: press 1 for A, 2 for B …, or click or drag the letters";
+
+/** names: what is ordered; noun: what a screen reader calls one; ranks: what to begin with, one for each or null;
  *  changed(places): told after every step, the best place first: [[0], [2, 1]] has a tie. */
-export function orderBoard(names, { noun, hint, ranks: given = [], changed }) {
+export function orderBoard(names, { noun, ranks: given = [], changed }) {
   let places = names.map((_, rank) => names.map((_, index) => index).filter((index) => given[index] === rank));
   let picked = null;
   const order = el("ol", { class: "order", "aria-label": "Your order, best first" });
@@ -67,7 +70,7 @@ export function orderBoard(names, { noun, hint, ranks: given = [], changed }) {
       ...places.flatMap((place, rank) => [gap(rank), el("li", { class: "place", "data-on": rank }, el("span", { class: "rank" }, String(rank + 1)), place.map(chip))]),
       gap(places.length),
     );
-    if (!places.length) order.append(el("li", { class: "hint" }, hint));
+    if (!places.length) order.append(el("li", { class: "hint" }, HINT));
     const rest = names.map((_, index) => index).filter((index) => !ranked(index));
     pool.replaceChildren(...(rest.length ? [el("span", { class: "small soft" }, "Not ranked:"), ...rest.map(chip)] : []));
     if (held) [...node.querySelectorAll(".chip")].find((one) => one.textContent === held)?.focus({ preventScroll: true });

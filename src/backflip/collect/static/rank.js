@@ -12,7 +12,7 @@ export function mount(stage, deck, item, config, submit) {
 
   const send = choice("Send", "⏎", finish, { class: "choice first", disabled: true });
   const board = orderBoard(names, {
-    noun: "Answer", ranks: item.before?.ranks, hint: "Press 1, 2, 3 … from best to worst, or drag the letters here",
+    noun: "Answer", ranks: item.before?.ranks,
     changed(places) {
       badge(badges, cards, places);
       send.disabled = places.flat().length < 2;

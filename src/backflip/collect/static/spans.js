@@ -14,7 +14,8 @@ export function mount(stage, deck, item, config, submit) {
     return node;
   });
   const text = el("div", { class: "spans said plain", dir: "auto", tabindex: 0, role: "textbox", "aria-readonly": "true", "aria-multiline": "true", "aria-label": "Answer. Arrow keys move by word, with shift they select, numbers label." }, nodes);
-  stage.append(...[promptBox(item.prompt), el("article", { class: "answer" }, el("div", { class: "body" }, text))].filter(Boolean));
+  const how = el("p", { class: "soft small" }, "Select a passage, then its label. Nothing to mark? Send it as it is.");
+  stage.append(...[promptBox(item.prompt), how, el("article", { class: "answer" }, el("div", { class: "body" }, text))].filter(Boolean));
 
   const list = el("ul", { class: "labelled" });
   const labels = config.span_labels.map((label, index) => choice(label, index < 9 ? String(index + 1) : "", () => apply(index), { class: `choice span-${index % 6}` }));
