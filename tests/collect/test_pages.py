@@ -112,7 +112,7 @@ def test_an_import_counts_what_it_took_and_what_was_there(server: Served, lead: 
     assert "5 were there already" in again
 
 
-def test_compressed_and_parquet_files_are_read(server: Served, lead: Browser, tmp_path):
+def test_compressed_parquet_and_csv_files_are_read(server: Served, lead: Browser, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -122,7 +122,8 @@ def test_compressed_and_parquet_files_are_read(server: Served, lead: Browser, tm
         pa.Table.from_pylist([json.loads(x) for x in rows(5).splitlines()]), tmp_path / "x"
     )
     send_file(lead, "rows.parquet", (tmp_path / "x").read_bytes())
-    assert server.store.project("tone").tallies()["items"] == 5
+    send_file(lead, "Sheet 1.csv", b"prompt;chosen;rejected\nQuestion 9?;Yes.;No.")
+    assert server.store.project("tone").tallies()["items"] == 6
 
 
 @pytest.mark.parametrize(

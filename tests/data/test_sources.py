@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import time
@@ -10,6 +11,8 @@ import pytest
 
 from backflip.data import sources
 from backflip.data.errors import UserError
+from backflip.data.formats import load
+from backflip.data.records import Comparison
 from backflip.data.sources import hub_answers, read, write_jsonl
 
 ROWS = [{"prompt": "Hi", "completion": "Yes?"}, {"prompt": "Grüße", "completion": "Na?"}]
@@ -249,3 +252,65 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path):
         write_jsonl(file, rows())
     assert fields(file) == ROWS
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# ---- tables
+
+TABLE = (
+    "prompt,chosen,rejected,margin,tie\r\n"
+    '"What is 2, 3?","Two\nlines, ""quoted"".",No,1.5,FALSE\r\n'
+    "\r\n"
+    "42,{not JSON,[also not,,\r\n"
+)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_a_spreadsheets_table_is_read_as_its_cells_are(tmp_path, between):
+    """Only numbers and truth values in columns that hold them are more than text."""
+    path = tmp_path / ("rows.tsv" if between == "\t" else "rows.csv")
+    swapped = TABLE.translate({ord(","): between, ord(between): ","})
+    path.write_bytes(b"\xef\xbb\xbf" + swapped.encode())
+    rows = list(read(str(path)))
+    comma = between if between != "," else ","
+    assert [dict(row.fields) for row in rows] == [
+        {
+            "prompt": f"What is 2{comma} 3?",
+            "chosen": f'Two\nlines{comma} "quoted".',
+            "rejected": "No",
+            "margin": 1.5,
+            "tie": False,
+        },
+        {"prompt": "42", "chosen": "{not JSON", "rejected": "[also not"},
+    ]
+    assert [row.where.line for row in rows] == [3, 5]
+
+
+def test_messages_in_a_table_are_json(tmp_path):
+    talk = [{"role": "user", "content": "Hi"}]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["messages", "label"], [json.dumps(talk), "True"]])
+    assert fields(path) == [{"messages": talk, "label": True}]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("a,b\n1,2,3\n", "rows.csv:2: 3 cells under 2 columns"),
+        ('a,b\n"1,2\n', "not a table"),
+        ("a,a\n1,2\n", "the column 'a' stands twice"),
+        ("a,b\n", "is empty"),
+        ("", "is empty"),
+    ],
+)
+def test_a_table_that_is_none_gives_one_line(tmp_path, table, said):
+    (tmp_path / "rows.csv").write_text(table)
+    with pytest.raises(UserError, match=said):
+        list(read(str(tmp_path / "rows.csv")))
+
+
+def test_comparisons_come_out_of_a_table(tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt,chosen,rejected,margin\nHi,Hello,Go away,2\n")
+    (record,) = load(str(tmp_path / "rows.csv"), Comparison).records
+    assert record.margin == 2.0
+    assert record.answers[0][0].content == "Hello"

@@ -107,7 +107,7 @@ def add(here: Lead, sent: NewItems) -> dict[str, Any]:
 def receive(
     site: Parts, here: Lead, file: Upload, gold: bool = False, strict: bool = True
 ) -> dict[str, Any]:
-    """Import an uploaded file: JSONL, JSON or Parquet, in any format that Backflip reads."""
+    """Import an uploaded file: JSONL, JSON, Parquet or CSV, in any format that Backflip reads."""
     here.visitor.need("write")
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
         try:

@@ -1,7 +1,7 @@
-"""Where rows come from: JSONL, JSON, Parquet, Hugging Face folders and hub, the package's own data.
+"""Where rows come from: files of JSON, Parquet or CSV, Hugging Face's folders and hub, the package.
 
 A source is text:
-    ``path/to/rows.jsonl`` (also ``.jsonl.gz``, ``.json``, ``.parquet``);
+    ``path/to/rows.jsonl`` (also ``.jsonl.gz``, ``.json``, ``.parquet``, ``.csv``, ``.tsv``);
     a folder of such files; with ``:split``, or where their names say ``train``, those files only;
     a folder written by ``Dataset.save_to_disk``, with ``:split`` where it holds several;
     ``owner/name``, ``owner/name:split`` or ``owner/name:config:split`` on the hub (split: train);
@@ -28,11 +28,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from backflip.data import tables
 from backflip.data.arrays import values
 from backflip.data.errors import UserError
 from backflip.data.records import Provenance, Tally
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".tsv")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
 SPACES = 10_000
 """White space with which a JSON file may begin."""
@@ -118,6 +119,7 @@ def _file(path: Path, name: str, broken: Tally | None) -> Iterator[Row]:
         (".jsonl", ".jsonl.gz"): partial(_jsonl, broken=broken),
         (".json", ".json.gz"): _json,
         (".parquet",): _parquet,
+        (".csv", ".tsv"): _table,
     }
     for suffixes, reader in readers.items():
         if lower.endswith(suffixes):
@@ -204,6 +206,12 @@ def _only_list(data: Any) -> Iterator[Any] | None:
     inside = cast("dict[str, Any]", data).values() if isinstance(data, dict) else ()
     lists = [cast("list[Any]", value) for value in inside if isinstance(value, list)]
     return iter(lists[0]) if len(lists) == 1 else None
+
+
+def _table(path: Path, name: str) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        for number, fields in tables.rows(lines, name):
+            yield Row(Provenance(name, number), fields)
 
 
 def _parquet(path: Path, name: str) -> Iterator[Row]:
