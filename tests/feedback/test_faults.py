@@ -136,7 +136,8 @@ def test_connections_that_the_server_dropped_are_made_anew(pg):
     store.create("tone", {"kind": "compare"})
     with psycopg.connect(pg.url("postgres"), autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid()"
             " AND datname = %s",
             [store.database.url.database],
         )
