@@ -161,7 +161,7 @@ def test_one_click_trains_a_reward_model_and_shows_its_report(server: Served, le
     """The button's own command, on a tiny model: the log, the report, and the model's folder."""
     from tests.recipes.tiny import tiny_model
 
-    judged(server, people=2)
+    judged(server, people=3)
     model = tiny_model(server.folder / "tiny")
     lead.get("/projects/tone/export")
     page = lead.send("/projects/tone/train", {"model": str(model), "steps": "2"})
