@@ -338,3 +338,23 @@ def test_the_page_fits_a_phone_and_names_all_its_controls(server: Served, scheme
                  && (n.offsetHeight < 24 || n.offsetWidth < 24)).length"""
         )
         assert small == 0  # WCAG 2.5.8: targets of 24 by 24 pixels at least
+
+
+def test_an_import_that_takes_a_while_says_that_it_was_heard(server: Served):
+    """And is sent once, however often the button is pressed meanwhile."""
+    server.project(items=0)
+    with running(server) as base, chromium() as browser:
+        page = visitor(browser, [])
+        page.goto(base + way_in(server.site, "tone"))
+        page.goto(f"{base}/projects/tone/items")
+        page.evaluate(
+            """() => document.querySelector("form[data-busy]").addEventListener("submit", (e) => {
+                 window.sent = (window.sent || 0) + !e.defaultPrevented;
+                 e.preventDefault();  // it stays under way for ever
+               })"""
+        )
+        page.get_by_role("button", name="Import").click()
+        page.get_by_role("button", name="Importing …").wait_for()
+        page.wait_for_timeout(4500)
+        page.get_by_role("button", name="Importing …").click()
+        assert page.evaluate("sent") == 1

@@ -21,10 +21,21 @@ for (const form of document.querySelectorAll("form[method=post]")) {
     if (form.dataset.sure && !confirm(form.dataset.sure)) return event.preventDefault();
     if (form.dataset.sent) return event.preventDefault();
     form.dataset.sent = "yes";
-    setTimeout(() => delete form.dataset.sent, 4000);
+    busy(form);
+    if (!form.dataset.busy) setTimeout(() => delete form.dataset.sent, 4000);
   });
 }
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+/** Where an answer may take a while the button says that it has been heard. */
+function busy(form) {
+  const button = form.querySelector("button.first");
+  if (!form.dataset.busy || !button) return;
+  const text = button.textContent;
+  button.textContent = form.dataset.busy;
+  button.setAttribute("aria-busy", "true");
+  addEventListener("pageshow", () => { button.textContent = text; button.removeAttribute("aria-busy"); }, { once: true });
+}
 
 // Only the settings that the chosen kind has.
 const kinds = document.querySelectorAll("input[name=kind]");
