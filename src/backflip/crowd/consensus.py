@@ -245,7 +245,9 @@ def least_sure(consensus: Consensus, *, count: int = 20, below: float = 0.95) ->
     return [consensus.judgements.item_names[int(place)] for place in places[order]]
 
 
-def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] | None:
+def agreed(
+    judgements: Judgements, *, ratings: bool = False, resamples: int = RESAMPLES
+) -> dict[str, Any] | None:
     """Percent agreement, α, κ and AC with their intervals, as JSON; none where nobody judged.
 
     Of pairs the better answer counts, not the strength. ``ratings``: misses count by the square of
@@ -255,7 +257,7 @@ def agreed(judgements: Judgements, *, ratings: bool = False) -> dict[str, Any] |
         return None
     metric: Metric = "interval" if ratings else "nominal"
     sides = judgements.sides()
-    found = agreement(sides, metric=metric, resamples=RESAMPLES)
+    found = agreement(sides, metric=metric, resamples=resamples)
     names = ("percent", "alpha", "fleiss", "gwet")
     light = rater_pairs(sides, weights="quadratic" if ratings else None).light
     return {name: getattr(found, name).as_json() for name in names} | {

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from backflip.crowd import figures_labels
-from backflip.crowd.agreement import Metric, agreement
-from backflip.crowd.consensus import Consensus
+from backflip.crowd.agreement import Metric
+from backflip.crowd.consensus import Consensus, agreed
 from backflip.crowd.disagreement import circles, most_disagreed
 from backflip.crowd.drift import alpha_over_time, by_rubric, leanings
 from backflip.crowd.fatigue import Stretch, over_session
@@ -44,14 +44,11 @@ def statistics(
         return made
     sides = judgements.sides()
     metric: Metric = "interval" if ratings else "nominal"
-    measured = agreement(sides, metric=metric, resamples=resamples)
     made["whom"] = figures_labels.whom(judgements, ratings=ratings)
     if consensus is not None:
         made["labels"] = figures_labels.labels(consensus)
         made["habits"] = figures_labels.habits(consensus)
-    made["agreement"] = {
-        name: getattr(measured, name).as_json() for name in ("percent", "alpha", "fleiss", "gwet")
-    } | {"items": measured.items, "metric": metric}
+    made["agreement"] = agreed(judgements, ratings=ratings, resamples=resamples)
     moments = alpha_over_time(sides, metric=metric, resamples=min(200, resamples))
     made["over_time"] = [
         {"at": m.end, "items": m.items} | (m.alpha.as_json() or {}) for m in moments

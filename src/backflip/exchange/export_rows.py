@@ -8,7 +8,7 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-from backflip.crowd.consensus import RESAMPLES, agreed
+from backflip.crowd.consensus import RESAMPLES
 from backflip.crowd.figures import statistics
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row
@@ -286,7 +286,7 @@ def _rating(one: Asked, name: str) -> dict[str, Any]:
 
 def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     """What was counted, how far raters agree, how reliable each is."""
-    account = source.account
+    account, figures = source.account, _statistics(source)
     made: dict[str, Any] = {
         "source": source.name,
         "kind": source.kind,
@@ -304,9 +304,9 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
         "left_out": dict(account.left_out.counts),
         "said": account.lines(),
         "answers_by_rubric_version": {str(k): n for k, n in sorted(account.rubrics.items())},
-        "agreement": _agreement(source),
+        "agreement": _each(source, {name: one["agreement"] for name, one in figures.items()}),
         "reliabilities": [] if source.kind == "rate" else source.consensus.raters(),
-        "statistics": _statistics(source),
+        "statistics": _each(source, {name: _shown(one) for name, one in figures.items()}),
         "backflip": metadata.version("backflip"),
     }
     more: dict[str, Any] = {}
@@ -319,36 +319,26 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     return made | more
 
 
-def _agreement(source: Source) -> dict[str, Any] | None:
-    if source.kind != "rate":
-        return agreed(source.consensus.judgements)
-    return {
-        attribute.name: agreed(
-            source.project.judgements(until=source.until, part=attribute.name), ratings=True
-        )
-        for attribute in source.settings.attributes
-    }
-
-
-def _statistics(source: Source) -> dict[str, Any]:
+def _statistics(source: Source) -> dict[str, dict[str, Any]]:
     """What the page shows of raters, groups, items and time; of ratings for each attribute."""
     if source.kind == "write":
-        return _shown(statistics(written(source.project, until=source.until)))
+        return {"": statistics(written(source.project, until=source.until))}
     if source.kind != "rate":
-        made = statistics(
-            source.consensus.judgements, resamples=RESAMPLES, consensus=source.consensus
-        )
-        return _shown(made)
+        judged = source.consensus.judgements
+        return {"": statistics(judged, resamples=RESAMPLES, consensus=source.consensus)}
     return {
-        attribute.name: _shown(
-            statistics(
-                source.project.judgements(until=source.until, part=attribute.name),
-                ratings=True,
-                resamples=RESAMPLES,
-            )
+        attribute.name: statistics(
+            source.project.judgements(until=source.until, part=attribute.name),
+            ratings=True,
+            resamples=RESAMPLES,
         )
         for attribute in source.settings.attributes
     }
+
+
+def _each(source: Source, made: dict[str, Any]) -> Any:
+    """By attribute for ratings; of other kinds the one there is."""
+    return made if source.kind == "rate" else made[""]
 
 
 def _shown(made: dict[str, Any]) -> dict[str, Any]:
