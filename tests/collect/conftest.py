@@ -9,8 +9,10 @@ import pytest
 for package in ("fastapi", "sqlalchemy", "nh3"):
     pytest.importorskip(package, reason="the feedback server's packages are an extra")
 
+from tests.collect.chrome import chromium  # noqa: E402
 from tests.collect.echo import echoing  # noqa: E402
-from tests.collect.served import Browser, Served, served  # noqa: E402
+from tests.collect.hall import Hall  # noqa: E402
+from tests.collect.served import Browser, Served, running, served  # noqa: E402
 
 
 @pytest.fixture
@@ -44,3 +46,22 @@ def alan(server: Served) -> tuple[Any, int, str]:
     project, rater = server.project(groups=groups), server.person("Alan")
     project.enrol(rater, groups={"expertise": "nurse"})
     return project, rater, f"/projects/tone/people/{server.store.people.get(rater).pseudonym}"
+
+
+@pytest.fixture(scope="module")
+def all_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    with echoing() as address:
+        policies = (("loud", f"{address}#loud"),)
+        made = served(tmp_path_factory.mktemp("hall"), endpoints=policies)
+        with running(made) as base, chromium() as browser:
+            yield Hall(made, base, browser)
+        made.site.jobs.close()
+        made.store.close()
+
+
+@pytest.fixture
+def hall(all_day: Hall) -> Iterator[Hall]:
+    yield all_day
+    for context in all_day.browser.contexts:
+        context.close()
+    assert all_day.faults == []

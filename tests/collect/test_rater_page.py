@@ -6,77 +6,16 @@ One server and one browser serve all of these; each test has a project and a rat
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from backflip.collect.pages_account import door
 from backflip.feedback.projects import Project
-from tests.collect.chrome import chromium, press, visitor
-from tests.collect.echo import echoing
-from tests.collect.served import Served, pairs, running, served
+from tests.collect.chrome import press
+from tests.collect.hall import Hall, ask, saved, values
+from tests.collect.served import pairs
 
 UNDONE = "Your last answer was taken back"
-
-
-@dataclass
-class Hall:
-    """A server, its address, and a browser."""
-
-    made: Served
-    base: str
-    browser: Any
-    faults: list[str] = field(default_factory=list[str])
-    count: int = 0
-
-    def project(self, items: list[dict[str, Any]], **settings: Any) -> Project:
-        self.count += 1
-        given = {"raters_per_item": 1, "scale": 2, **settings}
-        project = self.made.project(f"hall-{self.count}", items=0, **given)
-        project.add_items(items)
-        return project
-
-    def sit(self, project: Project) -> Any:
-        """The page of somebody new, with the first item on it."""
-        person = self.made.person(f"Ada{self.count}")
-        project.enrol(person)
-        page = visitor(self.browser, self.faults)
-        page.goto(f"{self.base}{door(self.made.site, person)}?next=/projects/{project.name}/rate")
-        page.locator("#deck > *").first.wait_for()
-        return page
-
-
-@pytest.fixture(scope="module")
-def all_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    with echoing() as address:
-        policies = (("loud", f"{address}#loud"),)
-        made = served(tmp_path_factory.mktemp("hall"), endpoints=policies)
-        with running(made) as base, chromium() as browser:
-            yield Hall(made, base, browser)
-        made.site.jobs.close()
-        made.store.close()
-
-
-@pytest.fixture
-def hall(all_day: Hall) -> Iterator[Hall]:
-    yield all_day
-    for context in all_day.browser.contexts:
-        context.close()
-    assert all_day.faults == []
-
-
-def ask(text: str = "Why?") -> list[dict[str, str]]:
-    return [{"role": "user", "content": text}]
-
-
-def saved(page: Any) -> None:
-    page.locator("#status[data-state=saved]").wait_for()
-
-
-def values(project: Project) -> list[dict[str, Any]]:
-    return [row.value for row in project.answers()]
 
 
 def take_back(page: Any) -> None:
@@ -276,41 +215,6 @@ def test_work_after_the_quiz_is_work_at_once(hall: Hall):
     assert project.overview().answers == 4
 
 
-def test_enter_sends_what_was_clicked_and_dragged(hall: Hall):
-    """It does not mean the control that the mouse was on last."""
-    answers = [{"text": text} for text in ("One.", "Two.", "Three.")]
-    project = hall.project([{"prompt": ask(), "answers": answers}], kind="rank")
-    page = hall.sit(project)
-    chip, order = page.locator(".pool .chip").nth(2), page.locator(".order")
-    chip.drag_to(order)
-    page.get_by_role("button", name="Answer A; press to rank it next").click()
-    press(page, "Enter")
-    page.get_by_text("Nothing left to do").wait_for()
-    (value,) = values(project)
-    assert sorted(value["ranks"], key=str) == [0, 1, None]
-    project = hall.project([{"prompt": ask(), "steps": ["1 + 1 = 2"]}], kind="steps")
-    page = hall.sit(project)
-    page.locator(".step").get_by_role("button", name="Good").click()
-    press(page, "Enter")
-    page.get_by_text("Nothing left to do").wait_for()
-    assert values(project) == [{"labels": [1], "reason": ""}]
-
-
-def test_enter_on_a_control_that_keys_have_reached_is_its_own(hall: Hall):
-    answers = [{"text": text} for text in ("One.", "Two.", "Three.")]
-    project = hall.project([{"prompt": ask(), "answers": answers}], kind="rank")
-    page = hall.sit(project)
-    press(page, "1")
-    press(page, "2")
-    page.locator(".pool .chip").focus()
-    page.keyboard.press("Enter")
-    page.locator(".order .chip").nth(2).wait_for()
-    assert page.evaluate("() => document.activeElement.textContent") == "C"
-    page.keyboard.press("Enter")
-    page.locator(".pool .chip").wait_for()
-    assert values(project) == []
-
-
 # ---- what goes wrong
 
 
@@ -354,30 +258,6 @@ def test_a_page_of_somebody_elses_takes_no_answer_away(hall: Hall, status: int, 
     saved(page)
     page.wait_for_timeout(1500)
     assert len(values(project)) == 1
-
-
-def test_keys_of_one_letter_can_be_turned_off(hall: Hall):
-    """Who speaks to the computer types letters unawares (WCAG 2.1.4); buttons and arrows stay."""
-    project = hall.project(pairs(4), kind="compare")
-    page = hall.sit(project)
-    page.get_by_role("button", name="Keys").click()
-    assert page.evaluate("() => document.activeElement.textContent") == "Close"
-    page.get_by_label("Letters, numbers and signs act by themselves").uncheck()
-    page.keyboard.press("Escape")
-    page.reload()
-    page.locator("#deck > *").first.wait_for()
-    for key in ("1", "b", "?"):
-        press(page, key)
-    assert values(project) == []
-    assert page.locator("dialog[open]").count() == 0
-    press(page, "ArrowRight")
-    saved(page)
-    page.get_by_role("button", name="Keys").click()
-    page.get_by_label("Letters, numbers and signs act by themselves").check()
-    page.keyboard.press("Escape")
-    press(page, "1")
-    saved(page)
-    assert len(values(project)) == 2
 
 
 @pytest.fixture
