@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with TRL")
     parser.add_argument("--tokenizer", default="smollm2", help="whose template the rows are put in")
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
-    parser.add_argument("--batches", type=int, default=6, help="timed, after a warm-up")
+    parser.add_argument("--batches", type=int, default=6, help="timed, after the warm-ups")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
     parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--out", type=Path, default=HERE, help="folder of cuda.json")
@@ -48,27 +48,25 @@ def main() -> None:
     for size in given.sizes:
         with tempfile.TemporaryDirectory() as folder:
             save_random(Path(folder), given.tokenizer, SHAPES[size])
-            for work in given.works:
-                found = compare(
-                    [work],
-                    folder,
-                    given.data,
-                    peer=given.peer_python,
-                    batches=given.batches,
-                    dtype="bfloat16",
-                    warmups=WARMUPS,
-                )
-                keep(given.out / "cuda.json", size, found)
+            for row in compare(
+                given.works,
+                folder,
+                given.data,
+                peer=given.peer_python,
+                batches=given.batches,
+                dtype="bfloat16",
+                warmups=WARMUPS,
+            ):
+                keep(given.out / "cuda.json", size, row)
     if (given.out / "results.json").is_file():
         report.renewed(given.out)
 
 
-def keep(path: Path, size: str, found: list[report.Row]) -> None:
+def keep(path: Path, size: str, found: report.Row) -> None:
     """Beside what an earlier run measured."""
     rows: list[report.Row] = json.loads(path.read_text()) if path.is_file() else []
-    new = {(size, row["work"]) for row in found}
-    rows = [row for row in rows if (row["size"], row["work"]) not in new]
-    rows += [{"size": size, "warmups": WARMUPS} | row for row in found]
+    rows = [row for row in rows if (row["size"], row["work"]) != (size, found["work"])]
+    rows.append({"size": size, "warmups": WARMUPS} | found)
     order, sizes = list(report.NAMES.values()), list(SHAPES)
     rows.sort(key=lambda row: (sizes.index(row["size"]), order.index(row["work"])))
     path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

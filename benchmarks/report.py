@@ -94,7 +94,7 @@ def merged(folder: Path, rows: list[Row]) -> list[Row]:
     return sorted(known.values(), key=lambda r: order.index(r["work"]) if r["work"] in order else 9)
 
 
-def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side by side") -> None:
+def write(folder: Path, rows: list[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     (folder / "results.svg").write_text(chart(rows))
@@ -102,9 +102,9 @@ def write(folder: Path, rows: list[Row], *, title: str = "Backflip and TRL, side
         *curves_part(_measured(folder / "curves.json").get("points", [])),
         *learnt_part(_measured(folder / "hh_direct.json")),
         *rounds_part(_measured(folder / "three_rounds.json")),
-        *cuda_part(_measured(folder / "cuda.json", [])),
+        *cuda_part(_measured(folder / "cuda.json")),
     ]
-    (folder / "RESULTS.md").write_text(page(rows, title, besides))
+    (folder / "RESULTS.md").write_text(page(rows, besides))
 
 
 def renewed(folder: Path) -> None:
@@ -112,9 +112,9 @@ def renewed(folder: Path) -> None:
     write(folder, merged(folder, []))
 
 
-def _measured(path: Path, otherwise: Any = None) -> Any:
-    """What another script has measured; ``otherwise``, or nothing, where it has not."""
-    return json.loads(path.read_text()) if path.is_file() else otherwise or {}
+def _measured(path: Path) -> Any:
+    """What another script has measured; empty where it has not."""
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 # ---- the page
@@ -126,7 +126,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def page(rows: list[Row], title: str, besides: list[str]) -> str:
+def page(rows: list[Row], besides: list[str]) -> str:
     table = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
     for r in rows:
         share = r.get("share_of_product_rate")
@@ -142,8 +142,8 @@ def page(rows: list[Row], title: str, besides: list[str]) -> str:
             f"{share:.0%}" if share else "",
         ]
         table.append("| " + " | ".join(cells) + " |")
-    head = [f"# {title}", "", "![Times and memory](results.svg)", "", *table, ""]
-    return "\n".join([*head, *besides, method(rows), ""])
+    head = ["# Backflip and TRL, side by side", "", "![Times and memory](results.svg)", ""]
+    return "\n".join([*head, *table, "", *besides, method(rows), ""])
 
 
 def curves_part(points: list[Row]) -> list[str]:

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md")
     given = parser.parse_args()
-    rows = compare(
-        given.works, given.model, given.data, peer=given.peer_python, batches=given.batches
+    rows = list(
+        compare(given.works, given.model, given.data, peer=given.peer_python, batches=given.batches)
     )
     report.write(given.out, report.merged(given.out, rows))
 
@@ -54,11 +54,10 @@ def compare(
     batches: int = BATCHES,
     dtype: str = "float32",
     warmups: int = 1,
-) -> list[report.Row]:
-    """One row for each work; ours and the peer's turn by turn, never at the same time."""
+) -> Iterator[report.Row]:
+    """A row for each work, as it is done; ours and the peer's turn by turn, never both at once."""
     from backflip.models.load import resolve
 
-    rows: list[report.Row] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "workload.json"
         workload = build(resolve(model), data, batches=batches + warmups - 1, dtype=dtype)
@@ -69,10 +68,10 @@ def compare(
                 "peer": run(peer, "peer.py", work, path),
             }
             check_equal(work, sides, dtype)
-            sides = {name: timed(side, batches) for name, side in sides.items()}
-            rows.append(report.row(work, sides, dtype))
-            print(report.line(rows[-1]), flush=True)
-    return rows
+            sides = {name: without_warmups(side, batches) for name, side in sides.items()}
+            row = report.row(work, sides, dtype)
+            print(report.line(row), flush=True)
+            yield row
 
 
 def run(python: str, script: str, work: str, workload: Path) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def run(python: str, script: str, work: str, workload: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def timed(side: dict[str, Any], batches: int) -> dict[str, Any]:
+def without_warmups(side: dict[str, Any], batches: int) -> dict[str, Any]:
     """Without the warm-ups, which stand before the timed batches."""
     return side | {
         name: side[name][-batches:] for name in ("seconds", "tokens", "operations") if name in side

@@ -37,7 +37,13 @@ from backflip.collect import (
     pages_settling,
     trail,
 )
-from backflip.collect.gate import ForgedError, SignInNeededError, TooFastError, maybe
+from backflip.collect.gate import (
+    ForgedError,
+    SignInNeededError,
+    TooFastError,
+    at_interface,
+    maybe,
+)
 from backflip.collect.headers import SafeHeaders
 from backflip.collect.limits import BodyLimit
 from backflip.collect.pages import go, said, sentence
@@ -137,7 +143,7 @@ def _handle(app: FastAPI) -> None:
 
 def _tell(request: Request, status: int, text: str, code: str = "") -> Response:
     """The same mistake, for whoever asked."""
-    if str(request.scope["path"]).startswith("/api/"):
+    if at_interface(request):
         return JSONResponse({"detail": text, "code": code or str(status)}, status)
     try:
         visitor = maybe(request)
@@ -149,7 +155,7 @@ def _tell(request: Request, status: int, text: str, code: str = "") -> Response:
 
 def _sign_in_needed(request: Request, error: Exception) -> Response:
     del error
-    if str(request.scope["path"]).startswith("/api/"):
+    if at_interface(request):
         return _tell(request, 401, "sign in, or send a token (Bearer)", "signed_out")
     url = request.url
     there = f"{url.path}?{url.query}" if url.query else url.path
@@ -194,7 +200,7 @@ def _http(request: Request, error: Exception) -> Response:
 def _bug(request: Request, error: Exception) -> Response:
     """Nobody sees a traceback; it stands in the server's log."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    if str(request.scope["path"]).startswith("/api/"):
+    if at_interface(request):
         return JSONResponse({"detail": "a mistake of ours; it is in the log.", "code": "bug"}, 500)
     lines = ["It stands in the server's log. What you had sent before is kept."]
     return said(request, None, "A mistake of ours", lines, status=500)

@@ -100,6 +100,11 @@ def _by_token(site: Site, request: Request) -> tuple[Person, tuple[str, ...]] | 
     return site.by_token(token) if token is not None and opens else None
 
 
+def at_interface(request: Request) -> bool:
+    """Whether the interface for programs is asked, and no page: by the path that is served."""
+    return str(request.scope["path"]).startswith("/api/")
+
+
 def _by_session(site: Site, session: Session) -> Visitor | None:
     if session.person is None:
         return None
@@ -116,7 +121,7 @@ def visitor(request: Request) -> Visitor:
     found = maybe(request)
     if found is None:
         raise SignInNeededError
-    changing = request.method not in SAFE and str(request.scope["path"]).startswith("/api/")
+    changing = request.method not in SAFE and at_interface(request)
     if changing and found.scopes is None:
         given = request.headers.get(HEADER, "")
         if not site_of(request).sessions.holds(found.session, given):

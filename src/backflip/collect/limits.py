@@ -68,7 +68,7 @@ class BodyLimit:
     most: int
     uploads: int
     """For paths that end in ``/import``, from somebody who is known."""
-    known: Callable[[Scope], bool] = lambda scope: True
+    known: Callable[[Scope], bool]
     """Whether somebody is signed in: a form is read to its end before its handler is asked."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -149,8 +149,7 @@ def slope(moved: Mapping[str, float] | None, per: str) -> str:
     said = drift(moved)
     if said == UNTOLD:
         return said
-    sure = moved["high"] < 0 or moved["low"] > 0
-    return f"{said} points {per}{'' if sure else ': no drift beyond chance'}"
+    return f"{said} points {per}{'' if direction(moved) else ': no drift beyond chance'}"
 
 
 def drift(moved: Mapping[str, float]) -> str:

@@ -33,11 +33,13 @@ def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 
-    if not html:
-        placed = {"clips": [place(clip) for clip in shown.payload.get("clips", ())]}
-        return page | {"payload": shown.payload | (placed if shown.kind == "clips" else {})}
-    drawn = fragments(shown.kind, shown.payload, place)
-    return {name: page[name] for name in ("item", "stage", "warning")} | drawn
+    if html:
+        drawn = fragments(shown.kind, shown.payload, place)
+        return {name: page[name] for name in ("item", "stage", "warning")} | drawn
+    if shown.kind == "clips":
+        clips = [place(clip) for clip in shown.payload["clips"]]
+        page["payload"] = shown.payload | {"clips": clips}
+    return page
 
 
 def progress(now: Progress) -> dict[str, Any]:

@@ -7,6 +7,7 @@ JSON, and numbers and truth values in columns that hold such.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,14 +26,15 @@ def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]
     """(Line on which the row ends, fields) of each row; empty cells and empty rows are left out.
 
     Raises:
-        UserError: no header, a column named twice, a row with more cells than the header.
+        UserError: a column named twice, a row with more cells than the header, quotes that never
+            close.
 
     """
     lines = iter(lines)
     head = next(lines, "")
     between = max(DELIMITERS, key=head.count)
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(_with(head, lines), delimiter=between, strict=True)
+    reader = csv.reader(itertools.chain([head], lines), delimiter=between, strict=True)
     try:
         columns = [column.strip() for column in next(reader, list[str]())]
         _check(columns, name)
@@ -49,11 +51,6 @@ def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]
         raise UserError(
             f"{name}:{reader.line_num}: not a table ({error}); save it as CSV again"
         ) from error
-
-
-def _with(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _check(columns: list[str], name: str) -> None:

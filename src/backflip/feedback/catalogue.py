@@ -65,9 +65,9 @@ def find(database: Database, name: str) -> Project:
         if project is not None:
             return Project(Scope(database, project, name))
         known = connection.scalars(select(Projects.name).order_by(Projects.name)).all()
-    listed = ", ".join(known[:LISTED]) + (
-        f" and {len(known) - LISTED} more" * (len(known) > LISTED)
-    )
+    listed = ", ".join(known[:LISTED])
+    if known[LISTED:]:
+        listed += f" and {len(known) - LISTED} more"
     raise RefusedError(
         "not_found", f"there is no project {name!r}; there are {listed or 'none yet'}."
     )
