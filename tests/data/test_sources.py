@@ -12,7 +12,7 @@ import pytest
 from backflip.data import sources
 from backflip.data.errors import UserError
 from backflip.data.formats import load
-from backflip.data.records import Comparison
+from backflip.data.records import Comparison, Tally
 from backflip.data.sources import hub_answers, read, write_jsonl
 
 ROWS = [{"prompt": "Hi", "completion": "Yes?"}, {"prompt": "Grüße", "completion": "Na?"}]
@@ -280,7 +280,8 @@ def test_a_spreadsheets_table_is_read_as_its_cells_are(tmp_path, between):
             "margin": 1.5,
             "tie": False,
         },
-        {"prompt": "42", "chosen": "{not JSON", "rejected": "[also not"},
+        {"prompt": "42", "chosen": "{not JSON", "rejected": "[also not"}
+        | {"margin": None, "tie": None},
     ]
     assert [row.where.line for row in rows] == [3, 5]
 
@@ -307,6 +308,48 @@ def test_a_table_that_is_none_gives_one_line(tmp_path, table, said):
     (tmp_path / "rows.csv").write_text(table)
     with pytest.raises(UserError, match=said):
         list(read(str(tmp_path / "rows.csv")))
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "columns"),
+    [
+        ("prompt,chosen", "a;b;c,d", ["prompt", "chosen"]),
+        ("prompt;chosen", '"a,b,c";d', ["prompt", "chosen"]),
+        ('"prompt, long";"chosen, short"', "a;b", ["prompt, long", "chosen, short"]),
+        ("'prompt','chosen'", "'it, and',d", ["prompt", "chosen"]),
+        ("prompt|chosen", "a, b; c|d", ["prompt", "chosen"]),
+        ("提示;回答", "a,b;c", ["提示", "回答"]),
+        ("sep=;\nprompt;chosen", "a,b;c", ["prompt", "chosen"]),
+        ("prompt,chosen,,", "a,b,,", ["prompt", "chosen"]),
+        (",prompt", "0,a", ["column 1", "prompt"]),
+        ("prompt,chosen", "a", ["prompt", "chosen"]),
+    ],
+)
+def test_the_header_of_a_table_decides_its_signs_and_its_columns(tmp_path, head, row, columns):
+    (tmp_path / "rows.csv").write_text(f"\ufeff{head}\n{row}\n", encoding="utf-8")
+    (found,) = read(str(tmp_path / "rows.csv"))
+    assert list(found.fields) == columns
+
+
+def test_an_empty_cell_has_a_column_and_says_that_it_is_empty(tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt,chosen,rejected\nHi,,No\nHi,Yes,No\n")
+    loaded = load(str(tmp_path / "rows.csv"), Comparison)
+    assert len(loaded.records) == 1
+    assert loaded.dropped.counts == {"cell 'chosen' is empty": 1}
+    assert loaded.dropped.examples["cell 'chosen' is empty"][0].endswith("rows.csv:2")
+
+
+def test_text_under_no_column_is_refused_and_not_lost(tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt,chosen,,\nHi,Yes,,more\n")
+    with pytest.raises(UserError, match=r"rows.csv:2: 4 cells under 2 columns"):
+        list(read(str(tmp_path / "rows.csv")))
+
+
+def test_a_file_of_malformed_lines_alone_is_not_empty(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": \n')
+    broken = Tally()
+    assert list(read(str(tmp_path / "rows.jsonl"), broken=broken, called="mine.jsonl")) == []
+    assert broken.lines() == ["1 × malformed line (e.g. mine.jsonl:1)"]
 
 
 def test_comparisons_come_out_of_a_table(tmp_path):

@@ -49,10 +49,13 @@ class Row:
     fields: Mapping[str, Any]
 
 
-def read(source: str, *, limit: int | None = None, broken: Tally | None = None) -> Iterator[Row]:
+def read(
+    source: str, *, limit: int | None = None, broken: Tally | None = None, called: str = ""
+) -> Iterator[Row]:
     """Rows of a source, one after the other, at most ``limit``.
 
-    Malformed lines are counted in ``broken``, where it is given, and left out.
+    Malformed lines are counted in ``broken``, where it is given, and left out. ``called``: what a
+    file is called in messages and in the rows' places, where that is not its path.
 
     Raises:
         UserError: nothing there, no row in it, a malformed line (with its number), an unreachable
@@ -61,22 +64,24 @@ def read(source: str, *, limit: int | None = None, broken: Tally | None = None) 
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit} rows; it must be at least 1")
-    return islice(_any(_rows(source, broken), source), limit)
+    return islice(_any(_rows(source, broken, called), called or source, broken), limit)
 
 
-def _any(rows: Iterator[Row], source: str) -> Iterator[Row]:
+def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row]:
     empty = True
     for row in rows:
         empty = False
         yield row
-    if empty:
+    if empty and not (broken and broken.total):
         raise UserError(f"{source} is empty: write one row a line")
 
 
-def _rows(source: str, broken: Tally | None = None) -> Iterator[Row]:
+def _rows(source: str, broken: Tally | None = None, called: str = "") -> Iterator[Row]:
     if source.startswith("demo:"):
         return _demo(source.removeprefix("demo:"))
     path = Path(source).expanduser()
+    if path.is_file() and called:
+        return _file(path, called, broken)
     if path.exists():
         return _local(path, None, broken)
     stem, _, split = source.rpartition(":")

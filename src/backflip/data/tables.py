@@ -1,5 +1,6 @@
-"""Tables as text: CSV with commas, semicolons or tabs between the columns, as spreadsheets save it.
+"""Tables as text: CSV with commas, semicolons, tabs or bars between the columns.
 
+The header decides: which signs stand between cells and around them, and which columns there are.
 A cell is text, whatever it looks like, but for what no text can be: a list or an object written as
 JSON, and numbers and truth values in columns that hold such.
 """
@@ -9,12 +10,16 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from backflip.data.errors import UserError
+from backflip.data.records import BadRecordError
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+QUOTES = "\"'"
 LONGEST_CELL = 1 << 24
 NUMBERS = frozenset(
     ("label", "labels", "rank", "scores", "margin", "p_chosen", "tie", "weight", "priority")
@@ -22,43 +27,106 @@ NUMBERS = frozenset(
 """Columns that are never text."""
 
 
+class Cells(dict[str, Any]):
+    """The cells of a row under all columns of the header; none where a cell is empty.
+
+    Asked for by ``[name]``, an empty cell says that it is empty, and not that it has no column.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if value is None:
+            raise BadRecordError(f"cell {name!r} is empty", "fill it in, or remove the row")
+        return value
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The sign between cells and the quotes around them, as the header has them."""
+
+    between: str
+    quote: str
+    columns: tuple[str, ...]
+
+
 def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(Line on which the row ends, fields) of each row; empty cells and empty rows are left out.
+    """(Line on which the row ends, cells under every column) of each row that is not empty.
 
     Raises:
         UserError: a column named twice, a row with more cells than the header, quotes that never
             close.
 
     """
-    lines = iter(lines)
+    lines, begun = iter(lines), 0
     head = next(lines, "")
-    between = max(DELIMITERS, key=head.count)
+    told = re.fullmatch(r"sep=(.)\s*", head)  # a spreadsheet's own line before the header
+    if told:
+        head, begun = next(lines, ""), 1
+    signs = told.group(1) if told else "\t,;|" if name.lower().endswith(".tsv") else DELIMITERS
+    form = _dialect(head, signs)
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(itertools.chain([head], lines), delimiter=between, strict=True)
+    reader = csv.reader(
+        itertools.chain([head], lines), delimiter=form.between, quotechar=form.quote, strict=True
+    )
     try:
-        columns = [column.strip() for column in next(reader, list[str]())]
-        _check(columns, name)
+        columns = _columns(next(reader, list[str]()), name)
         for cells in reader:
+            while len(cells) > len(columns) and not cells[-1].strip():
+                cells.pop()
             if len(cells) > len(columns):
                 raise UserError(
-                    f"{name}:{reader.line_num}: {len(cells)} cells under {len(columns)} columns; "
-                    'put quotes (") around a cell that holds the sign between columns'
+                    f"{name}:{reader.line_num + begun}: {len(cells)} cells under {len(columns)} "
+                    'columns; put quotes (") around a cell that holds the sign between columns'
                 )
-            found = {c: _value(c, cell) for c, cell in zip(columns, cells, strict=False) if cell}
-            if found:
-                yield reader.line_num, found
+            if any(cells):
+                filled = itertools.zip_longest(columns, cells, fillvalue="")
+                found = Cells({c: _value(c, cell) if cell else None for c, cell in filled})
+                yield reader.line_num + begun, found
     except csv.Error as error:
         raise UserError(
-            f"{name}:{reader.line_num}: not a table ({error}); save it as CSV again"
+            f"{name}:{reader.line_num + begun}: not a table ({error}); save it as CSV again"
         ) from error
 
 
-def _check(columns: list[str], name: str) -> None:
-    if not any(columns):
-        return
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+def _dialect(head: str, signs: str) -> Dialect:
+    """The one of the signs, and the quotes, that cut the header into most names."""
+    found = [
+        Dialect(between, quote, tuple(cells))
+        for quote in QUOTES
+        for between in signs
+        if (cells := _cut(head, between, quote)) is not None
+    ]
+    return max(found, key=_names, default=Dialect(signs[0], QUOTES[0], ()))
+
+
+def _cut(head: str, between: str, quote: str) -> list[str] | None:
+    """The header in cells; none where its quotes do not fit. It may go on in the next line."""
+    opened = head.count(quote) % 2
+    try:
+        return next(csv.reader([head], delimiter=between, quotechar=quote, strict=not opened), [])
+    except csv.Error:
+        return None
+
+
+def _names(form: Dialect) -> tuple[int, int]:
+    """How many cells of a header look like names, and how many hold no sign of another table."""
+    named = [cell for cell in form.columns if re.fullmatch(r"[^\W\d][^\"']*", cell.strip())]
+    plain = [cell for cell in named if not re.search(r"[,;|\t]", cell)]
+    return len(named), len(plain)
+
+
+def _columns(head: list[str], name: str) -> list[str]:
+    """Names of all columns; those at the end that have none are no columns.
+
+    One without a name among the others is called by its place.
+    """
+    found = [column.strip() for column in head]
+    while found and not found[-1]:
+        found.pop()
+    twice = sorted({column for column in found if column and found.count(column) > 1})
     if twice:
         raise UserError(f"{name}: the column {twice[0]!r} stands twice; name each column once")
+    return [column or f"column {place}" for place, column in enumerate(found, start=1)]
 
 
 def _value(column: str, cell: str) -> Any:
