@@ -6,15 +6,18 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
 import typer
 
 from backflip import __version__
+from backflip.arguments import RECIPE, Settings, Template
+from backflip.checking import check
 from backflip.collecting import collect
 from backflip.data.errors import UserError
+from backflip.measuring import best_of_n, evaluate
 
 USER_ERROR, INTERRUPTED, BUG, WAITING = 2, 130, 1, 75
 """Exit codes; 75 is that of programs that are to be started once more later."""
@@ -27,20 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The whole loop of reinforcement learning from human feedback.",
 )
-
-RECIPE = "sft, reward_model, ppo, rlhf; dpo, kto, simpo, …; iterative_dpo, raft, …; or a YAML file."
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Settings of the recipe, such as data=rows.jsonl or algorithm.kl_coef=0.1.",
-        show_default=False,
-    ),
-]
-Format = Annotated[str | None, typer.Option(help="Format of the data; else by its columns.")]
-Limit = Annotated[int | None, typer.Option(help="Rows to read at most.")]
-MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, in tokens.")]
-Template = Annotated[str | None, typer.Option(help="chatml, hh or plain, for a model without.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,75 +170,7 @@ def resume(
     console.print_result(api.resume(run))
 
 
-@app.command()
-def check(
-    what: Annotated[str, typer.Argument(help="Data (file, folder, hub name, demo:…), or recipe.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="Of a recipe: its settings, and price=MONEY per hour. "
-            "Of data: kind, format, limit, model, template, max_length, against.",
-            show_default=False,
-        ),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option(help="Run a few steps of a recipe to forecast its time and memory.")
-    ] = True,
-    format: Format = None,
-    limit: Limit = None,
-    max_length: MaxLength = None,
-) -> None:
-    """Look before training: what is wrong with data, or what a recipe will do and cost."""
-    from backflip.recipes.names import SUFFIXES, shipped
-
-    options = {"format": format, "limit": limit, "max_length": max_length}
-    given = {name: value for name, value in options.items() if value is not None}
-    if what in shipped() or what.endswith(SUFFIXES):
-        for name, value in given.items():
-            word = name.replace("_", "-")
-            raise UserError(f"--{word} is for data; of a recipe write data.{name}={value}.")
-        _check_recipe(what, settings or [], measure=measure)
-    else:
-        _check_data(what, settings or [], given)
-
-
-def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) -> None:
-    import inspect
-
-    from backflip import api
-    from backflip.recipes.names import hint, pairs
-
-    known = [name for name in inspect.signature(api.check).parameters if name != "data"]
-    given = pairs(settings) | dict(options)
-    for name in given:
-        if name not in known:
-            raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
-    for name in ("limit", "max_length"):
-        if not isinstance(given.get(name), int | None):
-            raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
-    from backflip import console
-
-    console.print_audit(api.check(data, **given))
-
-
-def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
-    from backflip import console
-    from backflip.recipes import forecast
-    from backflip.recipes.advice import advise
-    from backflip.recipes.load import load_recipe
-    from backflip.recipes.rules import check_recipe
-
-    own = [text for text in settings if not text.startswith("price=")]
-    recipe = load_recipe(name, own)
-    check_recipe(recipe)
-    price = forecast.price_in(settings)
-    plans = forecast.plan(recipe)
-    console.print_plans(plans)
-    console.notes(advise(recipe))
-    if measure:
-        console.say("measuring a few steps …")
-        console.print_forecast(forecast.forecast(recipe, plans, price=price))
+app.command()(check)
 
 
 @app.command()
@@ -292,89 +213,8 @@ def chat(
     chatting.talk(names, chats)
 
 
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A reward model or a direct run; or any model, with reference=….")
-    ],
-    settings: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DATA [KEY=VALUE]...",
-            help="Comparisons (file, folder, hub name, demo:…), then reference=MODEL for a "
-            "language model, beta=0.1, template=chatml, and the options below.",
-            show_default=False,
-        ),
-    ],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-    format: Format = None,
-    limit: Limit = None,
-    max_length: MaxLength = None,
-    policy: Annotated[
-        str | None, typer.Option(help="The model to be trained against it: compares sizes.")
-    ] = None,
-) -> None:
-    """Accuracy and calibration of a reward model, or of a policy as one, on comparisons."""
-    from backflip import api, console
-
-    options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
-    given = {name: value for name, value in options.items() if value is not None}
-    report = api.evaluate(model, **(_evaluated(settings) | given))
-    if json_:
-        import json
-
-        print(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
-    else:
-        console.print_report(report)
-
-
-def _evaluated(words: Sequence[str]) -> dict[str, Any]:
-    """What is to be evaluated on."""
-    from backflip import api
-    from backflip.recipes.names import settings_of
-
-    given = settings_of(api.evaluate, words, "evaluate")
-    if "beta" in given:
-        try:
-            given["beta"] = float(given["beta"])  # YAML takes 1e-3 for a word
-        except (TypeError, ValueError) as error:
-            wrong = f"beta is {given['beta']!r}; it must be a number above 0, such as 0.1."
-            raise UserError(wrong) from error
-    if "data" not in given:
-        raise UserError("no comparisons are named. Give data=…: a file, a folder, a hub name.")
-    return given
-
-
-@app.command(name="best-of-n")
-def best_of_n(
-    model: Annotated[str, typer.Argument(help="Who answers: a run, a folder, a hub name.")],
-    settings: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DATA KEY=VALUE...",
-            help="Prompts (file, folder, hub name, demo:…), then reward_model=FOLDER, n=16, "
-            "out=best_of_n.jsonl, max_tokens, temperature, limit, format, template, seed.",
-            show_default=False,
-        ),
-    ],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-) -> None:
-    """Answer prompts n times, keep the best by a reward model, and say what n buys."""
-    from backflip import api, console
-    from backflip.recipes.names import settings_of
-
-    given = settings_of(api.best_of_n, settings, "best-of-n")
-    if "reward_model" not in given:
-        raise UserError("who chooses? Give reward_model=FOLDER, a reward model or its run.")
-    found = api.best_of_n(model, **given)
-    if json_:
-        import json
-
-        print(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
-    else:
-        console.print_best_of_n(found)
-
-
+app.command()(evaluate)
+app.command()(best_of_n)
 app.command()(collect)
 
 

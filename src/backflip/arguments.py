@@ -1,0 +1,21 @@
+"""Arguments and options that several commands share. Light, as all that ``--help`` needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RECIPE = "sft, reward_model, ppo, rlhf; dpo, kto, simpo, …; iterative_dpo, raft, …; or a YAML file."
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings of the recipe, such as data=rows.jsonl or algorithm.kl_coef=0.1.",
+        show_default=False,
+    ),
+]
+Format = Annotated[str | None, typer.Option(help="Format of the data; else by its columns.")]
+Limit = Annotated[int | None, typer.Option(help="Rows to read at most.")]
+MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, in tokens.")]
+Template = Annotated[str | None, typer.Option(help="chatml, hh or plain, for a model without.")]

@@ -1,0 +1,81 @@
+"""The command ``check``: a look at data or at a recipe before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from backflip.arguments import Format, Limit, MaxLength
+from backflip.data.errors import UserError
+
+
+def check(
+    what: Annotated[str, typer.Argument(help="Data (file, folder, hub name, demo:…), or recipe.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Of a recipe: its settings, and price=MONEY per hour. "
+            "Of data: kind, format, limit, model, template, max_length, against.",
+            show_default=False,
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Run a few steps of a recipe to forecast its time and memory.")
+    ] = True,
+    format: Format = None,
+    limit: Limit = None,
+    max_length: MaxLength = None,
+) -> None:
+    """Look before training: what is wrong with data, or what a recipe will do and cost."""
+    from backflip.recipes.names import SUFFIXES, shipped
+
+    options = {"format": format, "limit": limit, "max_length": max_length}
+    given = {name: value for name, value in options.items() if value is not None}
+    if what in shipped() or what.endswith(SUFFIXES):
+        for name, value in given.items():
+            word = name.replace("_", "-")
+            raise UserError(f"--{word} is for data; of a recipe write data.{name}={value}.")
+        _check_recipe(what, settings or [], measure=measure)
+    else:
+        _check_data(what, settings or [], given)
+
+
+def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) -> None:
+    import inspect
+
+    from backflip import api
+    from backflip.recipes.names import hint, pairs
+
+    known = [name for name in inspect.signature(api.check).parameters if name != "data"]
+    given = pairs(settings) | dict(options)
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
+    for name in ("limit", "max_length"):
+        if not isinstance(given.get(name), int | None):
+            raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    from backflip import console
+
+    console.print_audit(api.check(data, **given))
+
+
+def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
+    from backflip import console
+    from backflip.recipes import forecast
+    from backflip.recipes.advice import advise
+    from backflip.recipes.load import load_recipe
+    from backflip.recipes.rules import check_recipe
+
+    own = [text for text in settings if not text.startswith("price=")]
+    recipe = load_recipe(name, own)
+    check_recipe(recipe)
+    price = forecast.price_in(settings)
+    plans = forecast.plan(recipe)
+    console.print_plans(plans)
+    console.notes(advise(recipe))
+    if measure:
+        console.say("measuring a few steps …")
+        console.print_forecast(forecast.forecast(recipe, plans, price=price))
