@@ -1,8 +1,6 @@
 import errno
 import json
 import math
-import sys
-import types
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ import torch
 from backflip.data.errors import UserError
 from backflip.monitor import log as log_module
 from backflip.monitor.log import ALARMS, METRICS, SAMPLES, Alarm, MetricsLog, read_metrics
-from backflip.monitor.trackers import open_trackers
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -126,48 +123,3 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(tmp_path, monkeypatch):
         log.append(2, "ppo", {"reward": 2.0})
     monkeypatch.undo()
     assert (tmp_path / METRICS).read_bytes() == before
-
-
-def test_tensorboard_gets_every_finite_number(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    log = MetricsLog(tmp_path, trackers=open_trackers(["tensorboard"], tmp_path, {"lr": 1e-4}))
-    log.append(1, "ppo", {"reward": 0.25, "kl": math.nan})
-    log.append(2, "ppo", {"reward": 0.5, "kl": 1.0})
-    log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("ppo/reward")] == [(1, 0.25), (2, 0.5)]
-    assert [e.step for e in events.Scalars("ppo/kl")] == [2]
-
-
-def test_wandb_gets_steps_of_each_stage_as_their_own_axis(tmp_path, monkeypatch):
-    calls = []
-
-    class Run:
-        def define_metric(self, name, step_metric=None):
-            calls.append(("define", name, step_metric))
-
-        def log(self, values):
-            calls.append(("log", values))
-
-        def finish(self):
-            calls.append(("finish",))
-
-    fake = types.ModuleType("wandb")
-    fake.init = lambda **_: Run()
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    log = MetricsLog(tmp_path, trackers=open_trackers(["wandb"], tmp_path))
-    log.append(3, "ppo", {"reward": 0.5, "kl": math.inf})
-    log.close()
-    assert ("define", "ppo/*", "ppo/step") in calls
-    assert calls[-2:] == [("log", {"ppo/step": 3, "ppo/reward": 0.5}), ("finish",)]
-
-
-def test_a_tracker_that_is_missing_says_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r'pip install "backflip\[wandb\]"'):
-        open_trackers(["wandb"], tmp_path)
-    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
-        open_trackers(["tensorbord"], tmp_path)

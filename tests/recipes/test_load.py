@@ -98,6 +98,8 @@ def test_values_are_read_as_yaml_and_put_where_their_names_say():
     ("word", "trackers"),
     [
         ("tensorboard", ("tensorboard",)),
+        ("mlflow", ("mlflow",)),
+        ("trackio", ("trackio",)),
         ("tensorboard,wandb", ("tensorboard", "wandb")),
         ("none", ()),
         ("[wandb]", ("wandb",)),
@@ -270,7 +272,11 @@ ERRORS = [
     ("sft", ["activation_checkpointing=x"], "it must be true or false, such as false."),
     ("sft", ["epochs=0"], "epochs in recipe sft is 0; it must be greater than or equal to 1"),
     ("sft", ["optimizer=3"], "it is a group: write optimizer.betas=… (it has betas, eps"),
-    ("sft", ["trackers=tensorbord"], "is 'tensorbord'; it must be 'tensorboard' or 'wandb'"),
+    (
+        "sft",
+        ["trackers=tensorbord"],
+        "'tensorboard', 'wandb', 'mlflow' or 'trackio'",
+    ),
     ("sft", ["data.held_out=2"], "data.held_out in recipe sft is 2"),
     ("sft", ["template=chatlm"], "template in recipe sft is 'chatlm'"),
     ("ppo", ["pretraining.coef=2"], "pretraining.source is missing"),

@@ -129,8 +129,8 @@ class Common(Group):
     """Decides splits, order of rows, fresh weights and samples."""
     threads: Count | None = None
     """CPU threads; null takes all cores."""
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where else metrics go."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where else metrics go; one word, or a list."""
     checkpoint_every: Count = 50
     """Steps between checkpoints."""
     keep_last: Count = 2
