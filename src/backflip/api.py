@@ -170,7 +170,7 @@ def evaluate(
         policy: the model to be trained against it, whose size is compared.
         reference: what a language model was trained from; of a run, another than its own.
         beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
-        template: chatml, hh or plain, for a model without a chat template.
+        template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
 
     Raises:
         UserError: a language model without a reference, a reward model with one, no such model.
@@ -214,7 +214,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         format: of the data; found by the columns when not given.
         limit: prompts to read at most.
         max_length: tokens beyond which a prompt is dropped and counted.
-        template: chatml, hh or plain, for a model without a chat template.
+        template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
         seed: decides the answers.
 
     Raises:
@@ -260,7 +260,7 @@ def check(
         format: of the data; found by the columns when not given.
         limit: rows to read at most.
         model: whose tokenizer counts lengths; without it they are words.
-        template: chatml, hh or plain, for a model without a chat template.
+        template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
         max_length: longest prompt and answer together; with a model 512, as in the recipes.
         against: test data, whose prompts should not be in this one.
 

@@ -18,4 +18,6 @@ Settings = Annotated[
 Format = Annotated[str | None, typer.Option(help="Format of the data; else by its columns.")]
 Limit = Annotated[int | None, typer.Option(help="Rows to read at most.")]
 MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, in tokens.")]
-Template = Annotated[str | None, typer.Option(help="chatml, hh or plain, for a model without.")]
+Template = Annotated[
+    str | None, typer.Option(help="For a model without: chatml, hh, plain, FILE.jinja.")
+]

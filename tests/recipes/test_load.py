@@ -278,7 +278,7 @@ ERRORS = [
         "'tensorboard', 'wandb', 'mlflow' or 'trackio'",
     ),
     ("sft", ["data.held_out=2"], "data.held_out in recipe sft is 2"),
-    ("sft", ["template=chatlm"], "template in recipe sft is 'chatlm'"),
+    ("sft", ["template=chatlm"], "template in recipe sft: template='chatlm' is not known"),
     ("ppo", ["pretraining.coef=2"], "pretraining.source is missing"),
     ("ppo", ["sampling.top_p=3"], "top_p must lie in"),
     ("sft", ["optimizer.lr=.nan"], "optimizer.lr"),

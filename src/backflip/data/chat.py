@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Message, Messages
-from backflip.data.templates import BUILT_IN
+from backflip.data.templates import BUILT_IN, template_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,8 +46,9 @@ class _Rendered:
 class ChatTemplate:
     """The chat template of a tokenizer, or a named one for a model without.
 
-    ``template`` is None (the tokenizer's own), ``chatml``, ``hh`` or ``plain``, or Jinja text. A
-    template without a system role gets the system message in front of the first user message.
+    ``template`` is None (the tokenizer's own), ``chatml``, ``hh`` or ``plain``, a file of Jinja, or
+    Jinja text. A template without a system role gets the system message in front of the first
+    user message.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
@@ -123,7 +124,7 @@ class ChatTemplate:
             return self.tokenizer.apply_chat_template(
                 rows, chat_template=self.source, tokenize=False, add_generation_prompt=generate
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise BadRecordError(
                 f"chat template {self.name!r} refuses the conversation ({error})",
                 f"its roles are {', '.join(m.role for m in messages)}",
@@ -299,7 +300,7 @@ def _name_of(tokenizer: Any, template: str | None) -> str:
     if template in BUILT_IN:
         return str(template)
     if template is not None:
-        return "custom"
+        return "custom" if "{" in template else template
     return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
 
 
@@ -307,22 +308,18 @@ def _source_of(tokenizer: Any, template: str | None, name: str) -> str:
     if template is None:
         if not tokenizer.chat_template:
             raise UserError(
-                f"the tokenizer of {name} has no chat template; set template=chatml, template=hh "
-                "or template=plain"
+                f"the tokenizer of {name} has no chat template; set template=chatml, template=hh, "
+                "template=plain or template=FILE.jinja"
             )
         try:
             return tokenizer.get_chat_template()
         except ValueError as error:
             raise UserError(
                 f"the tokenizer of {name} has several chat templates and none called default; "
-                "set template to one of them as Jinja text, or to chatml, hh or plain"
+                "set template to a file with one of them, or to chatml, hh or plain"
             ) from error
     if template not in BUILT_IN:
-        if "{" not in template:
-            raise UserError(
-                f"template={template!r} is not known; use {', '.join(BUILT_IN)}, or Jinja text"
-            )
-        return template
+        return template_text(template)
     _check_built_in(tokenizer, template)
     ids = tokenizer("a")["input_ids"]
     bos = tokenizer.bos_token_id

@@ -21,6 +21,8 @@ from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES
 
 NEEDED = "needed"
+LONG = 100
+"""Letters of a value, such as a chat template, beyond which only its start is shown."""
 PLAIN = {type(None): "null", str: "text", int: "whole number", float: "number", bool: "yes/no"}
 PLAIN[Path] = "path"
 
@@ -135,6 +137,8 @@ def said(value: Any) -> str:
         return "as below"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
+    if isinstance(value, str) and ("\n" in value or len(value) > LONG):
+        return f"{' '.join(value.split())[:LONG]}…"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

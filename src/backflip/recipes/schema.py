@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.dpo import DPO
 from backflip.algorithms.ppo import PPO
+from backflip.data.errors import UserError
+from backflip.data.templates import BUILT_IN, template_text
 from backflip.generate.engine import SamplingParams
 from backflip.models.lora import LoraSettings
 from backflip.models.packing import token_budget_here
@@ -114,8 +116,8 @@ class Common(Group):
     """Where to start from: a folder, a hub name owner/name, a run, or smollm2."""
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; null takes the model's own."""
-    template: Literal["chatml", "hh", "plain"] | None = None
-    """Chat template to give the model; null keeps its own."""
+    template: Literal["chatml", "hh", "plain"] | str | None = None
+    """Chat template to give the model: one of these, or a file of Jinja; null keeps its own."""
     run: Path
     """The run's folder; runs/NAME-DATE unless given."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -135,6 +137,14 @@ class Common(Group):
     """Steps between checkpoints."""
     keep_last: Count = 2
     """Checkpoints kept, beside the best one."""
+
+    @field_validator("template", mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Any:
+        """The text of a file: a run has all that it needs in its own recipe."""
+        if raw is not None and not isinstance(raw, str):
+            raise UserError(f"it is {raw!r}; it must be {', '.join(BUILT_IN)} or a file of Jinja")
+        return raw and template_text(raw)
 
     @field_validator("trackers", mode="before")
     @classmethod
