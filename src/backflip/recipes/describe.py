@@ -137,9 +137,8 @@ def said(value: Any) -> str:
         return "as below"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    if isinstance(value, str) and ("\n" in value or len(value) > LONG):
-        return f"{' '.join(value.split())[:LONG]}…"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= LONG else f"{text[:LONG]}…"
 
 
 @cache
