@@ -227,7 +227,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_recipe_is_printed_with_all_of_its_settings(capsys: pytest.CaptureFixture[str]):
-    code, out, _ = run(capsys, "recipe", "ppo")
+    code, out, _ = run(capsys, "recipe", "ppo", "--all")
     assert code == 0
     for said in ("algorithm.kl_coef", "Price of one nat", "sampling.temperature", "5e-05"):
         assert said in out

@@ -142,7 +142,7 @@ def train(
     from backflip import console
 
     if help_recipe:
-        console.print_recipe(recipe)
+        console.print_recipe(recipe, everything=True)
         return
     from backflip import api
     from backflip.recipes.advice import advise
@@ -221,11 +221,14 @@ app.command()(collect)
 @app.command()
 def recipe(
     name: Annotated[str, typer.Argument(help=RECIPE)],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every setting, its value, its meaning, its limits.")
+    ] = False,
 ) -> None:
-    """Print a recipe and all of its settings, with their values and meanings."""
+    """Print a recipe: what people change in it; with --all every setting that it has."""
     from backflip import console
 
-    console.print_recipe(name)
+    console.print_recipe(name, everything=everything)
 
 
 @app.command()

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from backflip.layout import laid_out
+
 if TYPE_CHECKING:
     from backflip.api import Run
-    from backflip.data.audit import Audit
+    from backflip.data.audit import Audit, Finding
     from backflip.evaluate.reward_model import RewardReport
     from backflip.functional.statistics import Interval
     from backflip.recipes.best_of import BestOfN
+    from backflip.recipes.describe import Setting
     from backflip.recipes.forecast import Forecast, Plan
 
 out = Console(highlight=False)
 FEW = 5
 """Algorithms whose settings are listed side by side; of more, only those of the chosen one."""
+OFTEN = (
+    "data.limit", "data.max_length", "data.held_out", "epochs", "steps", "batch_size", "turns",
+    "reference", "template", "eval_every", "checkpoint_every", "trackers", "threads", "seed",
+)  # fmt: skip
+"""Settings that people change although recipes seldom say them."""
+SCREEN = 26
+"""Lines of a recipe and its settings that are shown at once."""
 COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 
 
@@ -39,15 +50,9 @@ def notes(sentences: Iterable[str]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table of text; columns that begin with ``#`` are numbers."""
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    for column in columns:
-        justify = "right" if column.startswith("#") else "left"
-        name, words = column.removeprefix("#"), not column.startswith("#")
-        made.add_column(name, justify=justify, overflow="fold", no_wrap=not words)
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    out.print(made)
+    """A table of text that fits the terminal; columns that begin with ``#`` are numbers."""
+    for part in laid_out(title, columns, rows, out.width):
+        out.print(part)
 
 
 # ---- runs
@@ -155,21 +160,28 @@ def print_audit(audit: Audit) -> None:
     ]
     if sizes:
         table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
-    made = Table(box=box.SIMPLE_HEAD)
-    made.add_column("found")
-    made.add_column("rows", justify="right")
-    made.add_column("share", justify="right")
-    made.add_column("for example", overflow="fold")
-    made.add_column("what to do", overflow="fold")
+    out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
     for finding in audit.rows():
-        cells = (finding.name, str(finding.count), f"{finding.share:.1%}")
-        words = ("\n".join(finding.examples), finding.advice)
-        made.add_row(*(Text(cell, style=COLOURS[finding.level]) for cell in (*cells, *words)))
-    out.print(made)
+        _print_finding(finding)
     unusable = f"{audit.errors} of {audit.total} rows cannot be used."
     say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
     if audit.unchecked:
         say(f"not checked: {'; '.join(audit.unchecked)}")
+
+
+def _print_finding(finding: Finding) -> None:
+    """How many rows, what about them, what to do, and the first of them."""
+    style = COLOURS[finding.level]
+    made = Table(box=None, show_header=False)
+    made.add_column(justify="right", width=8)
+    made.add_column(justify="right", width=8)
+    made.add_column(overflow="fold")
+    said = Text(finding.name, style=style)
+    made.add_row(Text(f"{finding.count:,}"), Text(share(finding.share)), said)
+    for line in (finding.advice, *finding.examples):
+        if line:
+            made.add_row("", "", Text(line, style="dim"))
+    out.print(made)
 
 
 def print_plans(plans: Sequence[Plan]) -> None:
@@ -217,35 +229,54 @@ def print_forecast(forecast: Forecast) -> None:
         say(f"note: {sentence}", "yellow")
 
 
-def print_recipe(name: str) -> None:
-    """A recipe as it is written, then every setting with its value and meaning."""
+def print_recipe(name: str, *, everything: bool = False) -> None:
+    """A recipe as it is written and what else is often changed; or every setting there is."""
     from backflip.recipes.describe import settings
     from backflip.recipes.load import load_recipe
     from backflip.recipes.names import find_recipe
 
     path = find_recipe(name)
     recipe = load_recipe(name)
-    out.print(
-        Syntax(path.read_text(encoding="utf-8"), "yaml", background_color="default", word_wrap=True)
-    )
     values = _flat(recipe.model_dump(mode="json"))
     chosen = {values.get(f"{p}name") for p in _algorithms(values)}
     listed = settings(recipe.stage)
-    brief = len({setting.choice for setting in listed}) > FEW
-    made = Table(box=box.SIMPLE_HEAD)
-    for column in ("setting", "value", "meaning; what it may be"):
-        made.add_column(column, overflow="fold")
-    for setting in listed:
-        own = not setting.choice or setting.choice in chosen
-        if brief and not own:
-            continue
-        value = values.get(setting.path, setting.default) if own else setting.default
-        shown = setting.path + (f" ({setting.choice})" if setting.choice else "")
-        meaning = Text(setting.meaning).append(f"  {setting.kind}", style="dim")
-        made.add_row(Text(shown), Text(value), meaning)
-    out.print(made)
-    if brief:
-        say("what each of the other objectives has: backflip recipe NAME")
+    own = [setting for setting in listed if not setting.choice or setting.choice in chosen]
+    if everything:
+        whole = len({setting.choice for setting in listed}) <= FEW
+        for setting in listed if whole else own:
+            _print_setting(setting, values if setting in own else {})
+        if not whole:
+            say("what each of the other objectives has: backflip recipe NAME --all")
+        return
+    text = path.read_text(encoding="utf-8").rstrip()
+    out.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+    rest = {setting.path: setting for setting in own}
+    lines = text.count("\n")
+    more = [rest[path] for path in OFTEN if path in rest and not re.search(rf"\b{path}:", text)]
+    if more and lines + len(more) < SCREEN:
+        made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        made.add_column(no_wrap=True)
+        made.add_column(overflow="fold")
+        for setting in more:
+            value = values.get(setting.path, setting.default)
+            made.add_row(Text(f"{setting.path}={value}"), Text(_first_clause(setting.meaning)))
+        out.print(Text("\nalso often changed", style="bold"))
+        out.print(made)
+    say(f"\nall {len(own)} settings: backflip recipe {name} --all", "dim")
+
+
+def _first_clause(meaning: str) -> str:
+    """As much of a meaning as a line holds."""
+    return re.split(r"[;:(]|\. |, where ", meaning)[0].strip().rstrip(".")
+
+
+def _print_setting(setting: Setting, values: Mapping[str, str]) -> None:
+    """A setting with its value and what it may be, then what it means."""
+    value = values.get(setting.path, setting.default)
+    line = Text(setting.path, style="bold").append(f" = {value}", style="not bold")
+    kind = f"   {setting.kind}" + (f", of {setting.choice}" if setting.choice else "")
+    out.print(line.append(kind, style="not bold dim"))
+    out.print(Padding(Text(setting.meaning), (0, 0, 0, 4)))
 
 
 def _algorithms(values: Mapping[str, str]) -> list[str]:
@@ -295,7 +326,7 @@ def print_report(report: RewardReport) -> None:
 def print_best_of_n(found: BestOfN) -> None:
     """What choosing among n answers is worth, and where the best answers are."""
     parts = list(found.points[0].parts)
-    heads = ["#n", "expected reward", *(f"by {name}" for name in parts), "#KL, nats", "#prompts"]
+    heads = ["#n", "#expected reward", *(f"#by {name}" for name in parts), "#KL, nats", "#prompts"]
     rows = [
         (
             str(point.n),
@@ -324,6 +355,11 @@ def _percent(interval: Interval) -> tuple[str, str]:
 
 def _number(interval: Interval) -> tuple[str, str]:
     return f"{interval.estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def share(value: float) -> str:
+    """A share of something: ``12.5 %``."""
+    return f"{value * 100:.1f} %"
 
 
 def count(number: float | int) -> str:
