@@ -190,9 +190,7 @@ def test_tasks_have_the_shape_that_label_studio_imports(
     (first, *_) = json.loads(made.path.read_text())
     assert set(first) == {"id", "data", "annotations", "predictions", "meta"}
     annotation = first["annotations"][0]
-    assert {"completed_by", "result", "was_cancelled", "lead_time", "ground_truth"} <= set(
-        annotation
-    )
+    assert {"result", "was_cancelled", "lead_time", "ground_truth"} <= set(annotation)
     assert {"from_name", "to_name", "type", "value"} <= set(annotation["result"][0])
     page = json.loads(made.summary.read_text())["label_studio_config"]
     (dialogue,) = ElementTree.fromstring(page).iter("Paragraphs")  # takes a list of turns alone

@@ -143,6 +143,8 @@ def gist(payload: Mapping[str, Any]) -> str:
     turns = payload.get("prompt") or payload.get("opening") or ()
     if turns:
         return first_line(turns[-1]["content"])
+    if payload.get("answer"):
+        return first_line(payload["answer"]["text"])
     if "principle" in payload:
         return first_line(payload["principle"])
     if "clips" in payload:

@@ -3,6 +3,8 @@
     2.x  {"id", "fields": {…}, "responses": {"quality": [{"value": …, "user_id": …}]}, …}
     1.x  {"fields": {…}, "responses": [{"values": {"quality": {"value": …}}, "user_id", "status"}]}
 
+and as rows of its datasets, which have a column for each part (``exchange/argilla_columns.py``).
+
 Our own questions are called preference, strength, ranking, thumb, response, spans and reason, and
 as the project's attributes.
 """
@@ -13,15 +15,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from backflip.exchange import argilla_columns as columns
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import (
-    Document,
-    Said,
-    sources_field,
-    sources_of,
-    taken_over,
-)
+from backflip.exchange.foreign import Document, sources_field, sources_of, taken_over
+from backflip.exchange.foreign_values import Said
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.settings import ProjectSettings
@@ -33,37 +31,70 @@ UNSENT = ("draft", "discarded", "pending")
 
 
 def is_record(fields: Mapping[str, Any]) -> bool:
-    """Whether a row is a record of Argilla's."""
+    """Whether a row is a record of Argilla's, as JSON or as a row of one of its datasets."""
     known = ("responses", "suggestions", "metadata", "external_id", "_server_id")
-    return isinstance(fields.get("fields"), Mapping) and any(name in fields for name in known)
+    nested = isinstance(fields.get("fields"), Mapping) and any(name in fields for name in known)
+    return nested or bool(columns.questions(fields))
 
 
 def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     """A record as an item with answers. Raises BadRecordError where it can be none."""
+    asked = columns.questions(row)
+    fields = columns.fields(row, asked) if asked else row["fields"]
+    responses = columns.responses(row, asked) if asked else row.get("responses")
     metadata = row.get("metadata")
-    sources = metadata.get("sources") if isinstance(metadata, Mapping) else None
-    said, faults = _said(row.get("responses"))
-    named = sources_of(sources)
-    return taken_over(row["fields"], said, settings, sources=named, faults=faults)
+    sources = metadata.get("sources") if isinstance(metadata, Mapping) else row.get("sources")
+    said, faults = _said(responses)
+    guessed = columns.suggested(row, asked) if asked else _suggested(row.get("suggestions"))
+    return taken_over(
+        fields,
+        said,
+        settings,
+        sources=sources_of(sources),
+        faults=faults,
+        notes=[f"suggestion of a model for {name!r}, which nobody gave" for name in guessed],
+    )
+
+
+def _suggested(suggestions: Any) -> list[str]:
+    """Questions for which a model has suggested an answer."""
+    if isinstance(suggestions, Mapping):
+        return [str(name) for name, one in suggestions.items() if one]
+    return [str(one.get("question_name")) for one in suggestions or () if isinstance(one, Mapping)]
 
 
 def _said(responses: Any) -> tuple[list[Said], list[str]]:
-    found, faults = dict[str, Said](), list[str]()
-    if isinstance(responses, Mapping):
-        for question, values in responses.items():
-            for number, one in enumerate(values or ()):
-                user = str(one.get("user_id") or f"unknown {number + 1}")
-                found.setdefault(user, Said(user)).values[question] = one.get("value")
-        return list(found.values()), faults
-    listed: list[Any] = list(responses or ())
-    for number, one in enumerate(listed):
-        if one.get("status") in UNSENT:
-            faults.append(f"response is {one['status']}")
+    """What each person said, and why some of it does not count."""
+    found, unsent = list[Said](), dict[tuple[str, str], None]()
+    for number, user, at, status, values in _responses(responses):
+        named = str(user or f"unknown {number}")
+        if status in UNSENT:
+            unsent.setdefault((named, status))
             continue
-        user = str(one.get("user_id") or f"unknown {number + 1}")
-        values = one.get("values") or {}
-        found[user] = Said(user, {name: _value(value) for name, value in values.items()})
-    return list(found.values()), faults
+        fits = (one for one in found if one.user == named and not set(one.values) & set(values))
+        one = next(fits, None)
+        if one is None:
+            one = Said(named, at=at, unnamed=not user)
+            found.append(one)
+        one.values.update(values)
+    return found, [f"response is {status}" for _, status in unsent]
+
+
+def _responses(responses: Any) -> Iterator[tuple[int, Any, Any, str, dict[str, Any]]]:
+    """(Place, user, time, status, values by question) of every response."""
+    if isinstance(responses, Mapping):
+        for question, given in responses.items():
+            for number, one in enumerate(given or (), start=1):
+                yield number, *_who(one), {question: one.get("value")}
+        return
+    for number, one in enumerate(responses or (), start=1):
+        values = {name: _value(value) for name, value in (one.get("values") or {}).items()}
+        yield number, *_who(one), values
+
+
+def _who(response: Mapping[str, Any]) -> tuple[Any, Any, str]:
+    at = response.get("inserted_at") or response.get("updated_at")
+    return response.get("user_id"), at, str(response.get("status") or "")
 
 
 def _value(value: Any) -> Any:

@@ -214,6 +214,9 @@ def answers(source: Source) -> Iterator[dict[str, Any]]:
                 "project": source.project.name,
                 "purpose": one.item.purpose,
                 "payload": one.item.payload,
+                "gold": one.item.gold,
+                "origin": one.item.origin,
+                "batch": one.item.batch,
             }
 
 

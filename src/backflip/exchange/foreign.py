@@ -7,14 +7,17 @@ An answer that this project could not have got is counted, with the reason.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from backflip.data.conversations import prompt_messages
-from backflip.data.judgements import thumb
 from backflip.data.records import BadRecordError
+from backflip.exchange.foreign_values import Said, read_value
+from backflip.exchange.moments import moment
+from backflip.feedback.queues import Purpose
 from backflip.feedback.settings import ProjectSettings
 
 KINDS = ("compare", "rank", "rate", "thumbs", "write", "spans")
@@ -26,14 +29,9 @@ ANSWERS = re.compile(
     r"|chosen|rejected)[-_ ]?(?:\d+|[a-z])?",
     re.IGNORECASE,
 )
-SIDES = {
-    **dict.fromkeys(("a", "1", "left", "first", "chosen"), "a"),
-    **dict.fromkeys(("b", "2", "right", "second", "rejected"), "b"),
-    **dict.fromkeys(("tie", "equal", "same", "both", "both good", "no preference"), "tie"),
-    **dict.fromkeys(("both bad", "neither", "none"), "both_bad"),
-    **dict.fromkeys(("cannot tell", "can't tell", "unsure", "not sure", "unclear"), "cannot_tell"),
-}
-WHY = ("reason", "rationale", "explanation", "comment", "comments", "notes")
+SECOND = "a second answer of one person to the same item; the last one counts"
+OTHER_TRUTH = "another right answer of the same item; the last one counts"
+UNNAMED = "answer of nobody named; each counts as a person of its own"
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,19 @@ class Given:
     user: str
     value: dict[str, Any]
     seconds: float | None = None
+    at: Any = None
+    """When, as the document writes it."""
+    order: tuple[int, ...] | None = None
+    """Which of the document's answers was displayed at each place; none: its own order."""
+    stage: str = "work"
+    repeat: bool = False
+    """Whether the person was asked once more."""
+    surplus: bool = False
+    """Whether the item wanted no more answers."""
+    event: int = 0
+    """Its number in the log that it comes from, where that is one of ours."""
+    rubric: int = 0
+    """The version of that project's rubric; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +62,17 @@ class Document:
 
     payload: dict[str, Any]
     given: tuple[Given, ...] = ()
+    truth: Given | None = None
+    """What somebody said that the document calls the right answer."""
     gold: dict[str, Any] | None = None
+    """The right answer, where it is known as such and nobody's."""
     faults: tuple[str, ...] = ()
     """Why answers, or the whole document, cannot be taken over."""
-
-
-@dataclass
-class Said:
-    """What one person filled in: each value by the name of its question."""
-
-    user: str
-    values: dict[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    """What is not lost, but is to be said."""
+    purpose: Purpose | None = None
+    origin: str = ""
+    batch: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,20 @@ class Fields:
     """By name, in their order."""
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any], answers: Mapping[str, str] | None = None) -> Fields:
-        """``answers``: where they are known. Raises BadRecordError where there is no prompt."""
+    def of(
+        cls,
+        fields: Mapping[str, Any],
+        answers: Mapping[str, str] | None = None,
+        *,
+        alone: bool = False,
+    ) -> Fields:
+        """``answers``: where they are known. Raises BadRecordError where there is no prompt.
+
+        ``alone``: whether a text to be judged may stand without one.
+        """
         name = next((name for name in PROMPTS if fields.get(name)), None)
+        if name is None and alone:
+            return cls((), answers or _answers(fields, ""))
         if name is None:
             raise BadRecordError(
                 "no field that is a prompt",
@@ -84,18 +105,13 @@ class Fields:
             )
         if answers is not None:
             return cls(fields[name], answers)
-        found = {
-            key: str(value)
-            for key, value in fields.items()
-            if key != name and ANSWERS.fullmatch(key) and isinstance(value, str) and value
-        }
-        return cls(fields[name], found)
+        return cls(fields[name], _answers(fields, name))
 
     def payload(self, kind: str, sources: Sequence[str] = ()) -> dict[str, Any]:
         """The item. Raises BadRecordError where a kind needs other answers."""
         turns = [
             {"role": message.role, "content": message.content}
-            for message in prompt_messages(self.prompt)
+            for message in (prompt_messages(self.prompt) if self.prompt else ())
         ]
         texts, needed = list(self.answers.values()), NEEDED.get(kind, 0)
         if len(texts) < needed or (kind == "compare" and len(texts) > needed):
@@ -112,6 +128,15 @@ class Fields:
         if kind == "write":
             return payload | ({"draft": made[0]} if made else {})
         return payload | {"answer": made[0]}
+
+
+def _answers(fields: Mapping[str, Any], prompt: str) -> dict[str, str]:
+    """Texts whose names say that they are answers."""
+    return {
+        key: value
+        for key, value in fields.items()
+        if key != prompt and ANSWERS.fullmatch(key) and isinstance(value, str) and value
+    }
 
 
 def sources_field(sources: Sequence[str]) -> str:
@@ -131,120 +156,6 @@ def sources_of(field: Any) -> list[str]:
     return [str(name) for name in found]
 
 
-def read_value(said: Said, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
-    """What a person said, as an answer of the project. Raises BadRecordError where it is none."""
-    reader = {
-        "compare": _compare,
-        "rank": _rank,
-        "rate": _rate,
-        "thumbs": _thumbs,
-        "write": _write,
-        "spans": _spans,
-    }[settings.kind]
-    value = reader(said.values, names, settings)
-    why = next((said.values[name] for name in WHY if said.values.get(name)), "")
-    return value | ({"reason": str(why)} if why and settings.kind != "write" else {})
-
-
-Values = Mapping[str, Any]
-
-
-def _compare(values: Values, names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
-    for value in values.values():
-        if (ranks := _ranks(value, names)) is not None:
-            a, b = (len(names) if rank is None else rank for rank in ranks)
-            return {"choice": "tie" if a == b else "a" if a < b else "b", "strength": 1}
-    for name, value in values.items():
-        choice = _side(value, names)
-        if choice is not None and name not in WHY:
-            strength = values.get("strength")
-            level = strength if isinstance(strength, int) else 1
-            return {"choice": choice, "strength": min(max(level, 1), settings.levels)}
-    raise BadRecordError("no answer says which side is better", f"seen: {_seen(values)}")
-
-
-def _side(value: Any, names: Sequence[str]) -> str | None:
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        return None
-    text = str(value)
-    if text in names:
-        return "ab"[list(names).index(text)]
-    return SIDES.get(text.strip().lower().replace("_", " "))
-
-
-def _rank(values: Values, names: Sequence[str], _settings: ProjectSettings) -> dict[str, Any]:
-    for value in values.values():
-        if (ranks := _ranks(value, names)) is not None:
-            return {"ranks": ranks}
-    raise BadRecordError("no answer ranks the responses", f"seen: {_seen(values)}")
-
-
-def _ranks(value: Any, names: Sequence[str]) -> list[int | None] | None:
-    """A rank for each name: of a list of {value, rank}, or of names in order; None: neither."""
-    if not isinstance(value, list | tuple) or not value:
-        return None
-    if all(isinstance(entry, Mapping) and "value" in entry for entry in value):
-        given = {str(e["value"]): e.get("rank") for e in value}
-    elif all(isinstance(entry, str | int) for entry in value):
-        given = {str(entry): place for place, entry in enumerate(value, start=1)}
-    else:
-        return None
-    if not set(given) <= set(names):
-        return None
-    levels = sorted({rank for rank in given.values() if rank is not None})
-    places = [given.get(name) for name in names]
-    return [None if place is None else levels.index(place) for place in places]
-
-
-def _rate(values: Values, _names: Sequence[str], settings: ProjectSettings) -> dict[str, Any]:
-    numbers = {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    }
-    wanted = [attribute.name for attribute in settings.attributes]
-    if len(wanted) == len(numbers) == 1:
-        numbers = {wanted[0]: next(iter(numbers.values()))}
-    if not set(wanted) <= set(numbers):
-        raise BadRecordError(
-            "no rating for each attribute", f"wanted: {', '.join(wanted)}; seen: {_seen(values)}"
-        )
-    return {"ratings": {name: numbers[name] for name in wanted}}
-
-
-def _thumbs(values: Values, _names: Sequence[str], _settings: ProjectSettings) -> dict[str, Any]:
-    for name, value in values.items():
-        if name not in WHY:
-            try:
-                return {"up": thumb(name, value)}
-            except BadRecordError:
-                continue
-    raise BadRecordError("no answer is a thumb", f"seen: {_seen(values)}")
-
-
-def _write(values: Values, names: Sequence[str], _settings: ProjectSettings) -> dict[str, Any]:
-    for name, value in values.items():
-        if isinstance(value, str) and value.strip() and name not in (*WHY, "edited"):
-            edited = values.get("edited")
-            from_draft = bool(names) if edited is None else edited in (True, "yes", "true")
-            return {"text": value, "from_draft": from_draft and bool(names)}
-    raise BadRecordError("no answer is a text", f"seen: {_seen(values)}")
-
-
-def _spans(values: Values, _names: Sequence[str], _settings: ProjectSettings) -> dict[str, Any]:
-    for value in values.values():
-        if isinstance(value, list) and all(
-            isinstance(span, Mapping) and {"start", "end", "label"} <= set(span) for span in value
-        ):
-            kept = ("start", "end", "label")
-            return {"spans": [{name: span[name] for name in kept} for span in value]}
-    raise BadRecordError("no answer marks passages", f"seen: {_seen(values)}")
-
-
-def _seen(values: Values) -> str:
-    return ", ".join(f"{name}={str(value)[:30]!r}" for name, value in values.items()) or "nothing"
-
-
 def taken_over(
     fields: Mapping[str, Any],
     said: Iterable[Said],
@@ -252,23 +163,51 @@ def taken_over(
     *,
     answers: Mapping[str, str] | None = None,
     sources: Sequence[str] = (),
-    gold: Said | None = None,
+    truths: Sequence[Said] = (),
     faults: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Document:
-    """A document as an item with answers. Raises BadRecordError where it can be no item."""
-    told = Fields.of(fields, answers)
-    names = list(told.answers)
+    """A document as an item with answers. Raises BadRecordError where it can be no item.
+
+    ``truths``: what the document calls the right answer; the last one is.
+    """
+    told = Fields.of(fields, answers, alone=settings.kind == "spans")
+    names, wrong, noted = list(told.answers), list(faults), list(notes)
     payload = told.payload(settings.kind, sources)
-    given, wrong = list[Given](), list(faults)
-    for one in said:
-        try:
-            given.append(Given(one.user, read_value(one, names, settings), one.seconds))
-        except BadRecordError as error:
-            wrong.append(error.reason)
-    known = None
-    if gold is not None:
-        try:
-            known = read_value(gold, names, settings)
-        except BadRecordError as error:
-            wrong.append(error.reason)
-    return Document(payload, tuple(given), known, tuple(wrong))
+
+    def read(everybody: Iterable[Said]) -> list[Given]:
+        found = list[Given]()
+        for one in everybody:
+            wrong.extend(one.faults)
+            try:
+                value, unread = read_value(one, names, settings)
+            except BadRecordError as error:
+                wrong.append(error.reason)
+                continue
+            noted.extend([UNNAMED] * one.unnamed)
+            noted.extend(f"question {n!r}, which {settings.kind} does not ask" for n in unread)
+            found.append(Given(one.user, value, one.seconds, one.at))
+        return found
+
+    given, known = read(said), read(truths)
+    wrong += [OTHER_TRUTH] * len(known[1:])
+    truth = known[-1] if known else None
+    return Document(payload, tuple(given), truth=truth, faults=tuple(wrong), notes=tuple(noted))
+
+
+def last_of_each(given: Sequence[Given]) -> tuple[list[Given], int]:
+    """The last answer of each person, by their times where both have one, else by place."""
+    kept = dict[tuple[str, bool], Given]()
+    for one in given:
+        who = (one.user, one.repeat)
+        before = kept.get(who)
+        if before is None or not _later(before, one):
+            kept.pop(who, None)
+            kept[who] = one
+    return list(kept.values()), len(given) - len(kept)
+
+
+def _later(before: Given, one: Given) -> bool:
+    """Whether the one that stands first in the document was given last."""
+    times = [moment(given.at, math.inf)[0] for given in (before, one)]
+    return times[0] is not None and times[1] is not None and times[0] > times[1]

@@ -3,6 +3,7 @@
 A row may be
     an item of ours, as it is or in ``payload``, with ``gold``, ``why``, ``priority``, ``route``;
     a record of Argilla's or a task of Label Studio's, whose answers are taken over too;
+    an answer of our own export ``answers``, with its person and its time;
     anything that Backflip trains on: comparisons are compared or ranked, answers rated, called good
     or bad, marked, made better; prompts are answered.
 Nothing is held but a few hundred rows, so the size of a file does not matter.
@@ -11,7 +12,8 @@ Nothing is held but a few hundred rows, so the size of a file does not matter.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,21 +21,40 @@ from backflip.data.errors import UserError
 from backflip.data.formats import detect
 from backflip.data.records import BadRecordError, Tally
 from backflip.data.sources import Row, read
-from backflip.exchange import argilla, label_studio
-from backflip.exchange.foreign import KINDS, Document, Given
+from backflip.exchange import argilla, label_studio, own_answers
+from backflip.exchange.foreign import KINDS, SECOND, Document, Given, last_of_each
 from backflip.exchange.item_rows import converted, is_own, own
-from backflip.exchange.transfer import Strangers, take_over
-from backflip.feedback.items import Added, NewItem
+from backflip.exchange.transfer import OURS, Strangers, take_over
+from backflip.feedback.items import Added, Check, NewItem
 from backflip.feedback.projects import Project
 from backflip.feedback.queues import EVERYBODY, Purpose
+from backflip.feedback.settings import KINDS as EVERY_KIND
 from backflip.feedback.settings import ProjectSettings
 from backflip.feedback.tasks import Payload, payload_of, value_of
 
+LINED = (".jsonl", ".jsonl.gz", ".csv", ".tsv")
+"""Files whose rows are lines."""
 CHUNK = 500
-"""Rows that are stored in one go."""
+"""Items that are stored in one go."""
+PEEK = 100
+"""Rows whose columns say together what the form of all is: cells of the first may be empty."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Rows that bring answers along."""
+
+    fits: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Mapping[str, Any], ProjectSettings], Document]
+    kinds: tuple[str, ...]
+    item: Callable[[Mapping[str, Any]], Any] | None = None
+    """What rows of the same item share, where an answer is a row; none: a row is an item."""
+
+
 TOOLS = {
-    "argilla": (argilla.is_record, argilla.read),
-    "label_studio": (label_studio.is_task, label_studio.read),
+    OURS: Tool(own_answers.is_answer, own_answers.read, EVERY_KIND, own_answers.item_of),
+    "argilla": Tool(argilla.is_record, argilla.read, KINDS),
+    "label_studio": Tool(label_studio.is_task, label_studio.read, KINDS, label_studio.task_of),
 }
 
 
@@ -45,6 +66,7 @@ class Incoming:
     item: NewItem
     given: tuple[Given, ...] = ()
     faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,18 +85,46 @@ class Imported:
     """Taken over from another tool."""
     left_out: Tally = field(default_factory=Tally)
     """Rows, and answers within rows, by reason."""
+    noted: Tally = field(default_factory=Tally)
+    """What is not lost, but is not quite what the source says."""
 
     def lines(self) -> list[str]:
         """All of it, a sentence each."""
         items = "item" if self.added == 1 else "items"
-        found = [f"{self.source}: {self.added} {items} added, format {self.format}"]
+        form = f", format {self.format}" if self.format else ""
+        found = [f"{self.source}: {self.added} {items} added{form}"]
         counts = (
             (self.answers, "answers taken over"),
             (self.duplicates, "left out: items that the project has already"),
             (self.twins, "left out: items whose answers are the same"),
         )
         found += [f"{what}: {count}" for count, what in counts if count]
-        return found + [f"left out: {line}" for line in self.left_out.lines()]
+        found += [f"left out: {line}" for line in self.refused()]
+        return found + [f"note: {line}" for line in self.remarks()]
+
+    def refused(self) -> list[str]:
+        """What was left out and why, a reason each."""
+        return _told(self.left_out, self.source)
+
+    def remarks(self) -> list[str]:
+        """What is to be said of what was taken over."""
+        return _told(self.noted, self.source)
+
+
+def _told(tally: Tally, source: str) -> list[str]:
+    """Reasons with their counts and first places; of one file the numbers of its lines or rows."""
+    found = list[str]()
+    place = "line" if source.lower().endswith(LINED) else "row"
+    for reason in sorted(tally.counts, key=lambda name: -tally.counts[name]):
+        count, examples = tally.counts[reason], tally.examples[reason]
+        numbers = list(dict.fromkeys(one.removeprefix(f"{source}:") for one in examples))
+        more = " …" if count > len(examples) else ""
+        if all(number.isdigit() for number in numbers):
+            where = f"{place}{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}{more}"
+        else:
+            where = f"e.g. {', '.join(dict.fromkeys(examples))}"
+        found.append(f"{count} × {reason} ({where})")
+    return found
 
 
 @dataclass(frozen=True)
@@ -93,6 +143,10 @@ class Wishes:
     batch: str = ""
     purpose: Purpose | None = None
     route: str = ""
+    called: str = ""
+    """What a file is called in all that is said of it, where that is not its path."""
+    check: Check | None = None
+    """Why an item cannot be asked here, a clip that is missing for example; empty: it can."""
 
 
 def take_in(project: Project, source: str, wishes: Wishes | None = None) -> Imported:
@@ -104,20 +158,18 @@ def take_in(project: Project, source: str, wishes: Wishes | None = None) -> Impo
 
     """
     wishes = wishes or Wishes()
-    settings = project.settings
-    done = Imported(source, "")
-    rows = read(source, limit=wishes.limit, broken=None if wishes.strict else done.left_out)
-    incoming = _incoming(rows, settings, wishes, done)
+    done = Imported(wishes.called or source, "")
+    incoming = _incoming(_rows(source, wishes, done), project.settings, wishes, done)
     strangers: Strangers | None = None
     while chunk := list(itertools.islice(incoming, CHUNK)):
         _count(done, _store(project, chunk, wishes))
         if done.format in TOOLS and wishes.answers:
-            strangers = strangers or Strangers(project, done.format)
+            strangers = strangers or Strangers(project, done.format, done.noted)
             for one in chunk:
                 payload: Any = one.item.payload
-                done.answers += take_over(strangers, payload, one.given, done.left_out)
+                done.answers += take_over(strangers, payload, one.given, done.left_out, one.where)
     if not done.rows and not done.left_out.total:
-        raise UserError(f"{source} is empty: write one row a line")
+        raise UserError(f"{done.source} is empty: write one row a line")
     return done
 
 
@@ -127,18 +179,21 @@ def items(
     """Items of a source in its order, without what was answered elsewhere; for previews."""
     wishes = wishes or Wishes()
     done = Imported(source, "")
-    rows = read(source, limit=wishes.limit, broken=None if wishes.strict else done.left_out)
-    return (one.item for one in _incoming(rows, settings, wishes, done))
+    return (one.item for one in _incoming(_rows(source, wishes, done), settings, wishes, done))
+
+
+def _rows(source: str, wishes: Wishes, done: Imported) -> Iterator[Row]:
+    broken = None if wishes.strict else done.left_out
+    return read(source, limit=wishes.limit, broken=broken, called=wishes.called)
 
 
 def _store(project: Project, chunk: list[Incoming], wishes: Wishes) -> Added:
-    purpose = wishes.purpose
     return project.add_items(
         [one.item for one in chunk],
         origin=wishes.origin,
         priority=wishes.priority,
         batch=wishes.batch,
-        purpose=purpose,
+        purpose=wishes.purpose,
         route=wishes.route,
         strict=wishes.strict,
     )
@@ -155,47 +210,99 @@ def _incoming(
     rows: Iterator[Row], settings: ProjectSettings, wishes: Wishes, done: Imported
 ) -> Iterator[Incoming]:
     """Rows as items, checked, so that a fault is named by file and line."""
-    first = next(rows, None)
-    if first is None:
+    peeked = list(itertools.islice(rows, PEEK))
+    if not peeked:
         return
-    done.format, reader = _reader(first, settings, wishes)
-    for row in itertools.chain([first], rows):
-        done.rows += 1
-        try:
-            for one in reader(row):
-                yield _checked(one, settings, wishes)
-                for fault in one.faults:
-                    done.left_out.add(fault, row.where)
-        except BadRecordError as error:
-            if wishes.strict:
-                raise UserError(f"{row.where}: {error}") from error
-            done.left_out.add(error.reason, row.where)
-        except UserError as error:
-            if wishes.strict:
-                raise
-            done.left_out.add(str(error).removeprefix(f"{row.where}: "), row.where)
+    form = _columns_of(peeked)
+    done.format, reader = _reader(form, peeked[0].where.source, settings, wishes)
+    tool = TOOLS.get(done.format)
+    share = tool.item if tool and tool.item and tool.item(form) is not None else None
+    every = itertools.chain(peeked, rows)
+    for group in _groups(every, share):
+        found = list[Incoming]()
+        for row in group:
+            done.rows += 1
+            with _accounted(row, wishes, done):
+                found += reader(row)
+        for one in [_together(found)] if share and found else found:
+            with _accounted(one, wishes, done):
+                kept, again = last_of_each(one.given)
+                yield _checked(replace(one, given=tuple(kept)), settings, wishes)
+                for fault in (*one.faults, *[SECOND] * again):
+                    done.left_out.add(fault, one.where)
+                for note in one.notes:
+                    done.noted.add(note, one.where)
+
+
+def _columns_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """All columns of the first row, each with the first value that stands in it."""
+    found = dict(rows[0].fields.items())
+    for row in rows[1:]:
+        found.update({n: row.fields.get(n) for n, value in found.items() if value is None})
+    return found
+
+
+def _groups(
+    rows: Iterator[Row], share: Callable[[Mapping[str, Any]], Any] | None
+) -> Iterator[list[Row]]:
+    """Rows that are one item, where they stand together; else each by itself."""
+    if share is None:
+        yield from ([row] for row in rows)
+    else:
+        for _, group in itertools.groupby(rows, lambda row: share(row.fields)):
+            yield list(group)
+
+
+def _together(found: Sequence[Incoming]) -> Incoming:
+    """Answers to the same item as one; the item is that of the first row."""
+    if len(found) == 1:
+        return found[0]
+    return replace(
+        found[0],
+        given=tuple(given for one in found for given in one.given),
+        faults=tuple(fault for one in found for fault in one.faults),
+        notes=tuple(note for one in found for note in one.notes),
+    )
+
+
+@contextmanager
+def _accounted(at: Row | Incoming, wishes: Wishes, done: Imported) -> Iterator[None]:
+    """A row that does not fit ends the import, or is counted and left out."""
+    try:
+        yield
+    except BadRecordError as error:
+        if wishes.strict:
+            raise UserError(f"{at.where}: {error}") from error
+        done.left_out.add(error.reason, str(at.where))
+    except UserError as error:
+        where, text = str(at.where), str(error)
+        if wishes.strict:
+            raise UserError(text if text.startswith(where) else f"{where}: {text}") from error
+        done.left_out.add(text.removeprefix(where).lstrip(":, "), where)
 
 
 Reader = Callable[[Row], Iterator[Incoming]]
 
 
-def _reader(first: Row, settings: ProjectSettings, wishes: Wishes) -> tuple[str, Reader]:
-    """What the first row is, and how all are read."""
-    kind, source = settings.kind, first.where.source
-    name = next((name for name, (fits, _) in TOOLS.items() if fits(first.fields)), None)
+def _reader(
+    form: Mapping[str, Any], source: str, settings: ProjectSettings, wishes: Wishes
+) -> tuple[str, Reader]:
+    """What the rows are, told by their columns, and how all are read."""
+    kind = settings.kind
+    name = next((name for name, tool in TOOLS.items() if tool.fits(form)), None)
     if name is not None:
-        if kind not in KINDS:
+        tool = TOOLS[name]
+        if kind not in tool.kinds:
             raise UserError(
                 f"{source} comes from {name}, which has nothing like {kind!r}; make a project of "
-                f"kind {', '.join(KINDS)}."
+                f"kind {', '.join(tool.kinds)}."
             )
-        tool = TOOLS[name][1]
-        return name, lambda row: _document(row, tool(row.fields, settings), wishes)
-    if is_own(first.fields, kind):
+        return name, lambda row: _document(row, tool.read(row.fields, settings), wishes)
+    if is_own(form, kind):
         return "items", lambda row: iter(
             [Incoming(str(row.where), own(row.fields, kind, str(row.where)))]
         )
-    chosen = detect(first.fields, source)
+    chosen = detect(form, source)
     make = converted(chosen, settings, source)
 
     def convert(row: Row) -> Iterator[Incoming]:
@@ -206,11 +313,20 @@ def _reader(first: Row, settings: ProjectSettings, wishes: Wishes) -> tuple[str,
 
 
 def _document(row: Row, document: Document, wishes: Wishes) -> Iterator[Incoming]:
-    golden = document.gold if wishes.gold or wishes.purpose in EVERYBODY else None
-    given = document.given
-    if document.gold is not None and golden is None:
-        given = (*given, Given("ground truth", document.gold))
-    yield Incoming(str(row.where), NewItem(document.payload, gold=golden), given, document.faults)
+    """An item with its answers; what is called right is one of them, unless it becomes gold."""
+    gold, given, truth = document.gold, document.given, document.truth
+    if truth is not None and (wishes.gold or wishes.purpose in EVERYBODY):
+        gold = truth.value
+    elif truth is not None:
+        given = (*given, truth)
+    item = NewItem(
+        document.payload,
+        gold=gold,
+        purpose=document.purpose,
+        origin=document.origin,
+        batch=document.batch,
+    )
+    yield Incoming(str(row.where), item, given, document.faults, document.notes)
 
 
 def _checked(one: Incoming, settings: ProjectSettings, wishes: Wishes) -> Incoming:
@@ -223,5 +339,7 @@ def _checked(one: Incoming, settings: ProjectSettings, wishes: Wishes) -> Incomi
         raise UserError(
             f"{one.where}: items for {wishes.purpose} need a known answer; add a column gold."
         )
-    made = replace(item, payload=payload)
-    return Incoming(one.where, made, one.given, one.faults)
+    whole = len(one.given) >= settings.raters_per_item  # nobody will be asked any more
+    if wishes.check is not None and not whole and (fault := wishes.check(payload)):
+        raise UserError(f"{one.where}: {fault}")
+    return replace(one, item=replace(item, payload=payload))

@@ -1,8 +1,8 @@
 """Label Studio's JSON: tasks with data, and annotations whose results are told by their type.
 
 A task is ``{"id", "data": {"prompt", "answer1", "answer2"}, "annotations", "predictions"}``, an
-annotation ``{"completed_by", "lead_time", "was_cancelled", "ground_truth", "result"}``, a result
-``{"type": "pairwise", "value": {"selected": "left"}, "from_name", "to_name"}``.
+annotation ``{"completed_by", "created_at", "lead_time", "was_cancelled", "ground_truth",
+"result"}``, a result ``{"type": "pairwise", "value": {"selected": "left"}, "from_name"}``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from backflip.data.records import BadRecordError
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import (
-    Document,
-    Said,
-    sources_field,
-    sources_of,
-    taken_over,
-)
+from backflip.exchange.foreign import Document, sources_field, sources_of, taken_over
+from backflip.exchange.foreign_values import Said
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.settings import ProjectSettings
@@ -29,85 +25,189 @@ ITEMS = "items"
 """Where a task keeps a list of what is to be ranked."""
 PLACE = "rank_"
 CHOSEN = {"left": "a", "right": "b"}
+RATERS = "@raters.invalid"
+"""Behind the pseudonyms of our own raters, as if it were an address."""
+SINGLE = {"annotation_id", "annotator"}
+"""Columns that tell a row of one annotation: JSON-MIN, CSV and TSV."""
+CIRCUMSTANCES = (*SINGLE, "id", "created_at", "updated_at", "lead_time")
 
 
 def is_task(fields: Mapping[str, Any]) -> bool:
-    """Whether a row is a task of Label Studio's."""
-    return isinstance(fields.get("data"), Mapping) and any(
+    """Whether a row is a task of Label Studio's, or one of its rows of single annotations."""
+    nested = isinstance(fields.get("data"), Mapping) and any(
         name in fields for name in ("annotations", "predictions", "completions", "project", "id")
     )
+    return nested or set(fields) >= SINGLE
+
+
+def task_of(fields: Mapping[str, Any]) -> Any:
+    """What rows of single annotations of one task share; none where a row is a whole task."""
+    return fields.get("id") if set(fields) >= SINGLE else None
 
 
 def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     """A task as an item with answers. Raises BadRecordError where it can be none."""
+    if set(row) >= SINGLE:
+        return _single(row, settings)
     data = dict(row["data"])
     sources = data.pop("sources", None)
-    listed = data.pop(ITEMS, None)
-    answers: dict[str, str] | None = None
-    if isinstance(listed, list):
-        entries = [entry for entry in listed if isinstance(entry, Mapping)]
-        answers = {str(entry.get("id")): _text(entry) for entry in entries}
-    said, faults, gold = list[Said](), list[str](), None
+    answers = _listed(data)
+    said, faults, truths = list[Said](), list[str](), list[Said]()
     for number, annotation in enumerate(row.get("annotations") or row.get("completions") or ()):
         if annotation.get("was_cancelled"):
             faults.append("annotation was cancelled")
             continue
-        one = _said(annotation, number)
-        if annotation.get("ground_truth"):
-            gold = one
-        else:
-            said.append(one)
-    named = sources_of(sources)
+        known = annotation.get("ground_truth")
+        (truths if known else said).append(_said(annotation, number, data, answers))
+    guessed = [one for one in row.get("predictions") or () if one]
     return taken_over(
-        data, said, settings, answers=answers, sources=named, gold=gold, faults=faults
+        data,
+        said,
+        settings,
+        answers=answers,
+        sources=sources_of(sources),
+        truths=truths,
+        faults=faults,
+        notes=["prediction of a model, which nobody gave"] * len(guessed),
     )
 
 
+def _single(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
+    """One annotation with the task's data beside it (JSON-MIN, CSV): questions are columns."""
+    data = {name: value for name, value in row.items() if name not in CIRCUMSTANCES}
+    answers = _listed(data)
+    who = row.get("annotator")
+    said = Said(_name(who) if who else "unknown 1", unnamed=not who, at=_time(row))
+    said.seconds = _seconds(row)
+    shown = {name for name in data if name in foreign.PROMPTS or foreign.ANSWERS.fullmatch(name)}
+    said.values = {name: _bare(v) for name, v in data.items() if name not in shown}
+    sources = sources_of(data.get("sources"))
+    said.values.pop("sources", None)
+    asked = {name: data[name] for name in data if name in shown}
+    return taken_over(asked, [said], settings, answers=answers, sources=sources)
+
+
+def _bare(value: Any) -> Any:
+    """A value of a row of single annotations, in our terms."""
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        marked = [one for one in value if isinstance(one.get("labels"), list)]
+        if marked:
+            return [span for one in marked for span in _spans(one)]
+        if len(value) == 1:
+            return _bare(value[0])
+    if isinstance(value, Mapping):
+        kind = next(
+            (name for name in ("rating", "number", "ranker", "selected") if name in value), ""
+        )
+        known = {"selected": "pairwise"}
+        return _value(known.get(kind, kind), value) if kind else value
+    return CHOSEN.get(value, value) if isinstance(value, str) else value
+
+
+def _listed(data: dict[str, Any]) -> dict[str, str] | None:
+    """What is to be ranked, by its name, taken out of a task's data; none where it has no list."""
+    for name, value in data.items():
+        entries = (
+            [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+        )
+        if len(entries) > 1 and all("id" in entry and _text(entry) for entry in entries):
+            del data[name]
+            return {str(entry["id"]): _text(entry) for entry in entries}
+    return None
+
+
 def _text(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("body") or entry.get("text") or entry.get("title") or "")
+    return str(
+        entry.get("body") or entry.get("text") or entry.get("html") or entry.get("title") or ""
+    )
 
 
-def _said(annotation: Mapping[str, Any], number: int) -> Said:
-    who = annotation.get("completed_by")
-    if isinstance(who, Mapping):
-        who = who.get("email") or who.get("id")
-    said = Said(str(who) if who is not None else f"unknown {number + 1}")
-    lead = annotation.get("lead_time")
-    said.seconds = float(lead) if isinstance(lead, int | float) else None
+def _said(
+    annotation: Mapping[str, Any], number: int, data: Mapping[str, Any], answers: Any
+) -> Said:
+    ours = annotation.get("rater")
+    who = f"{ours}{RATERS}" if ours else annotation.get("completed_by")
+    said = Said(_name(who) if who is not None else f"unknown {number + 1}", unnamed=who is None)
+    said.seconds, said.at = _seconds(annotation), _time(annotation)
+    texts = list((answers or {}).values()) + [v for v in data.values() if isinstance(v, str)]
     for result in annotation.get("result") or ():
         value, name = result.get("value") or {}, str(result.get("from_name", ""))
-        found = _value(str(result.get("type")), value)
-        if isinstance(found, list) and result.get("type") == "labels":
+        kind = str(result.get("type"))
+        try:
+            found = _value(kind, value, texts)
+        except BadRecordError as error:
+            said.faults.append(error.reason)
+            continue
+        if kind == "labels" and isinstance(found, list):
             said.values.setdefault(name, []).extend(found)
-        elif found is not None:
+        elif name in said.values:
+            said.faults.append(f"another result of {name!r} in one annotation")
+        else:
             said.values[name] = found
     return said
 
 
-def _value(type_: str, value: Mapping[str, Any]) -> Any:
-    """A result in our terms; none for types that are not known."""
-    found: Any = None
-    match type_:
+def _name(who: Any) -> str:
+    if isinstance(who, Mapping):
+        who = who.get("email") or who.get("id")
+    return str(who)
+
+
+def _time(annotation: Mapping[str, Any]) -> Any:
+    return annotation.get("created_at") or annotation.get("updated_at")
+
+
+def _seconds(annotation: Mapping[str, Any]) -> float | None:
+    lead = annotation.get("lead_time")
+    return float(lead) if isinstance(lead, int | float) else None
+
+
+def _value(kind: str, value: Mapping[str, Any], texts: Sequence[str] = ()) -> Any:
+    """A result in our terms. Raises BadRecordError for types that are not read."""
+    match kind:
         case "pairwise":
-            found = CHOSEN.get(str(value.get("selected")), value.get("selected"))
+            return CHOSEN.get(str(value.get("selected")), value.get("selected"))
         case "choices":
-            found = next(iter(value.get("choices") or ()), None)
-        case "rating":
-            found = value.get("rating")
+            chosen = list(value.get("choices") or ())
+            if len(chosen) > 1:
+                raise BadRecordError("several choices where one is needed")
+            return chosen[0] if chosen else None
+        case "rating" | "number":
+            return value.get(kind)
         case "ranker":
-            found = _order(value.get("ranker"))
+            return _order(value.get("ranker"))
         case "textarea":
             text = value.get("text")
-            found = "\n".join(text) if isinstance(text, list) else text
+            return "\n".join(text) if isinstance(text, list) else text
         case "labels":
-            spans = value.get("labels") or ()
-            found = [
-                {"start": value.get("start"), "end": value.get("end"), "label": label}
-                for label in spans
-            ]
+            return _spans(value, texts)
         case _:
-            pass
-    return found
+            raise BadRecordError(f"a result of type {kind!r}, which is not read")
+
+
+def _spans(value: Mapping[str, Any], texts: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A marked passage under each of its labels, counted in characters.
+
+    Browsers count letters beyond 16 bits twice; the passage's own text tells. Raises
+    BadRecordError where it stands in none of the texts.
+    """
+    start, end, marked = value.get("start"), value.get("end"), value.get("text")
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise BadRecordError("a passage whose place is no number of characters")
+    if isinstance(marked, str) and texts and not any(text[start:end] == marked for text in texts):
+        start, end = _in_letters(start, end, marked, texts)
+    labels = value.get("labels") or ()
+    return [{"start": start, "end": end, "label": label} for label in labels]
+
+
+def _in_letters(start: int, end: int, marked: str, texts: Sequence[str]) -> tuple[int, int]:
+    for text in texts:
+        units = text.encode("utf-16-le", "surrogatepass")
+        before, passage = units[: 2 * start], units[2 * start : 2 * end]
+        if passage.decode("utf-16-le", "replace") == marked:
+            begun = len(before.decode("utf-16-le", "replace"))
+            return begun, begun + len(marked)
+    raise BadRecordError("a passage that does not stand where the file says")
 
 
 def _order(ranker: Any) -> list[Any]:
@@ -156,7 +256,9 @@ def _annotation(one: Asked, answer: AnswerRow) -> dict[str, Any]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(answer.at))
     return {
         "id": answer.event,
-        "completed_by": {"email": f"{answer.person}@raters.invalid"},
+        # completed_by would have to be somebody of that server, which refuses all else; what it
+        # does not know it passes over.
+        "rater": answer.person,
         "was_cancelled": False,
         "ground_truth": False,
         "created_at": at,

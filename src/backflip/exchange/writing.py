@@ -14,7 +14,7 @@ from backflip.data.sources import write_jsonl, written_whole
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet")
 CHUNK = 2000
 """Rows of a Parquet file that are in memory at once."""
-AS_JSON = ("payload", "value", "order", "verdicts", "words", "ratings")
+AS_JSON = ("payload", "value", "order", "gold", "verdicts", "words", "ratings")
 """Columns whose shape differs from row to row: text in Parquet."""
 
 
@@ -81,7 +81,9 @@ def _parquet(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: json.dumps(value, ensure_ascii=False) if name in AS_JSON else value
+        name: json.dumps(value, ensure_ascii=False)
+        if name in AS_JSON and value is not None
+        else value
         for name, value in row.items()
     }
 
@@ -116,7 +118,7 @@ def _type(name: str, format: str) -> Any:
         **dict.fromkeys(("label", "tie", "surplus", "correct", "known"), pa.bool_()),
         **dict.fromkeys(("item", "event", "rubric_version", "repeat_of"), whole),
         "raters": pa.list_(text),
-        **dict.fromkeys(("person", "stage", "project", "kind", "purpose"), text),
+        **dict.fromkeys(("person", "stage", "project", "kind", "purpose", "origin", "batch"), text),
         "provenance": pa.struct(provenance),
     }
     plain: dict[str, dict[str, Any]] = {

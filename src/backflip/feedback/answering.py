@@ -60,6 +60,8 @@ class Given:
     """As displayed."""
     seconds: float | int | None
     client_key: str | None
+    at: float | None = None
+    """When it was given (Unix seconds), where that was elsewhere and before."""
 
 
 def answer(
@@ -69,15 +71,18 @@ def answer(
 
     The item comes in a transaction of its own, that cannot take the answer down with it.
     """
-    receipt = watched(
-        scope, person, given.item, lambda connection: _store(connection, scope, person, given)
-    )
+    receipt = stored(scope, person, given)
     try:
         held = frozenset(hold) - {given.item}
         shown = allocation.next_items(scope, person, count=1, queue=queue, hold=tuple(held))
     except RefusedError:
         shown = []
     return _with_next(receipt, shown[0] if shown else None)
+
+
+def stored(scope: Scope, person: int, given: Given) -> Receipt:
+    """Store an answer; nothing is asked next."""
+    return watched(scope, person, given.item, lambda c: _store(c, scope, person, given))
 
 
 def _with_next(receipt: Receipt, shown: Shown | None) -> Receipt:
@@ -151,15 +156,15 @@ _LOCKED = (
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer that has been checked, and what it means."""
+    """An answer that has been checked, in the item's own order, and what it means."""
 
     value: dict[str, Any]
-    """In the item's own order."""
     seconds: float | None
     correct: bool | None
     repeat_of: int | None
     surplus: bool
     late: bool
+    at: float | None
 
 
 def _store(connection: Connection, scope: Scope, person: int, given: Given) -> Receipt:
@@ -217,7 +222,8 @@ def _judge(connection: Connection, member: Member, row: AnyRow, given: Given) ->
         correct=correct,
         repeat_of=repeat_of,
         surplus=repeat_of is None and not _wants(row),
-        late=row.lease != "live",
+        late=row.lease != "live" and given.at is None,
+        at=given.at,
     )
 
 
@@ -250,6 +256,7 @@ def _body(judged: Judged, row: AnyRow) -> dict[str, Any]:
         "repeat_of": judged.repeat_of,
         "surplus": judged.surplus or None,
         "late": judged.late or None,
+        "at": judged.at,
     }
     return body | {name: value for name, value in extra.items() if value is not None}
 
@@ -264,7 +271,7 @@ def _row(scope: Scope, member: Member, row: AnyRow, judged: Judged, number: int)
         "order": row.order,
         "score": score_of(member.settings.kind, judged.value, member.settings),
         "seconds": judged.seconds,
-        "at": scope.database.now(),
+        "at": scope.database.now() if judged.at is None else judged.at,
         "rubric_version": member.version,
         "stage": row.stage,
         "surplus": judged.surplus,
@@ -282,7 +289,7 @@ def _changes(scope: Scope, member: Member, row: AnyRow, judged: Judged) -> talli
     changes = tallies.of_answer(
         member.person,
         seconds=min(judged.seconds or 0.0, float(member.settings.lease_seconds)),
-        at=scope.database.now(),
+        at=scope.database.now() if judged.at is None else judged.at,
         word=word_of(member.settings.kind, judged.value),
         correct=gold,
     )

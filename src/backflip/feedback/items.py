@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Connection, text, update
 
@@ -33,6 +33,7 @@ CHUNK = 2000
 """Items of one transaction."""
 LONGEST_WARNING = 2000
 """Characters of a content warning."""
+Check: TypeAlias = Callable[[Payload], str]
 ANALYZE = 10_000
 """So many new items change what the query planner should know."""
 
@@ -50,6 +51,11 @@ class NewItem:
     route: str | None = None
     warning: str = ""
     """A content warning of its own: blurred until asked for."""
+    purpose: Purpose | None = None
+    """Where it is not that of the call."""
+    origin: str = ""
+    batch: str = ""
+    """The same; empty: those of the call."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Batch:
     """Which raters may get them: "language=de", as in their groups; empty: all."""
     strict: bool = True
     """Whether a bad item ends the call; else it is counted and left out."""
+    check: Check | None = None
+    """Why an item cannot be asked here, a clip that is missing for example; empty: it can."""
 
 
 def add(
@@ -158,26 +166,30 @@ def _row(
 ) -> dict[str, Any] | None:
     payload = payload_of(item.payload, settings.kind, where)
     _check_clips(payload, where)
+    if batch.check is not None and (fault := batch.check(payload)):
+        raise UserError(f"{where}: {fault}")
     gold, purpose = _gold(item, payload, settings, batch, where)
     known = identify(payload)
     if known.twins:
         return None
     route = item.route if item.route is not None else batch.route
+    origin = clean(item.origin, f"origin of {where}", 40) or batch.origin
+    clean(item.batch, f"batch of {where}", 100)
     _check_route(route, settings, where)
     return {
         "project_id": scope.id,
         "payload": Written(payload.model_dump_json()),
         "digest": known.digest,
         "purpose": purpose,
-        "origin": batch.origin,
-        "batch": batch.batch,
+        "origin": origin,
+        "batch": item.batch or batch.batch,
         "gold": gold,
         "why": clean(item.why, f"explanation of {where}", 100_000, lines=True),
         "warning": clean(item.warning, f"content warning of {where}", LONGEST_WARNING, lines=True),
         "priority": finite(batch.priority if item.priority is None else item.priority, where),
         "spot": int(known.digest[:8], 16) if settings.order == "shuffled" else None,
         "route": route,
-        "queue": home(purpose, batch.origin),
+        "queue": home(purpose, origin),
         "state": "open",
         "wanted": 1 if purpose == "golden" else settings.raters_per_item,
         "given": 0,
@@ -211,7 +223,8 @@ def finite(priority: float | int, where: str) -> float:
 def _gold(
     item: NewItem, payload: Payload, settings: ProjectSettings, batch: Batch, where: str
 ) -> tuple[dict[str, Any] | None, Purpose]:
-    purpose: Purpose = batch.purpose or ("work" if item.gold is None else "gold")
+    named = batch.purpose or item.purpose
+    purpose: Purpose = named or ("work" if item.gold is None else "gold")
     if item.gold is None:
         if purpose in EVERYBODY:
             raise UserError(f"{where}: items for {purpose} need a gold answer; give gold=….")

@@ -7,6 +7,7 @@ that a stolen database opens no door.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from backflip.feedback.wording import clean
 
 LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 """Without those that look like another."""
+SHAPE = re.compile(rf"r-[{LETTERS}]{{4,18}}")
+"""Of a pseudonym."""
 SHORTEST = 10
 """Characters of a password."""
 LONGEST = 1000
@@ -58,12 +61,20 @@ class Roster:
     database: Database
 
     def add(
-        self, *, name: str = "", email: str = "", password: str = "", admin: bool = False
+        self,
+        *,
+        name: str = "",
+        email: str = "",
+        password: str = "",
+        admin: bool = False,
+        pseudonym: str = "",
     ) -> Person:
-        """A new person, with a pseudonym of their own."""
+        """A new person. ``pseudonym``: the one they had elsewhere, kept where it is free here."""
         hashed = hash_password(password) if password else None
         with self.database.write() as connection:
-            return add(connection, self.database, name, email, hashed, admin=admin)
+            return add(
+                connection, self.database, name, email, hashed, admin=admin, pseudonym=pseudonym
+            )
 
     def get(self, person: int) -> Person:
         """Raises RefusedError where there is none."""
@@ -280,11 +291,12 @@ def add(
     hashed: str | None,
     *,
     admin: bool = False,
+    pseudonym: str = "",
 ) -> Person:
     """A person with an identity, inside the caller's transaction."""
     address = _email(email) or None
     _check_free(connection, address or "")
-    pseudonym = _pseudonym(connection)
+    pseudonym = _pseudonym(connection, pseudonym)
     person = connection.execute(
         insert(People)
         .values(pseudonym=pseudonym, created=database.now(), admin=admin)
@@ -306,8 +318,12 @@ def _check_free(connection: Connection, address: str, *, but: int = 0) -> None:
         raise RefusedError("conflict", "somebody with this address is here already; sign in.")
 
 
-def _pseudonym(connection: Connection) -> str:
-    """r-7f3k: four letters, more once those are getting scarce."""
+def _pseudonym(connection: Connection, wished: str) -> str:
+    """r-7f3k: four letters, more once those are getting scarce; the one wished for, if free."""
+    if SHAPE.fullmatch(wished) and not connection.scalar(
+        select(People.id).where(People.pseudonym == wished)
+    ):
+        return wished
     count = connection.scalar(select(func.count()).select_from(People)) or 0
     length = 4 if count < 50_000 else 7
     while True:

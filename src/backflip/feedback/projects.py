@@ -23,7 +23,7 @@ from backflip.feedback import (
 from backflip.feedback.allocation import Shown
 from backflip.feedback.answering import Given, Receipt
 from backflip.feedback.events import NewEvent
-from backflip.feedback.items import Added, Batch, NewItem
+from backflip.feedback.items import Added, Batch, Check, NewItem
 from backflip.feedback.members import Membership
 from backflip.feedback.queues import WORK, Purpose
 from backflip.feedback.schema import Projects, Rubrics
@@ -105,9 +105,10 @@ class Project:
         purpose: Purpose | None = None,
         route: str = "",
         strict: bool = True,
+        check: Check | None = None,
     ) -> Added:
         """Store items, each once (``items.Batch`` says what the arguments mean)."""
-        common = Batch(origin, priority, batch, purpose, route, strict)
+        common = Batch(origin, priority, batch, purpose, route, strict, check)
         return items.add(self.scope, payloads, gold, common)
 
     def prioritise(

@@ -94,8 +94,10 @@ class Steps(Strict):
 
 
 class Spans(Strict):
+    """A text whose passages are marked; it may stand alone, as an answer to nothing."""
+
     kind: Literal["spans"] = "spans"
-    prompt: Prompt
+    prompt: tuple[Turn, ...] = ()
     answer: Answer
 
 
