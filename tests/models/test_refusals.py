@@ -69,6 +69,7 @@ def test_a_classifier_without_a_score_is_refused(tmp_path):
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
+        num_labels=1,
     )
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="BertForSequenceClassification, whose head") as error:

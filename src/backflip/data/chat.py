@@ -71,6 +71,16 @@ class ChatTemplate:
         ends = [self._turn_end, self.tokenizer.eos_token_id]
         return tuple(dict.fromkeys(end for end in ends if end is not None))
 
+    @property
+    def turn_end(self) -> int | None:
+        """Id that the template writes at the end of an answer; None where it writes none."""
+        return self._turn_end
+
+    @property
+    def tail(self) -> str:
+        """Text behind the end of the last answer, such as a line end."""
+        return self._tail
+
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation, ready for the assistant to speak."""
         return _raised(self.prompts([messages])[0])

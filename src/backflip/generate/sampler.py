@@ -12,6 +12,7 @@ from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.errors import UserError
 from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
+from backflip.models.special_tokens import other_ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,13 @@ class Sampler:
 
 
 def suited(params: SamplingParams, template: ChatTemplate, model: Any) -> SamplingParams:
-    """The same, ended by the template's stop tokens, and without ids that its tokenizer lacks."""
+    """The same, ended where the template and the model's generation config say so.
+
+    Ids that the tokenizer lacks are never drawn.
+    """
     known = min(len(template.tokenizer), int(model.config.get_text_config().vocab_size))
-    stop_tokens = params.stop_tokens or template.stop_tokens
+    both = dict.fromkeys((*template.stop_tokens, *other_ends(template.tokenizer, model)))
+    stop_tokens = params.stop_tokens or tuple(both)
     return replace(params, stop_tokens=stop_tokens, vocab_size=known)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,33 @@ from backflip.models.packing import plan
 from backflip.models.trunk import Trunk, before_answer, dense
 
 POOLINGS = ("last", "mean")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The place where a score is read: the last token of a sequence that is not padding.
+
+    Classifiers of transformers read there, and read the text as their chat template writes it,
+    which may go on behind the end of an answer.
+    """
+
+    padding: int | None = None
+    """Token to look past; None reads the last token, whatever it is."""
+    end: tuple[int, ...] = ()
+    """Tokens that end an answer here."""
+    written: tuple[int, ...] = ()
+    """Tokens that the template writes in their place."""
+
+    def whole(self, sequence: list[int]) -> list[int]:
+        """A sequence as the template writes it; one that is cut off stays as it is."""
+        if not self.end or tuple(sequence[-len(self.end) :]) != self.end:
+            return sequence
+        return [*sequence[: -len(self.end)], *self.written]
+
+    def place(self, sequence: list[int]) -> int:
+        """Column of the token that is read; the first where all are padding."""
+        columns = range(len(sequence) - 1, 0, -1)
+        return next((at for at in columns if sequence[at] != self.padding), 0)
 
 
 class RewardModel(nn.Module):
@@ -33,17 +61,20 @@ class RewardModel(nn.Module):
         heads: int = 1,
         pooling: str = "last",
         compute: torch.dtype | None = None,
+        reading: Reading | None = None,
     ) -> None:
         """``model``: a causal LM or a classifier of transformers; its own head is not used.
 
         Head weights start from N(0, 1/√(d+1)), no bias (Stiennon et al., 2020).
-        ``compute``: the type to multiply in; None, that of the weights.
+        ``compute``: the type to multiply in; None, that of the weights. ``reading``: where the
+        score is read; None, at the last token of the answer.
         """
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
         self.trunk = Trunk(model, compute)
         self.pooling = pooling
+        self.reading = reading or Reading()
         width = hidden_size(self.trunk)
         self.score = nn.Linear(width, heads, bias=False, device=self.trunk.device)
         nn.init.normal_(self.score.weight, std=1 / math.sqrt(width + 1))
@@ -61,8 +92,8 @@ class RewardModel(nn.Module):
 
     def raw_scores(self, steps: TokenSteps) -> Float[Tensor, "B heads"]:
         """Scores as the heads give them, float32."""
-        rows, columns = self._read(steps)
-        sequences = [steps.sequence(i) for i in range(len(steps))]
+        sequences = [self.reading.whole(steps.sequence(i)) for i in range(len(steps))]
+        rows, columns = self._read(steps, sequences)
         scores = self.score(self.trunk(sequences, rows, columns).to(self.score.weight.dtype))
         if self.pooling == "last":
             return scores.float()
@@ -82,11 +113,13 @@ class RewardModel(nn.Module):
     def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
         return plan(batch, token_budget, forest=self.trunk.forest)
 
-    def _read(self, steps: TokenSteps) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
+    def _read(
+        self, steps: TokenSteps, sequences: list[list[int]]
+    ) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
         """Where scores are read: the last token of each answer, or all of its tokens."""
         if self.pooling == "last":
-            rows = torch.arange(len(steps))
-            return rows, steps.prompt.lengths + steps.answer.lengths - 1
+            columns = [self.reading.place(sequence) for sequence in sequences]
+            return torch.arange(len(sequences)), torch.tensor(columns, dtype=torch.long)
         rows, columns = before_answer(steps)
         return rows, columns + 1
 

@@ -1,56 +1,130 @@
-"""From a trained model to a plain Hugging Face folder, and back for reward models."""
+"""From a trained model to a plain Hugging Face folder, and back for reward models.
+
+What is saved behaves in other programs as it does here: it stops at the same tokens, and a reward
+model gives the same score alone, padded, and on a text as its chat template writes it.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 import tempfile
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as nnf
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from backflip.data.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
-from backflip.models.heads import RewardModel
-from backflip.models.load import architecture, check_classifier, load_classifier, quiet
+from backflip.models.heads import Reading, RewardModel
+from backflip.models.load import (
+    architecture,
+    check_classifier,
+    load_classifier,
+    load_tokenizer,
+    quiet,
+)
 from backflip.models.lora import merged
+from backflip.models.special_tokens import (
+    ended_template,
+    ends,
+    other_ends,
+    reading_of,
+    template_of,
+    with_padding,
+)
+
+LAST = "the last token that is not padding, as transformers reads it"
+MEAN = (
+    "the mean over the answer's tokens, which plain transformers cannot: its logits are another "
+    "number. Load with backflip.load_reward_model"
+)
+"""Where the score of a saved reward model is read, as its config says it."""
+LABELS = ("score", "held_out")
 
 
-def save_policy(policy: CausalPolicy, tokenizer: Any, folder: Path) -> None:
-    """Write ``folder``/model, and ``folder``/adapter beside it where there are adapters."""
+def save_policy(
+    policy: CausalPolicy, tokenizer: Any, folder: Path, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write ``folder``/model, and ``folder``/adapter beside it where there are adapters.
+
+    ``dtype``: of the weights on disk; None, as they are in memory.
+    """
     if is_adapted(policy.model):
         written_whole(folder / "adapter", policy.model.save_pretrained)
     plain = merged(policy.model)
-    written_whole(folder / "model", lambda tmp: _save(plain, tokenizer, tmp))
+    written_whole(folder / "model", lambda tmp: _save_policy(plain, tokenizer, tmp, dtype))
 
 
-def save_reward_model(model: RewardModel, tokenizer: Any, folder: Path) -> None:
+def _save_policy(plain: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None) -> None:
+    template = template_of(tokenizer)
+    rows = plain.get_input_embeddings().weight.shape[0]
+    saved = with_padding(tokenizer, template, rows, needed=False)
+    stops = dict.fromkeys((*ends(tokenizer, template), *other_ends(tokenizer, plain)))
+    _save(plain, saved, folder, dtype)
+    padding = {} if saved.pad_token_id is None else {"pad_token_id": saved.pad_token_id}
+    _amend(folder / "config.json", padding)
+    _amend(
+        folder / "generation_config.json",
+        padding | ({"eos_token_id": list(stops)} if stops else {}),
+    )
+
+
+def save_reward_model(
+    model: RewardModel, tokenizer: Any, folder: Path, *, dtype: torch.dtype | None = None
+) -> None:
     """Write ``folder``/model as a sequence classifier: its logits are the raw scores.
 
     The scale (mean and std of each head) and the pooling stand in the config under ``backflip``.
+    The chat template that is saved writes nothing behind the end of an answer, where the score was
+    learnt. ``dtype``: of the weights on disk; None, as they are in memory.
     """
     if is_adapted(model.trunk.model):
         adapted: Any = model.trunk.model
         written_whole(folder / "adapter", adapted.save_pretrained)
     plain = merged(model.trunk.model)
+    template = template_of(tokenizer)
+    rows = plain.get_input_embeddings().weight.shape[0]
+    saved = with_padding(tokenizer, template, rows, needed=True)
+    saved.padding_side = "right"
+    if template is not None:
+        saved.chat_template = ended_template(template)
+    classifier = _classifier(model, plain, saved.pad_token_id)
+    written_whole(folder / "model", lambda tmp: _save(classifier, saved, tmp, dtype))
+
+
+def _classifier(model: RewardModel, plain: Any, padding: int) -> Any:
+    """A sequence classifier of transformers with the weights of a reward model."""
     config = type(plain.config).from_dict(plain.config.to_dict())
-    config.num_labels = model.heads
-    config.pad_token_id = padding_token(tokenizer, config)
+    labels = [*LABELS, *(f"score_{i}" for i in range(2, model.heads))][: model.heads]
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.pad_token_id = padding
+    text = config.get_text_config()
+    body = dict(plain.base_model.state_dict())
+    known = plain.get_input_embeddings().weight
+    if padding >= len(known):
+        name = next(k for k, v in body.items() if v.data_ptr() == known.data_ptr())
+        body[name] = nnf.pad(known.detach(), (0, 0, 0, padding + 1 - len(known)))
+        text.vocab_size = padding + 1
     config.backflip = {
         "mean": model.mean.tolist(),
         "std": model.std.tolist(),
         "pooling": model.pooling,
+        "reads": LAST if model.pooling == "last" else MEAN,
     }
     classifier = _empty_classifier(config, plain.dtype)
-    body = {
-        f"{classifier.base_model_prefix}.{k}": v for k, v in plain.base_model.state_dict().items()
-    }
-    state = {**body, "score.weight": model.score.weight.detach().to(plain.dtype)}
+    prefix = classifier.base_model_prefix
+    state = {f"{prefix}.{k}": v for k, v in body.items()}
+    state["score.weight"] = model.score.weight.detach().to(plain.dtype)
     classifier.load_state_dict(state, assign=True, strict=False)
-    written_whole(folder / "model", lambda tmp: _save(classifier, tokenizer, tmp))
+    return classifier
 
 
 def check_savable(model: Any) -> None:
@@ -83,48 +157,139 @@ def _empty_classifier(config: Any, dtype: torch.dtype) -> Any:
     )
 
 
-def load_reward_model(name: str, *, precision: str = "auto") -> RewardModel:
-    """A reward model of ours, or any sequence classifier of transformers that ends in ``score``."""
+def load_reward_model(
+    name: str, *, precision: str = "auto", template: str | None = None
+) -> RewardModel:
+    """A reward model of ours, or a classifier of transformers with one label, read as it reads.
+
+    Args:
+        name: a folder, a run or a hub name.
+        precision: float32, bfloat16 or auto, as in a recipe.
+        template: the chat template of its texts, by name or as Jinja text, where its tokenizer has
+            none.
+
+    Raises:
+        UserError: more labels than one, a head that is not a linear layer on the last token, or no
+            classifier at all.
+
+    """
     config = check_classifier(name)
-    ours = getattr(config, "backflip", None) or {}
+    ours = _marks_of_ours(config)
+    if ours is None:
+        _check_one_label(name, config)
     classifier = load_classifier(name, precision=precision)
     if not isinstance(getattr(classifier, "score", None), nn.Linear):
         raise UserError(
             f"{name} is a {architecture(config)}, whose head is not a linear layer called score, "
             "so it cannot be read as a reward model. Train one with `backflip train reward_model`."
         )
+    marks = ours or {}
     model = RewardModel(
-        classifier, heads=int(config.num_labels), pooling=ours.get("pooling", "last")
+        classifier,
+        heads=int(config.num_labels),
+        pooling=marks.get("pooling", "last"),
+        reading=_reading(name, config, marks, template),
     )
-    with torch.no_grad():
-        model.score.weight.copy_(classifier.score.weight)
-        if ours:
-            model.mean.copy_(torch.tensor(ours["mean"]))
-            model.std.copy_(torch.tensor(ours["std"]))
+    for part in ("weight", "bias"):
+        value = getattr(classifier.score, part)
+        setattr(model.score, part, None if value is None else nn.Parameter(value.detach().float()))
+    if ours is None:
+        _check_agrees(name, model, classifier)
+    else:
+        model.mean.copy_(torch.tensor(ours["mean"]))
+        model.std.copy_(torch.tensor(ours["std"]))
     return model
 
 
-def padding_token(tokenizer: Any, config: Any) -> int:
-    """A token that never ends an answer.
-
-    Classifiers of transformers read the last token that is not padding: were padding the end of
-    turn, as in many tokenizers, they would read one token too early.
-    """
-    ends = {tokenizer.eos_token_id, *_as_list(config.eos_token_id)}
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in ends:
-        return int(tokenizer.pad_token_id)
-    candidates = [tokenizer.unk_token_id, *tokenizer.all_special_ids]
-    return int(next((t for t in candidates if t is not None and t not in ends), 0))
+def _marks_of_ours(config: Any) -> dict[str, Any] | None:
+    """What a reward model of ours says of itself in its config; None for any other classifier."""
+    marks = getattr(config, "backflip", None)
+    if not isinstance(marks, dict) or len(marks.get("mean", ())) != config.num_labels:
+        return None
+    return marks
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _check_one_label(name: str, config: Any) -> None:
+    if config.num_labels == 1:
+        return
+    labels = ", ".join(str(label) for label in list(config.id2label.values())[:4])
+    raise UserError(
+        f"{name} is a classifier with {config.num_labels} labels ({labels}), which does not say "
+        "what an answer is worth: a reward model has one. Give a classifier with num_labels=1, "
+        "train one with `backflip train reward_model`, or in Python judge by a function of yours, "
+        "bf.verifier(FUNCTION, MODEL)."
+    )
 
 
-def _save(model: nn.Module, tokenizer: Any, folder: Path) -> None:
-    with quiet():
-        model.save_pretrained(folder)  # pyright: ignore
+def _reading(name: str, config: Any, marks: dict[str, Any], template: str | None) -> Reading:
+    """Where the score is read: of ours, in the answer; of others, in their template's text."""
+    padding = config.get_text_config().pad_token_id
+    if marks:
+        return Reading(padding if marks.get("reads") == LAST else None)
+    found = template_of(load_tokenizer(name), template)
+    if found is None:
+        warnings.warn(
+            f"{name} has no chat template that can be read, so its scores are read at the last "
+            "token of each answer. Put the template that it was trained with into its tokenizer.",
+            stacklevel=3,
+        )
+    return reading_of(found, padding)
+
+
+@torch.no_grad()
+def _check_agrees(name: str, model: RewardModel, classifier: Any) -> None:
+    """Refuse a classifier that is not a linear layer on the token that is read here."""
+    width = int(model.trunk.config.get_text_config().vocab_size)
+    rows = [[(7 * i + 3 + row) % width for i in range(8)] for row in range(3)]
+    padding = model.reading.padding
+    rows += [] if padding is None else [[*rows[0][:5], padding, padding]]
+    bare = replace(model.reading, end=())
+    places = torch.tensor([bare.place(row) for row in rows])
+    hidden = model.trunk(rows, torch.arange(len(rows)), places)
+    here = model.score(hidden.to(model.score.weight.dtype)).float()
+    classifier.eval()
+    own = [classifier(torch.tensor([row], device=model.device)).logits.float() for row in rows]
+    theirs = torch.cat(own).to(here.device)
+    difference = float((here - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+    if not difference <= max(1e-3, 8 * torch.finfo(classifier.dtype).eps):
+        raise UserError(
+            f"{name} is a {architecture(model.trunk.config)} whose score is not a linear function "
+            f"of the last token's state (it differs by {difference:.0%} of the largest), so it "
+            "cannot be read as a reward model. Train one with `backflip train reward_model`."
+        )
+
+
+def _save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None) -> None:
+    """The weights in ``dtype``, config and tokenizer, as plain transformers write them."""
+    if dtype is None or dtype == model.dtype:
+        with quiet():
+            model.save_pretrained(folder)
+    else:
+        with quiet():
+            model.save_pretrained(folder, state_dict=_cast(model.state_dict(), dtype))
+        _amend(folder / "config.json", {"dtype": str(dtype).removeprefix("torch.")})
     tokenizer.save_pretrained(folder)
+
+
+def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Floating point weights in another type; what shares its memory goes on sharing it."""
+    made: dict[tuple[int, torch.Size], Tensor] = {}
+    for tensor in state.values():
+        if tensor.is_floating_point():
+            key = (tensor.data_ptr(), tensor.shape)
+            if key not in made:
+                made[key] = tensor.to(dtype)
+    return {
+        name: made[tensor.data_ptr(), tensor.shape] if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+
+
+def _amend(path: Path, values: dict[str, Any]) -> None:
+    """Set keys of a JSON file."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = json.dumps(known | values, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def written_whole(folder: Path, write: Callable[[Path], object]) -> None:

@@ -79,7 +79,7 @@ def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     made = tokenize_prompts(records, chat, fit=Fit(max_length))
     if not len(made.data):
         raise UserError(f"{data}: no prompt fits: {'; '.join(made.dropped.lines())}")
-    source = _source(judge, tokenizer)
+    source = _source(judge, tokenizer, chat)
     causal = load_causal(model)
     engine = TorchEngine(causal, decode=tokenizer.decode)
     params = suited(sampling, chat, causal)
@@ -94,11 +94,11 @@ def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     return BestOfN(points, out, len(made.data), tuple(said))
 
 
-def _source(judge: str | RewardSource, tokenizer: Any) -> RewardSource:
+def _source(judge: str | RewardSource, tokenizer: Any, chat: ChatTemplate) -> RewardSource:
     if not isinstance(judge, str):
         return judge
     check_same_vocabulary(tokenizer, load_tokenizer(judge), judge)
-    model = load_reward_model(judge)
+    model = load_reward_model(judge, template=chat.source)
     return RewardModelSource(model.requires_grad_(requires_grad=False))
 
 

@@ -109,7 +109,8 @@ def measured(
     batch = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length)).data
     size = parameters_of(policy) if policy else None
     if judge.objective is None:
-        return evaluate_reward_model(load_reward_model(judge.model), batch, policy_parameters=size)
+        model = load_reward_model(judge.model, template=chat.source)
+        return evaluate_reward_model(model, batch, policy_parameters=size)
     return evaluate_policy(
         judge.model,
         judge.masked(batch, chat.stop_tokens),

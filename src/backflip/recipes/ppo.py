@@ -97,7 +97,9 @@ class _Cast:
     @staticmethod
     def of(ground: Ground, recipe: PPORecipe) -> _Cast:
         assert recipe.reward_model is not None, "the recipe is checked before anything loads"
-        reward_model = load_reward_model(recipe.reward_model, precision=recipe.precision)
+        reward_model = load_reward_model(
+            recipe.reward_model, precision=recipe.precision, template=ground.template.source
+        )
         reward_model.requires_grad_(requires_grad=False)
         theirs = load_tokenizer(recipe.reward_model)
         check_same_vocabulary(ground.tokenizer, theirs, recipe.reward_model)
@@ -155,11 +157,13 @@ def _critic_from(ground: Ground, recipe: PPORecipe) -> ValueModel:
     """A critic that starts by expecting the reward model's own normalised score."""
     assert recipe.reward_model is not None
     weights, compute = ground.masters
-    judge = load_reward_model(recipe.reward_model, precision=weights)
+    template = ground.template.source
+    judge = load_reward_model(recipe.reward_model, precision=weights, template=template)
     head = judge.score.weight[:1].detach() / judge.std[0]
+    start = judge.mean[0] if judge.score.bias is None else judge.mean[0] - judge.score.bias[0]
     critic = ValueModel(ground.adapted(judge.trunk.model), head=head, compute=compute)
     with torch.no_grad():
-        critic.value.bias.fill_(float(-judge.mean[0] / judge.std[0]))
+        critic.value.bias.fill_(float(-start / judge.std[0]))
     return critic
 
 

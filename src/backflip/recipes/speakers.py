@@ -85,7 +85,8 @@ def reward_model(ground: Ground, name: str) -> RewardSource:
     """A reward model on disk as a judge of tokens that are the policy's."""
     recipe = ground.recipe
     check_same_vocabulary(ground.tokenizer, load_tokenizer(name), name)
-    model = load_reward_model(name, precision=recipe.precision)
+    template = ground.template.source
+    model = load_reward_model(name, precision=recipe.precision, template=template)
     model.requires_grad_(requires_grad=False)
     return RewardModelSource(model, token_budget=recipe.token_budget)
 

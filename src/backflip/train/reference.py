@@ -112,9 +112,12 @@ def with_reference(
 
 
 def check_same_vocabulary(tokenizer: Any, other_tokenizer: Any, name: str) -> None:
-    """Refuse a model ``name`` (a reference, a reward model) that was trained on other tokens."""
+    """Refuse a model ``name`` (a reference, a reward model) that was trained on other tokens.
+
+    Further tokens of its own, such as padding that was added to it, do no harm.
+    """
     ours, theirs = tokenizer.get_vocab(), other_tokenizer.get_vocab()
-    if ours == theirs:
+    if ours.items() <= theirs.items():
         return
     strangers = len(set(ours.items()) ^ set(theirs.items()))
     raise UserError(
