@@ -92,7 +92,7 @@ def test_a_mistake_in_a_chain_takes_away_its_own_stage_only(model, tmp_path, sta
 
 
 def test_a_run_that_has_taken_a_step_stays_whatever_happens(model, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise UserError("the disk is full")
 
     monkeypatch.setattr("backflip.recipes.reward_model.save_reward_model", full)
@@ -105,7 +105,7 @@ def test_a_run_that_has_taken_a_step_stays_whatever_happens(model, tmp_path, mon
 
 
 def test_ctrl_c_while_a_stage_loads_or_saves_names_the_way_back(model, tmp_path, monkeypatch):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("backflip.recipes.reward_model.save_reward_model", stopped)

@@ -89,7 +89,8 @@ def _write(sources: Sequence[_Weights], shares: Sequence[float], new: Path) -> N
 
     first = sources[0]
     for path in first.path.iterdir():
-        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt"):
+        # A card tells of one training, and not of an average.
+        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt", ".md"):
             shutil.copyfile(path, new / path.name)
     for file, names in first.shards():
         tensors = {name: _mean(name, sources, shares) for name in names}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,10 @@ from backflip.models import smollm2
 from backflip.models.memory import keep_freed_memory
 
 CLASSIFIER = "ForSequenceClassification"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of weights, by the names that recipes give them."""
+SAFETENSORS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""The same, by their names in the files."""
 POLICIES, REWARD_MODELS = ("ppo", "direct", "sft"), ("reward_model",)
 """The stages of a chain that leave a language model behind, the last one first; and a judge."""
 
@@ -112,7 +119,29 @@ def device() -> torch.device:
 def dtype_of(precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    return DTYPES[precision]
+
+
+def dtype_on_disk(name: str) -> torch.dtype | None:
+    """Type of most of a model's weights as their files have them; None where it cannot be told."""
+    from huggingface_hub import try_to_load_from_cache
+
+    source, counts = resolve(name), Counter[str]()
+    if Path(source).is_dir():
+        files = sorted(Path(source).glob("*.safetensors"))
+    else:
+        found = try_to_load_from_cache(source, "config.json")
+        files = sorted(Path(found).parent.glob("*.safetensors")) if isinstance(found, str) else []
+    for file in files:
+        with file.open("rb") as handle:
+            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+        for tensor in header.values():
+            counts[tensor.get("dtype", "")] += math.prod(tensor.get("shape", (0,)))
+    known = {name: n for name, n in counts.items() if name in SAFETENSORS}
+    if known:
+        return SAFETENSORS[max(known, key=lambda name: known[name])]
+    stated = getattr(load_config(name), "dtype", None)
+    return stated if isinstance(stated, torch.dtype) else None
 
 
 def resolve(name: str, *, of: tuple[str, ...] = POLICIES) -> str:

@@ -26,6 +26,7 @@ SHARED = (
     "tokenizer",
     "template",
     "precision",
+    "saved_precision",
     "activation_checkpointing",
     "token_budget",
     "seed",

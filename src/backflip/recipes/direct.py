@@ -76,7 +76,7 @@ def run_direct(
         beside=samples.metrics if samples else None,
         referee=_referee(recipe, policy),
     )
-    save_policy(policy, ground.tokenizer, run.path)
+    save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
     summary: dict[str, Any] = basics(outcome, policy, len(data))
     if pairs is not None:
         summary |= _measured(ground, policy, pairs, "")

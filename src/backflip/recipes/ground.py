@@ -19,7 +19,14 @@ from backflip.data.stream import Batches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models import smollm2
-from backflip.models.load import load_causal, load_tokenizer, masters, parameter_count
+from backflip.models.load import (
+    DTYPES,
+    dtype_on_disk,
+    load_causal,
+    load_tokenizer,
+    masters,
+    parameter_count,
+)
 from backflip.models.lora import add_lora
 from backflip.recipes.schema import (
     DirectRecipe,
@@ -69,6 +76,20 @@ class Ground:
     def masters(self) -> tuple[str, torch.dtype | None]:
         """(precision of the weights that learn, type to multiply in)."""
         return masters(self.recipe.precision, adapted=self.recipe.lora is not None)
+
+    def saved_dtype(self, model: nn.Module) -> torch.dtype:
+        """Type of the weights that are written, with a word where ``model`` has another one."""
+        asked, now = self.recipe.saved_precision, next(model.parameters()).dtype
+        if asked != "base":
+            return DTYPES[asked]
+        kept = dtype_on_disk(self.recipe.model) or now
+        if kept != now:
+            names = [str(dtype).removeprefix("torch.") for dtype in (kept, now)]
+            self.say(
+                f"weights are saved in {names[0]}, as {self.recipe.model} has them; they were "
+                f"held in {names[1]} (saved_precision={names[1]} keeps that)"
+            )
+        return kept
 
     def adapted(self, model: nn.Module) -> Any:
         """The model with LoRA and activation checkpointing as the recipe has them."""

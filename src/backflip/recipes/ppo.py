@@ -72,7 +72,9 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
         if outcome.best_step is None:
             watcher.say(NOTHING_BETTER)
     after = exam.at(now)
-    save_policy(cast.policy, ground.tokenizer, run.path)
+    save_policy(
+        cast.policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(cast.policy.model)
+    )
     summary["missing_eos"] = recipe.shaping.missing_eos
     told = before_and_after(before, after)
     return basics(outcome, cast.policy, len(prompts)) | summary | told

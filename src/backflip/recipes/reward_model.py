@@ -55,7 +55,9 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     if recipe.normalise:
         answers = _answers_for_scale(ground, recipe, rows)
         model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
-    save_reward_model(model, ground.tokenizer, run.path)
+    save_reward_model(
+        model, ground.tokenizer, run.path, dtype=ground.saved_dtype(model.trunk.model)
+    )
     return basics(outcome, model, len(rows.train)) | _report(ground, model, rows, policy_size)
 
 

@@ -122,6 +122,8 @@ class Common(Group):
     """The run's folder; runs/NAME-DATE unless given."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
+    saved_precision: Literal["base", "float32", "bfloat16", "float16"] = "base"
+    """Of the weights in ``model/``; base is that of the files of the model that was trained."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about 1.3 × the time."""
     token_budget: Annotated[int, Field(ge=16, default_factory=token_budget_here)]

@@ -32,7 +32,7 @@ def run_sft(
     data, held_out = _rows(ground, recipe) if ready is None else (ready, None)
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     outcome = learn_offline(ground, SFT(), policy, (data, held_out), run, watcher)
-    save_policy(policy, ground.tokenizer, run.path)
+    save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
     losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
     return basics(outcome, policy, len(data)) | losses
 

@@ -17,6 +17,7 @@ from backflip.recipes.chains import STAGES, RLHFRecipe, SFTDirectRecipe, linked
 from backflip.recipes.direct import run_direct
 from backflip.recipes.iterative import IterativeRecipe
 from backflip.recipes.load import parse, read_yaml, stage_in, to_yaml
+from backflip.recipes.model_card import write_card
 from backflip.recipes.ppo import run_ppo
 from backflip.recipes.registry import Recipe
 from backflip.recipes.reward_model import run_reward_model
@@ -129,6 +130,7 @@ def _run(
                 summary = _chain(recipe, progress)
             else:
                 summary = _stage(recipe, run, progress, rows)
+            write_card(run, recipe, summary)
             run.write_summary(summary)
     except KeyboardInterrupt as error:
         go_on = resume_command(run.path)
