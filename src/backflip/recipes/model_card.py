@@ -56,14 +56,14 @@ prompt, answer, _ = ChatTemplate(load_tokenizer(name)).answer(
 )
 print(load_reward_model(name).scores(TokenSteps.of([prompt], [answer]))[0, 0].item())
 """
-READ_LAST = """The logit is the raw score, the first number: the difference between two answers to one prompt is
-the log odds that the first is preferred. The second number is on the scale of the run,
-(logit − mean) / std. The score is read at the last token that is not padding: a text has to end
-where the chat template of this folder ends it, without a line end behind. A batch may be padded,
-best on the right, as the tokenizer does it; a model that counts positions from the padding on
-(GPT-2) only there."""
-READ_MEAN = """The score is the mean over the tokens of the answer. Plain transformers reads the last token
-only and **gives another number**: score with Backflip, as above."""
+READ_LAST = """The logit is the raw score, the first number: the difference between two answers to
+one prompt is the log odds that the first is preferred. The second number is on the scale of the
+run, (logit − mean) / std. The score is read at the last token that is not padding: a text has to
+end where the chat template of this folder ends it, without a line end behind. A batch may be
+padded, best on the right, as the tokenizer does it; a model that counts positions from where the
+padding begins (GPT-2) only there."""
+READ_MEAN = """The score is the mean over the tokens of the answer. Plain transformers reads the
+last token only and **gives another number**: score with Backflip, as above."""
 
 
 def write_card(run: RunFolder, recipe: Any, summary: Mapping[str, Any]) -> None:
