@@ -22,6 +22,7 @@ _ROOMS = ("train", "evaluate")
 _PLACES = {
     "resume": "api",
     "check": "api",
+    "push": "api",
     "best_of_n": "api",
     "verifier": "api",
     "Run": "api",
@@ -54,6 +55,7 @@ __all__ = [  # noqa: RUF022 (in the order in which they are met)
     "best_of_n",
     "verifier",
     "check",
+    "push",
     "Run",
     "load_recipe",
     "load_model",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
         check,
         evaluate,
         load_model,
+        push,
         resume,
         train,
         verifier,

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backflip.data.errors import UserError
+
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.evaluate.reward_model import RewardReport
+    from backflip.models.hub import Pushed
     from backflip.recipes.best_of import BestOfN
     from backflip.recipes.registry import Recipe
     from backflip.reward.source import RewardSource
@@ -278,6 +281,26 @@ def check(
     if chat and max_length is None:
         max_length = int(DataSettings.model_fields["max_length"].default)
     return audit(loaded, template=chat, max_length=max_length, against=other)
+
+
+def push(run: str | Path | Run, name: str, *, private: bool = True) -> Pushed:
+    """Put a run's model on the Hugging Face hub: ``bf.push("runs/dpo", "me/my-model")``.
+
+    Args:
+        run: a run or the folder of a model; of a chain the policy goes.
+        name: of the repository, owner/name; it is made where there is none.
+        private: of a new repository, that only its owner sees it.
+
+    Raises:
+        UserError: no model in the run, no token, no network, or the hub refuses.
+
+    """
+    from backflip.models import hub
+
+    folder = Path(model_of(run))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{run} holds no model. Give the folder of a run or of a model.")
+    return hub.push(folder, name, private=private)
 
 
 def load_model(name: str | Path | Run) -> Any:

@@ -18,6 +18,7 @@ from backflip.checking import check
 from backflip.collecting import collect
 from backflip.data.errors import UserError
 from backflip.measuring import best_of_n, evaluate
+from backflip.publishing import push
 
 USER_ERROR, INTERRUPTED, BUG, WAITING = 2, 130, 1, 75
 """Exit codes; 75 is that of programs that are to be started once more later."""
@@ -216,6 +217,7 @@ def chat(
 app.command()(evaluate)
 app.command()(best_of_n)
 app.command()(collect)
+app.command()(push)
 
 
 @app.command()
