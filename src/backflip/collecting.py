@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.rehearsing import plan, rehearse
 
@@ -382,7 +383,7 @@ def _export(
     written = export(_project(store, name), format, out, per=rows, part=part)
     for line in written.lines:
         say(line)
-    say(f"{written.rows} rows in {written.path}; how they came about: {written.summary}")
+    say(f"{counted(written.rows, 'row')} in {written.path}; how they came about: {written.summary}")
 
 
 def _power(wished: float, project: str | None, words: list[str], place: str | None) -> None:

@@ -14,6 +14,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from backflip.data.counting import counted, magnitude, millions
 from backflip.layout import laid_out
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ def follow(folder: Path, port: int, *, browser: bool) -> None:
 
 def print_audit(audit: Audit) -> None:
     """Everything that was counted in a dataset, the worst first."""
-    say(f"{audit.source}: {audit.total} rows, {audit.kind.lower()}s, format {audit.format}")
+    say(
+        f"{audit.source}: {counted(audit.total, 'row')}, {audit.kind.lower()}s, format "
+        f"{audit.format}"
+    )
     if audit.said:
         say(audit.said)
     sizes = [
@@ -163,7 +167,7 @@ def print_audit(audit: Audit) -> None:
     out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
     for finding in audit.rows():
         _print_finding(finding)
-    unusable = f"{audit.errors} of {audit.total} rows cannot be used."
+    unusable = f"{audit.errors} of {counted(audit.total, 'row')} cannot be used."
     say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
     if audit.unchecked:
         say(f"not checked: {'; '.join(audit.unchecked)}")
@@ -190,13 +194,13 @@ def print_plans(plans: Sequence[Plan]) -> None:
     rows = [
         (
             plan.stage.replace("_", " "),
-            count(plan.parameters),
-            count(plan.trainable),
+            millions(plan.parameters),
+            millions(plan.trainable),
             str(plan.rows),
             str(plan.held_out),
             str(plan.left_out),
             str(plan.steps),
-            count(plan.tokens),
+            magnitude(plan.tokens),
         )
         for plan in plans
     ]
@@ -221,7 +225,7 @@ def print_forecast(forecast: Forecast) -> None:
     ]
     table("forecast", ["stage", "#a step", "#in all", "#tokens a second", "#disk"], rows)
     text = f"time {duration(forecast.seconds)}, memory {forecast.memory_gb:.1f} GB at its peak"
-    text += f", disk {forecast.disk_gb:.2f} GB, tokens {count(forecast.tokens)}"
+    text += f", disk {forecast.disk_gb:.2f} GB, tokens {magnitude(forecast.tokens)}"
     if forecast.money is not None:
         text += f", price {forecast.money:.2f}"
     say(text)
@@ -303,8 +307,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def print_report(report: RewardReport) -> None:
     """Accuracy, calibration and what is to be noticed."""
-    text = f"{report.pairs} pairs of {report.prompts} prompts"
-    say(text + (f", {report.ties} ties left out" if report.ties else ""))
+    text = f"{counted(report.pairs, 'pair')} of {counted(report.prompts, 'prompt')}"
+    say(text + (f", {counted(report.ties, 'tie')} left out" if report.ties else ""))
     rows = [
         ("accuracy", *_percent(report.accuracy)),
         ("“the longer reply wins”", *_percent(report.longer)),
@@ -357,14 +361,6 @@ def _number(interval: Interval) -> tuple[str, str]:
     return f"{interval.estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
 
 
-def share(value: float) -> str:
+def share(value: float | int) -> str:
     """A share of something: ``12.5 %``."""
     return f"{value * 100:.1f} %"
-
-
-def count(number: float | int) -> str:
-    """A large number in three digits: ``135 M``."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if number >= size:
-            return f"{number / (1e3 if letter == 'k' else size):.3g} {letter}"
-    return f"{number:.0f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backflip.console import out, say, table
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def rehearse(store: Store, name: str, raters: int, seed: int) -> None:
 
         found = simulate(store, project, raters, seed=seed, told=told)
     if found is None:
-        say(f"{project.overview().answers} answers; backflip collect {name} shows them")
+        say(f"{counted(project.overview().answers, 'answer')}; backflip collect {name} shows them")
     else:
         _print_recovered(found, name)
 
@@ -66,7 +67,8 @@ def _print_plans(wished: float, made: Assumptions, found: list[Plan], dimensions
     table(f"To be right on {wished:.1%} of pairs", columns, rows)
     best = found[0]
     say(
-        f"Fewest answers: {best.raters_per_item} an item on {best.items:,} items. More raters an "
+        f"Fewest answers: {best.raters_per_item} an item on {counted(best.items, 'item')}. More "
+        "raters an "
         "item buy knowledge of the raters, and labels to measure with."
     )
     if not made.piloted:
@@ -81,7 +83,8 @@ def _print_recovered(found: Recovered, name: str) -> None:
     rows = [(who, f"{true:.0%}", f"{seen:.0%}") for who, true, seen in found.rows]
     table("Reliability", ("rater", "#true", "#found"), rows)
     say(
-        f"{found.answers} answers of {found.raters} raters to {found.items} pairs. Reliabilities "
+        f"{counted(found.answers, 'answer')} of {counted(found.raters, 'rater')} to "
+        f"{counted(found.items, 'pair')}. Reliabilities "
         f"found correlate with the true ones at {found.correlation:.3f} (Dawid-Skene, biases "
         f"included) and at {found.without_bias:.3f} (the gauges, biases taken out)."
     )

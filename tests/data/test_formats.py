@@ -178,7 +178,7 @@ def test_comparisons_serve_as_demonstrations_of_the_best_answer_and_say_so(loade
     rows = [{"prompt": ASK, "completions": [NO, YES], "scores": [1, 2]}]
     result = loaded(rows, "demonstrations")
     assert result.records == [Demonstration(ASKED + GOOD)]
-    assert result.converted == "1 comparisons read as demonstrations (the best answer of each)"
+    assert result.converted == "1 comparison read as 1 demonstration (the best answer of each)"
     assert loaded(rows, "prompts").records == [Prompt(ASKED)]
 
 

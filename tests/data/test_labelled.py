@@ -219,7 +219,7 @@ def test_a_pair_becomes_a_good_and_a_bad_answer(loaded):
     assert result.rows == 2
     assert result.dropped.counts == {"tie": 1}
     assert result.converted == (
-        "1 comparisons read as 2 labelled answers (the best answers good, the others bad)"
+        "1 comparison read as 2 labelled answers (the best answers good, the others bad)"
     )
 
 
@@ -249,7 +249,7 @@ def test_answers_to_the_same_prompt_become_one_comparison_of_good_against_bad():
         "no bad answer to its prompt": 1,
     }
     assert made.said == (
-        "3 labelled answers read as 1 comparisons (good against bad answers to the same prompt)"
+        "3 labelled answers read as 1 comparison (good against bad answers to the same prompt)"
     )
 
 
@@ -291,7 +291,7 @@ def test_labels_serve_as_demonstrations_of_the_good_and_as_prompts(loaded):
     result = loaded(rows, "demonstrations")
     assert result.records == [Demonstration(ASKED + GOOD)]
     assert result.dropped.counts == {"answer labelled bad": 1}
-    assert result.converted == "1 labelled answers read as demonstrations (the good ones)"
+    assert result.converted == "1 labelled answer read as 1 demonstration (the good ones)"
     assert loaded(rows, "prompts").records == [Prompt(ASKED), Prompt(ASKED)]
     with pytest.raises(UserError, match="1 × answer labelled bad"):
         loaded(rows, "demonstrations", strict=True)

@@ -120,7 +120,7 @@ def test_all_pairs_of_a_ranking_are_compared():
 
 def test_only_ties_are_an_error_that_says_what_to_give():
     batch = comparisons([[3, 4]], [[[7], [8]]], [[0, 0]])
-    with pytest.raises(UserError, match="none of the 1 comparisons is decided"):
+    with pytest.raises(UserError, match="none of 1 comparison is decided"):
         report(torch.tensor([1.0, 2.0]), batch)
 
 

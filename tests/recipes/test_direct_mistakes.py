@@ -65,7 +65,7 @@ def test_a_row_with_one_answer_is_counted_and_left_out(model: str, tmp_path: Pat
     alone = {"prompt": "Well?", "completions": ["good"], "rank": [0]}
     said = run("plackett_luce_dpo", model, [*ranked, alone], tmp_path)
     assert "left out: 1 × fewer than two answers" in said
-    assert "rows have more than two answers; all are learnt from" in said
+    assert "more than two answers, all of which are learnt from: " in said
 
 
 @pytest.mark.parametrize("name", ["kto", "bco", "apo_zero_unpaired"])
@@ -83,13 +83,13 @@ def test_nothing_but_ties_is_refused_where_ties_say_nothing(name: str, model: st
     rows = [{**row, "tie": True} for row in FINE]
     with pytest.raises(UserError, match=r"are ties.*objective=davidson_dpo or .*rao_kupper_dpo"):
         run(name, model, rows, tmp_path)
-    assert "rows are ties" not in run("davidson_dpo", model, rows, tmp_path)
+    assert "ties, which say nothing" not in run("davidson_dpo", model, rows, tmp_path)
 
 
 def test_ties_among_the_rows_are_counted_aloud(model: str, tmp_path: Path):
     rows = [{**row, "tie": n < 4} for n, row in enumerate(FINE)]
     said = run("dpo", model, rows, tmp_path, **{"data.held_out": 0})
-    assert "4 of 12 rows are ties" in said
+    assert "ties, which say nothing to this objective: 4 of 12 rows" in said
 
 
 def test_labels_out_of_balance_are_told_with_the_weight_to_set(model: str, tmp_path: Path):
@@ -112,8 +112,8 @@ def test_labels_out_of_balance_are_told_with_the_weight_to_set(model: str, tmp_p
 def test_labels_that_an_objective_does_not_heed_are_said_once(model: str, tmp_path: Path):
     rows = [{**row, "margin": 1.0, "p_chosen": 0.8} for row in FINE]
     said = run("apo_zero", model, rows, tmp_path, **{"data.held_out": 0})
-    assert said.count("12 of 12 rows have margins, which apo_zero does not heed") == 1
-    assert said.count("12 of 12 rows have soft labels, which apo_zero does not heed") == 1
+    assert said.count("margins, which apo_zero does not heed: 12 of 12 rows") == 1
+    assert said.count("soft labels, which apo_zero does not heed: 12 of 12 rows") == 1
     (tmp_path / "dpo").mkdir()
     assert "does not heed" not in run("dpo", model, rows, tmp_path / "dpo")
 
@@ -121,7 +121,7 @@ def test_labels_that_an_objective_does_not_heed_are_said_once(model: str, tmp_pa
 def test_golden_judgements_without_a_winner_are_refused(model: str, tmp_path: Path):
     golden = tmp_path / "golden.jsonl"
     write_jsonl(golden, [{**FINE[0], "tie": True}])
-    with pytest.raises(UserError, match=r"golden: .*all of them are ties"):
+    with pytest.raises(UserError, match=r"golden: .*nothing but ties"):
         run("dpo", model, FINE, tmp_path, golden=str(golden))
 
 

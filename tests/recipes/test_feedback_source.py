@@ -108,8 +108,8 @@ def heard(run: Callable[[Progress], Any]) -> str:
         ("reward_model", "tone", "22 comparisons, format compare"),
         ("reward_model", "rank", "24 comparisons, format rank"),
         ("dpo", "tone", "22 comparisons, format compare"),
-        ("kto", "thumbs", "24 labelleds, format thumbs"),
-        ("kto", "tone", "44 labelleds, format compare"),
+        ("kto", "thumbs", "24 labelled answers, format thumbs"),
+        ("kto", "tone", "44 labelled answers, format compare"),
         ("sft", "write", "24 demonstrations, format write"),
         ("sft", "tone", "22 demonstrations, format compare"),
     ],
@@ -136,7 +136,7 @@ def test_ties_both_bad_and_cannot_tell_are_said_aloud(model: str, tmp_path: Path
     assert "left out: 1 × both bad (e.g. item 3)" in told
     assert "left out: 1 × cannot tell (e.g. item 4)" in told
     assert "labels that are ties: 1" in told
-    assert re.search(r"1 of \d+ rows are ties", told)
+    assert re.search(r"ties, which say nothing to this objective: 1 of \d+ rows", told)
 
 
 def test_a_tiny_model_learns_what_people_preferred(model: str, tmp_path: Path):

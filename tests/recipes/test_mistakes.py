@@ -127,7 +127,7 @@ def test_a_recipe_that_does_not_say_what_it_is_cannot_be_resumed(tmp_path):
 def test_data_to_measure_by_without_a_winner_is_refused_before_training(model, tmp_path, where):
     ties = rows(tmp_path / "ties.jsonl", ties=len(WORDS))
     run = tmp_path / "run"
-    with pytest.raises(UserError, match=f"{where.split('.')[0]}: .*all of them are ties"):
+    with pytest.raises(UserError, match=f"{where.split('.')[0]}: .*nothing but ties"):
         train(judge(model, rows(tmp_path / "rows.jsonl"), run, **{where: ties}))
     assert not run.exists(), "a step was taken"
 
@@ -146,11 +146,11 @@ def test_ties_among_the_rows_are_counted_aloud_where_they_say_nothing(model, tmp
     data = rows(tmp_path / "rows.jsonl", ties=4)
     more = {"data.validation": rows(tmp_path / "held_out.jsonl"), "steps": 1}
     _, said = heard(judge(model, data, tmp_path / "a", **more))
-    assert "4 of 10 rows are ties" in said
+    assert "ties, which say nothing to this objective: 4 of 10 rows" in said
     assert "rao_kupper" in said
     assert "davidson" in said
     _, said = heard(judge(model, data, tmp_path / "b", objective="davidson", **more))
-    assert "rows are ties" not in said
+    assert "ties, which say nothing" not in said
 
 
 def test_a_model_that_could_not_be_saved_is_refused_before_training(model, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_prompts_that_are_learnt_from_and_measured_by_are_counted_aloud(model, t
     more = {"model": model, "run": str(tmp_path / "run"), "steps": 1}
     more |= {"data": data, "data.validation": str(tmp_path / "held.jsonl")}
     _, said = heard(load_recipe("sft", more))
-    assert "1 of 2 held-out rows have a prompt that is also learnt from" in said
+    assert "held-out rows with a prompt that is also learnt from: 1 of 2" in said
     write_jsonl(tmp_path / "held.jsonl", mixed[1:])
     _, said = heard(load_recipe("sft", more | {"run": str(tmp_path / "other")}))
     assert "also learnt from" not in said

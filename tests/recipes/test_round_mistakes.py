@@ -233,7 +233,7 @@ def test_answers_without_a_score_are_counted_and_named(model: str, prompts: str,
     failures = summary["failures"]
     assert set(failures) == {"RuntimeError: no word for it", "the score is nan"}
     assert all(count > 0 for count in failures.values())
-    assert f"{sum(failures.values())} of 192 answers have no score" in said
+    assert f"without a score: {sum(failures.values())} of 192 answers" in said
     assert "RuntimeError: no word for it" in said
     row = summary["rounds"][-1]
     assert row["learnt"]["direct"]["answers_set_aside"]["without a score"] == sum(failures.values())

@@ -143,7 +143,7 @@ def test_it_says_how_many_are_missing_and_how_to_go_on(
     first, _ = waits(lambda progress: train(made, progress=progress))
     items = project.items(limit=1000)
     assert f"waiting for labels: {2 * len(items)} answers are missing" in first
-    assert f"({len(items)} of {len(items)} items are open) in project 'tone'" in first
+    assert f"({len(items)} of {len(items)} items open) in project 'tone'" in first
     assert f"{len(items)} new items were asked. Answer them: backflip collect tone." in first
     assert {item.batch for item in items} == {"run round 1 answers"}
     assert {a["source"] for i in items for a in i.payload["answers"]} == {"run round 1 answers"}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from backflip.crowd.judgements import Floats
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Comparison
 from backflip.exchange.lessons import reply, turns
@@ -113,12 +114,14 @@ def in_words(asked: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[s
     models = len(asked.get("judges") or ())
     name = STRATEGIES.get(used, (used, ""))[0]
     said = [
-        f"{name}: {made['active']:,} items come first, of {made['candidates']:,} that were looked "
+        f"{name}: {counted(made['active'], 'item comes', 'items come')} first, of "
+        f"{made['candidates']:,} that were looked "
         f"at; {made['random']:,} more joined the random arm."
     ]
     if used != wished:
         said.append(
-            f"Only {made['judged']:,} items have been judged; a model needs {FEWEST_JUDGED}, so "
+            f"Only {counted(made['judged'], 'item has', 'items have')} been judged; a model "
+            f"needs {FEWEST_JUDGED}, so "
             "chance chose."
         )
     elif used not in ("random", "diversity") and models:
@@ -128,9 +131,11 @@ def in_words(asked: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[s
             else f"{models} reward models estimated, as an ensemble."
         )
     elif used not in ("random", "diversity"):
-        said.append(f"The model learnt from {made['judged']:,} judged items.")
+        said.append(f"The model learnt from {counted(made['judged'], 'judged item')}.")
     if made["released"]:
-        said.append(f"{made['released']:,} items of the round before wait with the others again.")
+        said.append(
+            f"{counted(made['released'], 'item')} of the round before: with the others again."
+        )
     return said
 
 

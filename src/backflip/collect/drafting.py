@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backflip.collect.talking import asked
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Messages, Prompt, Tally
 from backflip.exchange.labeller import Group, payloads_of
@@ -127,7 +128,7 @@ class Drafted:
 
     def lines(self) -> list[str]:
         """All of it, a sentence each."""
-        found = [f"{self.prompts} prompts answered, {self.added} items added"]
+        found = [f"{counted(self.prompts, 'prompt')} answered, {counted(self.added, 'item')} added"]
         return found + [f"left out: {line}" for line in self.left_out.lines()]
 
 

@@ -18,6 +18,7 @@ from backflip.collect.security import (
     signed_in_at_proxy,
 )
 from backflip.collect.site import Site, parts, site_of
+from backflip.data.counting import counted
 from backflip.feedback.people import Person
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
@@ -52,7 +53,7 @@ class TooFastError(Exception):
     """More than the rate limit allows; ``wait`` seconds until there is room."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__(f"too many requests; wait {wait:.0f} seconds")
+        super().__init__(f"too many requests; wait {counted(wait, 'second')}")
         self.wait = wait
 
 

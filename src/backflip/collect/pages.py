@@ -15,6 +15,7 @@ from markupsafe import Markup
 from backflip.collect.gate import Place, Visitor
 from backflip.collect.security import FIELD
 from backflip.collect.site import site_of
+from backflip.data.counting import counted
 
 FLASH = "backflip-said"
 """Cookie with one message for the next page."""
@@ -117,11 +118,6 @@ def _imported(
     parts += [f"{counted(refused, 'row', 'rows')} did not fit"] if refused else []
     parts += [f"{counted(answers, 'answer was', 'answers were')} taken over"] if answers else []
     return "; ".join(parts) + "."
-
-
-def counted(count: int, one: str, several: str) -> str:
-    """A number and what it counts."""
-    return f"{count:,} {one if count == 1 else several}"
 
 
 def go(address: str, said: str = "") -> RedirectResponse:

@@ -16,6 +16,7 @@ from backflip.data.conversations import (
     split_last,
     split_text,
 )
+from backflip.data.counting import counted
 from backflip.data.judgements import is_prose, label, thumb
 from backflip.data.records import (
     BadRecordError,
@@ -126,7 +127,8 @@ def _stepwise(row: Row) -> Labelled:
     steps, labels = (cast("Sequence[Any]", row.fields[name]) for name in ("completions", "labels"))
     if len(steps) != len(labels) or not all(isinstance(step, str) for step in steps):
         raise BadRecordError(
-            "steps and labels do not fit", f"{len(labels)} labels for {len(steps)} texts"
+            "steps and labels do not fit",
+            f"{counted(len(labels), 'label')} for {counted(len(steps), 'text')}",
         )
     prompt = prompt_messages(row.fields["prompt"])
     whole = Message("assistant", "\n".join(cast("Sequence[str]", steps)))

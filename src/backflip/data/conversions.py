@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import (
     BadRecordError,
@@ -46,6 +47,11 @@ def plural(kind: type[Record]) -> str:
     return f"{name} answers" if kind is Labelled else name
 
 
+def singular(kind: type[Record]) -> str:
+    """What one of them is called."""
+    return plural(kind).removesuffix("s")
+
+
 def check_convertible(held: type[Record], wanted: type[Record], source: str) -> None:
     """Raises UserError where the one cannot become the other."""
     if held is not wanted and (held, wanted) not in WAYS:
@@ -75,8 +81,10 @@ def convert(records: Sequence[Record], wanted: type[Record]) -> Converted:
     make, how = WAYS[held, wanted]
     made = make(records, dropped)
     used = len(records) - dropped.total
-    count = "" if used == len(made) else f"{len(made)} "
-    said = f"{used} {plural(held)} read as {count}{plural(wanted)}" + (f" ({how})" if how else "")
+    many = counted(len(made), singular(wanted), plural(wanted))
+    now = plural(wanted) if used == len(made) != 1 else many
+    said = f"{counted(used, singular(held), plural(held))} read as {now}"
+    said += f" ({how})" if how else ""
     return Converted(made, dropped, said)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -141,7 +142,8 @@ class Comparison:
         if len(self.rank) != len(self.answers):
             raise BadRecordError(
                 "ranks and answers differ in number",
-                f"{len(self.rank)} ranks for {len(self.answers)} answers; give one rank per answer",
+                f"{counted(len(self.rank), 'rank')} for {counted(len(self.answers), 'answer')}; "
+                "give one rank per answer",
             )
         if min(self.rank) != 0:
             raise BadRecordError("ranks do not start with 0", "0 is the best answer")

@@ -20,6 +20,7 @@ from backflip.data.batches import (
     TensorRecord,
     TokenSteps,
 )
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 
 Rows = TypeVar("Rows", bound="TensorRecord | Ragged[Any]")
@@ -87,7 +88,8 @@ class Batches(Generic[Rows]):
             raise UserError(f"the batch size is {size}; it must be at least 1")
         if drop_last and len(data) < size:
             raise UserError(
-                f"{len(data)} rows do not fill one batch of {size}; lower the batch size"
+                f"{counted(len(data), 'row does', 'rows do')} not fill one batch of {size}; "
+                "lower the batch size"
             )
         if len(data) == 0:
             raise UserError("there are no rows to make batches of")

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from backflip.data.batches import ComparisonBatch, TokenSteps
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.functional import statistics
 from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
@@ -171,7 +172,7 @@ def report(
     pairs, ties = (find(batch.rank.values, owner) for find in (decided_pairs, tied_pairs))
     if not len(pairs.better):
         raise UserError(
-            f"none of the {len(batch)} comparisons is decided, so accuracy has no meaning. "
+            f"none of {counted(len(batch), 'comparison')} is decided, so accuracy has no meaning. "
             "Give comparisons in which one answer is better than another."
         )
     said = _measured(scores, batch, pairs, ties=len(ties.better), seed=seed)
@@ -227,7 +228,10 @@ def remarks(
     about_scores = _about_scores(said) if beta is None else _about_implicit(said, beta)
     found = [*_about_accuracy(said), *about_scores]
     if said.pairs < FEW:
-        found.append(f"Only {said.pairs} pairs were measured: collect more before believing this.")
+        found.append(
+            f"Only {counted(said.pairs, 'pair was', 'pairs were')} measured: collect more "
+            "before believing this."
+        )
     if policy_parameters is not None and parameters:
         found += _about_size(parameters, policy_parameters)
     return found

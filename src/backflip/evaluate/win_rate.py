@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from backflip.data.batches import Rollouts
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.functional.statistics import Interval, bootstrap_mean, finite
 from backflip.reward.source import RewardSource
@@ -83,7 +84,8 @@ def win_rate(ours: Sampled, theirs: Sampled, *, seed: int = 0) -> WinRate:
         longer.append(_share(_signs(_lengths(ours, mine), _lengths(theirs, other))))
     if not rates:
         raise UserError(
-            f"none of {len(one)} prompts has a score on both sides, so there is no win rate. See "
+            f"none of {counted(len(one), 'prompt')} has a score on both sides, so there is no "
+            "win rate. See "
             "what the scorer says."
         )
     wins, ties, losses = sums.tolist()
@@ -179,8 +181,8 @@ def _check_prompts(
     strangers = sorted(one.keys() ^ two.keys())
     if strangers:
         raise UserError(
-            f"{len(strangers)} prompts were answered by one side only, such as prompt "
-            f"{strangers[0]}. Let both answer the same prompts."
+            f"{counted(len(strangers), 'prompt was', 'prompts were')} answered by one side only, "
+            f"as prompt {strangers[0]}. Let both answer the same prompts."
         )
     for number in one:
         asked = [_prompt(s, rows[number][0]) for s, rows in ((ours, one), (theirs, two))]

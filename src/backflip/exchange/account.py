@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from backflip.data.counting import counted
 from backflip.data.records import Tally
 from backflip.exchange.asked import Asked
 from backflip.feedback.scoring import word_of
@@ -74,8 +75,8 @@ class Account:
     @property
     def basis(self) -> str:
         """What all of it rests on, in one line."""
-        said = f"{_many(self.answers, 'answer')} by {_many(len(self.raters), 'rater')} to "
-        said += _many(self.items, "item")
+        said = f"{counted(self.answers, 'answer')} by {counted(len(self.raters), 'rater')} to "
+        said += counted(self.items, "item")
         if self.words:
             parts = [f"{self.words[word]} {SPOKEN[word]}" for word in SPOKEN if self.words[word]]
             said += f" ({', '.join(parts)})"
@@ -96,7 +97,3 @@ class Account:
         """Everything that was counted, a sentence each."""
         left_out = [f"left out: {line}" for line in self.left_out.lines()]
         return [f"{self.name}: {self.basis}", *self.labels_counted, *left_out]
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backflip.data.conversations import prompt_messages
+from backflip.data.counting import counted
 from backflip.data.records import BadRecordError
 from backflip.exchange.foreign_values import Said, read_value
 from backflip.exchange.moments import moment
@@ -116,7 +117,7 @@ class Fields:
         texts, needed = list(self.answers.values()), NEEDED.get(kind, 0)
         if len(texts) < needed or (kind == "compare" and len(texts) > needed):
             raise BadRecordError(
-                f"{len(texts)} answers where {kind} needs {needed}",
+                f"{counted(len(texts), 'answer')} where {kind} needs {needed}",
                 f"fields that look like answers: {', '.join(self.answers) or 'none'}",
             )
         made = [{"text": text} for text in texts]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.formats import detect
 from backflip.data.records import BadRecordError, Tally
@@ -90,9 +91,8 @@ class Imported:
 
     def lines(self) -> list[str]:
         """All of it, a sentence each."""
-        items = "item" if self.added == 1 else "items"
         form = f", format {self.format}" if self.format else ""
-        found = [f"{self.source}: {self.added} {items} added{form}"]
+        found = [f"{self.source}: {counted(self.added, 'item')} added{form}"]
         counts = (
             (self.answers, "answers taken over"),
             (self.duplicates, "left out: items that the project has already"),

@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any
 
 from backflip.data.adapters import Format
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import (
     BadRecordError,
@@ -179,7 +180,7 @@ def _items(record: Record, kind: str, gold: bool) -> Iterator[NewItem]:
 def _comparison(record: Comparison, kind: str, gold: bool) -> NewItem:
     if kind == "compare" and len(record.answers) != 2:
         raise BadRecordError(
-            f"{len(record.answers)} answers where compare needs 2",
+            f"{counted(len(record.answers), 'answer')} where compare needs 2",
             "make a project of kind rank, which takes any number",
         )
     answers = [{"text": said(answer)} for answer in record.answers]

@@ -24,6 +24,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Message
 from backflip.exchange.asked import PAGE, Asked, with_answers
@@ -75,10 +76,11 @@ class Standing:
         parts = list[str]()
         if self.open:
             parts.append(
-                f"{self.missing} answers are missing ({self.open} of {self.items} items are open)"
+                f"{counted(self.missing, 'answer is', 'answers are')} missing ("
+                f"{self.open} of {counted(self.items, 'item')} open)"
             )
         if self.disputed:
-            parts.append(f"{self.disputed} items wait for an adjudicator")
+            parts.append(f"{counted(self.disputed, 'item waits', 'items wait')} for an adjudicator")
         return " and ".join(parts) or "nothing is missing"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select
 
+from backflip.data.counting import counted
 from backflip.feedback import leasing, screening, tallies, waiting
 from backflip.feedback.display import Order, seed_of
 from backflip.feedback.leasing import Held, Pick
@@ -188,7 +189,7 @@ def _shown(lease: Held, member: Member, progress: Progress) -> Shown:
 def over_budget(budget: Budget, counts: Mapping[str, float]) -> str:
     """What has run out, in words; empty while there is enough."""
     if budget.items is not None and counts.get("done", 0) >= budget.items:
-        return f"the budget of {budget.items} items is used up"
+        return f"the budget of {counted(budget.items, 'item')} is used up"
     if budget.hours is not None and counts.get("seconds", 0) >= 3600 * budget.hours:
         return f"the budget of {budget.hours:g} hours is used up"
     spent = counts.get("answers", 0) * budget.price_per_answer

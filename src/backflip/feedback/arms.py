@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backflip.crowd.judgements import Flags, Floats, Ints
+from backflip.data.counting import counted
 from backflip.feedback.beliefs import fit_linear, modes
 from backflip.functional.statistics import Interval
 
@@ -83,7 +84,8 @@ def gain(told: Told, *, sizes: int = 6, resamples: int = 60, seed: int = 0) -> G
     if most < FEWEST:
         active, random = (round(float(told.votes[rows].sum())) for rows in arms)
         return nothing(
-            f"The active arm has {active} labels and the random arm {random}; the comparison "
+            f"The active arm has {counted(active, 'label')} and the random arm {random}; the "
+            "comparison "
             f"begins at {FEWEST} of the one and {FEWEST * FOLDS // (FOLDS - 1)} of the other."
         )
     labels = np.unique(np.geomspace(max(FEWEST / 2, most / 32), most, sizes).round()).astype(

@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.feedback.settings import SIDED
 from backflip.feedback.tasks import Clips, Compare, Payload, Rank, Talk
@@ -72,8 +73,10 @@ def in_item_order(kind: str, value: Mapping[str, Any], order: Sequence[int]) -> 
     if kind == "rank":
         ranks = value.get("ranks")
         if not isinstance(ranks, list | tuple) or len(ranks) != len(order):
-            seen = len(ranks) if isinstance(ranks, list | tuple) else "no"
-            raise UserError(f"answer: {seen} ranks for {len(order)} answers; give one for each.")
+            seen = counted(len(ranks), "rank") if isinstance(ranks, list | tuple) else "no ranks"
+            raise UserError(
+                f"answer: {seen} for {counted(len(order), 'answer')}; give one for each."
+            )
         back = [None] * len(order)
         for rank, place in zip(ranks, order, strict=True):
             back[place] = rank

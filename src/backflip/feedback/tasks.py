@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field, ValidationError, model_validator
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.feedback.settings import Kind, ProjectSettings, Strict, plain
 
@@ -311,7 +312,8 @@ def _choice_fault(value: Choice, settings: ProjectSettings) -> str:
 
 def _ranks_fault(value: Ranks, answers: int) -> str:
     if len(value.ranks) != answers:
-        return f"{len(value.ranks)} ranks for {answers} answers; give one for each, null for none"
+        said = f"{counted(len(value.ranks), 'rank')} for {counted(answers, 'answer')}"
+        return f"{said}; give one for each, null for none"
     given = sorted({rank for rank in value.ranks if rank is not None})
     if not given:
         return "no answer has a rank; rank at least one, or skip the item"
@@ -338,7 +340,8 @@ def _ratings_fault(value: Ratings, settings: ProjectSettings) -> str:
 def _steps_fault(value: StepLabels, steps: int, settings: ProjectSettings) -> str:
     labels = value.labels
     if len(labels) != steps:
-        return f"{len(labels)} labels for {steps} steps; give one for each, null for none"
+        said = f"{counted(len(labels), 'label')} for {counted(steps, 'step')}"
+        return f"{said}; give one for each, null for none"
     known = [label is not None for label in labels]
     if not known[0]:
         return "the first step has no label; label from the beginning, or skip the item"

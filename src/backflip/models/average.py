@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.models.load import resolve
 from backflip.models.save import written_whole
@@ -121,7 +122,10 @@ def _shares(count: int, weights: Sequence[float] | None) -> list[float]:
         raise UserError(f"an average needs at least two models, {count} given.")
     given = [1.0] * count if weights is None else list(weights)
     if len(given) != count:
-        raise UserError(f"{len(given)} weights for {count} models: give one for each, or none.")
+        raise UserError(
+            f"{counted(len(given), 'weight')} for {counted(count, 'model')}: give one for each, "
+            "or none."
+        )
     if not all(0 < weight < float("inf") for weight in given):
         raise UserError(f"every weight must be above 0, got {given}: leave a model out instead.")
     return [weight / sum(given) for weight in given]

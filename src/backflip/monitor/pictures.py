@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from backflip.data.counting import counted
+
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 22, 30, 40
 MOST_POINTS = 300
@@ -97,7 +99,8 @@ def reliability_diagram(points: Sequence[Mapping[str, float]], *, title: str) ->
     body.append(Markup('<polyline class="line c1" points="{}"/>').format(_points(path)))
     for (x, y), p in zip(path, dots, strict=True):
         radius = round(3 + 8 * math.sqrt(p["count"] / most), 1)
-        said = f"{p['count']:.0f} pairs: sure at {p['confidence']:.0%}, right {p['accuracy']:.0%}"
+        sure = f"sure at {p['confidence']:.0%}, right {p['accuracy']:.0%}"
+        said = f"{counted(p['count'], 'pair')}: {sure}"
         dot = '<circle class="dot c1" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
         body.append(Markup(dot).format(x, y, radius, said))
     named = Series("measured", [p["confidence"] for p in dots], [p["accuracy"] for p in dots])

@@ -20,6 +20,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from backflip.data.counting import counted
 from backflip.monitor.card import Card
 from backflip.monitor.direct_verdict import (
     direct_cards,
@@ -232,8 +233,7 @@ def _golden(run: Run) -> Mapping[str, Any]:
 
 
 def _pairs(report: Mapping[str, Any]) -> str:
-    pairs = report.get("pairs")
-    return "1 pair" if pairs == 1 else f"{pairs} pairs"
+    return counted(report["pairs"], "pair") if "pairs" in report else "pairs not counted"
 
 
 def _accuracy_card(run: Run) -> Card | None:

@@ -13,6 +13,8 @@ from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized
+from backflip.data.conversions import plural, singular
+from backflip.data.counting import counted
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.data.stream import Batches
@@ -108,7 +110,7 @@ class Ground:
         learnt = set(map(opening_key, train))
         if shared := sum(opening_key(record) in learnt for record in held):
             self.say(
-                f"  {shared} of {len(held)} held-out rows have a prompt that is also learnt from: "
+                f"  held-out rows with a prompt that is also learnt from: {shared} of {len(held)}; "
                 f"on these the model looks better than it is (backflip check {data.validation} "
                 f"against={data.source})"
             )
@@ -119,7 +121,8 @@ class Ground:
     ) -> list[R]:
         """Records of one kind, with every dropped row said aloud."""
         loaded = load(source, kind, format=format, limit=limit)
-        read = f"{source}: {len(loaded.records)} {kind.__name__.lower()}s, format {loaded.format}"
+        rows = counted(len(loaded.records), singular(kind), plural(kind))
+        read = f"{source}: {rows}, format {loaded.format}"
         self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
         for line in loaded.dropped.lines():
             self.say(f"  left out: {line}")
@@ -134,7 +137,7 @@ class Ground:
         for line in tokenized.dropped.lines():
             self.say(f"  left out: {line}")
         if tokenized.cut:
-            self.say(f"  cut on the left to fit: {tokenized.cut} prompts")
+            self.say(f"  cut on the left to fit: {counted(tokenized.cut, 'prompt')}")
         return tokenized.data
 
     def sampling(self, params: SamplingParams, model: Any) -> SamplingParams:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from backflip.data.batches import Rollouts
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Messages
 from backflip.recipes.sources import PREFIX, Address, store_for
@@ -99,7 +100,7 @@ class People:
             ):
                 for text, score in zip(group.answers, scores, strict=True):
                     self.known[number, text] = score
-        return f"judged by people: {standing.items} items of {self.judge}@{until}"
+        return f"judged by people: {counted(standing.items, 'item')} of {self.judge}@{until}"
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         """A score for each answer; ``wait`` has read them."""

@@ -16,6 +16,7 @@ from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
 from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
 from backflip.data.collate import Tokenized, tokenize_comparisons, tokenize_labelled
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.splits import split_by_prompt
@@ -58,8 +59,9 @@ class PreferenceRows:
             golden = _told(ground, ground.read(recipe.golden, Comparison))
             if not _decided(golden):
                 raise UserError(
-                    f"golden: {recipe.golden} holds {len(golden)} comparisons, and all of them are "
-                    "ties: accuracy has no meaning. Give some in which one answer is better."
+                    f"golden: {recipe.golden} holds {counted(len(golden), 'comparison')}, "
+                    "nothing but ties: accuracy has no meaning. Give some in which one answer "
+                    "is better."
                 )
         return PreferenceRows(
             train=data,
@@ -160,10 +162,13 @@ def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
     for field, plain, what in (("margin", 0.0, "margins"), ("soft", 1.0, "soft labels")):
         rows = int((getattr(data, field) != plain).sum())
         if rows and field not in objective.heeds:
-            ground.say(f"  {rows} of {len(data)} rows have {what}, which {name} does not heed")
+            ground.say(
+                f"  {what}, which {name} does not heed: {rows} of {counted(len(data), 'row')}"
+            )
     many = int((data.answers.lengths > 2).sum())
     if many:
-        ground.say(f"  {many} of {len(data)} rows have more than two answers; all are learnt from")
+        of = counted(len(data), "row")
+        ground.say(f"  more than two answers, all of which are learnt from: {many} of {of}")
 
 
 def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> None:
@@ -174,7 +179,7 @@ def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> 
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
     raise UserError(
-        f"{recipe.data.source}: all {len(data)} answers to learn from are labelled {kind}, so "
+        f"{recipe.data.source}: nothing but answers labelled {kind} ({len(data)}), so "
         f"there is nothing to tell apart. Add answers labelled {other}"
         + (", or learn from these by `backflip train sft`." if good else ".")
     )
@@ -198,12 +203,13 @@ def _check_ties(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> 
     others = " and ".join(f"objective={n}" for n, kind in PAIRED.items() if kind in WITH_TIES)
     if ties == len(data):
         raise UserError(
-            f"{recipe.data.source}: all {ties} comparisons to learn from are ties, which say "
+            f"{recipe.data.source}: nothing but ties ({ties}) to learn from, which say "
             f"nothing to this objective. Set {others.replace(' and ', ' or ')}, or give "
             "comparisons in which one answer is better."
         )
     if ties:
         ground.say(
-            f"  {ties} of {len(data)} rows are ties, which say nothing to this objective; "
+            f"  ties, which say nothing to this objective: {ties} of "
+            f"{counted(len(data), 'row')}; "
             f"{others} learn from them"
         )

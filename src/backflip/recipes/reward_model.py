@@ -15,6 +15,7 @@ from backflip.algorithms.plackett_luce import PlackettLuce
 from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, TokenSteps
 from backflip.data.collate import tokenize_comparisons, with_head
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison
 from backflip.data.splits import half_of
@@ -97,7 +98,7 @@ def _decided(ground: Ground, records: list[Comparison], what: str) -> Comparison
     data = _tokens(ground, records, held_out_head=False)
     if not len(decided_pairs(data.rank.values, data.answers.owner()).better):
         raise UserError(
-            f"{what} hold {len(data)} comparisons, and all of them are ties: accuracy has no "
+            f"{what} hold {counted(len(data), 'comparison')}, nothing but ties: accuracy has no "
             "meaning. Give comparisons in which one answer is better than another."
         )
     return data
@@ -110,13 +111,14 @@ def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch
     undecided = len(data) - int(prompts_with_a_winner(data).sum())
     if undecided == len(data):
         raise UserError(
-            f"{recipe.data.source}: all {undecided} comparisons to learn from are ties, which say "
+            f"{recipe.data.source}: nothing but ties ({undecided}) to learn from, which say "
             "nothing to this objective. Set objective=rao_kupper or objective=davidson, or give "
             "comparisons in which one answer is better."
         )
     if undecided:
         ground.say(
-            f"  {undecided} of {len(data)} rows are ties, which say nothing to this objective; "
+            f"  ties, which say nothing to this objective: {undecided} of "
+            f"{counted(len(data), 'row')}; "
             "objective=rao_kupper and objective=davidson learn from them"
         )
 

@@ -24,6 +24,7 @@ import torch
 
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Messages, Prompt
 from backflip.models.average import average
@@ -99,7 +100,8 @@ def _prompts(
     if questions is None or len(questions.tokens) < 2 or not len(made):
         seen = 0 if questions is None else len(questions.tokens)
         raise UserError(
-            f"{recipe.data.source}: {len(made)} prompts to answer and {seen} held-out ones; rounds "
+            f"{recipe.data.source}: {counted(len(made), 'prompt')} to answer and {seen} held "
+            "out; rounds "
             "need at least 1 and 2. Give more prompts, another data.held_out, or data.validation."
         )
     return made, [train[i].messages for i in tokenized.kept], questions
@@ -139,9 +141,12 @@ class _Rounds:
         for name, stage in self.folders.stages(number):
             done = self.learn(stage, chosen[name].data)
             self.log.alarms(alarms_of(stage.run, number, name))
-            self.progress.say(f"  {name}: {done['steps']} steps on {done['rows']} rows")
+            how = f"{counted(done['steps'], 'step')} on {counted(done['rows'], 'row')}"
+            self.progress.say(f"  {name}: {how}")
         if models := self.folders.averaged(number):
-            self.progress.say(f"  averaging the policies of the last {len(models)} rounds")
+            self.progress.say(
+                f"  averaging the policies of the last {counted(len(models), 'round')}"
+            )
             average(models, self.folders.folder(number))
         return [*rows, self._measured(number, (scoring, chosen), judged=number)]
 
@@ -167,7 +172,9 @@ class _Rounds:
         scoring = part.load()
         if scoring.failed:
             said, total = "; ".join(scoring.tally().lines()[:3]), len(scoring.sampled)
-            self.progress.say(f"  {len(scoring.failed)} of {total} answers have no score: {said}")
+            self.progress.say(
+                f"  without a score: {len(scoring.failed)} of {total} answers: {said}"
+            )
         return replace(scoring, sampled=_renumbered(scoring.sampled, rows))
 
     def _part_of(self, number: int) -> tuple[Round, torch.Tensor]:
@@ -281,7 +288,9 @@ class _Rounds:
         path = self.folders.folder(number) / "chosen.json"
         write_atomically(path, json.dumps(said, indent=2) + "\n")
         for name, one in chosen.items():
-            self.progress.say(f"  {name} learns from {len(one.data)} rows{_left_out(one)}")
+            self.progress.say(
+                f"  {name} learns from {counted(len(one.data), 'row')}{_left_out(one)}"
+            )
         return chosen
 
     def _pool(self, number: int, now: Sampled) -> Sampled:

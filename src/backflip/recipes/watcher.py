@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from backflip.data.counting import counted, millions
 from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
 from backflip.monitor.derived import derived
@@ -54,8 +55,9 @@ class Watcher:
         everything, trainable = parameter_count(model)
         how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
         self.say(
-            f"{self.title}: {everything / 1e6:.0f} M parameters, "
-            f"{trainable / 1e6:.1f} M trainable ({how}); {rows} rows, {steps} steps"
+            f"{self.title}: {millions(everything)} parameters, "
+            f"{millions(trainable)} trainable ({how}); {counted(rows, 'row')}, "
+            f"{counted(steps, 'step')}"
         )
         self.total = steps
 

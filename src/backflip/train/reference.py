@@ -30,6 +30,7 @@ from backflip.data.batches import (
     TokenSteps,
     offsets_of,
 )
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.train.reference_cache import ReferenceCache, ReferenceRows, row_key
@@ -59,9 +60,10 @@ class ReferenceWork:
 
     def line(self) -> str:
         """``reference: 1,200 of 1,350 answers from the cache, 150 computed in 12 s``."""
-        cached = f"{self.hits:,} of {self.total:,} answers from the cache, " if self.hits else ""
-        noun = "" if self.hits else " answers"
-        return f"reference: {cached}{self.computed:,}{noun} computed in {self.seconds:.0f} s"
+        if not self.hits:
+            return f"reference: {counted(self.computed, 'answer')} computed in {self.seconds:.0f} s"
+        cached = f"{self.hits:,} of {counted(self.total, 'answer')} from the cache"
+        return f"reference: {cached}, {self.computed:,} computed in {self.seconds:.0f} s"
 
 
 Progress = Callable[[ReferenceWork], None]
