@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from backflip.evaluate.perplexity import Perplexities, measure_perplexities
 from backflip.recipes.load import load_recipe
 from backflip.recipes.stages import resume, train
 from backflip.train.run import RunFolder
@@ -34,7 +35,7 @@ def run_demo(settings: Sequence[str] = (), console: Console | None = None) -> Pa
     else:
         train(load_recipe(HERE / "demo.yaml", [*settings, f"run={target}"]))
     summary = json.loads(RunFolder.open(target).summary_path.read_text(encoding="utf-8"))
-    _tell(console, summary, target)
+    _tell(console, summary, target, _perplexities(target, summary["ppo"]))
     return target
 
 
@@ -48,16 +49,40 @@ def _free(folder: Path) -> Path:
     return candidate
 
 
-def _tell(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+def _perplexities(folder: Path, ppo: Mapping[str, Any]) -> Perplexities:
+    """Perplexities of held-out replies, before and after, under the model that all began with."""
+    lines = (folder / "ppo" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    samples = [json.loads(line) for line in lines]
+    last = ppo.get("best_step") or max(sample["step"] for sample in samples)
+    taken = {
+        when: [sample for sample in samples if sample["step"] == step]
+        for when, step in (("before", 0), ("after", last))
+    }
+    recipe: Any = load_recipe(folder / "recipe.yaml")
+    return measure_perplexities(
+        recipe.model,
+        [sample["prompt"] for sample in taken["before"]],
+        {when: [sample["answer"] for sample in rows] for when, rows in taken.items()},
+        max_tokens=recipe.ppo.sampling.max_tokens,
+        seed=recipe.seed,
+    )
+
+
+def _tell(
+    console: Console, summary: Mapping[str, Any], folder: Path, replies: Perplexities
+) -> None:
     console.print()
-    console.print(_numbers(summary["reward_model"], summary["ppo"]))
+    console.print(_numbers(summary["reward_model"], summary["ppo"], replies))
+    console.print(summary["ppo"]["examples_rule"])
     for example in summary["ppo"]["examples"]:
         console.print(_example(example))
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     console.print(f"model:  {folder / 'ppo' / 'model'}", soft_wrap=True)
 
 
-def _numbers(reward_model: Mapping[str, Any], ppo: Mapping[str, Any]) -> Table:
+def _numbers(
+    reward_model: Mapping[str, Any], ppo: Mapping[str, Any], replies: Perplexities
+) -> Table:
     table = Table(title="What came of it", title_justify="left", show_header=False)
     table.add_row(
         "reward model, held-out accuracy",
@@ -74,6 +99,14 @@ def _numbers(reward_model: Mapping[str, Any], ppo: Mapping[str, Any]) -> Table:
             table.add_row("  gain, same prompts", _interval(ppo[f"{key}_gain"]))
     before, after = (round(ppo[f"kl_{when}"], 1) + 0.0 for when in ("before", "after"))
     table.add_row("KL from the start", f"{before:.1f}  →  {after:.1f} nats")
+    medians = [f"{float(replies.of[when].median()):.0f}" for when in ("before", "after")]
+    table.add_row("perplexity of the replies", "  →  ".join(medians))
+    inside = [f"{replies.within(n)} of {len(replies.of[n])}" for n in ("before", "after")]
+    table.add_row(f"  at most {replies.limit:.0f}", "  →  ".join(inside))
+    table.caption = (
+        "Perplexities are medians under the untouched model; nine in ten of its own replies, drawn "
+        f"at temperature 1, lie at or below {replies.limit:.0f}."
+    )
     return table
 
 

@@ -48,6 +48,7 @@ def render(folder: Path | str, *, live: str = "") -> str:
         cards=verdict.cards(run),
         alarms=alarms,
         examples=_examples(run),
+        examples_rule=_text(run.find("examples_rule")[1]),
         stages=[_section(stage) for stage in run.stages],
         environment=run.environment,
     )

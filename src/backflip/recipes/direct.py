@@ -17,7 +17,7 @@ from backflip.models.causal import AdaptersOff, CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
-from backflip.recipes.exam import Answers, Questions, answered
+from backflip.recipes.exam import Answers, Questions, answered, shown_rows
 from backflip.recipes.ground import Ground, basics, learn_offline
 from backflip.recipes.preferences import PreferenceRows
 from backflip.recipes.schema import DirectRecipe
@@ -228,13 +228,18 @@ def _samples(
 
 
 def _before_and_after(before: Answers, after: Answers) -> dict[str, Any]:
-    """KL, length and ends of the sampled answers, and three prompts with both replies."""
+    """KL, length and ends of the sampled answers, and a few prompts with both replies."""
     found: dict[str, Any] = {}
     for when, answers in (("before", before), ("after", after)):
         found |= {f"{name}_{when}": value for name, value in answers.means().items()}
+    rows, found["examples_rule"] = shown_rows(len(before.texts))
     found["examples"] = [
-        {"prompt": prompt, "before": was, "after": now}
-        for (prompt, was), (_, now) in zip(before.texts[:3], after.texts[:3], strict=True)
+        {
+            "prompt": before.texts[row][0],
+            "before": before.texts[row][1],
+            "after": after.texts[row][1],
+        }
+        for row in rows
     ]
     return found
 

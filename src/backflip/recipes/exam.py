@@ -19,7 +19,10 @@ from backflip.recipes.ground import Ground
 from backflip.reward.source import Judgement, RewardSource
 from backflip.train.online import evaluate_all
 
-__all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after"]
+__all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after", "shown_rows"]
+
+SHOWN = 5
+"""Held-out prompts whose replies a summary shows."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,21 @@ def shown_prompt(messages: Messages) -> str:
     return "\n".join(f"{m.role}: {m.content.strip()}" for m in turns)
 
 
+def shown_rows(count: int) -> tuple[list[int], str]:
+    """(places of the prompts to show, the rule in words): evenly spaced, so that nobody picks."""
+    step = max(1, count // SHOWN)
+    rows = list(range(0, count, step))[:SHOWN]
+    places = ", ".join(str(row + 1) for row in rows)
+    which = (
+        f"Held-out prompts {places} of {count}, chosen by their place"
+        if count > 1
+        else ("The only held-out prompt")
+    )
+    return rows, f"{which}; the same random numbers before and after."
+
+
 def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
-    """Rewards with their intervals, KL, and three prompts with both replies."""
+    """Rewards with their intervals, KL, and a few prompts with both replies."""
     summary: dict[str, Any] = {
         "reward_before": _interval(before.judgement.scores),
         "reward_after": _interval(after.judgement.scores),
@@ -154,6 +170,7 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
         summary["reward_heldout_before"] = _interval(old)
         summary["reward_heldout_after"] = _interval(new)
         summary["reward_heldout_gain"] = _gain(old, new)
+    rows, summary["examples_rule"] = shown_rows(len(before.answers.texts))
     summary["examples"] = [
         {
             "prompt": before.answers.texts[i][0],
@@ -162,7 +179,7 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
             "score_before": float(before.judgement.scores[i]),
             "score_after": float(after.judgement.scores[i]),
         }
-        for i in range(min(3, len(before.answers.texts)))
+        for i in rows
     ]
     return summary
 
