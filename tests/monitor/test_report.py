@@ -161,6 +161,15 @@ def test_samples_of_many_steps_are_thinned_but_first_and_last_stay(tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_how_the_shown_prompts_were_chosen_stands_above_them(tmp_path):
+    folder = ppo_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    rule = "Held-out prompts 1, 11 of 20, chosen by their place."
+    save(folder / "summary.json", summary | {"examples_rule": rule})
+    text = Page(render(folder)).text
+    assert text.index("Before and after") < text.index(rule) < text.index("a plain answer before")
+
+
 def test_before_and_after_come_from_the_samples_where_no_summary_has_them(tmp_path):
     folder = ppo_run(tmp_path / "run")
     (folder / "summary.json").unlink()

@@ -32,7 +32,7 @@ class Perplexities:
 
     of: Mapping[str, Float[Tensor, " B"]]
     """By whose answers they are."""
-    own: Float[Tensor, " B"]
+    own: Float[Tensor, " N"]
     """Of answers that the model drew itself, at temperature 1 and without filters."""
 
     @property
