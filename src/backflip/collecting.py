@@ -10,13 +10,12 @@ import typer
 
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
+from backflip.importing import bring, endpoints, project_of
 from backflip.rehearsing import plan, rehearse
 
 if TYPE_CHECKING:
-    from backflip.collect.drafting import Drafted
     from backflip.collect.serve import Listening
     from backflip.collect.settings import ServerSettings
-    from backflip.feedback.projects import Project
     from backflip.feedback.store import Store
 
 PORT = 8700
@@ -24,7 +23,7 @@ PORT = 8700
 
 def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     project: Annotated[
-        str | None, typer.Argument(help="Its name: small letters, digits, - and _.")
+        str | None, typer.Argument(help="Its name: small letters of any script, digits, - and _.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -155,7 +154,12 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     who = (answers or [], temperature or [], max_tokens)
     chores: list[tuple[Any, Callable[[Store, str], None]]] = [
         (settings or None, lambda s, name: _settle(s, name, settings or [])),
-        (import_, lambda s, name: _bring(s, name, import_ or "", who, limit, seed, gold=gold)),
+        (
+            import_,
+            lambda s, name: bring(
+                s, name, import_ or "", who, limit, seed, gold=gold, here=(files, policy or [])
+            ),
+        ),
         (simulate, lambda s, name: rehearse(s, name, simulate or 0, seed)),
         (ask, lambda s, name: _ask(s, name, ask or "", judge or [], count)),
         (export, lambda s, name: _export(s, name, export or "", out, per, golden=golden)),
@@ -178,7 +182,7 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
             allowed=tuple(allow_host or ()),
             public_url=public_url,
             proxy_secret=proxy_secret,
-            endpoints=_endpoints(policy or []),
+            endpoints=endpoints(policy or []),
         )
         _serve(project, store, listening, served, open_)
 
@@ -264,16 +268,6 @@ def _restore(copy: Path, place: str, files: Path | None) -> None:
         say(f"what was there lies in {' and '.join(map(str, former))}")
 
 
-def _endpoints(policies: list[str]) -> tuple[tuple[str, str], ...]:
-    found = list[tuple[str, str]]()
-    for text in policies:
-        name, equals, model = text.partition("=")
-        if not (name and equals and model):
-            raise UserError(f"{text!r} names no policy. Write --policy NAME=MODEL.")
-        found.append((name, model))
-    return tuple(found)
-
-
 def _settle(store: Store, name: str, words: list[str]) -> None:
     """Make the project, or change its settings: a new version of its rubric."""
     from backflip.collect.serve import make_project, owner
@@ -294,71 +288,13 @@ def _settle(store: Store, name: str, words: list[str]) -> None:
     say(f"{name}: version {version} of the rubric")
 
 
-def _project(store: Store, name: str) -> Project:
-    """The project. Raises UserError that says how to make one."""
-    from backflip.feedback.refusals import RefusedError
-
-    try:
-        return store.project(name)
-    except RefusedError as error:
-        raise UserError(
-            f"{error} To make it, say what is asked: backflip collect {name} kind=compare …"
-        ) from error
-
-
-def _bring(
-    store: Store,
-    name: str,
-    source: str,
-    who: tuple[list[str], list[float], int],
-    limit: int | None,
-    seed: int,
-    *,
-    gold: bool,
-) -> None:
-    """Items as they are, or prompts that models (the first of ``who``) answer on the spot."""
-    from backflip.console import say
-    from backflip.exchange.imports import Wishes, take_in
-
-    project = _project(store, name)
-    if who[0]:
-        made = _drafted(project, source, who, limit, seed)
-    else:
-        made = take_in(project, source, Wishes(gold=gold, strict=False, limit=limit))
-    for line in made.lines():
-        say(line)
-
-
-def _drafted(
-    project: Project,
-    source: str,
-    who: tuple[list[str], list[float], int],
-    limit: int | None,
-    seed: int,
-) -> Drafted:
-    from rich.progress import Progress
-
-    from backflip.collect.drafting import authors, draft
-    from backflip.console import out
-
-    models, temperatures, max_tokens = who
-    speakers = authors(models, temperatures, max_tokens=max_tokens)
-    with Progress(console=out, transient=True) as bar:
-        task = bar.add_task("answering prompts", total=None)
-
-        def told(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        return draft(project, source, speakers, limit=limit, seed=seed, told=told)
-
-
 def _ask(store: Store, name: str, strategy: str, judges: list[str], count: int) -> None:
     from dataclasses import asdict
 
     from backflip.collect import asking
     from backflip.console import say
 
-    project = _project(store, name)
+    project = project_of(store, name)
     asking.check(project.settings.kind, strategy)
     screen = {"screen": {}} if project.settings.kind == "compare" else {}
     asked = {"strategy": strategy, "judges": judges, "count": count, **screen}
@@ -380,7 +316,7 @@ def _export(
         raise UserError(f"--per {per}: a row is for each item or for each answer.")
     rows: Any = per
     part = "golden" if golden else ""
-    written = export(_project(store, name), format, out, per=rows, part=part)
+    written = export(project_of(store, name), format, out, per=rows, part=part)
     for line in written.lines:
         say(line)
     say(f"{counted(written.rows, 'row')} in {written.path}; how they came about: {written.summary}")
@@ -396,6 +332,6 @@ def _power(wished: float, project: str | None, words: list[str], place: str | No
         return
     opened = open_store(place)
     try:
-        plan(wished, words, _project(opened, project))
+        plan(wished, words, project_of(opened, project))
     finally:
         opened.close()

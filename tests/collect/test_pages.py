@@ -165,7 +165,9 @@ def test_rows_that_do_not_fit_can_be_left_out(server: Served, lead: Browser):
     assert "The import stopped" in send_file(lead, "rows.jsonl", data).text
     page = send_file(lead, "mine.jsonl", data, lenient="yes")
     assert "not all of it" in page.text
-    assert "mine.jsonl, line 2" in page.text or "mine.jsonl:2" in page.text
+    assert "mine.jsonl: 1 item added" in page.text
+    assert "(line 2)" in page.text
+    assert "/tmp" not in page.text
     assert server.store.project("tone").tallies()["items"] == 1
 
 

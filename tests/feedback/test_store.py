@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -103,10 +104,25 @@ def test_projects_have_names_that_fit_a_url_and_are_there_once(store):
     store.create("tone", {"kind": "compare", "title": "Tone — of voice"})
     with pytest.raises(RefusedError, match="a project 'tone' already"):
         store.create("tone", {"kind": "rank"})
-    for name in ("", "Tone", "a/b", "x" * 64, "-x", "a\n"):
+    for name in ("ton-ä", "语气", "نبرة", "स्वर", "🎭", "étude_2"):
+        store.create(unicodedata.normalize("NFD", name), {"kind": "rank"})
+        assert store.project(name).name == name
+    for name in (
+        "",
+        "Tone",
+        "a/b",
+        "x" * 64,
+        "-x",
+        "a\n",
+        "a:b",
+        "a@1",
+        "\u0301x",
+        "a b",
+        "影" * 63,
+    ):
         with pytest.raises(UserError, match="cannot be a project's name"):
             store.create(name, {"kind": "rank"})
-    with pytest.raises(RefusedError, match="no project 'tune'; there are tone"):
+    with pytest.raises(RefusedError, match="no project 'tune'; there are ton-ä, tone"):
         store.project("tune")
 
 

@@ -15,16 +15,15 @@ from backflip.collect import figures
 from backflip.collect.api_projects import After, Body, Page
 from backflip.collect.api_rate import REFUSALS, ItemId
 from backflip.collect.gate import Lead, Parts, Senior
+from backflip.collect.jobs import Job
 from backflip.collect.pages_export import downloaded
 from backflip.collect.refreshing import refresh
 from backflip.collect.training import train_reward_model
-from backflip.collect.uploads import kept, named
-from backflip.data.errors import UserError
+from backflip.collect.uploads import called, kept
 from backflip.exchange import imports
 from backflip.exchange.imports import Wishes
 from backflip.feedback.items import LONGEST_WARNING, Added, NewItem
 from backflip.feedback.queues import Purpose
-from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(prefix="/api/v1/projects/{name}", tags=["data"], responses=REFUSALS)
 MOST_ITEMS = 10_000
@@ -89,7 +88,7 @@ def _told(added: Added) -> dict[str, Any]:
 
 
 @router.post("/items", status_code=201)
-def add(here: Lead, sent: NewItems) -> dict[str, Any]:
+def add(site: Parts, here: Lead, sent: NewItems) -> dict[str, Any]:
     """Store items, each once."""
     here.visitor.need("write")
     added = here.project.add_items(
@@ -99,6 +98,7 @@ def add(here: Lead, sent: NewItems) -> dict[str, Any]:
         batch=sent.batch,
         purpose=sent.purpose,
         strict=sent.strict,
+        check=site.askable(here.name),
     )
     return _told(added)
 
@@ -110,19 +110,21 @@ def receive(
     """Import an uploaded file: JSONL, JSON, Parquet or CSV, in any format that Backflip reads."""
     here.visitor.need("write")
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
-        try:
-            path = kept(file, Path(folder), site.settings.upload_bytes)
-            done = imports.take_in(here.project, str(path), Wishes(gold=gold, strict=strict))
-        except RefusedError:
-            raise
-        except UserError as error:  # the place on our disk is nobody's business
-            raise UserError(named(str(error), Path(folder), file.filename or "")) from error
+        path = kept(file, Path(folder), site.settings.upload_bytes)
+        wishes = Wishes(
+            gold=gold,
+            strict=strict,
+            called=called(file.filename or ""),
+            check=site.askable(here.name),
+        )
+        done = imports.take_in(here.project, str(path), wishes)
     return {
         "count": done.added,
         "duplicates": done.duplicates,
         "twins": done.twins,
         "answers": done.answers,
-        "refused": done.left_out.lines(),
+        "refused": done.refused(),
+        "notes": done.remarks(),
     }
 
 
@@ -199,8 +201,10 @@ def job(site: Parts, here: Lead, number: str) -> dict[str, Any]:
     """A job and the end of its log."""
     here.visitor.need("read")
     found = site.jobs.find(here.name, number)
-    return {**_without_command(found.__dict__), "log": site.jobs.log(found)}
+    return {**_without_places(found), "log": site.told(site.jobs.log(found))}
 
 
-def _without_command(job: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in job.items() if name not in ("command", "server")}
+def _without_places(job: Job) -> dict[str, Any]:
+    """A job without its command, and with the name of its run alone."""
+    kept = {name: v for name, v in job.__dict__.items() if name not in ("command", "server")}
+    return kept | {"run": Path(job.run).name if job.run else ""}

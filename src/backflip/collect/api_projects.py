@@ -21,7 +21,7 @@ State: TypeAlias = Literal["screening", "active", "paused", "removed"]
 After = Annotated[int, Query(ge=0, lt=2**62)]
 Settings = Annotated[ProjectSettings, BeforeValidator(settings_of)]
 """From JSON, whose lists stand for tuples."""
-ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+ProjectName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Body(BaseModel):

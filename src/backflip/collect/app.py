@@ -48,7 +48,7 @@ from backflip.collect.headers import SafeHeaders
 from backflip.collect.limits import BodyLimit
 from backflip.collect.pages import go, said, sentence
 from backflip.collect.settings import ServerSettings
-from backflip.collect.site import Site
+from backflip.collect.site import Site, site_of
 from backflip.collect.templating import STATIC
 from backflip.data.errors import UserError
 from backflip.feedback.refusals import RefusedError
@@ -184,7 +184,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _user_error(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, RefusedError) else "refused"
-    return _tell(request, STATUS.get(code, 422), str(error), code)
+    return _tell(request, STATUS.get(code, 422), site_of(request).told(str(error)), code)
 
 
 def _http(request: Request, error: Exception) -> Response:

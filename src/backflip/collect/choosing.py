@@ -75,7 +75,7 @@ def latest(site: Site, project: str) -> dict[str, Any] | None:
         "job": job,
         "asked": _read(job.command[-1]) or {},
         "round": _read(lines[-1]) if job.state == "done" else None,
-        "problem": lines[-1] if job.state in ("failed", "broken off") else "",
+        "problem": site.told(lines[-1]) if job.state in ("failed", "broken off") else "",
     }
     return found | {"said": asking.in_words(found["asked"], found["round"])}
 

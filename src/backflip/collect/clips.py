@@ -11,7 +11,6 @@ import filecmp
 import os
 import re
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby, pairwise
@@ -20,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from backflip.data.errors import UserError
 from backflip.feedback.refusals import RefusedError
+from backflip.feedback.wording import cut, plain_name
 
 HEAD = 32
 """First bytes that tell a kind."""
@@ -83,7 +83,7 @@ def kind_of(name: str) -> Kind | None:
 
 
 def safe_name(given: str) -> str:
-    """A name of plain letters, digits, dots and dashes, in no folder.
+    """A name of letters and digits of any script, dots and dashes, in no folder.
 
     Raises UserError for a kind that is not shown.
     """
@@ -91,8 +91,7 @@ def safe_name(given: str) -> str:
     suffix = Path(base).suffix.lower()
     if suffix not in KINDS:
         raise UserError(f"is no clip or picture that browsers show; use {', '.join(KINDS)}")
-    plain = unicodedata.normalize("NFKD", base[: -len(suffix)]).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip(".-")[:LONGEST]
+    stem = cut(plain_name(base[: -len(suffix)], signs="._-").strip(".-"), LONGEST)
     return f"{stem or 'clip'}{suffix}"
 
 

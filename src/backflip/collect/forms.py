@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from backflip.data.errors import UserError
 from backflip.feedback.examples import with_examples
 from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.wording import cut, plain_name
 
 TEXTS = ("kind", "title", "rubric", "content_warning", "order")
 NUMBERS = (
@@ -250,4 +251,4 @@ def _placed(error: ValidationError) -> dict[str, str]:
 
 def slug(title: str) -> str:
     """A project's name for addresses and commands, from its title."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
+    return cut(plain_name(title.lower(), signs="").strip("-"), 60)

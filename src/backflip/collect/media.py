@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from unicodedata import normalize
+from urllib.parse import quote, unquote, urlsplit
 
 from backflip.collect.clips import KINDS, kind_of
 from backflip.collect.sealing import sealed, unsealed
 from backflip.feedback.refusals import RefusedError
+from backflip.feedback.tasks import Clip
 
 PICTURES = tuple(ending for ending, kind in KINDS.items() if kind.media == "image")
 MOST_FRAMES = 600
@@ -35,14 +37,37 @@ class Media:
         Raises RefusedError outside the folder, or of another kind.
         """
         name = unsealed(name, project, self.key) or name
-        if "\0" in name:
-            raise RefusedError("not_found", "no file has a name with a null byte in it")
-        root = self.root(project).resolve()
-        path = (root / name).resolve()
-        inside = path.is_relative_to(root)
-        if not inside or not path.is_file() or kind_of(path.name) is None:
+        path = self._path(self.root(project).resolve(), name)
+        if path is None or not path.is_file() or kind_of(path.name) is None:
             raise RefusedError("not_found", f"there is no clip {name[:80]!r} in this project")
         return path
+
+    def fault(self, project: str, clip: Clip) -> str:
+        """Why raters would not see a clip that an item names; empty: they would."""
+        name = clip.file
+        if not name:
+            mine = f"/media/{quote(project)}/"
+            if not clip.url.startswith(mine):
+                return ""
+            name = unquote(clip.url.removeprefix(mine))
+        root = self.root(project).resolve()
+        path = self._path(root, unsealed(name, project, self.key) or name)
+        if path is None:
+            return f"{name[:80]!r} points outside the clips of this project."
+        if clip.media == "frames" and path.is_dir():
+            return "" if self._frames(project, name) else f"the folder {name[:80]!r} has no frames."
+        if not path.is_file():
+            return f"there is no clip {name[:80]!r} in this project; send it first."
+        return "" if kind_of(path.name) else f"{name[:80]!r} is nothing that browsers show."
+
+    @staticmethod
+    def _path(root: Path, name: str) -> Path | None:
+        """The file of a name, in whichever way its letters are composed; none outside the root."""
+        if "\0" in name:
+            return None
+        forms = [(root / form).resolve() for form in (name, normalize("NFC", name))]
+        path = next((form for form in forms if form.exists()), forms[0])
+        return path if path.is_relative_to(root) else None
 
     def place(self, project: str, clip: Mapping[str, Any]) -> dict[str, Any]:
         """A clip as the page shows it: its address, or one for every frame of a folder."""

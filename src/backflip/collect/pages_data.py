@@ -16,7 +16,7 @@ from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.site import Site
 from backflip.collect.templating import first_line
-from backflip.collect.uploads import kept, named
+from backflip.collect.uploads import called, kept
 from backflip.data.errors import UserError
 from backflip.exchange.imports import Imported, Wishes, take_in
 from backflip.exchange.item_rows import EXAMPLES
@@ -80,6 +80,7 @@ def items_page(
         error=error,
         before=before,
         report=report,
+        partly=any(line.startswith("left out") for line in report),
         clip_error=sentence(clip_error),
         kept=kept,
         clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
@@ -155,19 +156,16 @@ def gist(payload: Mapping[str, Any]) -> str:
 @router.post("/projects/{name}/import")
 def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     """Import a file or a source; the first row that does not fit ends it, with a reason."""
-    upload, had = form.files.get("file"), here.project.tallies().get("items", 0)
-    given = (upload.filename if upload is not None else "") or ""
+    had = here.project.tallies().get("items", 0)
     with tempfile.TemporaryDirectory(prefix="backflip-import-") as folder:
         try:
             source = _source(here, form, Path(folder), site.settings.upload_bytes)
-            done = add_from(here, source, form)
+            done = add_from(site, here, source, form)
         except UserError as error:
-            text = named(str(error), Path(folder), given)
             came = int(here.project.tallies().get("items", 0) - had)
-            return items_page(request, site, here, form.fields, error=text, before=came)
-        if done.left_out.total:
-            told = [named(line, Path(folder), given) for line in done.lines()]
-            return items_page(request, site, here, {}, report=told)
+            return items_page(request, site, here, form.fields, error=str(error), before=came)
+        if done.left_out.total or done.noted.total:
+            return items_page(request, site, here, {}, report=done.lines())
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")
 
@@ -184,9 +182,9 @@ def _source(here: Place, form: Posted, folder: Path, most: int) -> str:
     return form["source"]
 
 
-def add_from(here: Place, source: str, form: Posted) -> Imported:
+def add_from(site: Site, here: Place, source: str, form: Posted) -> Imported:
     """Read a source and store its items."""
-    purpose = form["purpose"] or "work"
+    purpose, upload = form["purpose"] or "work", form.files.get("file")
     if purpose not in dict(PURPOSES):
         raise UserError(f"there is no purpose {purpose[:20]!r}.")
     priority = form["priority"] or "0"
@@ -202,5 +200,7 @@ def add_from(here: Place, source: str, form: Posted) -> Imported:
         batch=form["batch"],
         purpose=cast(Purpose, purpose) if purpose != "work" else None,
         route=form["route"],
+        called=called(upload.filename or "") if upload is not None else "",
+        check=site.askable(here.name),
     )
     return take_in(here.project, source, wishes)

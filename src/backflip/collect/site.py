@@ -11,14 +11,17 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from jinja2 import Environment
 
+from backflip.collect.askable import askable
 from backflip.collect.copies import files_of
 from backflip.collect.jobs import Jobs
 from backflip.collect.limits import RateLimit
 from backflip.collect.media import MEDIA, Media
+from backflip.collect.places import without_places
 from backflip.collect.security import PasswordLinks, Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
+from backflip.feedback.items import Check
 from backflip.feedback.people import Person
 from backflip.feedback.projects import Project
 from backflip.feedback.store import Store
@@ -100,6 +103,16 @@ class Site:
                 self.keys.clear()
             self.keys[token] = (now + KEY_SECONDS, *found)
         return found
+
+    def askable(self, project: str) -> Check:
+        """Why an item could not be asked here: what it names is not there."""
+        return askable(self.media, self.talkers.places, project)
+
+    def told(self, text: str) -> str:
+        """A text for people, without places on this machine's disk."""
+        path = self.store.database.path
+        roots = [self.folder, *([path.absolute().parent] if path else [])]
+        return without_places(text, roots)
 
     def figures(self, project: str) -> Path:
         """Where the statistics of a project are kept."""

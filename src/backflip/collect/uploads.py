@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from starlette.datastructures import UploadFile
 
 from backflip.data.errors import UserError
 from backflip.data.sources import SUFFIXES
+from backflip.feedback.wording import JOINERS
 
 EXPANDED = 10
 """A gzip file may be so many times larger than an upload may be."""
@@ -30,12 +30,11 @@ def kept(upload: UploadFile, folder: Path, most: int) -> Path:
     return unpacked(path, EXPANDED * most)
 
 
-def named(text: str, folder: Path, given: str) -> str:
-    """A message about an upload, with the name that its sender knows it by."""
-    shown = Path(given.replace("\\", "/")).name[-80:] or "the file"
-    ours = rf"(?:{re.escape(str(folder))}/)?\b{OURS}(?:\.[a-z]+)+"
-    text = re.sub(ours, lambda _: shown, text)
-    return text.replace(f"{folder}/", "")
+def called(given: str) -> str:
+    """The name of a file as its sender knows it: without folders and what cannot be shown."""
+    name = given.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c if c.isprintable() or c in JOINERS else " " for c in name).strip()
+    return shown[-80:] or "the file"
 
 
 def suffix_of(name: str) -> str:

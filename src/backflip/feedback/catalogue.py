@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import secrets
+import unicodedata
 
 from sqlalchemy import Connection, insert, select
 
@@ -17,10 +17,10 @@ from backflip.feedback.refusals import RefusedError
 from backflip.feedback.schema import Projects, Rubrics
 from backflip.feedback.scope import Scope
 from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.wording import project_name
 
 LISTED = 10
 """Names of other projects that a message shows."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def create(database: Database, name: str, settings: ProjectSettings, *, salt: str = "") -> Project:
@@ -28,11 +28,13 @@ def create(database: Database, name: str, settings: ProjectSettings, *, salt: st
 
     ``salt`` is part of every seed of the project: secret unless given, for tests and simulations.
     """
-    if not _NAME.fullmatch(name):
+    kept_as = project_name(name)
+    if kept_as is None:
         raise UserError(
-            f"{name!r} cannot be a project's name: use small letters, digits, - and _, "
-            "63 of them at most. The title may be anything."
+            f"{name!r} cannot be a project's name: use small letters of any script, digits, - and "
+            "_, 63 of them at most. The title may be anything."
         )
+    name = kept_as
     kept = with_examples(settings).model_dump(mode="json")
 
     def work(connection: Connection) -> int:
@@ -60,6 +62,7 @@ def create(database: Database, name: str, settings: ProjectSettings, *, salt: st
 
 def find(database: Database, name: str) -> Project:
     """A project by name. Raises RefusedError, with the names that there are."""
+    name = unicodedata.normalize("NFC", name)
     with database.read() as connection:
         project = connection.scalar(select(Projects.id).where(Projects.name == name))
         if project is not None:

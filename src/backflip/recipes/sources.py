@@ -23,6 +23,7 @@ from backflip.data.errors import UserError
 from backflip.data.formats import Loaded
 from backflip.data.records import Record
 from backflip.data.sources import read
+from backflip.feedback.wording import project_name
 
 if TYPE_CHECKING:
     from backflip.exchange.lessons import Source
@@ -36,7 +37,7 @@ GOLDEN = "golden"
 SINGLE = ("source", "validation", GOLDEN)
 """Settings that name a source, wherever they stand."""
 SEVERAL = ("preferences",)
-_ADDRESS = re.compile(r"feedback:([a-z0-9][a-z0-9_-]{0,62})(?::(golden))?(?:@(\d{1,18}))?")
+_ADDRESS = re.compile(r"feedback:([^:@/\s]+)(?::(golden))?(?:@([0-9]{1,18}))?")
 _MOMENT: ContextVar[dict[str, str] | None] = ContextVar("moment", default=None)
 
 
@@ -54,13 +55,14 @@ class Address:
         if not source.startswith(PREFIX):
             return None
         found = _ADDRESS.fullmatch(source)
-        if found is None:
+        name = project_name(found.group(1)) if found else None
+        if found is None or name is None:
             raise UserError(
                 f"{source!r} is no project. Write feedback:NAME, feedback:NAME@EVENT, or "
                 "feedback:NAME:golden for the judgements of seniors."
             )
-        project, part, event = found.groups()
-        return cls(project, part or "", int(event) if event else None)
+        _, part, event = found.groups()
+        return cls(name, part or "", int(event) if event else None)
 
     def __str__(self) -> str:
         part = f":{self.part}" if self.part else ""
