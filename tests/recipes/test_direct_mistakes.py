@@ -81,7 +81,7 @@ def test_labels_of_one_kind_are_refused(name: str, label: bool, model: str, tmp_
 @pytest.mark.parametrize("name", ["dpo", "simpo", "plackett_luce_dpo"])
 def test_nothing_but_ties_is_refused_where_ties_say_nothing(name: str, model: str, tmp_path: Path):
     rows = [{**row, "tie": True} for row in FINE]
-    with pytest.raises(UserError, match=r"nothing but ties.*objective=davidson_dpo or .*rao_kupper_dpo"):
+    with pytest.raises(UserError, match=r"nothing but ties.*objective=davidson_dpo or "):
         run(name, model, rows, tmp_path)
     assert "ties, which say nothing" not in run("davidson_dpo", model, rows, tmp_path)
 
