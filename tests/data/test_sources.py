@@ -230,7 +230,10 @@ def test_a_dataset_that_the_hub_refuses_gives_one_line(monkeypatch):
 
     monkeypatch.setattr(sources, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", stub)
-    with pytest.raises(UserError, match=r"owner/name cannot be loaded: Couldn't find owner/name$"):
+    with pytest.raises(
+        UserError,
+        match=r"owner/name: it cannot be loaded \(FileNotFoundError\): Couldn't find owner/name$",
+    ):
         fields("owner/name")
 
 

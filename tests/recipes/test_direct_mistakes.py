@@ -73,7 +73,7 @@ def test_a_row_with_one_answer_is_counted_and_left_out(model: str, tmp_path: Pat
 def test_labels_of_one_kind_are_refused(name: str, label: bool, model: str, tmp_path: Path):
     rows = [{"prompt": r["prompt"], "completion": r["chosen"], "label": label} for r in FINE]
     kind, other = ("good", "bad") if label else ("bad", "good")
-    with pytest.raises(UserError, match=rf"labelled {kind}, so .*Add answers labelled {other}"):
+    with pytest.raises(UserError, match=rf"labelled {kind} .*Add answers labelled {other}"):
         run(name, model, rows, tmp_path)
     assert not (tmp_path / "run").exists()
 

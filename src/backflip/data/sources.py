@@ -31,6 +31,7 @@ from typing import Any, cast
 from backflip.data import tables
 from backflip.data.arrays import values
 from backflip.data.errors import UserError
+from backflip.data.hub import hub_refusal, offline_variable
 from backflip.data.records import Provenance, Tally
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".tsv")
@@ -289,11 +290,6 @@ def _demo(name: str) -> Iterator[Row]:
 # ---- the hub
 
 
-def offline() -> bool:
-    """Whether the user has said not to ask the hub."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-
-
 def hub_answers(seconds: float = HUB_SECONDS) -> bool:
     """Whether the model and data hub can be reached; never takes longer than ``seconds``."""
     import urllib.error
@@ -324,15 +320,12 @@ def _hub(source: str) -> Iterator[Row]:
     name, *rest = source.split(":")
     config = rest[0] if len(rest) == 2 else None
     split = rest[-1] if rest else "train"
-    if not offline() and not hub_answers():
-        raise UserError(
-            f"there is no file or folder {source}, and the hub cannot be reached to look for a "
-            "dataset of that name; give a path, or set HF_HUB_OFFLINE=1 to use what is cached"
-        )
+    if not offline_variable("dataset") and not hub_answers():
+        raise UserError(hub_refusal("dataset", source))
     try:
         data: Any = import_module("datasets").load_dataset(name, config, split=split)
     except Exception as error:
-        raise UserError(f"hub dataset {source} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(hub_refusal("dataset", source, error)) from error
     return _numbered(data, source)
 
 

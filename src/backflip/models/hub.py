@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backflip.data.errors import UserError
-from backflip.data.sources import hub_answers, offline
+from backflip.data.hub import offline_variable
+from backflip.data.sources import hub_answers
 
 CARD = "README.md"
 WEIGHTS = re.compile(r"(pytorch_)?model.*\.(safetensors|bin)(\.index\.json)?")
@@ -78,8 +79,8 @@ def _check_ready(name: str) -> None:
         valid = False
     if not valid:
         raise UserError(f"{name!r} is no name on the hub. Give owner/name, such as me/my-model.")
-    if offline():
-        raise UserError("HF_HUB_OFFLINE is set, so nothing can be pushed. Unset it.")
+    if variable := offline_variable():
+        raise UserError(f"{variable} is set, so nothing can be pushed. Unset it.")
     if get_token() is None:
         raise UserError(
             "the hub needs to know who you are: hf auth login, or set HF_TOKEN to a token that "

