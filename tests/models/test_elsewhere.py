@@ -57,6 +57,10 @@ KINDS = (
 )
 
 
+ENDS_ITSELF = ("mistral", "endless")
+"""Templates without a line end behind a turn that they close."""
+
+
 def model_of(family: str, tokenizer, auto=AutoModelForCausalLM, **settings):
     torch.manual_seed(0)
     known = CONFIGS[family].to_dict()
@@ -170,6 +174,12 @@ def test_a_reward_model_scores_alike_alone_padded_and_as_its_template_writes_it(
     texts = [text_of(saved, answer) for answer in ANSWERS]
     alike(torch.cat([scored(plain, saved, [text]) for text in texts]), expected)
     alike(scored(plain, saved, texts), expected)
+    line_end = plain.config.backflip.get("line_end", "")
+    assert line_end.startswith("dropped") == (family == "llama" and kind not in ENDS_ITSELF)
+    if line_end.startswith("dropped"):
+        theirs = [text_of(tokenizer, answer) for answer in ANSWERS]
+        alike(torch.cat([scored(plain, saved, [text]) for text in theirs]), expected)
+        alike(scored(plain, saved, theirs), expected)
     alike(load_reward_model(str(folder)).raw_scores(steps).detach()[:, 0], expected)
     again = load_reward_model(str(folder)).raw_scores(steps_of(saved)).detach()[:, 0]
     alike(again, expected)

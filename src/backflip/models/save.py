@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from backflip.data.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import Reading, RewardModel
+from backflip.models.line_ends import drop_line_end
 from backflip.models.load import (
     architecture,
     check_classifier,
@@ -46,6 +47,9 @@ MEAN = (
     "number. Load with backflip.load_reward_model"
 )
 """Where the score of a saved reward model is read, as its config says it."""
+DROPPED = "dropped by the tokenizer behind the last turn"
+READ = "read like any other token: a text must end with the end of the last turn"
+"""What becomes of the line end that the base's template wrote behind the last turn."""
 LABELS = ("score", "held_out")
 
 
@@ -96,7 +100,15 @@ def save_reward_model(
     if template is not None:
         saved.chat_template = ended_template(template)
     classifier = _classifier(model, plain, saved.pad_token_id)
-    written_whole(folder / "model", lambda tmp: _save(classifier, saved, tmp, dtype))
+
+    def write(tmp: Path) -> None:
+        _save(classifier, saved, tmp, dtype)
+        if template is not None and template.tail:
+            done = drop_line_end(tmp, template)
+            marks = classifier.config.backflip | {"line_end": DROPPED if done else READ}
+            _amend(tmp / "config.json", {"backflip": marks})
+
+    written_whole(folder / "model", write)
 
 
 def _classifier(model: RewardModel, plain: Any, padding: int) -> Any:

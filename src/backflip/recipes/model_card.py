@@ -14,6 +14,7 @@ import yaml
 
 from backflip.models import smollm2
 from backflip.models.load import CLASSIFIER, model_folder
+from backflip.models.save import READ
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.schema import Stage
 from backflip.train.run import RunFolder, write_atomically
@@ -58,10 +59,10 @@ print(load_reward_model(name).scores(TokenSteps.of([prompt], [answer]))[0, 0].it
 """
 READ_LAST = """The logit is the raw score, the first number: the difference between two answers to
 one prompt is the log odds that the first is preferred. The second number is on the scale of the
-run, (logit − mean) / std. The score is read at the last token that is not padding: a text has to
-end where the chat template of this folder ends it, without a line end behind. A batch may be
-padded, best on the right, as the tokenizer does it; a model that counts positions from where the
-padding begins (GPT-2) only there."""
+run, (logit − mean) / std. The score is read at the last token that is not padding, the end of the
+last turn, where the chat template of this folder ends a text. A line end behind it is {line_end}.
+A batch may be padded, best on the right, as the tokenizer does it; a model that counts positions
+from where the padding begins (GPT-2) only there."""
 READ_MEAN = """The score is the mean over the tokens of the answer. Plain transformers reads the
 last token only and **gives another number**: score with Backflip, as above."""
 
@@ -129,7 +130,8 @@ def _code(model: Path) -> str:
 
 
 def _reading(config: Mapping[str, Any]) -> str:
-    text = READ_MEAN if _by_mean(config) else READ_LAST
+    line_end = config["backflip"].get("line_end", READ)
+    text = READ_MEAN if _by_mean(config) else READ_LAST.format(line_end=line_end)
     if len(config["backflip"]["mean"]) > 1:
         text += (
             " The second logit is a head that learnt from the half of the comparisons which the "
