@@ -11,7 +11,10 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    DebertaV2Config,
     GenerationConfig,
+    LlamaConfig,
+    OPTConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -19,6 +22,8 @@ from backflip.data.batches import TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.errors import UserError
 from backflip.data.records import Message
+from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import suited
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel
 from backflip.models.save import load_reward_model, save_policy, save_reward_model
@@ -145,21 +150,22 @@ def test_an_end_of_another_tokenizer_is_not_taken_over(tmp_path):
     found = GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id
     assert ordinary not in found
     assert found == [*ChatTemplate(tokenizer).stop_tokens, extra]
+    here = suited(SamplingParams(), ChatTemplate(tokenizer), model).stop_tokens
+    assert list(here) == found
 
 
 # ---- a reward model of ours
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize(
-    ("family", "kind"),
-    [*(("llama", kind) for kind in KINDS), ("qwen2", "no padding"), ("gpt2", "mistral")],
-)
+# GPT-2 counts positions from where the padding begins: no left padding there.
+WHERE = [("llama", kind, side) for kind in KINDS for side in ("left", "right")]
+WHERE += [("qwen2", "no padding", "left"), ("gpt2", "mistral", "right")]
+
+
+@pytest.mark.parametrize(("family", "kind", "side"), WHERE)
 def test_a_reward_model_scores_alike_alone_padded_and_as_its_template_writes_it(
     family, kind, side, tmp_path
 ):
-    if (family, side) == ("gpt2", "left"):
-        pytest.skip("GPT-2 counts positions from the padding on")
     tokenizer = tokenizer_of(kind)
     model = RewardModel(model_of(family, tokenizer))
     steps = steps_of(tokenizer)
@@ -254,11 +260,70 @@ def test_a_foreign_reward_model_is_read_where_transformers_reads_it(
     alike(found, expected)
 
 
+def foreign(config, tokenizer, folder):
+    """A random classifier with one label, on disk."""
+    torch.manual_seed(0)
+    config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    plain = AutoModelForSequenceClassification.from_config(config).eval()
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return plain
+
+
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_labels": 1}
+
+
+def test_a_score_of_a_narrower_state_is_read_too(tmp_path):
+    """OPT projects its states to the width of the embedding before they are scored."""
+    tokenizer = tokenizer_of("pad is the end of text")
+    plain = foreign(OPTConfig(**SIZE, word_embed_proj_dim=16, ffn_dim=48), tokenizer, tmp_path)
+    texts = [text_of(tokenizer, answer) for answer in ANSWERS]
+    expected = torch.cat([scored(plain, tokenizer, [text]) for text in texts])
+    found = load_reward_model(str(tmp_path)).scores(steps_of(tokenizer)).detach()[:, 0]
+    alike(found, expected)
+
+
+def test_an_encoder_is_refused_by_its_name(tmp_path):
+    tokenizer = tokenizer_of("pad is the end of text")
+    foreign(DebertaV2Config(**SIZE, intermediate_size=48), tokenizer, tmp_path)
+    with pytest.raises(UserError, match=r"DebertaV2ForSequenceClassification.*bf\.verifier"):
+        load_reward_model(str(tmp_path))
+
+
+def test_a_score_that_is_no_linear_function_of_the_last_state_is_refused(tmp_path, monkeypatch):
+    tokenizer = tokenizer_of("pad is the end of text")
+    plain = foreign(LlamaConfig(**SIZE, intermediate_size=48), tokenizer, tmp_path)
+    usual = type(plain).forward
+
+    def squashed(self, *args, **settings):
+        out = usual(self, *args, **settings)
+        out.logits = out.logits.sigmoid()
+        return out
+
+    monkeypatch.setattr(type(plain), "forward", squashed)
+    with pytest.raises(UserError, match="LlamaForSequenceClassification whose score is not"):
+        load_reward_model(str(tmp_path))
+
+
+def test_without_a_template_of_its_own_the_one_that_is_given_is_read(tmp_path):
+    tokenizer = tokenizer_of("pad is the end of text")
+    bare = tokenizer_of("pad is the end of text")
+    bare.chat_template = None
+    plain = foreign(LlamaConfig(**SIZE, intermediate_size=48), bare, tmp_path)
+    steps = steps_of(tokenizer)
+    texts = [text_of(tokenizer, answer) for answer in ANSWERS]
+    expected = torch.cat([scored(plain, tokenizer, [text]) for text in texts])
+    found = load_reward_model(str(tmp_path), template=CHATML).scores(steps).detach()[:, 0]
+    alike(found, expected)
+    with pytest.warns(UserWarning, match="no chat template"):
+        load_reward_model(str(tmp_path))
+
+
 def test_more_labels_than_one_are_refused_unless_they_are_ours(tmp_path):
     tokenizer = tokenizer_of("no padding")
     auto = AutoModelForSequenceClassification
-    foreign = model_of("llama", tokenizer, auto, id2label={0: "NEGATIVE", 1: "POSITIVE"})
-    foreign.save_pretrained(tmp_path / "foreign")
+    plain = model_of("llama", tokenizer, auto, id2label={0: "NEGATIVE", 1: "POSITIVE"})
+    plain.save_pretrained(tmp_path / "foreign")
     tokenizer.save_pretrained(tmp_path / "foreign")
     with pytest.raises(UserError, match=r"2 labels \(NEGATIVE, POSITIVE\).*num_labels=1") as error:
         load_reward_model(str(tmp_path / "foreign"))

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_a_readme_that_lies_in_the_folder_of_a_run_is_left_alone(model, tmp_path
     train("sft", model=model, data=turns(tmp_path), run=run, **FIXED)
     assert (run / "README.md").read_text() == "mine"
     assert (run / "model" / "README.md").is_file()
+
+
+def test_plain_transformers_stops_where_the_run_stops(model, tmp_path):
+    """The end of turn is not the end of text here, so that one alone would not do."""
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.eos_token = tokenizer.pad_token = "</s>"
+    tokenizer.save_pretrained(base)
+    settings = {"steps": 40, "batch_size": 4, "lora": None, "optimizer": {"lr": 2e-2}}
+    data = {"source": turns(tmp_path), "held_out": 0}
+    run = train("sft", model=str(base), data=data, run=tmp_path / "run", **settings)
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    plain = AutoModelForCausalLM.from_pretrained(run.model)
+    talk = [{"role": "user", "content": "Say a"}]
+    tokens = tokenizer.apply_chat_template(
+        talk, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    out = plain.generate(**tokens, do_sample=False, max_new_tokens=20)[0]
+    assert tokenizer.decode(out[tokens["input_ids"].shape[1] :]) == "yes<|im_end|>"
 
 
 def types_in(folder: Path) -> set[str]:

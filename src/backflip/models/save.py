@@ -193,7 +193,8 @@ def load_reward_model(
     if not isinstance(getattr(classifier, "score", None), nn.Linear):
         raise UserError(
             f"{name} is a {architecture(config)}, whose head is not a linear layer called score, "
-            "so it cannot be read as a reward model. Train one with `backflip train reward_model`."
+            "so it cannot be read as a reward model. Train one with `backflip train reward_model`, "
+            "or in Python judge by a function of yours, bf.verifier(FUNCTION, MODEL)."
         )
     marks = ours or {}
     model = RewardModel(
