@@ -141,11 +141,13 @@ def _reading(config: Mapping[str, Any]) -> str:
 
 
 def _ends(model: Path) -> str:
-    path = model / "generation_config.json"
-    stops = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    paths = [model / name for name in ("generation_config.json", "tokenizer.json")]
+    if not all(path.is_file() for path in paths):
+        return ""
+    generation, known = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    stops = generation.get("eos_token_id")
     if stops is None:
         return ""
-    known = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     names = {token["id"]: token["content"] for token in known.get("added_tokens", [])}
     told = [names.get(stop, str(stop)) for stop in (stops if isinstance(stops, list) else [stops])]
     listed = ", ".join(f"`{name}`" for name in told)
