@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def drop_line_end(folder: Path, template: ChatTemplate) -> bool:
     return False
 
 
-def _write(folder: Path, texts: dict[str, str]) -> None:
+def _write(folder: Path, texts: Mapping[Any, str]) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
