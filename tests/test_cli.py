@@ -322,7 +322,7 @@ def test_train_show_and_the_same_from_python(
     assert code == 0
     assert "finished" in out
     made = bf.Run(target)
-    assert [row["step"] for row in made.metrics] == [1, 2]
+    assert [row["step"] for row in made.metrics] == [0, 1, 2]  # 0: validated before the first
     assert made.summary["steps"] == 2
     assert (made.model / "config.json").is_file()
     assert made.report.is_file()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backflip.data.errors import UserError
+from backflip.monitor.progress import shown, starting
+from backflip.progress import task
 
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
@@ -70,10 +72,10 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         UserError: an unknown setting, data or a model that is not there, a folder that holds a run.
 
     """
-    from backflip.recipes import stages
-    from backflip.recipes.load import load_recipe
-    from backflip.recipes.rules import check_recipe
-
+    with starting():
+        from backflip.recipes import stages
+        from backflip.recipes.load import load_recipe
+        from backflip.recipes.rules import check_recipe
     judge: Any = None
     if callable(overrides.get("judge")):
         judge = overrides.pop("judge")
@@ -85,7 +87,8 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     else:
         named = {k: _named(k, v) if isinstance(v, Run) else v for k, v in overrides.items()}
         ready = load_recipe(recipe, named)
-    check_recipe(ready)
+    with shown():
+        check_recipe(ready)
     return Run(stages.train(ready, judge=judge))
 
 
@@ -105,15 +108,15 @@ def sweep(
     ``overrides`` are settings that all runs share. Returns the folder of the runs, whose
     ``sweep.json`` has their summaries.
     """
-    from backflip.recipes.sweep import train_sweep
-
+    with starting():
+        from backflip.recipes.sweep import train_sweep
     return train_sweep(recipe, overrides, over, before=_announce)
 
 
 def resume_sweep(folder: str | Path) -> Path:
     """Go on with the runs of a sweep that are not finished."""
-    from backflip.recipes import sweep
-
+    with starting():
+        from backflip.recipes import sweep
     return sweep.resume_sweep(Path(folder), before=_announce)
 
 
@@ -141,9 +144,12 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
 
     ``judge``: the function that judged, where one did.
     """
-    from backflip.recipes import stages
+    from backflip.train.place import check_run
 
     folder = run.folder if isinstance(run, Run) else Path(run)
+    check_run(folder)
+    with starting():
+        from backflip.recipes import stages
     return Run(stages.resume(folder, judge=judge))
 
 
@@ -179,14 +185,15 @@ def evaluate(
         UserError: a language model without a reference, a reward model with one, no such model.
 
     """
-    from backflip.recipes.judges import judge_of, measured
-
+    with starting():
+        from backflip.recipes.judges import judge_of, measured
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model")))
     other = str(model_of(reference)) if reference is not None else None
     judge = judge_of(run, name, reference=other, beta=beta)
     rows = {"format": format, "limit": limit, "max_length": max_length, "template": template}
-    return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
+    with shown():
+        return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
 def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
@@ -224,24 +231,25 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         UserError: fewer than two answers, a reward model with other tokens, no such model or data.
 
     """
-    from backflip.generate.engine import SamplingParams
-    from backflip.recipes.best_of import answer_best_of_n
-
+    with starting():
+        from backflip.generate.engine import SamplingParams
+        from backflip.recipes.best_of import answer_best_of_n
     given = isinstance(reward_model, str | Path | Run)
     judge = str(model_of(reward_model, of=("reward_model",))) if given else reward_model
-    return answer_best_of_n(
-        str(model_of(model)),
-        data,
-        judge,
-        n=n,
-        out=Path(out),
-        sampling=SamplingParams(max_tokens=max_tokens, temperature=temperature),
-        format=format,
-        limit=limit,
-        max_length=max_length,
-        template=template,
-        seed=seed,
-    )
+    with shown():
+        return answer_best_of_n(
+            str(model_of(model)),
+            data,
+            judge,
+            n=n,
+            out=Path(out),
+            sampling=SamplingParams(max_tokens=max_tokens, temperature=temperature),
+            format=format,
+            limit=limit,
+            max_length=max_length,
+            template=template,
+            seed=seed,
+        )
 
 
 def check(
@@ -268,19 +276,21 @@ def check(
         against: test data, whose prompts should not be in this one.
 
     """
-    from backflip.data.audit import audit
-    from backflip.data.chat import ChatTemplate
-    from backflip.models.load import load_tokenizer
-    from backflip.recipes.schema import DataSettings
-    from backflip.recipes.sources import kind_of, load
-
-    found = kind or kind_of(data, format)
-    other = load(against, kind_of(against)).records if against else None
-    chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
-    loaded = load(data, found, format=format, limit=limit)
-    if chat and max_length is None:
-        max_length = int(DataSettings.model_fields["max_length"].default)
-    return audit(loaded, template=chat, max_length=max_length, against=other)
+    with starting():
+        from backflip.data.audit import audit
+        from backflip.data.chat import ChatTemplate
+        from backflip.models.load import load_tokenizer
+        from backflip.recipes.schema import DataSettings
+        from backflip.recipes.sources import kind_of, load
+    with shown():
+        found = kind or kind_of(data, format)
+        other = load(against, kind_of(against)).records if against else None
+        chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
+        loaded = load(data, found, format=format, limit=limit)
+        if chat and max_length is None:
+            max_length = int(DataSettings.model_fields["max_length"].default)
+        with task("looking for what is wrong"):
+            return audit(loaded, template=chat, max_length=max_length, against=other)
 
 
 def push(run: str | Path | Run, name: str, *, private: bool = True) -> Pushed:
@@ -305,9 +315,10 @@ def push(run: str | Path | Run, name: str, *, private: bool = True) -> Pushed:
 
 def load_model(name: str | Path | Run) -> Any:
     """The language model of a run, a folder, a hub name, or ``smollm2``: a transformers model."""
-    from backflip.models.load import load_causal
-
-    return load_causal(str(model_of(name)))
+    with starting():
+        from backflip.models.load import load_causal
+    with shown():
+        return load_causal(str(model_of(name)))
 
 
 def model_of(name: Any, *, of: tuple[str, ...] | None = None) -> Any:

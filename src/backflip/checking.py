@@ -47,6 +47,7 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     import inspect
 
     from backflip import api
+    from backflip.recipes import slips
     from backflip.recipes.names import hint, pairs
 
     known = [name for name in inspect.signature(api.check).parameters if name != "data"]
@@ -57,25 +58,37 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     for name in ("limit", "max_length"):
         if not isinstance(given.get(name), int | None):
             raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")
+    for source in (data, given.get("against")):
+        if source is not None:
+            slips.check_data(str(source))
+    slips.check_models(given.get("model"))
     from backflip import console
 
     console.print_audit(api.check(data, **given))
 
 
 def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
-    from backflip import console
-    from backflip.recipes import forecast
-    from backflip.recipes.advice import advise
-    from backflip.recipes.load import load_recipe
-    from backflip.recipes.rules import check_recipe
+    from backflip.recipes import slips
 
     own = [text for text in settings if not text.startswith("price=")]
+    slips.check(name, own)
+    from backflip import console
+    from backflip.monitor.progress import shown, starting
+
+    with starting():
+        from backflip.recipes import forecast
+        from backflip.recipes.advice import advise
+        from backflip.recipes.load import load_recipe
+        from backflip.recipes.rules import check_recipe
     recipe = load_recipe(name, own)
-    check_recipe(recipe)
     price = forecast.price_in(settings)
-    plans = forecast.plan(recipe)
+    with shown():
+        check_recipe(recipe)
+        plans = forecast.plan(recipe)
     console.print_plans(plans)
     console.notes(advise(recipe))
     if measure:
         console.say("measuring a few steps …")
-        console.print_forecast(forecast.forecast(recipe, plans, price=price))
+        with shown():
+            found = forecast.forecast(recipe, plans, price=price)
+        console.print_forecast(found)

@@ -137,17 +137,19 @@ def train(
     ] = False,
 ) -> None:
     """Train by a recipe: fine-tuning, a reward model, PPO, all three, or the direct family."""
-    from backflip.recipes.names import find_recipe
-
-    find_recipe(recipe)  # a slip is answered before anything heavy is imported
     from backflip import console
+    from backflip.recipes import slips
 
+    slips.check(recipe, settings or [])  # answered before anything heavy is imported
     if help_recipe:
         console.print_recipe(recipe, everything=True)
         return
     from backflip import api
-    from backflip.recipes.advice import advise
-    from backflip.recipes.load import load_recipe
+    from backflip.monitor.progress import starting
+
+    with starting():
+        from backflip.recipes.advice import advise
+        from backflip.recipes.load import load_recipe
 
     if sweep:
         console.print_sweep(api.sweep(recipe, sweep, settings or []))
@@ -163,7 +165,7 @@ def resume(
 ) -> None:
     """Go on with a run from its last checkpoint, or with what is missing of a sweep."""
     from backflip import api, console
-    from backflip.recipes.load import SWEEP
+    from backflip.recipes.names import SWEEP
 
     if (run / SWEEP).is_file():
         console.print_sweep(api.resume_sweep(run))
@@ -204,13 +206,20 @@ def chat(
     seed: Annotated[int, typer.Option(help="Decides the replies.")] = 0,
 ) -> None:
     """Talk to a model, or to two at once; reads one prompt where there is no terminal."""
+    from backflip.recipes import slips
+
+    slips.check_models(model, other)
     from backflip import api, chatting
-    from backflip.evaluate.conversation import Conversation
+    from backflip.monitor.progress import shown, starting
+
+    with starting():
+        from backflip.evaluate.conversation import Conversation
 
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     given |= {"top_p": top_p, "min_p": min_p}
     names = [name for name in (model, other) if name is not None]
-    chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
+    with shown():
+        chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
     chatting.talk(names, chats)
 
 
@@ -229,7 +238,9 @@ def recipe(
 ) -> None:
     """Print a recipe: what people change in it; with --all every setting that it has."""
     from backflip import console
+    from backflip.recipes.names import find_recipe
 
+    find_recipe(name)
     console.print_recipe(name, everything=everything)
 
 
@@ -238,6 +249,9 @@ def demo(
     settings: Settings = None,
 ) -> None:
     """All three stages on the package's own data, in minutes."""
+    from backflip.recipes import slips
+
+    slips.check(str(Path(__file__).parent / "demo" / "demo.yaml"), settings or [])
     from backflip.demo.run import run_demo
 
     run_demo(settings or [])

@@ -34,10 +34,14 @@ def evaluate(
 ) -> None:
     """Accuracy and calibration of a reward model, or of a policy as one, on comparisons."""
     from backflip import api, console
+    from backflip.recipes import slips
 
     options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
     given = {name: value for name, value in options.items() if value is not None}
-    report = api.evaluate(model, **(_evaluated(settings) | given))
+    given = _evaluated(settings) | given
+    slips.check_models(model, given.get("reference"), given.get("policy"))
+    slips.check_data(given["data"])
+    report = api.evaluate(model, **given)
     if json_:
         import json
 
@@ -78,11 +82,14 @@ def best_of_n(
 ) -> None:
     """Answer prompts n times, keep the best by a reward model, and say what n buys."""
     from backflip import api, console
+    from backflip.recipes import slips
     from backflip.recipes.names import settings_of
 
     given = settings_of(api.best_of_n, settings, "best-of-n")
     if "reward_model" not in given:
         raise UserError("who chooses? Give reward_model=FOLDER, a reward model or its run.")
+    slips.check_models(model, given["reward_model"])
+    slips.check_data(given["data"])
     found = api.best_of_n(model, **given)
     if json_:
         import json

@@ -61,7 +61,7 @@ def paths(recipe: str) -> set[str]:
 
 def _walk(group: type[Any], prefix: str, choice: str) -> Iterator[Setting]:
     meanings = docstrings(group)
-    for name, kind, default in _fields(group):
+    for name, kind, default in fields_of(group):
         path = f"{prefix}{name}"
         options = groups_in(kind)
         if len(options) != 1 or default is None:
@@ -71,7 +71,7 @@ def _walk(group: type[Any], prefix: str, choice: str) -> Iterator[Setting]:
             yield from _walk(option, f"{path}.", of)
 
 
-def _fields(group: type[Any]) -> Iterator[tuple[str, Any, Any]]:
+def fields_of(group: type[Any]) -> Iterator[tuple[str, Any, Any]]:
     if issubclass(group, BaseModel):
         for name, field in group.model_fields.items():
             kind: Any = field.annotation

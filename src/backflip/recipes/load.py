@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,14 @@ from pydantic import ValidationError
 
 from backflip.data.errors import UserError
 from backflip.recipes.chains import STAGES
-from backflip.recipes.describe import NEEDED, paths, settings
-from backflip.recipes.names import any_of, find_recipe, hint, pairs
+from backflip.recipes.describe import paths, settings
+from backflip.recipes.names import find_recipe, hint, pairs, read_yaml
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.schema import SHORT_FORMS, default_run, long_forms
+from backflip.recipes.slips import meant, wanted
 from backflip.recipes.sources import pin_all
 
-WANTED = {
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "string": "text",
-    "path": "the name of a folder",
-}
-"""What a setting must be, by how pydantic's name of a mistake begins."""
-SWEEP = "sweep.yaml"
-"""What makes a folder of runs a sweep."""
 TAGGED = ("algorithm", "objective", "choose", "imitate")
 """Settings that are one of several kinds, told apart by name."""
 
@@ -55,7 +45,7 @@ def load_recipe(
     del raw["stage"]
     for key, value in _ordered({**pairs(overrides), **more}):
         if key not in paths(stage):
-            raise UserError(f"unknown setting {key!r}. {_meant(key, stage)}")
+            raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
         _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))
     raw.setdefault("run", default_run(path.stem))
     return parse(pin_all(raw), stage, f"recipe {name}")
@@ -74,23 +64,6 @@ def to_yaml(recipe: Recipe) -> str:
     plain = recipe.model_dump(mode="json")
     first = {key: plain.pop(key) for key in ("stage", "model", "run")}
     return yaml.safe_dump(first | plain, sort_keys=False, allow_unicode=True)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises UserError with the line of what is wrong."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or "cannot be read"
-        raise UserError(f"{path}{line} is not YAML: {what}. Correct the line.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe file {path} cannot be read: {error}.") from error
-    if not isinstance(raw, dict):
-        seen = type(raw).__name__
-        raise UserError(f"{path} holds no settings but a {seen}. Write one `key: value` a line.")
-    return raw
 
 
 # ---- overrides
@@ -168,28 +141,6 @@ def stage_in(raw: Mapping[str, Any], path: Path) -> str:
     raise UserError(f"{path} {seen}. {hint(str(stage or ''), RECIPES)}")
 
 
-def _meant(key: str, stage: str) -> str:
-    """The nearest setting: one spelt alike, or one of the same name in another group."""
-    known = sorted(paths(stage))
-    if key in known:
-        only = {s.choice for s in settings(stage) if s.path == key and s.choice}
-        return f"It belongs to {any_of(sorted(only))}, which the recipe does not use."
-    group, _, last = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == group]
-    leaves = {name: name.rpartition(".")[2] for name in known}
-    same = [name for name, leaf in leaves.items() if leaf == last]
-    close = difflib.get_close_matches(last, [leaves[n] for n in siblings], n=1, cutoff=0.7)
-    if close:
-        return f"Did you mean {'.'.join(filter(None, (group, close[0])))}?"
-    if same:
-        return f"Did you mean {any_of(same)}?"
-    near = difflib.get_close_matches(last, set(leaves.values()), n=1, cutoff=0.75)
-    if near:
-        return f"Did you mean {any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
-    there = f"Group {group} has" if siblings and group else f"Recipe {stage} has"
-    return f"{there} {', '.join(siblings or [n for n in known if '.' not in n])}."
-
-
 def _explained(error: ValidationError, stage: str, where: str) -> str:
     """One line about the first of the errors, with how many there are beside it."""
     first = error.errors()[0]
@@ -197,7 +148,7 @@ def _explained(error: ValidationError, stage: str, where: str) -> str:
     kind, value = first["type"], first.get("input")
     others = f" ({error.error_count() - 1} more to correct.)" if error.error_count() > 1 else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        said = f"unknown setting {path!r} in {where}. {_meant(path, stage)}"
+        said = f"unknown setting {path!r} in {where}. {meant(path, stage, settings(stage))}"
     elif kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         said = f"{path} is missing in {where}. Give it there, or as {path}=… on the command line."
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -208,22 +159,9 @@ def _explained(error: ValidationError, stage: str, where: str) -> str:
         reason = first.get("ctx", {}).get("error", first["msg"])
         said = f"{path} in {where}: {reason}"
     else:
-        said = f"{path} in {where} is {value!r}; {_wanted(kind, first['msg'], path, stage)}."
+        needed = wanted(kind, first["msg"], path, settings(stage))
+        said = f"{path} in {where} is {value!r}; {needed}."
     return said + others
-
-
-def _wanted(kind: str, message: str, path: str, stage: str) -> str:
-    """What a value must be, with the default as an example."""
-    known = [setting for setting in settings(stage) if setting.path == path]
-    example = known[0].default if known else NEEDED
-    such = f", such as {example}" if example not in (NEEDED, "null", "as below", "[]", "") else ""
-    for beginning, what in WANTED.items():
-        if kind.startswith(beginning):
-            return f"it must be {what}{such}"
-    inside = [n.rpartition(".")[2] for n in sorted(paths(stage)) if n.rpartition(".")[0] == path]
-    if inside and kind.startswith(("dict", "model", "dataclass")):
-        return f"it is a group: write {path}.{inside[0]}=… (it has {', '.join(inside)})"
-    return message[:1].lower() + message[1:].replace("nput should be", "t must be")
 
 
 def _path(loc: Sequence[Any], stage: str) -> str:

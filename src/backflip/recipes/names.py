@@ -14,6 +14,8 @@ from backflip.data.errors import UserError
 
 HERE = Path(__file__).parent
 SUFFIXES = (".yaml", ".yml")
+SWEEP = "sweep.yaml"
+"""What makes a folder of runs a sweep."""
 ORDER = ("sft", "reward_model", "ppo", "rlhf")
 """What is listed first, in this order."""
 
@@ -35,6 +37,23 @@ def find_recipe(name: str | Path) -> Path:
         reason = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"recipe file {path} {reason}. Give a YAML file, or {any_of(shipped())}.")
     raise UserError(f"there is no recipe {str(name)!r}. {hint(str(name), shipped())}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UserError with the line of what is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "cannot be read"
+        raise UserError(f"{path}{line} is not YAML: {what}. Correct the line.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe file {path} cannot be read: {error}.") from error
+    if not isinstance(raw, dict):
+        seen = type(raw).__name__
+        raise UserError(f"{path} holds no settings but a {seen}. Write one `key: value` a line.")
+    return raw
 
 
 def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:

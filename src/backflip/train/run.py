@@ -24,10 +24,10 @@ from backflip.train.checkpoints import (
     sync_folder,
     unwritable,
 )
+from backflip.train.place import RECIPE, check_run
 
 __all__ = ["RunFolder", "write_atomically"]
 
-RECIPE = "recipe.yaml"
 OURS = (RECIPE, "metrics.jsonl", "checkpoints", "summary.json", "model", "adapter")
 """What a new run would write over."""
 DECIDE_BITS = ("torch", "machine", "device", "threads")
@@ -64,15 +64,7 @@ class RunFolder:
     def open(path: Path | str) -> RunFolder:
         """A run that exists. Raises UserError when there is none."""
         run = RunFolder(Path(path))
-        if not run.path.is_dir():
-            what = "a file" if run.path.exists() else "not there"
-            raise UserError(f"no run at {run.path}: it is {what}. Give the folder of a run.")
-        if not RunFolder.holds_run(run.path):
-            seen = ", ".join(sorted(p.name for p in run.path.iterdir())[:5]) or "nothing"
-            raise UserError(
-                f"{run.path} is not a run: it has no {RECIPE}. Seen in it: {seen}. Give a folder "
-                "that `backflip train` wrote, such as runs/NAME."
-            )
+        check_run(run.path)
         return run
 
     @staticmethod

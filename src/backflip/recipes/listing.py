@@ -1,0 +1,77 @@
+"""Writes ``settings.json``: ``python -m backflip.recipes.listing``, after a setting has changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
+
+from backflip.recipes.describe import fields_of, groups_in, said
+from backflip.recipes.known import FILE, PACKAGE, digest
+from backflip.recipes.objectives import NAMES
+from backflip.recipes.registry import RECIPES
+
+__all__ = ["listing"]
+
+TABLES = ("recipes/objectives.py", "recipes/registry.py", "recipes/schema.py")
+PLAIN = {"number", "integer", "boolean", "null", "string"}
+
+
+def listing() -> str:
+    """The file's text, as the classes have it."""
+    settings: dict[str, Any] = {}
+    classes: set[type[Any]] = set()
+    for name, recipe in RECIPES.items():
+        settings[name] = list(_rows(recipe, "", "", classes))
+    files = {_file(owner) for kind in classes for owner in kind.__mro__ if _ours(owner)}
+    sources = {name: digest(PACKAGE / name) for name in sorted(files | set(TABLES))}
+    rows = {
+        name: "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in found) + "]"
+        for name, found in settings.items()
+    }
+    body = ",\n ".join(f"{json.dumps(name)}: {text}" for name, text in rows.items())
+    return f'{{"sources": {json.dumps(sources, indent=1)},\n"settings": {{{body}}}}}\n'
+
+
+def _rows(
+    group: type[Any], prefix: str, choice: str, classes: set[type[Any]]
+) -> Iterator[list[Any]]:
+    classes.add(group)
+    for name, kind, default in fields_of(group):
+        path, options = f"{prefix}{name}", groups_in(kind)
+        if len(options) != 1 or default is None:
+            names = [NAMES[option] for option in options if option in NAMES]
+            schema = {"names": names} if names else {} if options else _schema(kind)
+            yield [path, said(default), choice, schema]
+        for option in options:
+            of = NAMES.get(option, "") if len(options) > 1 else choice
+            yield from _rows(option, f"{path}.", of, classes)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """JSON schema of a number, a word, or one of several; empty for everything else."""
+    try:
+        found = TypeAdapter(kind).json_schema()
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
+        return {}
+    parts = found.get("anyOf", [found])
+    simple = all(part.get("type") in PLAIN and part.get("format") is None for part in parts)
+    return found if simple else {}
+
+
+def _ours(owner: type[Any]) -> bool:
+    return owner.__module__.startswith("backflip.")
+
+
+def _file(owner: type[Any]) -> str:
+    source = Path(str(sys.modules[owner.__module__].__file__))
+    return source.relative_to(PACKAGE).as_posix()
+
+
+if __name__ == "__main__":
+    FILE.write_text(listing(), encoding="utf-8")

@@ -1,0 +1,213 @@
+"""Slips of the keyboard, found and explained before anything heavy is imported.
+
+What is found here would be found later too, by the classes themselves (``load.py``), in the same
+words; it only takes their import to get there. So this may let pass whatever it does not know.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Union, cast, runtime_checkable
+
+from backflip.data.errors import UserError
+from backflip.data.sources import check_there
+from backflip.recipes import known
+from backflip.recipes.names import any_of, find_recipe, hint, pairs, read_yaml
+
+__all__ = ["check", "check_data", "check_models", "meant", "wanted"]
+
+WANTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "the name of a folder",
+}
+"""What a setting must be, by how pydantic's name of a mistake begins."""
+NEEDED, UNSAID = "needed", ("needed", "null", "as below", "[]", "")
+"""Defaults that are no example."""
+AUTO = "auto"
+"""A rate that goes by the other settings."""
+SOURCES = {"data": "data.source", "pretraining": "pretraining.source"}
+SOURCES |= {name: name for name in ("source", "validation", "golden")}
+"""Settings that name data, by the last part of their names, and what they are called in full."""
+MODELS = ("model", "policy", "reference", "reward_model")
+"""Settings that name a model, by the last part of their names."""
+FEEDBACK = "feedback:"
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A setting, as it is listed."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def default(self) -> str: ...
+    @property
+    def choice(self) -> str: ...
+
+
+# ---- in words
+
+
+def meant(key: str, stage: str, settings: Sequence[Named]) -> str:
+    """The nearest setting: one spelt alike, or one of the same name in another group."""
+    names = sorted(known.groups(setting.path for setting in settings))
+    if key in names:
+        only = {s.choice for s in settings if s.path == key and s.choice}
+        return f"It belongs to {any_of(sorted(only))}, which the recipe does not use."
+    group, _, last = key.rpartition(".")
+    siblings = [name for name in names if name.rpartition(".")[0] == group]
+    leaves = {name: name.rpartition(".")[2] for name in names}
+    same = [name for name, leaf in leaves.items() if leaf == last]
+    close = difflib.get_close_matches(last, [leaves[n] for n in siblings], n=1, cutoff=0.7)
+    if close:
+        return f"Did you mean {'.'.join(filter(None, (group, close[0])))}?"
+    if same:
+        return f"Did you mean {any_of(same)}?"
+    near = difflib.get_close_matches(last, set(leaves.values()), n=1, cutoff=0.75)
+    if near:
+        return f"Did you mean {any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
+    there = f"Group {group} has" if siblings and group else f"Recipe {stage} has"
+    return f"{there} {', '.join(siblings or [n for n in names if '.' not in n])}."
+
+
+def wanted(kind: str, message: str, path: str, settings: Sequence[Named]) -> str:
+    """What a value must be, with the default as an example; ``kind`` is pydantic's name for it."""
+    found = [setting for setting in settings if setting.path == path]
+    example = found[0].default if found else NEEDED
+    such = f", such as {example}" if example not in UNSAID else ""
+    for beginning, what in WANTED.items():
+        if kind.startswith(beginning):
+            return f"it must be {what}{such}"
+    names = sorted(known.groups(setting.path for setting in settings))
+    inside = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == path]
+    if inside and kind.startswith(("dict", "model", "dataclass")):
+        return f"it is a group: write {path}.{inside[0]}=… (it has {', '.join(inside)})"
+    return message[:1].lower() + message[1:].replace("nput should be", "t must be")
+
+
+# ---- what can be seen at once
+
+
+def check(name: str, overrides: Sequence[str] = ()) -> None:
+    """Look for slips in a recipe and in what is set over it.
+
+    Raises UserError for a recipe that is not there, for a setting that is not known, for a value
+    that cannot be, and for a file of data that is missing.
+    """
+    path = find_recipe(name)
+    given = pairs(overrides)
+    raw = read_yaml(path)
+    settings = known.leaves(str(raw.get("stage")))
+    if settings and known.believed():
+        stage = str(raw["stage"])
+        names = known.groups(setting.path for setting in settings)
+        for key in given:
+            if key not in names:
+                raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings)}")
+        for key, value in {**dict(_flat(raw, names)), **given}.items():
+            _check_value(key, value, settings, f"recipe {name}")
+    for key, value in given.items():
+        _check_source(key, value)
+        _check_model(key, value)
+
+
+def _flat(raw: Mapping[str, Any], names: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a file by their dotted names; what is not known is left to the classes."""
+    for key, value in raw.items():
+        if (path := f"{prefix}{key}") not in names:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(cast("Mapping[str, Any]", value), names, f"{path}.")
+        else:
+            yield path, value
+
+
+def _check_value(key: str, value: Any, settings: Sequence[known.Leaf], where: str) -> None:
+    found = [leaf for leaf in settings if leaf.path == key]
+    if len(found) != 1 or not found[0].schema or value is None:
+        return
+    if "names" in found[0].schema:
+        _check_name(key, value, found[0].schema["names"], where)
+        return
+    if isinstance(value, list | dict) or (key.endswith("lr") and value == AUTO):
+        return
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(_type(found[0].schema)).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = wanted(first["type"], first["msg"], key, settings)
+        raise UserError(f"{key} in {where} is {value!r}; {said}.") from error
+
+
+def _check_name(key: str, value: Any, names: Sequence[str], where: str) -> None:
+    """The name of an algorithm, alone or with its settings."""
+    given = cast("Mapping[str, Any]", value).get("name") if isinstance(value, Mapping) else value
+    if isinstance(given, str) and given not in names:
+        raise UserError(f"{key} in {where} is {given!r}, which is not known. {hint(given, names)}")
+
+
+def _type(schema: Mapping[str, Any]) -> Any:
+    """The type that a JSON schema of a number, a word, or one of several describes."""
+    from pydantic import Field
+
+    if "anyOf" in schema:
+        options = tuple(_type(part) for part in schema["anyOf"])
+        return Union[options]  # noqa: UP007 (made of a tuple)
+    if "enum" in schema or "const" in schema:
+        return Literal[tuple(schema.get("enum", [schema.get("const")]))]
+    plain: dict[str, Any] = {"integer": int, "boolean": bool, "null": type(None), "string": str}
+    if schema["type"] in ("number", "integer"):
+        signs = {"minimum": "ge", "exclusiveMinimum": "gt"}
+        signs |= {"maximum": "le", "exclusiveMaximum": "lt"}
+        bounds: dict[str, Any] = {signs[k]: v for k, v in schema.items() if k in signs}
+        return Annotated[plain.get(schema["type"], float), Field(**bounds, allow_inf_nan=False)]
+    return plain[schema["type"]]
+
+
+def _check_source(key: str, value: Any) -> None:
+    """A file that is named and not there."""
+    group, _, last = key.rpartition(".")
+    if last not in SOURCES or not isinstance(value, str):
+        return
+    try:
+        check_data(value)
+    except UserError as error:
+        prefix = f"{group}." if group else ""
+        raise UserError(f"{prefix}{SOURCES[last]}: {error}") from error
+
+
+def _check_model(key: str, value: Any) -> None:
+    if key.rpartition(".")[2] in MODELS and isinstance(value, str):
+        try:
+            check_models(value)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
+
+
+def check_data(source: str) -> None:
+    """Raises UserError for data that is a file, and not there."""
+    if not source.startswith(FEEDBACK):
+        check_there(source)
+
+
+def check_models(*names: Any) -> None:
+    """Raises UserError for a model that is no folder, and cannot be a hub name either."""
+    from backflip.models.smollm2 import NAME
+
+    for name in map(str, filter(None, names)):
+        path = Path(name).expanduser()
+        if name == NAME or path.exists():
+            continue
+        if not name.startswith((".", "/", "~")) and name.count("/") == 1:
+            continue
+        raise UserError(
+            f"there is no model {name!r}: no such folder, and a hub name looks like owner/name. "
+            f"Give one of these, or {NAME}."
+        )
