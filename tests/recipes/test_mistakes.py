@@ -227,9 +227,9 @@ def test_the_scale_is_set_on_the_answers_of_the_model_itself_unless_a_policy_is_
         scored.append([prompt.tolist() for prompt in steps.prompt.rows()])
         return real(model, steps, *more, **settings)
 
-    monkeypatch.setattr("backflip.recipes.reward_model.score_all", listen)
+    monkeypatch.setattr("backflip.recipes.scale.score_all", listen)
     data = rows(tmp_path / "rows.jsonl")
-    run, said = heard(judge(model, data, tmp_path / "run", steps=1))
+    run, said = heard(judge(model, data, tmp_path / "run", steps=1, scale_answers=20))
     assert f"answers of {model} (the model this one started from" in said
     assert len({tuple(prompt) for prompt in scored[0]}) == 10
     assert len(scored[0]) == 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.plackett_luce import PlackettLuce
 from backflip.algorithms.rated import prompts_with_a_winner
-from backflip.data.batches import ComparisonBatch, TokenSteps
+from backflip.data.batches import ComparisonBatch
 from backflip.data.collate import tokenize_comparisons, with_head
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
@@ -21,24 +20,17 @@ from backflip.data.records import Comparison
 from backflip.data.splits import half_of
 from backflip.evaluate.reward_model import report
 from backflip.functional.reward_losses import decided_pairs
-from backflip.generate.engine import Progress, SamplingParams
-from backflip.generate.sampler import Sampler
-from backflip.generate.torch_engine import TorchEngine
 from backflip.models.heads import RewardModel
-from backflip.models.load import load_causal, load_config, parameter_count, parameters_of
+from backflip.models.load import load_config, parameter_count, parameters_of
 from backflip.models.save import check_savable, save_reward_model
 from backflip.recipes.ground import Ground, basics, learn_offline
+from backflip.recipes.scale import scaled
 from backflip.recipes.schema import RewardModelRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import score_all
 from backflip.train.run import RunFolder
 
 __all__ = ["run_reward_model"]
-
-TELL_EVERY = 30.0
-"""Seconds between two lines about answers that are being written."""
-PROBES = 32
-"""Prompts on whose answers, by the policy, the scale of the scores is set: held-out ones first."""
 
 
 def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
@@ -53,13 +45,14 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     )
     held_out = rows.held_out
     outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
+    scale: dict[str, float | int] = {}
     if recipe.normalise:
-        answers = _answers_for_scale(ground, recipe, rows)
-        model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
+        scale = scaled(ground, recipe, model, (rows.train, held_out), outcome.steps)
     save_reward_model(
         model, ground.tokenizer, run.path, dtype=ground.saved_dtype(model.trunk.model)
     )
-    return basics(outcome, model, len(rows.train)) | _report(ground, model, rows, policy_size)
+    found = _report(ground, model, rows, policy_size)
+    return basics(outcome, model, len(rows.train)) | scale | found
 
 
 @dataclass(frozen=True)
@@ -121,45 +114,6 @@ def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch
             f"{counted(len(data), 'row')}; "
             "objective=rao_kupper and objective=davidson learn from them"
         )
-
-
-def _answers_for_scale(ground: Ground, recipe: RewardModelRecipe, rows: _Rows) -> TokenSteps:
-    """Answers whose scores are to have mean 0 and std 1: the policy's own.
-
-    Where none is named it is the model that the stage starts from: in the usual order of things,
-    what SFT made, and what PPO is to start from.
-    """
-    name = recipe.policy or recipe.model
-    other = "" if recipe.policy else " (the model this one started from; policy=… names another)"
-    ground.say(f"setting the scale of the scores on the answers of {name}{other}")
-    prompts = _prompts(rows.held_out) if rows.held_out is not None else []
-    prompts = [*prompts, *_prompts(rows.train)][:PROBES]
-    policy = load_causal(name, precision=recipe.precision)
-    params = ground.sampling(SamplingParams(max_tokens=64), policy)
-    sampler = Sampler(engine=TorchEngine(policy), params=params, group_size=2)
-    most = len(prompts) * sampler.group_size * params.max_tokens
-    return sampler(prompts, seed=recipe.seed, progress=_telling(ground, most)).steps
-
-
-def _telling(ground: Ground, most: int) -> Progress:
-    """Says now and then how much has been written."""
-    written, told = 0, time.monotonic()
-
-    def token(*_: int) -> None:
-        nonlocal written, told
-        written += 1
-        if time.monotonic() - told > TELL_EVERY:
-            told = time.monotonic()
-            ground.say(f"  {written:,} tokens written, of {most:,} at most")
-
-    return token
-
-
-def _prompts(data: ComparisonBatch) -> list[list[int]]:
-    """The first of the prompts, each once."""
-    firsts = data.answers.offsets[:-1][: 2 * PROBES]
-    found = [prompt.tolist() for prompt in data.answers.values[firsts].prompt.rows()]
-    return [list(prompt) for prompt in dict.fromkeys(map(tuple, found))]
 
 
 def _report(
