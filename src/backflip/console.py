@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from backflip.recipes.forecast import Forecast, Plan
 
 out = Console(highlight=False)
+EXAMPLES, LETTERS = 3, 300
+"""Held-out prompts that are shown at the end of a run, and how much of each text."""
 FEW = 5
 """Algorithms whose settings are listed side by side; of more, only those of the chosen one."""
 OFTEN = (
@@ -68,10 +70,26 @@ def print_result(run: Run) -> None:
     _print_rounds(read)
     for sentence in verdict.sentences(read):
         say(sentence)
+    _print_examples(read)
     say(f"model   {run.model}")
     say(f"report  {run.report}")
     if read.stages and read.stages[-1].name != "reward_model":
         say(f"try it  backflip chat {run.folder}")
+
+
+def _print_examples(run: Any) -> None:
+    """A few held-out prompts, answered before and after, beside the answer of the data."""
+    said = run.find("examples")[1]
+    for example in (said or [])[:EXAMPLES]:
+        made = Table.grid(padding=(0, 1))
+        made.add_column(style="dim", no_wrap=True)
+        made.add_column(overflow="fold")
+        for name in ("prompt", "before", "after", "reference"):
+            if isinstance(text := example.get(name), str):
+                cut = text if len(text) <= LETTERS else f"{text[:LETTERS]} …"
+                shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in cut)
+                made.add_row(name, Text(shown, style="bold" if name == "prompt" else ""))
+        out.print(made)
 
 
 def _print_rounds(run: Any) -> None:

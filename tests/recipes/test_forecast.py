@@ -112,14 +112,14 @@ def test_time_grows_from_the_measured_steps_to_all_of_them(
 ):
     """A pretended process: 2 s a step after a slow first one, 30 s in all, 3 GB at its peak."""
 
-    def pretend(file: Path, folder: Path) -> tuple[float, float]:
+    def pretend(file: Path, folder: Path, steps: int | None) -> tuple[float, float]:
         log = MetricsLog(load_recipe(file).run)
         for step, seconds in enumerate((9.0, 11.0, 13.0, 15.0), start=1):
             monkeypatch.setattr(log, "seconds", lambda now=seconds: now)
             log.append(step, "sft", {"loss": 1.0})
         return 30.0, 3e9
 
-    monkeypatch.setattr(forecasting, "_run", pretend)
+    monkeypatch.setattr(forecasting, "measured", pretend)
     ready = recipe("sft", model, rows, "batch_size=1", "epochs=10", "eval_every=1000")
     plans = plan(ready)
     said = forecast(ready, plans, price=36.0)
@@ -127,7 +127,10 @@ def test_time_grows_from_the_measured_steps_to_all_of_them(
     assert stage.seconds_per_step == pytest.approx(2.0)
     learning = 2.0 * plans[0].steps
     validating = 2 * 0.4 * 2.0 * plans[0].held_out  # one more at the end
-    assert stage.seconds == pytest.approx(learning + validating)
+    asked = min(ready.sampled_prompts, plans[0].held_out)
+    tokens = plans[0].tokens / plans[0].steps
+    answering = 2 * 0.4 * 2.0 * asked * ready.sampled_tokens / tokens  # before and after
+    assert stage.seconds == pytest.approx(learning + validating + answering)
     assert said.seconds == pytest.approx(stage.seconds + 30 - 4 * 2.0)
     assert said.money == pytest.approx(said.seconds / 100)
     assert said.memory_gb == pytest.approx(3.0)
@@ -172,7 +175,7 @@ def test_the_direct_family_is_planned_like_any_stage(name: str, model: str, rows
 def test_the_reference_and_the_sampled_answers_take_time(
     model: str, rows: str, monkeypatch: pytest.MonkeyPatch
 ):
-    def pretend(file: Path, folder: Path) -> tuple[float, float]:
+    def pretend(file: Path, folder: Path, steps: int | None) -> tuple[float, float]:
         trial: Any = load_recipe(file)
         assert trial.sampled_prompts == 0, "measured with the steps, they would count as steps"
         log = MetricsLog(trial.run)
@@ -181,7 +184,7 @@ def test_the_reference_and_the_sampled_answers_take_time(
             log.append(step, "direct", {"loss": 1.0})
         return 30.0, 3e9
 
-    monkeypatch.setattr(forecasting, "_run", pretend)
+    monkeypatch.setattr(forecasting, "measured", pretend)
 
     def seconds(name: str, *settings: str) -> float:
         ready = recipe(name, model, rows, "batch_size=1", "eval_every=1000", *settings)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from backflip.api import model_of
+from backflip import console
+from backflip.api import Run, model_of
 from backflip.data.errors import UserError
+from backflip.data.sources import write_jsonl
 from backflip.models.load import REWARD_MODELS, resolve
 from backflip.models.save import load_reward_model
 from backflip.monitor.log import read_lines, read_metrics
@@ -221,3 +223,54 @@ def test_a_finished_run_is_not_resumed(chain):
         with pytest.raises(UserError, match=f"is finished: its model is {made}. Nothing"):
             resume(folder)
         assert (made / "config.json").is_file()
+
+
+def test_fine_tuning_begins_with_a_validation_and_shows_replies_beside_the_reference(
+    model, tmp_path, capsys
+):
+    """Before the first step the weights are the model's own, so its loss is what is measured."""
+    rows = [{"prompt": f"Is {n} even?", "completion": f"Answer {n}."} for n in range(30)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    named = {"model": str(model), "data": str(tmp_path / "rows.jsonl"), "steps": 2}
+    named |= {"run": str(tmp_path / "run"), "sampled_tokens": 5, "sampled_prompts": 3}
+    run = train(load_recipe("sft", named))
+    first, *steps = read_metrics(run)
+    assert (first.step, set(first.metrics)) == (0, {"val_loss"})
+    assert [entry.step for entry in steps] == [1, 2]
+    assert first.metrics["val_loss"] == pytest.approx(steps[0].metrics["loss"], rel=0.05)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["val_loss_before"] == first.metrics["val_loss"]
+    assert len(summary["examples"]) == 3
+    asked = {row["prompt"]: row["completion"] for row in rows}
+    for example in summary["examples"]:
+        assert example["reference"] == asked[example["prompt"]]
+        assert example["before"]
+        assert example["after"]
+    assert {line["step"] for line in read_lines(run / "samples.jsonl")} == {0, 2}
+    page = (run / "report.html").read_text()
+    assert "Reference answer" in page
+    assert summary["examples"][0]["reference"] in page
+    console.print_result(Run(run))
+    said = capsys.readouterr().out
+    assert "The held-out loss went from" in said
+    assert summary["examples"][0]["reference"] in said
+
+
+def test_a_fine_tuning_that_goes_on_keeps_the_one_validation_before_its_first_step(
+    model, tmp_path, monkeypatch
+):
+    """Killed before its first checkpoint, it begins anew, and the report has no double point."""
+    rows = [{"prompt": f"Is {n} even?", "completion": "Yes."} for n in range(30)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    named = {"model": str(model), "data": str(tmp_path / "rows.jsonl"), "steps": 2}
+    folder = tmp_path / "run"
+    with monkeypatch.context() as broken:
+        broken.setattr("backflip.train.offline.OfflineLoop.step", _fails)
+        with pytest.raises(ZeroDivisionError):
+            train(load_recipe("sft", named | {"run": str(folder)}))
+    resume(folder)
+    assert [entry.step for entry in read_metrics(folder)] == [0, 1, 2]
+
+
+def _fails(*_):
+    raise ZeroDivisionError

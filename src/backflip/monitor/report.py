@@ -140,6 +140,7 @@ def _examples(run: Run) -> list[dict[str, Any]]:
             "after": _text(example.get("after")),
             "score_before": _score(example.get("score_before")),
             "score_after": _score(example.get("score_after")),
+            "reference": _text(example.get("reference")),
         }
         for example in said
         if isinstance(example, dict)

@@ -69,6 +69,7 @@ class Mean:
 def sentences(run: Run) -> list[str]:
     """The results as somebody would tell them."""
     said = [
+        _loss_sentence(run),
         _cut_off_sentence(run),
         _reward_sentence(run),
         _heldout_sentence(run),
@@ -106,6 +107,15 @@ def table(runs: Sequence[tuple[str, Run]]) -> tuple[list[str], list[list[str]]]:
         rows.append({"Run": name, "State": run.state, **made, "Alarms": str(alarms)})
     head = [label for label in COLUMNS if any(label in row for row in rows)]
     return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _loss_sentence(run: Run) -> str:
+    """Where fine-tuning began and where it ended, on rows that it has not seen."""
+    stage, before = run.find("val_loss_before")
+    then, now = number(before), number(stage.summary.get("val_loss")) if stage else None
+    if then is None or now is None:
+        return ""
+    return f"The held-out loss went from {shown(then)} to {shown(now)} nats a token."
 
 
 def _cut_off_sentence(run: Run) -> str:

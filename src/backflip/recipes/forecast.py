@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +30,8 @@ from backflip.recipes.objectives import learns_from
 from backflip.recipes.preferences import tokenized
 from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
+from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
+from backflip.recipes.trial import measured
 
 TRIAL_STEPS = 4
 """Steps that are measured; the first warms up and is not counted."""
@@ -237,7 +235,9 @@ def forecast(recipe: Recipe, plans: Sequence[Plan], *, price: float | None = Non
         trial = _trial(recipe, folder)
         file = folder / "trial.yaml"
         file.write_text(to_yaml(trial), encoding="utf-8")
-        wall, memory = _run(file, folder)
+        rounds = isinstance(trial, IterativeRecipe)
+        steps = None if rounds else TRIAL_STEPS * len(stages_of(trial))
+        wall, memory = measured(file, folder, steps)
         by_stage = _all_reckoned(recipe, trial, plans)
     learning = sum(part.seconds for part in by_stage)
     around = max(wall - sum(part.seconds_per_step * TRIAL_STEPS for part in by_stage), 0.0)
@@ -299,7 +299,7 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
     }
     if isinstance(stage, RewardModelRecipe | DirectRecipe):
         changes["golden"] = None
-    if isinstance(stage, DirectRecipe):
+    if isinstance(stage, SFTRecipe | DirectRecipe):
         changes["sampled_prompts"] = 0
     return stage.model_copy(update=changes)
 
@@ -310,33 +310,9 @@ def _sample(records: Sequence[Record], rows: int, path: Path, seed: int) -> str:
     return str(path)
 
 
-def _run(recipe: Path, folder: Path) -> tuple[float, float]:
-    """(seconds, highest resident bytes) of training by a recipe in a process of its own."""
-    began = time.monotonic()
-    with (folder / "said").open("w+", encoding="utf-8") as log:
-        command = [sys.executable, "-m", "backflip", "train", str(recipe)]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            _, status, used = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        lines = log.read().strip().splitlines()
-    if process.returncode != 0:
-        said_last = [line for line in lines if line.startswith("backflip: ")] or lines
-        last = said_last[-1].removeprefix("backflip: ") if lines else "it said nothing"
-        if process.returncode == -9:
-            last = "it was killed, most likely for want of memory"
-        raise UserError(f"the measurement failed: {last}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return time.monotonic() - began, float(used.ru_maxrss * unit)
-
-
 def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
     """From the few steps in ``run`` to all of the stage's."""
-    times = [entry.time for entry in read_metrics(run)]
+    times = [entry.time for entry in read_metrics(run) if entry.step > 0]
     if len(times) < 2:
         raise UserError(f"the measurement failed: {planned.stage} wrote fewer than two steps.")
     step = (times[-1] - times[0]) / (len(times) - 1)
@@ -345,10 +321,15 @@ def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
     answers = getattr(stage, "answers_per_prompt", 1)
     row = VALIDATION_SHARE * step / (_rows_per_step(stage) * answers)
     one, before = row * validated, 0.0
-    if isinstance(stage, DirectRecipe):
+    if isinstance(stage, SFTRecipe | DirectRecipe):
         tokens = planned.tokens / planned.steps  # of a step, all answers together
-        one += VALIDATION_SHARE * step * stage.sampled_prompts * stage.sampled_tokens / tokens
-        before = row * (planned.rows + planned.held_out) * stage.objective.needs_reference
+        asked = min(stage.sampled_prompts, planned.held_out)
+        sampled = VALIDATION_SHARE * step * asked * stage.sampled_tokens / tokens
+        if isinstance(stage, SFTRecipe):
+            before = 2 * sampled
+        else:
+            one += sampled
+            before = row * (planned.rows + planned.held_out) * stage.objective.needs_reference
     return StageForecast(
         stage=planned.stage,
         seconds_per_step=step,

@@ -171,6 +171,7 @@ class Ground:
         modules: Mapping[str, nn.Module],
         assess: Assess,
         best: Best | None = None,
+        validate_first: bool = False,
     ) -> Outcome:
         """Take the loop through the steps that ``watcher`` has announced, as the recipe says."""
         return drive(
@@ -186,6 +187,7 @@ class Ground:
             checkpoint_every=self.recipe.checkpoint_every,
             keep_last=self.recipe.keep_last,
             best=best,
+            validate_first=validate_first,
         )
 
 
@@ -199,11 +201,13 @@ def learn_offline(
     *,
     beside: Assess | None = None,
     referee: Referee | None = None,
+    validate_first: bool = False,
 ) -> Outcome:
     """A whole stage of learning from ``rows``: those to learn from, and the held-out ones.
 
     ``beside``: what each validation measures on top of the objective on the held-out rows.
     ``referee``: what changes along with the model.
+    ``validate_first``: validate once before the first step too.
     """
     recipe, (train, held_out) = ground.recipe, rows
     assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
@@ -221,7 +225,13 @@ def learn_offline(
 
     name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
     return ground.drive(
-        loop, batches, run=run, watcher=watcher, modules={name: model}, assess=validate
+        loop,
+        batches,
+        run=run,
+        watcher=watcher,
+        modules={name: model},
+        assess=validate,
+        validate_first=validate_first and held_out is not None,
     )
 
 

@@ -208,6 +208,10 @@ class SFTRecipe(Stage):
     """Conversations in an optimiser step."""
     turns: Literal["all", "last"] = "all"
     """Learn every turn of the assistant, or the last one only."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 4
+    """Held-out prompts answered greedily before and after, for the report; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
 
 
 class RewardModelRecipe(Stage):
@@ -227,6 +231,8 @@ class RewardModelRecipe(Stage):
     """Train a second head on the other half of the comparisons, to judge PPO by."""
     normalise: bool = True
     """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
+    scale_answers: Annotated[int, Field(ge=2)] | None = None
+    """Answers that set the scale; null takes 8 to 64, as a quarter of the training's cost pays."""
     policy: str | None = None
     """The policy to be judged: its answers set the scale, its size is compared; null: model."""
     golden: str | None = None

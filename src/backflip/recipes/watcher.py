@@ -86,8 +86,12 @@ class Watcher:
         return stops[0] if stops else None
 
     def validated(self, index: int, metrics: Mapping[str, float]) -> None:
-        """The validation of the step at which a run was stopped: a line of its own."""
-        self.log.append(index, self.stage, derived(metrics))
+        """The validation before the first step, or where a run was stopped: a line of its own.
+
+        One before the first step is written once, however often the run was begun.
+        """
+        if not (index == 0 and self.log.history):
+            self.log.append(index, self.stage, derived(metrics))
 
     def sync(self) -> None:
         """Put on disk what a checkpoint relies on."""

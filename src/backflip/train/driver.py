@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from backflip.data.errors import UserError
+from backflip.progress import task
 from backflip.train.checkpoints import Checkpoint, finite, learnt, restore, resume_command
 from backflip.train.learner import Work
 from backflip.train.run import RunFolder, write_atomically
@@ -59,8 +60,9 @@ class Watch(Protocol):
     """Told of every step; a sentence is a reason to stop.
 
     Where they exist, these are called too: ``begin(step)`` before the first step and after a
-    resumption, ``validated(step, metrics)`` with the validation of a run that it has stopped,
-    ``sync()`` before a checkpoint, ``state_dict()`` and ``load_state_dict(state)``.
+    resumption, ``validated(step, metrics)`` with a validation apart from a step (before the first,
+    or of a run that it has stopped), ``sync()`` before a checkpoint, ``state_dict()`` and
+    ``load_state_dict(state)``.
     """
 
     def __call__(self, index: int, metrics: Metrics, loop: Any, /) -> str | None: ...
@@ -118,6 +120,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
     checkpoint_every: int = 50,
     keep_last: int = 2,
     best: Best | None = None,
+    validate_first: bool = False,
 ) -> Outcome:
     """Take ``total`` steps, or those that are missing to it in a folder that has some.
 
@@ -134,6 +137,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
         checkpoint_every: steps from one checkpoint to the next; 0 saves at the end only.
         keep_last: newest checkpoints to keep.
         best: by which one more is kept.
+        validate_first: also before the first step, as step 0, of which ``watch.validated`` is told.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
@@ -141,7 +145,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
         UserError: the disk is full, the folder is in use, or the checkpoint does not fit.
 
     """
-    plan = _Plan(stage, total, eval_every, checkpoint_every, keep_last, best)
+    plan = _Plan(stage, total, eval_every, checkpoint_every, keep_last, best, validate_first)
     with run.locked():
         return _Driver(loop, batches, run, modules, watch, assess, plan).go()
 
@@ -154,6 +158,7 @@ class _Plan:
     checkpoint_every: int
     keep_last: int
     best: Best | None
+    validates_first: bool
 
     def validates(self, step: int) -> bool:
         return step == self.total or (self.eval_every > 0 and step % self.eval_every == 0)
@@ -181,6 +186,8 @@ class _Driver:
         begin = getattr(self.watch, "begin", None)
         if begin is not None:
             begin(self.now.steps)
+        if self.plan.validates_first and self.now.steps == 0:
+            self._tell_validated(0, self._validated(0))
         with Signals() as signals:
             stream = iter(self.batches)
             while self.now.steps < self.plan.total and self.now.stopped is None:
@@ -202,8 +209,7 @@ class _Driver:
         if stopped is not None and not validated:
             last = self._validated(step)
             metrics |= last
-            if (tell := getattr(self.watch, "validated", None)) is not None:
-                tell(step, last)
+            self._tell_validated(step, last)
         self.now = dataclasses.replace(self.now, steps=step, metrics=metrics, stopped=stopped)
         if self._note_best(metrics) or self.plan.saves(step):
             self._save()
@@ -218,6 +224,10 @@ class _Driver:
 
     def _validated(self, step: int) -> Metrics:
         return self.assess(step) if self.assess is not None else {}
+
+    def _tell_validated(self, step: int, metrics: Metrics) -> None:
+        if (tell := getattr(self.watch, "validated", None)) is not None:
+            tell(step, metrics)
 
     def _note_best(self, metrics: Metrics) -> bool:
         best = self.plan.best
@@ -240,7 +250,8 @@ class _Driver:
             "best_step": self.now.best_step,
             "best_value": finite(self.now.best_value),
         }
-        self.run.checkpoints.save(self.now.steps, weights, self._state(), about)
+        with task("saving a checkpoint"):
+            self.run.checkpoints.save(self.now.steps, weights, self._state(), about)
         self.saved = self.now.steps
         best = () if self.now.best_step is None else (self.now.best_step,)
         self.run.checkpoints.retain(self.plan.keep_last, up_to=self.saved, also=best)
