@@ -14,7 +14,10 @@ from typing import Any, ParamSpec, TypeVar
 from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Message, Messages
 from backflip.data.templates import BUILT_IN, template_text
+from backflip.progress import each, task
 
+TOGETHER = 4096
+"""Texts in one call of the tokenizer."""
 P = ParamSpec("P")
 T = TypeVar("T")
 PROBE = (Message("user", "Ping?"), Message("assistant", "Pong."))
@@ -90,7 +93,8 @@ class ChatTemplate:
 
         A conversation that the template cannot take gives its error in place of tokens.
         """
-        rendered = [_attempt(self._render, messages, True) for messages in many]
+        told = each(many, "applying the template", len(many), "prompts")
+        rendered = [_attempt(self._render, messages, True) for messages in told]
         tokens = iter(self._encode([text for text in rendered if isinstance(text, str)]))
         return [next(tokens) if isinstance(text, str) else text for text in rendered]
 
@@ -108,7 +112,8 @@ class ChatTemplate:
 
         A conversation that the template cannot take gives its error in place of tokens.
         """
-        rendered = [_attempt(self._spans, tuple(p), tuple(a)) for p, a in many]
+        told = each(many, "applying the template", len(many), "answers")
+        rendered = [_attempt(self._spans, tuple(p), tuple(a)) for p, a in told]
         good = [r for r in rendered if isinstance(r, _Rendered)]
         texts = list(dict.fromkeys(text for r in good for text in r.prefixes()))
         tokens = dict(zip(texts, self._encode(texts), strict=True))
@@ -194,12 +199,18 @@ class ChatTemplate:
     # ---- tokens
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-        )
-        return [list(ids) for ids in encoded["input_ids"]]
+        rows: list[list[int]] = []
+        with task("tokenising", len(texts), "texts") as under_way:
+            for start in range(0, len(texts), TOGETHER):
+                encoded = self.tokenizer(
+                    list(texts[start : start + TOGETHER]),
+                    add_special_tokens=False,
+                    return_attention_mask=False,
+                    verbose=False,
+                )
+                rows += [list(ids) for ids in encoded["input_ids"]]
+                under_way.reach(len(rows))
+        return rows
 
     def _turns(self, rendered: _Rendered, tokens: Mapping[str, list[int]]) -> Turns:
         """Each piece is what its prefix adds; where tokens merge over a seam, tokenise apart."""

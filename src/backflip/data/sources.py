@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import gzip
 import importlib.resources
-import io
 import json
 import os
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -32,7 +31,9 @@ from backflip.data import tables
 from backflip.data.arrays import values
 from backflip.data.errors import UserError
 from backflip.data.hub import hub_refusal, offline_variable
+from backflip.data.opening import opened
 from backflip.data.records import Provenance, Tally
+from backflip.progress import each, task
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".tsv")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
@@ -93,6 +94,17 @@ def _rows(source: str, broken: Tally | None = None, called: str = "") -> Iterato
     return _hub(source)
 
 
+def check_there(source: str) -> None:
+    """Raises UserError for a source that is nowhere on this machine and no name of the hub."""
+    if source.startswith("demo:"):
+        _demo(source.removeprefix("demo:"))
+        return
+    path, stem = Path(source).expanduser(), source.rpartition(":")[0]
+    there = path.exists() or (stem and Path(stem).expanduser().is_dir())
+    if not there and (source.endswith(SUFFIXES) or not HUB_NAME.fullmatch(source)):
+        raise UserError(_nothing_there(source, path))
+
+
 def _nothing_there(source: str, path: Path) -> str:
     folder = path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
@@ -147,14 +159,8 @@ def _guarded(rows: Iterator[Row], name: str) -> Iterator[Row]:
         raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
-def _open(path: Path) -> io.TextIOBase:
-    if path.suffix.lower() == ".gz":
-        return cast("io.TextIOBase", gzip.open(path, "rt", encoding="utf-8-sig"))
-    return path.open(encoding="utf-8-sig")
-
-
 def _jsonl(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Row]:
-    with _open(path) as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -187,7 +193,7 @@ def _row(line: str, where: Provenance) -> Row:
 def _json(path: Path, name: str) -> Iterator[Row]:
     """A JSON list of objects, or an object that holds one such list."""
     try:
-        with _open(path) as file:
+        with opened(path) as file:
             listed = file.read(1).lstrip() or file.read(SPACES).lstrip()[:1]
             file.seek(0)
             data = values(file) if listed.startswith("[") else _only_list(json.loads(file.read()))
@@ -215,7 +221,7 @@ def _only_list(data: Any) -> Iterator[Any] | None:
 
 
 def _table(path: Path, name: str) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with opened(path, newline="") as lines:
         for number, fields in tables.rows(lines, name):
             yield Row(Provenance(name, number), fields)
 
@@ -223,13 +229,12 @@ def _table(path: Path, name: str) -> Iterator[Row]:
 def _parquet(path: Path, name: str) -> Iterator[Row]:
     pa: Any = import_module("pyarrow")
     pq: Any = import_module("pyarrow.parquet")
-    number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Row(Provenance(name, number), fields)
+            rows = (fields for batch in file.iter_batches() for fields in batch.to_pylist())
+            told = each(rows, f"reading {path.name}", file.metadata.num_rows, "rows")
+            for number, fields in enumerate(told, start=1):
+                yield Row(Provenance(name, number), fields)
     except pa.ArrowException as error:
         raise UserError(f"{name} is not whole Parquet data: {_first_line(error)}") from error
 
@@ -271,7 +276,9 @@ def _split_of(splits: Mapping[str, Any], split: str | None, name: str) -> Any:
 
 
 def _numbered(data: Iterable[Any], name: str) -> Iterator[Row]:
-    return (Row(Provenance(name, number), row) for number, row in enumerate(data, start=1))
+    total = len(data) if isinstance(data, Sized) else None
+    told = each(data, f"reading {name}", total, "rows")
+    return (Row(Provenance(name, number), row) for number, row in enumerate(told, start=1))
 
 
 def _demo(name: str) -> Iterator[Row]:
@@ -323,7 +330,10 @@ def _hub(source: str) -> Iterator[Row]:
     if not offline_variable("dataset") and not hub_answers():
         raise UserError(hub_refusal("dataset", source))
     try:
-        data: Any = import_module("datasets").load_dataset(name, config, split=split)
+        hub: Any = import_module("datasets")
+        hub.disable_progress_bars()  # ours says that it is loading, among the other bars
+        with task(f"loading {name} from the hub"):
+            data: Any = hub.load_dataset(name, config, split=split)
     except Exception as error:
         raise UserError(hub_refusal("dataset", source, error)) from error
     return _numbered(data, source)

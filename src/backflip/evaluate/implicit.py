@@ -14,6 +14,7 @@ from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
 from backflip.evaluate.reward_model import RewardReport, report
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer, parameter_count
+from backflip.progress import task
 from backflip.train.reference import check_same_vocabulary, with_reference
 from backflip.train.reference_cache import ReferenceCache
 
@@ -77,11 +78,14 @@ def implicit_rewards(
     offsets = comparisons_of(data).answers.offsets
     number = Ragged(torch.arange(int(offsets[-1])), offsets)
     out = torch.zeros(int(offsets[-1]))
-    for window in torch.arange(len(data)).split(WINDOW):
-        for rows in policy.plan(data[window], token_budget):
-            piece = data[window[rows]].to(policy.device)
-            logp = policy.evaluate(comparisons_of(piece).answers.values)["logp"]
-            out[number[window[rows]].values] = _reward(objective, tell(logp, piece)).float().cpu()
+    with task("measuring preferences", len(data), "rows") as measuring:
+        for window in torch.arange(len(data)).split(WINDOW):
+            for rows in policy.plan(data[window], token_budget):
+                piece = data[window[rows]].to(policy.device)
+                logp = policy.evaluate(comparisons_of(piece).answers.values)["logp"]
+                reward = _reward(objective, tell(logp, piece))
+                out[number[window[rows]].values] = reward.float().cpu()
+                measuring.advance(len(rows))
     return out
 
 

@@ -29,6 +29,7 @@ from backflip.generate.engine import (
 from backflip.generate.fallback import ModelDecoder
 from backflip.generate.weights import UnsupportedLayerError
 from backflip.models.trunk import unwrapped
+from backflip.progress import Task, task
 
 Decode = Callable[[list[int]], str]
 
@@ -102,8 +103,10 @@ class TorchEngine:
         with torch.no_grad():
             decoder = self._ready()
             decoder.start(min(self.max_rows, max(1, len(queue))))
+            most, label = len(queue) * params.max_tokens, f"writing {len(queue)} answers"
             try:
-                done = self._run(decoder, queue, params, seed, progress)
+                with task(label, most, "tokens at most") as writing:
+                    done = self._run(decoder, queue, params, seed, (progress, writing))
             finally:
                 decoder.finish()
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
@@ -140,8 +143,9 @@ class TorchEngine:
         queue: list[Waiting],
         params: SamplingParams,
         seed: int,
-        progress: Progress | None,
+        told: tuple[Progress | None, Task],
     ) -> list[Completion]:
+        progress, writing = told
         rows: list[Row] = []
         done: list[Completion] = []
         while rows or queue:
@@ -159,6 +163,8 @@ class TorchEngine:
                 for row in written:
                     progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
             done += [_completion(row) for row in written if not row.alive]
+            unfinished = sum(len(row.tokens) for row in written if row.alive)
+            writing.reach(len(done) * params.max_tokens + unfinished)
             alive = [row.alive for row in rows]
             if not all(alive) and (queue or not decoder.idle(alive)):
                 kept = fill_holes(alive)

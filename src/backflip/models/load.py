@@ -19,6 +19,7 @@ from backflip.data.hub import hub_refusal, offline_variable
 from backflip.data.sources import hub_answers
 from backflip.models import smollm2
 from backflip.models.memory import keep_freed_memory
+from backflip.progress import task
 
 CLASSIFIER = "ForSequenceClassification"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -183,14 +184,20 @@ def model_folder(folder: Path, *, of: tuple[str, ...] = POLICIES) -> Path | None
 
 def _load(auto: Any, name: str, *, of: tuple[str, ...] = POLICIES, **settings: Any) -> Any:
     source = resolve(name, of=of)
-    local = Path(source).is_dir()
+    local, shown = Path(source).is_dir(), Path(name).name
     try:
         with quiet():
-            if local or not _cached(source):
-                if not local and (offline_variable() or not hub_answers()):
-                    raise UserError(hub_refusal("model", name))
+            if local or _cached(source):
+                try:
+                    with task(f"loading {shown}"):
+                        return auto.from_pretrained(source, **settings, local_files_only=True)
+                except OSError:
+                    if local:
+                        raise  # else the config alone is in the cache, and the rest is to come
+            if offline_variable() or not hub_answers():
+                raise UserError(hub_refusal("model", name))
+            with task(f"downloading {shown}", None, "bytes", position=lambda: _fetched(source)):
                 return auto.from_pretrained(source, **settings)
-            return auto.from_pretrained(source, local_files_only=True, **settings)
     except UserError:
         raise
     except Exception as error:  # whatever transformers makes of a broken folder or a wrong name
@@ -204,6 +211,14 @@ def _cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(name, "config.json"), str)
+
+
+def _fetched(name: str) -> int:
+    """Bytes of a hub model that lie in the cache by now, those of a file on its way included."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+    return sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
 
 
 def _seen(path: Path) -> str:

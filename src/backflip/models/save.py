@@ -40,6 +40,7 @@ from backflip.models.special_tokens import (
     template_of,
     with_padding,
 )
+from backflip.progress import task
 
 LAST = "the last token that is not padding, as transformers reads it"
 MEAN = (
@@ -316,9 +317,10 @@ def written_whole(folder: Path, write: Callable[[Path], object]) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
+        temporary = tempfile.TemporaryDirectory(
             prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as beside:
+        )
+        with task(f"saving {folder.name}"), temporary as beside:
             new, old = Path(beside) / "new", Path(beside) / "old"
             new.mkdir()
             write(new)

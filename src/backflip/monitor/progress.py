@@ -1,15 +1,26 @@
-"""How far a run is: bars in a terminal, a plain line every few seconds elsewhere."""
+"""What is under way, shown: bars in a terminal, a plain line every few seconds elsewhere.
+
+A terminal gets one line for each stage that lasts and one for what is being done within it, never
+wider than the terminal. Elsewhere one clock serves everybody: a line at most every ``every``
+seconds, whatever is being done.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 
-import rich.progress
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
+
+from backflip.progress import Task, listener, listening, task
 
 HEADLINES: Mapping[str, Sequence[str]] = {
     "sft": ("loss", "val_loss"),
@@ -23,10 +34,14 @@ UNITS: Mapping[str, str] = {"kl": " nats"}
 SHARES = frozenset({"accuracy", "val_accuracy", "finished"})
 ROUNDING = 1e-4
 """Nats, of either sign, that arithmetic leaves between a model and itself."""
+PATIENCE = 1.5
+"""Seconds that something takes before it is worth a line of its own."""
+LABEL = 30
+"""Letters of a label that are shown at most."""
 
 
 class Progress:
-    """The progress of a run of one or several stages.
+    """Shows every task that is opened while it is entered (``backflip.progress``).
 
     >>> with Progress(every=10.0) as progress:
     ...     stage = progress.stage("ppo", total=2)
@@ -37,11 +52,21 @@ class Progress:
         """``every`` is the number of seconds between lines where there is no terminal."""
         self._console = console or Console()
         self._every = every
-        self._bars = _bars(self._console) if self._console.is_terminal else None
+        self._tasks: list[Task] = []
+        self._stage: StageProgress | None = None
+        self._urgent = ""
+        self._lock, self._left = threading.RLock(), threading.Event()
+        self._live = self._bars() if _draws(self._console) else None
+        self._around = contextlib.ExitStack()
+        self._told = 0.0
 
     def __enter__(self) -> Progress:
-        if self._bars is not None:
-            self._bars.start()
+        self._around.enter_context(listening(self))
+        self._told = time.monotonic()
+        if self._live is not None:
+            self._live.start()
+        else:
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(
@@ -50,73 +75,191 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        self._left.set()
+        self._around.close()
+        self._end_stage()
+        if self._live is not None:
+            self._live.stop()
 
     def stage(self, name: str, *, total: int, done: int = 0) -> StageProgress:
         """Begin a stage of ``total`` steps, of which a resumed run has ``done`` behind it."""
-        label = name.replace("_", " ")
-        if self._bars is None:
-            return StageProgress(name, total, done, self._print_now_and_then())
-        task = self._bars.add_task(label, total=total, completed=done, numbers="")
-        bars = self._bars
-
-        def show(stage: StageProgress) -> None:
-            bars.update(task, completed=stage.done, numbers=stage.numbers)
-
-        return StageProgress(name, total, done, show)
+        self._end_stage()
+        self._stage = StageProgress(name, total, done, self)
+        self.begin(self._stage.task)
+        return self._stage
 
     def say(self, sentence: str) -> None:
         """Print a line of its own above the bars, such as an alarm."""
-        (self._bars.console if self._bars else self._console).print(Text(sentence))
+        self._print(sentence)
 
-    def _print_now_and_then(self) -> Callable[[StageProgress], None]:
-        last = [-math.inf]
+    # ---- what is told of tasks
 
-        def show(stage: StageProgress) -> None:
+    def begin(self, task: Task) -> None:
+        """Show this task from now on."""
+        with self._lock:
+            self._tasks.append(task)
+
+    def end(self, task: Task) -> None:
+        """It is over, in whichever way."""
+        with self._lock:
+            self._tasks = [other for other in self._tasks if other is not task]
+
+    def look(self) -> None:
+        """Print a line where it is time for one and there are no bars."""
+        if self._live is not None:
+            return
+        with self._lock:
             now = time.monotonic()
-            if now - last[0] >= self._every or stage.done >= stage.total:
-                last[0] = now
-                self._console.print(stage.line(), highlight=False, markup=False, soft_wrap=True)
+            if now - self._told >= self._every and (task := self._current()) is not None:
+                self.tell(task)
 
-        return show
+    def urgent(self, sentence: str) -> bool:
+        """Draw a sentence below the bars from now on, where there are any."""
+        self._urgent = sentence
+        return self._live is not None
+
+    def tell(self, task: Task) -> None:
+        """Print how far a task is, as a line."""
+        self._told = time.monotonic()
+        self._print(line(task))
+
+    def stepped(self, stage: StageProgress, *, first: bool) -> None:
+        """A stage has taken steps: its first and its last have lines of their own."""
+        if stage.done >= stage.total:
+            self._end_stage()
+        elif first and self._live is None:
+            self.tell(stage.task)
+        else:
+            self.look()
+
+    # ---- how it looks
+
+    def _current(self) -> Task | None:
+        """The innermost task that takes its time, or the stage around it."""
+        slow = [task for task in self._tasks if task.lasting or task.seconds >= PATIENCE]
+        return slow[-1] if slow else None
+
+    def _watch(self) -> None:
+        """Look now and then, where a single step takes long or nobody counts."""
+        while not self._left.wait(max(self._every / 2, 0.1)):
+            self.look()
+
+    def _end_stage(self) -> None:
+        """What a stage came to stays as a line."""
+        with self._lock:
+            stage, self._stage = self._stage, None
+            if stage is None:
+                return
+            self.end(stage.task)
+            if stage.done > stage.task.first:
+                self.tell(stage.task)
+
+    def _print(self, text: str) -> None:
+        wraps = self._live is not None  # a terminal at words; whoever reads a pipe, as they like
+        self._console.print(Text(text), highlight=False, soft_wrap=not wraps)
+
+    def _bars(self) -> Live:
+        return Live(
+            console=self._console,
+            get_renderable=self._drawn,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stderr=self._console.is_terminal,
+        )
+
+    def _drawn(self) -> Group:
+        """The stages that last, and the innermost task that takes its time."""
+        with self._lock:
+            shown = [task for task in self._tasks if task.lasting]
+            current = self._current()
+        if current is not None and current not in shown:
+            shown.append(current)
+        lines: list[RenderableType] = [_bar(task, self._console.width) for task in shown]
+        if self._urgent:
+            lines.append(Text(self._urgent, style="yellow", no_wrap=True, overflow="ellipsis"))
+        return Group(*lines)
 
 
 class StageProgress:
     """One stage of a run: count its steps with ``advance``."""
 
-    def __init__(
-        self, name: str, total: int, done: int, show: Callable[[StageProgress], None]
-    ) -> None:
-        self.name, self.total, self.done = name, total, done
-        self.numbers = ""
-        self._show = show
+    def __init__(self, name: str, total: int, done: int, shown: Progress) -> None:
+        self.name, self._progress = name, shown
+        label = name.replace("_", " ")
+        self.task = Task(label, total, done=done, first=done, lasting=True)
         self._shown: dict[str, float] = {}
-        self._first, self._began = done, time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """Steps behind it."""
+        return self.task.done
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.task.total or 0
 
     def advance(self, metrics: Mapping[str, float], steps: int = 1) -> None:
         """One step further, with its metrics; numbers not measured now keep their last value."""
-        self.done += steps
         wanted = HEADLINES.get(self.name, ONLINE if "reward" in metrics else ("loss", "accuracy"))
         self._shown |= {name: metrics[name] for name in wanted if name in metrics}
         shown = (name for name in wanted if name in self._shown)
-        self.numbers = "  ".join(headline(name, self._shown[name]) for name in shown)
-        self._show(self)
+        self.task.numbers = "  ".join(headline(name, self._shown[name]) for name in shown)
+        first = self.done == self.task.first
+        self.task.done += steps
+        self._progress.stepped(self, first=first)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """From the mean time of this session's steps; None before the first."""
-        steps = self.done - self._first
-        if steps <= 0:
-            return None
-        return (time.monotonic() - self._began) / steps * max(self.total - self.done, 0)
 
-    def line(self) -> str:
-        """The stage in one line of plain text."""
-        left = self.seconds_left
-        ahead = "" if left is None or self.done >= self.total else f"  {duration(left)} left"
-        place = f"{self.name.replace('_', ' ')} {self.done}/{self.total}"
-        return f"{place}  {self.numbers}{ahead}".rstrip()
+@contextlib.contextmanager
+def shown(console: Console | None = None) -> Generator[None, None, None]:
+    """Inside, what takes a while is shown, by whoever shows progress already where there is one.
+
+    On stderr unless another ``console`` is given: what a command prints may be read by a program.
+    """
+    if listener() is not None:
+        yield
+        return
+    with Progress(console or Console(stderr=True)):
+        yield
+
+
+@contextlib.contextmanager
+def starting() -> Generator[None, None, None]:
+    """Inside, libraries are imported, which takes seconds."""
+    with shown(), task("starting"):
+        yield
+
+
+# ---- in words
+
+
+def line(task: Task) -> str:
+    """A task in one line of plain text: ``sft 3/10 (30 %)  loss 1.2  12 s left``."""
+    parts = [f"{task.label} {counted(task)}".rstrip(), task.numbers, _time(task)]
+    return "  ".join(part for part in parts if part)
+
+
+def counted(task: Task) -> str:
+    """How much is done: ``3/10 rows (30 %)``, ``12.0/40.1 MB (30 %)``, ``1,200 rows``."""
+    task.measure()
+    done, total, unit = task.done, task.total, f" {task.unit}" if task.unit else ""
+    if task.unit == "bytes":
+        unit = " MB"
+        number = f"{done / 1e6:,.1f}" + (f"/{total / 1e6:,.1f}" if total else "")
+    else:
+        number = f"{done:,}" + (f"/{total:,}" if total is not None else "")
+    if total is None:
+        return f"{number}{unit}" if done else ""
+    share = "" if task.share in (None, 1.0) else f" ({math.floor(100 * (task.share or 0))} %)"
+    return f"{number}{unit}{share}"
+
+
+def _time(task: Task) -> str:
+    """``12 s left``; before that is known, or where it never is, how long it has taken."""
+    if task.total is not None and task.done >= task.total:
+        return ""
+    left = task.seconds_left
+    return f"{duration(task.seconds)} so far" if left is None else f"{duration(left)} left"
 
 
 def headline(name: str, value: float | int) -> str:
@@ -138,12 +281,26 @@ def duration(seconds: float | int) -> str:
     return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {whole % 60} s"
 
 
-def _bars(console: Console) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}", style="bold"),
-        rich.progress.BarColumn(bar_width=24),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
-        rich.progress.TextColumn("{task.fields[numbers]}", markup=False),
-        console=console,
+# ---- in a terminal
+
+
+def _draws(console: Console) -> bool:
+    """Whether lines can be drawn anew there."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def _bar(task: Task, width: int) -> Table:
+    """One line: label, bar, count and time; then numbers, as far as there is room."""
+    size = 24 if width >= 90 else 12 if width >= 60 else 0
+    label = task.label if len(task.label) <= LABEL else f"{task.label[: LABEL - 1]}…"
+    rest = "  ".join(part for part in (counted(task), _time(task), task.numbers) if part)
+    made = Table.grid(padding=(0, 1))
+    made.add_column(no_wrap=True, overflow="ellipsis")
+    made.add_column(no_wrap=True, overflow="ellipsis", width=size or 1)
+    made.add_column(no_wrap=True, overflow="ellipsis")
+    room = max(width - len(label) - max(size, 1) - 3, 1)
+    bar = ProgressBar(task.total, task.done, width=size, pulse=task.total is None) if size else ""
+    made.add_row(
+        Text(label, style="bold"), bar, Text(rest if len(rest) <= room else f"{rest[: room - 1]}…")
     )
+    return made

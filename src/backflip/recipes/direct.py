@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +32,6 @@ from backflip.train.run import RunFolder
 
 __all__ = ["run_direct"]
 
-TELL_EVERY = 10.0
-"""Seconds between two words on how far the reference is."""
 Model = CausalPolicy | AdaptersOff
 
 
@@ -133,7 +130,6 @@ class _Statements:
     kept: ReferenceRows | None
     """What it has said before, on disk."""
     heard: ReferenceWork = field(default_factory=lambda: ReferenceWork(0))
-    told: float = field(default_factory=time.monotonic)
 
     def of(self, rows: Any) -> Any:
         """The rows with their reference; None where there are none."""
@@ -144,9 +140,6 @@ class _Statements:
         def progress(work: ReferenceWork) -> None:
             nonlocal last
             last = work
-            if time.monotonic() - self.told > TELL_EVERY:
-                self.told = time.monotonic()
-                self.ground.say(f"  the reference has read {work.done} of {work.total} answers")
 
         stated = with_reference(
             rows,

@@ -25,7 +25,8 @@ from backflip.models.load import (
     parameters_of,
 )
 from backflip.models.save import load_reward_model
-from backflip.recipes.load import parse, read_yaml
+from backflip.recipes.load import parse
+from backflip.recipes.names import read_yaml
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.preferences import without_formatting
 from backflip.recipes.schema import DirectRecipe

@@ -31,6 +31,7 @@ from backflip.models.average import average
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.progress import Progress
 from backflip.monitor.trackers import open_trackers
+from backflip.progress import task
 from backflip.recipes.exam import Questions, plain
 from backflip.recipes.ground import Ground
 from backflip.recipes.iterative import PYTHON, SELF, IterativeRecipe
@@ -127,10 +128,14 @@ class _Rounds:
     def go(self, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of all rounds, those that were there first."""
         rows = list(before)
-        for number in range(max(len(rows), 1), self.recipe.rounds + 1):
-            self.progress.say(f"round {number} of {self.recipe.rounds}")
-            rows += self._round(number, first=not rows)
-            self.folders.prune(number)
+        start = max(len(rows), 1)
+        with task("rounds", self.recipe.rounds, lasting=True) as rounds:
+            rounds.first = rounds.done = start - 1
+            for number in range(start, self.recipe.rounds + 1):
+                self.progress.say(f"round {number} of {self.recipe.rounds}")
+                rows += self._round(number, first=not rows)
+                self.folders.prune(number)
+                rounds.reach(number)
         return rows
 
     def _round(self, number: int, *, first: bool) -> list[dict[str, Any]]:
@@ -163,8 +168,8 @@ class _Rounds:
         speaker = self._speaker(number - 1, group=self.recipe.answers_per_prompt)
         drawn: Rollouts | None = None
         if not part.finished:
-            bar = self.progress.stage(f"round {number}: answering", total=len(rows))
-            drawn = part.draw(speaker, tell=lambda done, _: bar.advance({}, done - bar.done))
+            with task(f"round {number}: answering", len(rows), "prompts") as answering:
+                drawn = part.draw(speaker, tell=lambda done, _: answering.reach(done))
         if (stage := self.folders.reward_model(number)) is not None:
             self.learn(stage)
         if drawn is not None:

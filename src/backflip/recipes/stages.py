@@ -13,11 +13,13 @@ from backflip.data.errors import UserError
 from backflip.models.load import model_folder
 from backflip.monitor.progress import Progress
 from backflip.monitor.report import write_report
+from backflip.progress import listener
 from backflip.recipes.chains import STAGES, RLHFRecipe, SFTDirectRecipe, linked
 from backflip.recipes.direct import run_direct
 from backflip.recipes.iterative import IterativeRecipe
-from backflip.recipes.load import parse, read_yaml, stage_in, to_yaml
+from backflip.recipes.load import parse, stage_in, to_yaml
 from backflip.recipes.model_card import write_card
+from backflip.recipes.names import read_yaml
 from backflip.recipes.ppo import run_ppo
 from backflip.recipes.registry import Recipe
 from backflip.recipes.reward_model import run_reward_model
@@ -106,10 +108,17 @@ def _undo(run: RunFolder, *, keep_folder: bool) -> None:
 def _with_progress(
     recipe: Recipe, run: RunFolder, progress: Progress | None, judge: RewardSource | None
 ) -> Path:
+    progress = progress or _around()
     if progress is not None:
         return _run(recipe, run, progress, judge=judge)
     with Progress() as bars:
         return _run(recipe, run, bars, judge=judge)
+
+
+def _around() -> Progress | None:
+    """Who shows progress already: a run may be one of several."""
+    found = listener()
+    return found if isinstance(found, Progress) else None
 
 
 def _run(

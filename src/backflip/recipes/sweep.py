@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from backflip.data.errors import UserError
-from backflip.recipes.load import SWEEP, load_recipe, parse, read_yaml, stage_in
-from backflip.recipes.names import pairs
+from backflip.monitor.progress import shown
+from backflip.progress import Task, task
+from backflip.recipes.load import load_recipe, parse, stage_in
+from backflip.recipes.names import SWEEP, pairs, read_yaml
 from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import check_recipe
 from backflip.recipes.schema import default_run
@@ -167,20 +170,29 @@ def _saved(folder: Path) -> list[Point]:
 
 def _go_on(folder: Path, made: Sequence[Point], before: Callable[[Point], None]) -> Path:
     """Train what has not begun, resume what has, leave alone what is finished."""
-    for point in made:
-        run = point.recipe.run
-        try:
-            if not RunFolder.holds_run(run):
-                before(point)
-                train(point.recipe)
-            elif not RunFolder.open(run).finished:
-                before(point)
-                resume(run)
-        except Interrupted as error:
-            raise Interrupted(
-                f"interrupted at {point.name}; what was saved stays. Go on with: "
-                f"{resume_command(folder)}"
-            ) from error
+    with shown(Console()), task("sweep", len(made), "runs", lasting=True) as runs:
+        for point in made:
+            try:
+                _train(point, before, runs)
+            except Interrupted as error:
+                raise Interrupted(
+                    f"interrupted at {point.name}; what was saved stays. Go on with: "
+                    f"{resume_command(folder)}"
+                ) from error
     found = [{"name": p.name, "settings": dict(p.settings), **said} for p, said in results(folder)]
     write_atomically(folder / "sweep.json", json.dumps(found, ensure_ascii=False, indent=1))
     return folder
+
+
+def _train(point: Point, before: Callable[[Point], None], runs: Task) -> None:
+    """One run, as far as it is not finished; those that are do not count for the time left."""
+    run = point.recipe.run
+    if not RunFolder.holds_run(run):
+        before(point)
+        train(point.recipe)
+    elif not RunFolder.open(run).finished:
+        before(point)
+        resume(run)
+    else:
+        runs.first += 1
+    runs.advance()

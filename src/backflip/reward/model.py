@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.models.heads import RewardModel
+from backflip.progress import task
 from backflip.reward.source import Judgement
 
 
@@ -29,7 +30,9 @@ def score_all(
 ) -> Float[Tensor, "B heads"]:
     """Scores of any number of answers, in micro-batches, without a graph; on the CPU."""
     out = torch.zeros(len(steps), model.heads)
-    for rows in model.plan(steps, token_budget):
-        piece = steps[rows]
-        out[rows] = (model.raw_scores(piece) if raw else model.scores(piece)).cpu()
+    with task("scoring", len(steps), "answers") as scoring:
+        for rows in model.plan(steps, token_budget):
+            piece = steps[rows]
+            out[rows] = (model.raw_scores(piece) if raw else model.scores(piece)).cpu()
+            scoring.advance(len(rows))
     return out

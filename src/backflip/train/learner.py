@@ -15,6 +15,7 @@ from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.functional.reductions import Loss
 from backflip.models.packing import token_budget_here
+from backflip.progress import each
 
 MOST_SKIPS_IN_A_ROW = 3
 
@@ -107,7 +108,8 @@ class Learner:
             batch = objective.prepare(self.model, work.batch, self.token_budget)
         counts = objective.counts(batch)
         sums: dict[str, Loss] = {}
-        for rows in self.model.plan(batch, self.token_budget):
+        plan = self.model.plan(batch, self.token_budget)
+        for rows in each(plan, "learning", len(plan), "micro-batches"):
             piece = batch[rows].to(self.model.device)
             outcome = objective.loss(self.model, piece)
             terms = [

@@ -11,6 +11,7 @@ import torch
 from backflip.algorithms.protocol import Objective
 from backflip.data.batches import TensorRecord
 from backflip.functional.reductions import Loss
+from backflip.progress import task
 from backflip.train.learner import Learner, Work
 
 
@@ -72,7 +73,9 @@ def assess(
     """Losses and metrics of an objective on held-out data of any size, as ``val_…``."""
     sums: dict[str, Loss] = {}
     data = objective.prepare(model, data, token_budget)
-    for rows in model.plan(data, token_budget):
-        for name, loss in objective.loss(model, data[rows]).metrics.items():
-            sums[name] = sums[name] + loss if name in sums else loss
+    with task("validation", len(data), "rows") as validation:
+        for rows in model.plan(data, token_budget):
+            for name, loss in objective.loss(model, data[rows]).metrics.items():
+                sums[name] = sums[name] + loss if name in sums else loss
+            validation.advance(len(rows))
     return {f"val_{name}": loss.mean() for name, loss in sums.items()}

@@ -16,6 +16,7 @@ from backflip.algorithms.values import ValueLoss, ValueSource
 from backflip.data.batches import Experience, Rollouts, Scored, TensorRecord
 from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
+from backflip.progress import task
 from backflip.reward.source import Judgement, RewardSource
 from backflip.train.learner import Learner, Work
 
@@ -163,9 +164,11 @@ def evaluate_all(
     """``model.evaluate`` of a record of any size, in micro-batches, without a graph; on the CPU."""
     steps = record.sequences()[0]
     out = {name: torch.zeros(len(steps), steps.width) for name in want}
-    for rows in model.plan(record, token_budget):
-        for name, value in model.evaluate(steps[rows], want).items():
-            out[name][rows] = value.cpu()
+    with task("reading answers", len(steps), "answers") as reading:
+        for rows in model.plan(record, token_budget):
+            for name, value in model.evaluate(steps[rows], want).items():
+                out[name][rows] = value.cpu()
+            reading.advance(len(rows))
     return out
 
 

@@ -33,6 +33,7 @@ from backflip.data.batches import (
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
+from backflip.progress import Task, task
 from backflip.train.reference_cache import ReferenceCache, ReferenceRows, row_key
 
 __all__ = ["MovingReference", "ReferenceWork", "check_same_vocabulary", "with_reference"]
@@ -200,14 +201,16 @@ class _Pass:
         self.model, self.token_budget, self.rows = model, token_budget, rows
         self.progress = progress
         self.work, self.began = ReferenceWork(0), time.monotonic()
+        self.reading = Task("the reference reads")
 
     def logp(self, answers: _Answers) -> Float[Tensor, " N"]:
         keys = answers.keys()
         once = {key: number for number, key in reversed(list(enumerate(keys)))}
         self.work = ReferenceWork(len(once))
         known: dict[bytes, float] = {}
-        for window in _windows(sorted(once.values()), _numbers(answers.prompt)):
-            self._window(answers[torch.tensor(window)], [keys[row] for row in window], known)
+        with task("the reference reads", len(once), "answers") as self.reading:
+            for window in _windows(sorted(once.values()), _numbers(answers.prompt)):
+                self._window(answers[torch.tensor(window)], [keys[row] for row in window], known)
         return torch.tensor([known[key] for key in keys], dtype=torch.float32)
 
     def _window(self, answers: _Answers, keys: list[bytes], known: dict[bytes, float]) -> None:
@@ -242,6 +245,7 @@ class _Pass:
             computed=self.work.computed + computed,
             seconds=time.monotonic() - self.began,
         )
+        self.reading.reach(self.work.done)
         if self.progress is not None and hits + computed:
             self.progress(self.work)
 

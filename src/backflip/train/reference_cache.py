@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.models.smollm2 import cache_folder
+from backflip.progress import each
 
 __all__ = ["ReferenceCache", "ReferenceRows", "model_fingerprint", "row_key"]
 
@@ -275,7 +276,8 @@ def model_fingerprint(model: CausalPolicy | AdaptersOff) -> str:
     digest = hashlib.blake2b(VERSION, digest_size=16)
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads:
-        for name, content in zip(tensors, threads.map(_digest, tensors.values()), strict=True):
+        named = zip(tensors, threads.map(_digest, tensors.values()), strict=True)
+        for name, content in each(named, "knowing the reference again", len(tensors), "tensors"):
             tensor = tensors[name]
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode() + content)
     return digest.hexdigest()

@@ -31,6 +31,7 @@ from torch import Tensor
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.errors import UserError
 from backflip.data.records import Tally
+from backflip.progress import each
 from backflip.reward.source import Judgement, RewardSource
 from backflip.train.online import Actor
 from backflip.train.run import write_atomically
@@ -131,7 +132,7 @@ class Round:
             raise UserError(f"{self.folder}: draw all answers before they are scored.")
         answers = sum(len(piece) for piece in rollouts)
         done: list[Scoring] = []
-        for number, piece in enumerate(rollouts):
+        for number, piece in enumerate(each(rollouts, "judging", len(rollouts), "parts")):
             before = self._scored(number, piece)
             now = judge_all(source, piece, before)
             if before is None or now.failed != before.failed:

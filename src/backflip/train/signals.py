@@ -8,7 +8,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from backflip.progress import listener
+
 __all__ = ["Signals"]
+
+FINISHING = "finishing this step, then saving; Ctrl-C again leaves at once"
 
 
 class Signals:
@@ -41,7 +45,9 @@ class Signals:
         del frame
         if self.first is None:
             self.first = signal.Signals(number).name
-            # Not print: the handler may have come in the middle of one.
-            os.write(2, b"\nfinishing this step, then saving; Ctrl-C again leaves at once\n")
+            shows = listener()
+            if shows is None or not shows.urgent(FINISHING):
+                # Not print: the handler may have come in the middle of one.
+                os.write(2, f"\n{FINISHING}\n".encode())
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
