@@ -52,8 +52,8 @@ class ForgedError(Exception):
 class TooFastError(Exception):
     """More than the rate limit allows; ``wait`` seconds until there is room."""
 
-    def __init__(self, wait: float) -> None:
-        super().__init__(f"too many requests; wait {counted(wait, 'second')}")
+    def __init__(self, wait: float, what: str = "too many requests") -> None:
+        super().__init__(f"{what}; wait {counted(max(1.0, wait), 'second')}")
         self.wait = wait
 
 
@@ -109,12 +109,8 @@ def at_interface(request: Request) -> bool:
 def _by_session(site: Site, session: Session) -> Visitor | None:
     if session.person is None:
         return None
-    try:
-        person = site.store.people.get(session.person)
-    except RefusedError:
-        return None
-    alive = not person.erased and person.epoch == session.epoch
-    return Visitor(person, session) if alive else None
+    person = site.store.people.signed_in(session.person, session.epoch, session.nonce)
+    return None if person is None else Visitor(person, session)
 
 
 def visitor(request: Request) -> Visitor:

@@ -27,7 +27,8 @@ WORDS = {
     "joined": ("good", "Welcome. You belong to the project now."),
     "password": (
         "good",
-        "The password is set, and other places where you were signed in are signed out.",
+        "The password is set. Other places where you were signed in are signed out, and tokens of "
+        "programs are withdrawn.",
     ),
     "closed-door": (
         "warn",

@@ -34,6 +34,7 @@ from backflip.feedback.refusals import RefusedError
 
 router = APIRouter(include_in_schema=False)
 Maybe = Annotated[Visitor | None, Depends(maybe)]
+TRIES = "too many wrong passwords from here"
 DOOR_SECONDS = 600.0
 """How long a link that opens the page by itself is good."""
 ROLES = {
@@ -74,11 +75,11 @@ def sign_in_page(request: Request, who: Maybe, next: str = "/") -> Response:
 
 @router.post("/sign-in")
 def sign_in(request: Request, site: Parts, form: Form) -> Response:
-    """Check an address and a password. Guessing is slowed down, by address and by account."""
-    email, keys = form["email"], [f"from {address(request)}", f"to {form['email'].lower()[:320]}"]
-    for wait in [site.sign_ins.wait(key) for key in keys]:
-        if wait:
-            raise TooFastError(wait)
+    """Check an address and a password. Guessing is slowed down, and nobody but the guesser."""
+    email, place = form["email"], address(request)
+    if wait := site.guessing.attempt(place, email):
+        trail.refused("too many tries at a password", request.scope)
+        raise TooFastError(wait, TRIES)
     try:
         person = site.store.people.sign_in(email, form.fields.get("password", ""))
     except UserError:
@@ -90,16 +91,18 @@ def sign_in(request: Request, site: Parts, form: Form) -> Response:
         return page(
             request, "sign_in.html", status=401, next=there, email=email, error=error, proxy=""
         )
-    site.sign_ins.give_back(keys[0])
-    site.sign_ins.forget(keys[1])
+    site.guessing.right(place, email)
     response = go(inside(form["next"]))
     site.sessions.start(response, person.id, person.epoch)
     return response
 
 
 @router.post("/sign-out")
-def sign_out(site: Parts, form: Form) -> Response:
+def sign_out(site: Parts, who: Maybe, form: Form) -> Response:
+    """End the session, on the server too: a copy of its cookie is worth nothing."""
     del form
+    if who is not None:
+        site.store.people.end_session(who.session.nonce)
     response = go("/sign-in", "signed-out")
     site.sessions.end(response)
     return response
@@ -126,14 +129,14 @@ def _guessed(request: Request, site: Site, what: str) -> Iterator[None]:
     What is no guess costs nothing: a whole class may come from one address.
     """
     key = _links(request)
-    if wait := site.sign_ins.wait(key):
+    if wait := site.links.wait(key):
         raise TooFastError(wait)
     try:
         yield
     except RefusedError:
         trail.refused(what, request.scope)
         raise
-    site.sign_ins.give_back(key)
+    site.links.give_back(key)
 
 
 def _opened(request: Request, site: Site, secret: str) -> Invitation:
@@ -173,7 +176,7 @@ def accept(request: Request, site: Parts, who: Maybe, secret: str, form: Form) -
         password = "" if named else _chosen(given["email"], form)
         person = site.store.accept(secret, {**given, "password": password})
     except UserError as error:
-        site.sign_ins.wait(_links(request))  # each try may have cost the hash of a password
+        site.links.wait(_links(request))  # each try may have cost the hash of a password
         return _invitation(request, None, found, given, sentence(error))
     response = go(there, "joined")
     site.sessions.start(response, person.id, person.epoch)
@@ -224,6 +227,7 @@ def new_password(request: Request, site: Parts, link: str, form: Form) -> Respon
         raise
     except UserError as error:
         return _new_password(request, person, sentence(error))
+    site.forget_keys(person.id)
     fresh, response = site.store.people.get(person.id), go("/", "password")
     site.sessions.start(response, fresh.id, fresh.epoch)
     return response
@@ -264,15 +268,17 @@ def _me(
 
 @router.post("/me/password")
 def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
-    """A new password; it ends all sessions but this one."""
+    """A new password; it ends all sessions but this one, and all tokens."""
     person, people = who.person, site.store.people
     try:
         if site.store.people.has_password(person.id):
-            if wait := site.sign_ins.wait(f"to {person.email}"):
-                raise TooFastError(wait)
+            # Whoever sits at a session that is left open does not slow the owner's sign-in down.
+            if wait := site.guessing.attempt("here", person.pseudonym):
+                raise TooFastError(wait, TRIES)
             if people.sign_in(person.email, form.fields.get("old", "")) is None:
                 trail.refused("wrong password", request.scope)
                 raise UserError("the present password is another one.")
+            site.guessing.right("here", person.pseudonym)
         elif not person.email:
             if not form["email"]:
                 raise UserError("give an address to sign in with.")
@@ -280,6 +286,7 @@ def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
         people.set_password(person.id, form.fields.get("new", ""))
     except UserError as error:
         return _me(request, site, who, error=sentence(error))
+    site.forget_keys(person.id)
     response = go("/me", "password")
     fresh = people.get(person.id)
     site.sessions.start(response, fresh.id, fresh.epoch)

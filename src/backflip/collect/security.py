@@ -18,6 +18,7 @@ from fastapi import Request, Response
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from backflip.collect.settings import ServerSettings
+from backflip.feedback.guessing import network
 from backflip.feedback.people import Person
 from backflip.feedback.refusals import RefusedError
 
@@ -134,5 +135,5 @@ def bearer(request: Request) -> str | None:
 
 
 def address(request: Request) -> str:
-    """Where a request comes from, for rate limits."""
-    return request.client.host if request.client else "?"
+    """Where a request comes from, for rate limits: an address, or its network."""
+    return network(request.client.host) if request.client else "?"

@@ -39,7 +39,8 @@ class ServerSettings:
     body_bytes: int = 4 * 2**20
     """Largest request of any other kind."""
     sign_ins_per_minute: float = 6.0
-    """Per address and per e-mail address; three times as many in one burst."""
+    """Wrong ones of a network (an IPv4 address, or a /64), and tries at links; three times as many
+    in one burst."""
     answers_per_minute: float = 240.0
     """Per person."""
     proxy_secret: str = ""

@@ -21,6 +21,7 @@ from backflip.collect.security import PasswordLinks, Sessions
 from backflip.collect.settings import ServerSettings
 from backflip.collect.talking import Talkers
 from backflip.collect.templating import environment
+from backflip.feedback.guessing import Guessing
 from backflip.feedback.items import Check
 from backflip.feedback.people import Person
 from backflip.feedback.projects import Project
@@ -49,7 +50,9 @@ class Site:
     media: Media
     talkers: Talkers
     templates: Environment
-    sign_ins: RateLimit
+    links: RateLimit
+    """Tries at invitations and at links to a new password."""
+    guessing: Guessing
     answers: RateLimit
     turns: CapacityLimiter
     """Where raters' requests queue."""
@@ -76,7 +79,10 @@ class Site:
             media=Media(folder / MEDIA, store.secret("clips")),
             talkers=Talkers(dict(settings.endpoints), store.secret("talk")),
             templates=environment(),
-            sign_ins=RateLimit(settings.sign_ins_per_minute),
+            links=RateLimit(settings.sign_ins_per_minute),
+            guessing=Guessing(
+                store.database, store.secret("tries").encode(), settings.sign_ins_per_minute
+            ),
             answers=RateLimit(settings.answers_per_minute),
             turns=CapacityLimiter(TURNS),
             doors={},
@@ -113,6 +119,13 @@ class Site:
         path = self.store.database.path
         roots = [self.folder, *([path.absolute().parent] if path else [])]
         return without_places(text, roots)
+
+    def forget_keys(self, person: int) -> None:
+        """Believe none of what was known of somebody's tokens and links of the terminal."""
+        self.keys.clear()
+        for token, (whose, _) in list(self.doors.items()):
+            if whose == person:
+                self.doors.pop(token, None)
 
     def figures(self, project: str) -> Path:
         """Where the statistics of a project are kept."""

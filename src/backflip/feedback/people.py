@@ -19,10 +19,10 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from backflip.data.errors import UserError
 from backflip.feedback import events
-from backflip.feedback.database import Database
+from backflip.feedback.database import Database, insert_into
 from backflip.feedback.events import NewEvent
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import AnyRow, Identities, People, Tokens
+from backflip.feedback.schema import AnyRow, EndedSessions, Identities, People, Tokens
 from backflip.feedback.wording import clean
 
 LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -32,6 +32,8 @@ SHAPE = re.compile(rf"r-[{LETTERS}]{{4,18}}")
 SHORTEST = 10
 """Characters of a password."""
 LONGEST = 1000
+KEPT_ENDED = 400 * 86_400.0
+"""Seconds for which an ended session is remembered: longer than any cookie is good."""
 TOUCH_SECONDS = 60
 """A token's last use is written down no more often."""
 _HASHER = PasswordHasher()
@@ -120,14 +122,33 @@ class Roster:
         return _person(row)
 
     def set_password(self, person: int, password: str, *, epoch: int | None = None) -> None:
-        """A new password; every older session is over.
+        """A new password; every older session is over, and every token is withdrawn.
 
         ``epoch``: refuse where it is another by now, so that a link sets a password once.
         """
         hashed = hash_password(password)
         with self.database.write() as connection:
             _set_hash(connection, person, hashed, new_epoch=True, epoch=epoch)
-            events.append(connection, self.database, None, NewEvent("password", person))
+            gone = connection.execute(delete(Tokens).where(Tokens.person_id == person)).rowcount
+            new = NewEvent("password", person, body={"tokens withdrawn": gone})
+            events.append(connection, self.database, None, new)
+
+    def signed_in(self, person: int, epoch: int, nonce: str) -> Person | None:
+        """Whose session this is; none where a new password, an erasure or signing out ended it."""
+        ended = select(EndedSessions.nonce_hash).where(EndedSessions.nonce_hash == _hash(nonce))
+        alive = (People.id == person, Identities.epoch == epoch, Identities.erased_at.is_(None))
+        with self.database.read() as connection:
+            row = connection.execute(_PEOPLE.where(*alive, ~ended.exists())).first()
+        return _person(row) if row else None
+
+    def end_session(self, nonce: str) -> None:
+        """Nobody is signed in by this session any more, whoever has a copy of its cookie."""
+        now = self.database.now()
+        row = {"nonce_hash": _hash(nonce), "until": now + KEPT_ENDED}
+        new = insert_into(EndedSessions, self.database.embedded).values(row)
+        with self.database.write() as connection:
+            connection.execute(new.on_conflict_do_nothing())
+            connection.execute(delete(EndedSessions).where(EndedSessions.until < now))
 
     def has_password(self, person: int) -> bool:
         """Whether somebody has one to sign in with; who came by a link or a proxy may not."""

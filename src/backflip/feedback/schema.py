@@ -315,3 +315,31 @@ class Secrets(Table):
     __tablename__ = "secrets"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     value: Mapped[str] = mapped_column(String(100))
+
+
+class EndedSessions(Table):
+    """Sessions that somebody signed out of, by a hash of their nonce: copies of their cookies are
+    worth nothing.
+    """
+
+    __tablename__ = "ended_sessions"
+    nonce_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    until: Mapped[float]
+    """When no cookie can be so old any more, and the row may go."""
+
+    __table_args__ = (Index("ended_sessions_by_age", "until"),)
+
+
+class Tries(Table):
+    """Tries at passwords, by a keyed hash of who tried what; no address stands here."""
+
+    __tablename__ = "tries"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    level: Mapped[float]
+    """Wrong ones in a row, or, of a network, how full its bucket is."""
+    at: Mapped[float]
+    """The newest."""
+    right: Mapped[float | None]
+    """The newest that was right."""
+
+    __table_args__ = (Index("tries_by_age", "at"),)
