@@ -278,7 +278,7 @@ def test_the_model_still_learns_after_sampling_through_it():
                 intermediate_size=48,
                 num_hidden_layers=1,
                 num_attention_heads=4,
-                max_position_embeddings=8,
+                max_position_embeddings=24,
                 rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
             )
         ),

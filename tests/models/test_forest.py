@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backflip.data.batches import TokenSteps
 from backflip.models import attention
-from backflip.models.attention import _by_node, _flex
+from backflip.models.attention import Sight, _by_node, _flex
 from backflip.models.forest import forest_size, plant
 from backflip.models.packing import plan
 
@@ -93,7 +93,7 @@ def test_flex_attention_is_the_attention_of_the_nodes_forward_and_backward(
 
     def attended(attend, device):
         given = [x.detach().to(device).requires_grad_() for x in inputs]
-        out = attend(*given, forest.to(device), 0.3, window, softcap)
+        out = attend(*given, forest.to(device), 0.3, Sight(window), softcap)
         (out * weights.to(device)).sum().backward()
         return [out.detach().cpu(), *(x.grad.cpu() for x in given)]
 
@@ -113,7 +113,7 @@ def test_the_attention_of_the_nodes_is_that_of_each_sequence_alone(window, softc
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(1, 4, len(forest), 32, generator=generator)
     k, v = (torch.randn(1, 2, len(forest), 32, generator=generator) for _ in range(2))
-    actual = _by_node(q, k, v, forest, 0.3, window, softcap)
+    actual = _by_node(q, k, v, forest, 0.3, Sight(window), softcap)
     for row, sequence in zip(forest.place, SEQUENCES, strict=True):
         place = row[: len(sequence)]
         keys, values = (x[:, :, place].repeat_interleave(2, 1) for x in (k, v))

@@ -325,6 +325,16 @@ def test_the_strength_of_trained_adapters_counts():
     assert model_fingerprint(one) != model_fingerprint(two)
 
 
+def test_numbers_that_were_read_with_dropout_are_never_read_again(tmp_path, monkeypatch):
+    """Files of the first version may hold numbers of adapted models with dropout on."""
+    policy = CausalPolicy(tiny("llama"))
+    now = ReferenceCache(folder=tmp_path).path(policy), row_key(b"a", b"b", b"c")
+    monkeypatch.setattr("backflip.train.reference_cache.VERSION", b"backflip reference 1")
+    old = ReferenceCache(folder=tmp_path).path(policy), row_key(b"a", b"b", b"c")
+    assert old[0] != now[0]
+    assert old[1] != now[1]
+
+
 def test_what_changes_a_probability_changes_the_fingerprint():
     def changed(change):
         policy = CausalPolicy(tiny("llama"))

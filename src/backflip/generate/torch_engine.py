@@ -6,6 +6,8 @@ the next answer in the queue takes its place.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +28,9 @@ from backflip.generate.engine import (
     SamplingParams,
     check_prompts,
 )
-from backflip.generate.fallback import ModelDecoder
+from backflip.generate.fallback import ModelDecoder, causal_up_to
 from backflip.generate.weights import UnsupportedLayerError
+from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
 from backflip.progress import Task, task
 
@@ -71,6 +74,8 @@ class TorchEngine:
         self.decode = decode
         self.slow_because: str | None = why_not(model)
         self._decoder: Decoder | None = None
+        self._cached: bool | None = None
+        self._causal_up_to: float | None = math.inf if self.slow_because is None else None
 
     def sync(self, model: nn.Module | None = None) -> None:
         """Take over the weights that ``model`` has now; they are packed when they are needed."""
@@ -112,13 +117,23 @@ class TorchEngine:
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
-        config = unwrapped(self.model).config
+        config = unwrapped(self.model).config.get_text_config()
         check_prompts(prompts, params, group=group, vocabulary=config.vocab_size)
+        check_growth(self.model, [len(p) for p in prompts], params.max_tokens)
         if params.stop_strings and self.decode is None:
             raise UserError("stop_strings need an engine with decode=: tokens to text.")
+        longest = max((len(p) for p in prompts), default=0)
+        if self._causal_up_to is None:
+            self._causal_up_to = causal_up_to(self.model)
+        if longest + params.max_tokens > self._causal_up_to:
+            raise UserError(
+                f"generate: beyond {self._causal_up_to:g} tokens, what {config.model_type} says of "
+                "a token changes with those behind it, so that it writes with other probabilities "
+                f"than it reads. A prompt of {longest} tokens and max_tokens "
+                f"{params.max_tokens} are too long: shorten one of the two."
+            )
         limit = getattr(config, "max_position_embeddings", None)
         rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-        longest = max((len(p) for p in prompts), default=0)
         if limit is not None and rope == "default" and longest + params.max_tokens > limit:
             raise UserError(
                 f"generate: a prompt of {longest} tokens and max_tokens {params.max_tokens} go "
@@ -134,8 +149,21 @@ class TorchEngine:
                 except UnsupportedLayerError as layer:
                     self.slow_because = f"it holds a layer that cannot be packed: {layer}"
             if self._decoder is None:
-                self._decoder = ModelDecoder(self.model)
+                self._decoder = self._own_forward()
         return self._decoder
+
+    def _own_forward(self) -> ModelDecoder:
+        """Decoding through the model itself; its cache is put to the test once."""
+        decoder = ModelDecoder(self.model, cached=self._cached)
+        if self._cached is None and not decoder.cached:
+            warnings.warn(
+                f"{unwrapped(self.model).config.model_type} reads its own answers in another way "
+                "from its cache than at once, or has none: answers are read anew for each token, "
+                "which takes several times as long.",
+                stacklevel=4,
+            )
+        self._cached = decoder.cached
+        return decoder
 
     def _run(
         self,

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.masking_utils import causal_mask_function
 
 from backflip.models.forest import Forest, Node
 
 NAME = "backflip_forest_over_"
-_walking: ContextVar[bool] = ContextVar("walking", default=False)
+_walking: ContextVar[Forest | None] = ContextVar("walking", default=None)
 
 
 def use_forest(config: PreTrainedConfig) -> None:
@@ -36,10 +38,30 @@ def use_forest(config: PreTrainedConfig) -> None:
         config._attn_implementation = NAME + own
 
 
+def use_own(config: PreTrainedConfig) -> None:
+    """Give the model back the attention that it came with."""
+    own = str(config._attn_implementation)
+    if own.startswith(NAME):
+        config._attn_implementation = own.removeprefix(NAME)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How far a token sees along its branch: as far as the model's own mask lets it."""
+
+    window: int | None = None
+    """A query at p sees p − window + 1 … p; None, all that is before it."""
+    chunk: int | None = None
+    """A query at p sees from the last multiple of ``chunk`` on; None, from 0."""
+
+
+FAR = Sight()
+
+
 @contextlib.contextmanager
-def walking() -> Iterator[None]:
-    """Inside, nobody builds a mask: the forest says who sees whom."""
-    token = _walking.set(True)
+def walking(forest: Forest) -> Iterator[None]:
+    """Inside, nobody builds a mask: layers get their ``Sight`` in its place."""
+    token = _walking.set(forest)
     try:
         yield
     finally:
@@ -58,7 +80,39 @@ def _attention(own: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _attention_mask(own: str, *args: Any, **kwargs: Any) -> Any:
-    return None if _walking.get() else AttentionMaskInterface()[own](*args, **kwargs)
+    forest = _walking.get()
+    if forest is None:
+        return AttentionMaskInterface()[own](*args, **kwargs)
+    return sight_of(kwargs["mask_function"], kwargs.get("local_size"), forest.place.shape[1])
+
+
+def sight_of(sees: Callable[..., Any], local: int | None, longest: int) -> Sight:
+    """The sight that a mask function of transformers gives in rows of up to ``longest`` tokens.
+
+    ``local``: the length that transformers says with a mask of windows or chunks.
+
+    Raises ValueError for a mask of another kind.
+    """
+    if sees is causal_mask_function:
+        return FAR
+    reach = [0] if local is None else [0, local - 1, local, local + 1, 2 * local, 2 * local + 1]
+    queries = torch.tensor(sorted({min(max(q, 0), longest - 1) for q in (*reach, longest - 1)}))
+    keys, zero = torch.arange(longest), torch.zeros(1, dtype=torch.long)
+    q, k = queries[:, None], keys[None]
+    seen = torch.as_tensor(sees(zero, zero, q, k)).cpu().expand(len(queries), longest)
+    candidates = [FAR] if local is None or local >= longest else [Sight(local), Sight(chunk=local)]
+    for sight in candidates:
+        if torch.equal(
+            seen, (k <= q) & (q - k < (sight.window or longest)) & (k >= _first(q, sight))
+        ):
+            return sight
+    raise ValueError("a mask that is neither causal nor one of windows or chunks")
+
+
+def _first(positions: Tensor, sight: Sight) -> Tensor:
+    """The first position of each query's chunk."""
+    chunk = sight.chunk
+    return torch.zeros_like(positions) if chunk is None else positions // chunk * chunk
 
 
 def forest_attention(  # noqa: PLR0913 (the interface of transformers)
@@ -66,7 +120,7 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
     query: Float[Tensor, "1 H N D"],
     key: Float[Tensor, "1 G N D"],
     value: Float[Tensor, "1 G N D"],
-    attention_mask: Tensor | None = None,
+    attention_mask: Sight | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
@@ -77,16 +131,20 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
 ) -> tuple[Float[Tensor, "1 N H D"], None]:
     """Attend along the branches of ``forest``; H query heads share G heads of keys and values.
 
-    ``sliding_window`` counts positions (a query at p sees p − window + 1 … p), not places in the
-    packed row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
+    ``attention_mask``: what ``walking`` gave to the layer in place of a mask. Only where a model
+    asks for none does ``sliding_window`` count. Both count positions, not places in the packed
+    row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
     """
+    if not isinstance(attention_mask, Sight | None):
+        raise TypeError("a mask that the model has made itself")
+    sight = attention_mask or Sight(sliding_window)
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     # Under autocast rotations and norms leave queries and keys wider than values.
     query, key = query.to(value.dtype), key.to(value.dtype)
     if query.device.type == "cuda":
-        out = _flex(query, key, value, forest, scale, sliding_window, softcap)
+        out = _flex(query, key, value, forest, scale, sight, softcap)
     else:
-        out = _by_node(query, key, value, forest, scale, sliding_window, softcap)
+        out = _by_node(query, key, value, forest, scale, sight, softcap)
     return out.transpose(1, 2), None
 
 
@@ -96,7 +154,7 @@ def _by_node(
     value: Tensor,
     forest: Forest,
     scaling: float,
-    window: int | None,
+    sight: Sight,
     softcap: float | None,
 ) -> Float[Tensor, "1 H N D"]:
     # split, not slices: its backward is one concatenation instead of one full-size sum per node.
@@ -107,7 +165,7 @@ def _by_node(
         path = (*node.path, number)
         k = torch.cat([keys[i] for i in path], dim=2) if node.path else keys[number]
         v = torch.cat([values[i] for i in path], dim=2) if node.path else values[number]
-        mask = _mask(forest, number, window) if node.path or window else None
+        mask = _mask(forest, number, sight) if node.path or sight != FAR else None
         if softcap:
             outputs.append(_capped(queries[number], k, v, mask, scaling, softcap))
         else:
@@ -126,18 +184,18 @@ def _by_node(
 
 
 @functools.lru_cache(maxsize=4096)
-def _causal_mask(size: int, before: int, window: int) -> Float[Tensor, "Q K"]:
+def _causal_mask(size: int, before: int, sight: Sight = FAR) -> Float[Tensor, "Q K"]:
     """0 where a query may look, −inf where not. Query i stands ``before + i`` tokens from 0."""
     q = torch.arange(before, before + size)[:, None]
     k = torch.arange(before + size)[None, :]
-    seen = (k <= q) & (q - k < window)
+    seen = (k <= q) & (q - k < (sight.window or 1 << 62)) & (k >= _first(q, sight))
     return torch.zeros(size, before + size).masked_fill(~seen, float("-inf"))
 
 
-def _mask(forest: Forest, number: int, window: int | None) -> Float[Tensor, "Q K"]:
+def _mask(forest: Forest, number: int, sight: Sight) -> Float[Tensor, "Q K"]:
     node: Node = forest.nodes[number]
     before = sum(forest.nodes[i].end - forest.nodes[i].start for i in node.path)
-    return _causal_mask(node.end - node.start, before, window or 1 << 62)
+    return _causal_mask(node.end - node.start, before, sight)
 
 
 def _capped(
@@ -148,7 +206,7 @@ def _capped(
     k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
     scores = softcap * torch.tanh(q @ k.transpose(2, 3) * scaling / softcap)
     if mask is None:
-        mask = _causal_mask(q.shape[2], 0, 1 << 62)
+        mask = _causal_mask(q.shape[2], 0)
     return (scores + mask).softmax(-1).to(v.dtype) @ v
 
 
@@ -158,7 +216,7 @@ def _flex(
     value: Tensor,
     forest: Forest,
     scaling: float,
-    window: int | None,
+    sight: Sight,
     softcap: float | None,
 ) -> Float[Tensor, "1 H N D"]:
     cap = _number(softcap or 0.0, query.device)
@@ -173,7 +231,7 @@ def _flex(
         key,
         value,
         score_mod=capped,
-        block_mask=block_mask(forest, window),
+        block_mask=block_mask(forest, sight),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -192,21 +250,26 @@ def _compiled_flex() -> Any:
     return torch.compile(flex_attention, dynamic=True)
 
 
-def block_mask(forest: Forest, window: int | None = None) -> Any:
-    """FlexAttention's block mask of a forest, made once for all layers with the same window."""
-    if window not in forest.masks:
-        forest.masks[window] = _new_block_mask(forest, window)
-    return forest.masks[window]
+def block_mask(forest: Forest, sight: Sight = FAR) -> Any:
+    """FlexAttention's block mask of a forest, made once for all layers that see as far."""
+    if sight not in forest.masks:
+        forest.masks[sight] = _new_block_mask(forest, sight)
+    return forest.masks[sight]
 
 
-def _new_block_mask(forest: Forest, window: int | None) -> Any:
+def _new_block_mask(forest: Forest, sight: Sight) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
     end, position, size = forest.subtree_end, forest.positions, len(forest)
-    reach = window or 1 << 30
+    reach, first = sight.window or 1 << 30, _first(position, sight)
     # A lambda, because run-time type checkers wrap functions and FlexAttention counts arguments.
     return create_block_mask(
-        lambda b, h, q, k: (k <= q) & (q < end[k]) & (position[q] - position[k] < reach),
+        lambda b, h, q, k: (
+            (k <= q)
+            & (q < end[k])
+            & (position[q] - position[k] < reach)
+            & (position[k] >= first[q])
+        ),
         None,
         None,
         size,

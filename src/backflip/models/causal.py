@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from backflip.data.batches import TensorRecord, TokenSteps
 from backflip.data.errors import UserError
 from backflip.functional.logprobs import linear_entropy, linear_logp
+from backflip.models.dropout import evaluating
 from backflip.models.packing import plan
-from backflip.models.trunk import GROWN, Trunk, before_answer, dense
+from backflip.models.trunk import Trunk, before_answer, dense
 
 
 class CausalPolicy(nn.Module):
     """States the log-probability of every token that it, or somebody else, chose.
 
-    Dropout is off: a policy that samples differently from how it learns has ratios that mean
-    nothing.
+    Dropout is off, in the model and in its adapters: see ``dropout``.
     """
 
     def __init__(
@@ -41,9 +41,7 @@ class CausalPolicy(nn.Module):
         self.trunk = Trunk(model, compute)
         self.value_head: nn.Linear | None = None
         self.temperature = temperature
-        without_dropout(self)
-        if self.trunk.config.model_type not in GROWN:
-            check_head(self.trunk)
+        check_head(self.trunk)
 
     @property
     def model(self) -> Any:
@@ -131,16 +129,6 @@ def adapters_are_new(model: nn.Module) -> bool:
     return bool(zeros) and all(zeros)
 
 
-def without_dropout(model: nn.Module) -> None:
-    """Switch every dropout off for good, whatever train() and eval() say later."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "attn_pdrop"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-
-
 def hidden_size(trunk: Trunk) -> int:
     return int(trunk.config.get_text_config().hidden_size)
 
@@ -151,16 +139,22 @@ def head_of(trunk: Trunk, temperature: float = 1.0) -> dict[str, Any]:
     Cohere multiplies its logits by a constant and Granite divides them by one: both are a
     temperature.
     """
-    head, config = trunk.whole.get_output_embeddings(), trunk.config
+    head, config = trunk.whole.get_output_embeddings(), trunk.config.get_text_config()
     dtype = trunk.compute or head.weight.dtype
     bias = getattr(head, "bias", None)
     scale = _factor(config, "logit_scale") / _factor(config, "logits_scaling")
     return {
         "weight": head.weight.to(dtype),
         "bias": None if bias is None else bias.to(dtype),
-        "softcap": getattr(config, "final_logit_softcapping", None),
+        "softcap": _softcap(config),
         "temperature": temperature / scale,
     }
+
+
+def _softcap(config: Any) -> float | None:
+    """The c of c·tanh(logit/c), under the names that Gemma and RecurrentGemma give it."""
+    names = ("final_logit_softcapping", "logits_soft_cap")
+    return next((cap for name in names if (cap := getattr(config, name, None))), None)
 
 
 def _factor(config: Any, name: str) -> float:
@@ -171,23 +165,32 @@ def _factor(config: Any, name: str) -> float:
 @torch.no_grad()
 def check_head(trunk: Trunk) -> None:
     """Refuse a model whose own logits are not what ``head_of`` makes of its hidden states."""
-    tokens = [(7 * i + 3) % int(trunk.config.get_text_config().vocab_size) for i in range(8)]
-    training = trunk.model.training
-    trunk.model.eval()
+    kind = trunk.config.model_type
     try:
-        hidden = trunk.padded([tokens])[0]
-        row = torch.tensor([tokens], device=trunk.device)
-        own = trunk.whole(input_ids=row, use_cache=False).logits[0].float()
-    finally:
-        trunk.model.train(training)
-    head = head_of(trunk)
-    weight, cap = head["weight"], head["softcap"]
-    logits = nnf.linear(hidden.to(weight.dtype), weight, head["bias"]).float()
-    logits = (cap * torch.tanh(logits / cap) if cap else logits) / head["temperature"]
-    difference = float((logits - own).abs().max() / own.abs().max())
-    if difference > max(1e-3, 4 * torch.finfo(weight.dtype).eps):
+        ours, own = _logits_twice(trunk)
+        difference = float((ours - own).abs().max() / own.abs().max())
+    except Exception as error:  # whatever the head of an unknown model stumbles over
         raise UserError(
-            f"{trunk.config.model_type} changes its logits behind the vocabulary head in a way "
+            f"{kind} has a vocabulary head of a kind that is not known here "
+            f"({type(error).__name__}), so that its log-probabilities cannot be read. Use a model "
+            "of another type."
+        ) from error
+    if not difference <= max(1e-3, 4 * torch.finfo(head_of(trunk)["weight"].dtype).eps):
+        raise UserError(
+            f"{kind} changes its logits behind the vocabulary head in a way "
             f"that is not known here (they differ by {difference:.0%} of the largest), so that its "
             "log-probabilities would be wrong. Use a model of another type."
         )
+
+
+def _logits_twice(trunk: Trunk) -> tuple[Float[Tensor, "L V"], Float[Tensor, "L V"]]:
+    """Logits of a few tokens, as ``head_of`` makes them and as the model does."""
+    tokens = [(7 * i + 3) % int(trunk.config.get_text_config().vocab_size) for i in range(8)]
+    with evaluating(trunk.model):
+        hidden = trunk.padded([tokens])[0]
+        row = torch.tensor([tokens], device=trunk.device)
+        own = trunk.whole(input_ids=row, use_cache=False).logits[0].float()
+    head = head_of(trunk)
+    weight, cap = head["weight"], head["softcap"]
+    logits = nnf.linear(hidden.to(weight.dtype), weight, head["bias"]).float()
+    return (cap * torch.tanh(logits / cap) if cap else logits) / head["temperature"], own

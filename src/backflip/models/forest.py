@@ -44,8 +44,8 @@ class Forest:
     nodes: tuple[Node, ...]
     place: Int[Tensor, "S L"]
     """Packed index of token p of sequence s; 0 behind its end."""
-    masks: dict[int | None, Any] = field(default_factory=dict[int | None, Any], compare=False)
-    """Block masks on this device by sliding window, made when first asked for."""
+    masks: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False)
+    """Block masks on this device by how far tokens see, made when first asked for."""
 
     def __len__(self) -> int:
         return len(self.tokens)

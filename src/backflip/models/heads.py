@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from backflip.data.batches import TensorRecord, TokenSteps
-from backflip.models.causal import hidden_size, without_dropout
+from backflip.models.causal import hidden_size
 from backflip.models.packing import plan
 from backflip.models.trunk import Trunk, before_answer, dense
 
@@ -80,7 +80,6 @@ class RewardModel(nn.Module):
         nn.init.normal_(self.score.weight, std=1 / math.sqrt(width + 1))
         self.register_buffer("mean", torch.zeros(heads, device=self.trunk.device))
         self.register_buffer("std", torch.ones(heads, device=self.trunk.device))
-        without_dropout(self)
 
     @property
     def heads(self) -> int:
@@ -144,7 +143,6 @@ class ValueModel(nn.Module):
         nn.init.zeros_(self.value.bias)
         with torch.no_grad():
             self.value.weight.zero_() if head is None else self.value.weight.copy_(head)
-        without_dropout(self)
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as nnf
 from torch import nn
 
 from backflip.data.errors import UserError
@@ -24,14 +26,15 @@ class LoraSettings:
     alpha: float = 32.0
     """The update is alpha / rank · B·A."""
     target: str | tuple[str, ...] = ALL
-    """Names of the modules to adapt; all-linear takes every linear layer but the head."""
+    """Names of the modules to adapt; all-linear takes every plain linear layer but the head."""
 
 
 def add_lora(model: nn.Module, settings: LoraSettings) -> Any:
     """Freeze ``model`` and put fresh adapters on it: B starts at zero, so nothing changes yet.
 
     Raises:
-        UserError: the model has no linear layer of a name in ``settings.target``.
+        UserError: the model has no linear layer of a name in ``settings.target``, or peft has
+            something against it.
 
     """
     from peft import LoraConfig, get_peft_model
@@ -42,12 +45,37 @@ def add_lora(model: nn.Module, settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=0.0,
         target_modules=target,
+        exclude_modules=_more_than_linear(model) if target == ALL else None,
         task_type="CAUSAL_LM" if hasattr(model, "prepare_inputs_for_generation") else None,
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out")
         warnings.filterwarnings("ignore", category=FutureWarning)
-        return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
+        try:
+            return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
+        except ValueError as error:
+            raise UserError(
+                f"lora.target {settings.target}: peft does not adapt {type(model).__name__} so "
+                f"({' '.join(str(error).split())[:200]}). Name the layers, or set lora=null."
+            ) from error
+
+
+@torch.no_grad()
+def _more_than_linear(model: nn.Module) -> list[str]:
+    """Layers that are linear by class and something else by deed, as the routers of experts are."""
+    return [name for name, module in model.named_modules() if not _is_linear(module)]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """False for a subclass of a linear layer, from transformers, that says something else."""
+    kind = type(module)
+    if not (isinstance(module, nn.Linear) and kind.__module__.startswith("transformers.models.")):
+        return True
+    x = torch.ones(1, module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+    try:
+        return bool(torch.allclose(module(x), nnf.linear(x, module.weight, module.bias)))
+    except Exception:  # it does not even take what a linear layer takes
+        return False
 
 
 def _targets(model: Any, target: str | tuple[str, ...]) -> list[str]:

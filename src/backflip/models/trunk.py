@@ -15,11 +15,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from backflip.data.batches import TokenSteps
-from backflip.models import attention
+from backflip.models import attention, positions, probing
+from backflip.models.dropout import evaluating, settle, without_dropout
 from backflip.models.forest import Forest, plant
 
-GROWN = frozenset(("llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemma3_text"))
-"""Model types known to take the forest. Others are tried once, on a few tokens."""
+SLOWER = {
+    "padded": "; sequences are padded instead, and prompts are computed once per answer: expect 2 "
+    "to 4 times the time.",
+    "alone": ", and padding changes what it says of an answer. Each sequence is read alone: expect "
+    "several times the time.",
+}
 
 
 class Trunk(nn.Module):
@@ -33,7 +38,17 @@ class Trunk(nn.Module):
         super().__init__()
         self.model = model
         self.compute = compute
-        self.forest = self._takes_forest()
+        without_dropout(model)
+        self.rotary = positions.rotary(model)
+        self.last_position = positions.last_position(self.whole)
+        self.way = "alone"
+        self.way = self._way()
+        """How rows are read: as a forest, padded, or alone."""
+
+    @property
+    def forest(self) -> bool:
+        """Whether what rows share is computed once."""
+        return self.way == "forest"
 
     @property
     def whole(self) -> Any:
@@ -43,7 +58,10 @@ class Trunk(nn.Module):
     @property
     def body(self) -> Any:
         """The transformer below the head."""
-        return self.whole.base_model
+        whole = self.whole
+        body = whole.base_model
+        # Some classes name a base model that they do not have.
+        return body if body is not whole else getattr(whole, "model", whole)
 
     @property
     def config(self) -> Any:
@@ -60,13 +78,46 @@ class Trunk(nn.Module):
 
         In the type of the weights or in ``compute``: who multiplies on must cast.
         """
+        settle(self.model)
+        positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
         with self._computing():
+            groups = self._companies(sequences)
+            if len(groups) == 1:
+                hidden, place = self._together(sequences)
+                return hidden[place[rows.cpu(), columns.cpu()].to(self.device)]
+            parts, order = [], []
+            for group in groups:
+                hidden, place = self._together([sequences[row] for row in group])
+                for number, row in enumerate(group):
+                    asked = (rows.cpu() == row).nonzero()[:, 0]
+                    parts.append(hidden[place[number, columns.cpu()[asked]].to(self.device)])
+                    order.append(asked)
+            return torch.cat(parts)[torch.cat(order).argsort().to(self.device)]
+
+    def _companies(self, sequences: Sequence[list[int]]) -> list[list[int]]:
+        """Numbers of the rows that are read together: that does not change what each of them is."""
+        if self.way == "alone":
+            return [[row] for row in range(len(sequences))]
+        switches = positions.switches(self.rotary)
+        groups: dict[int, list[int]] = {}
+        for row, sequence in enumerate(sequences):
+            groups.setdefault(positions.company(switches, len(sequence)), []).append(row)
+        return list(groups.values())
+
+    def _together(
+        self, sequences: Sequence[list[int]]
+    ) -> tuple[Float[Tensor, "N D"], Int[Tensor, "S L"]]:
+        """Hidden states of one forward pass, and which of them belongs to token p of sequence s."""
+        positions.reset(self.rotary)
+        try:
             if self.forest:
                 forest = plant(sequences)
-                hidden = self._walk(forest.to(self.device))
-                return hidden[forest.place[rows.cpu(), columns.cpu()].to(self.device)]
+                return self._walk(forest.to(self.device)), forest.place
             hidden = self.padded(sequences)
-            return hidden[rows.to(self.device), columns.to(self.device)]
+            place = torch.arange(hidden.shape[0] * hidden.shape[1]).view(hidden.shape[:2])
+            return hidden.flatten(0, 1), place
+        finally:
+            positions.reset(self.rotary)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.compute is None:
@@ -74,18 +125,22 @@ class Trunk(nn.Module):
         return torch.autocast(self.device.type, self.compute)
 
     def _walk(self, forest: Forest) -> Float[Tensor, "N D"]:
-        with attention.walking():
+        with attention.walking(forest):
             out = self.body(
                 input_ids=forest.tokens[None],
                 position_ids=forest.positions[None],
-                attention_mask=None,
+                # All ones: without any, the positions would be taken for those of packed rows.
+                attention_mask=torch.ones_like(forest.tokens)[None],
                 use_cache=False,
                 forest=forest,
             )
         return out.last_hidden_state[0]
 
     def padded(self, sequences: Sequence[list[int]]) -> Float[Tensor, "S L D"]:
-        """Right padding, for models that cannot take a forest."""
+        """Right padding, for models that cannot take a forest; a single row is not padded."""
+        if len(sequences) == 1:
+            tokens = torch.tensor([list(sequences[0])], device=self.device)
+            return self.body(input_ids=tokens, use_cache=False).last_hidden_state
         longest = max(len(s) for s in sequences)
         tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
         for row, sequence in enumerate(sequences):
@@ -97,45 +152,37 @@ class Trunk(nn.Module):
         )
         return out.last_hidden_state
 
-    def _takes_forest(self) -> bool:
-        # The body's own config may be another object than the whole model's.
-        config = self.body.config
-        own = config._attn_implementation
-        attention.use_forest(config)
-        if self.config.model_type in GROWN:
-            return True
-        if self._agrees():
-            return True
-        config._attn_implementation = own
-        warnings.warn(
-            f"{self.config.model_type} cannot take the prefix forest; sequences are padded "
-            "instead, and prompts are computed once per answer: expect 2 to 4 times the time.",
-            stacklevel=3,
-        )
-        return False
-
     @torch.no_grad()
-    def _agrees(self) -> bool:
-        """Whether a forest of two short branches gives what two padded rows give."""
-        vocabulary = int(self.config.vocab_size)
-        start = [(7 * i + 3) % vocabulary for i in range(8)]
-        pair = [start + [5 % vocabulary] * 3, start + [6 % vocabulary] * 5]
-        training = self.model.training
-        self.model.eval()
-        try:
-            forest = plant(pair)
-            grown = self._walk(forest.to(self.device))
-            padded = self.padded(pair)
-            return all(
-                torch.allclose(
-                    grown[forest.place[row, : len(s)]], padded[row, : len(s)], atol=1e-3, rtol=1e-3
-                )
-                for row, s in enumerate(pair)
-            )
-        except (TypeError, ValueError, RuntimeError, KeyError, AttributeError):
-            return False
-        finally:
-            self.model.train(training)
+    def _way(self) -> str:
+        """Put the model to the test; see ``probing``."""
+        kind, vocabulary = self.config.model_type, int(self.config.get_text_config().vocab_size)
+        alone, *faster = (self._reader(way) for way in ("alone", "forest", "padded"))
+        with evaluating(self.model):
+            probing.check_causal(kind, vocabulary, alone)
+            number = probing.fastest(vocabulary, self.model, alone, faster)
+        way = "alone" if number is None else ("forest", "padded")[number]
+        self._read_as(way)
+        if way != "forest":
+            warnings.warn(f"{kind} cannot take the prefix forest{SLOWER[way]}", stacklevel=4)
+        return way
+
+    def _read_as(self, way: str) -> None:
+        """Some models look for the name of their attention: it is the forest's only where used."""
+        self.way = way
+        # The body's own config may be another object than the whole model's.
+        (attention.use_forest if way == "forest" else attention.use_own)(self.body.config)
+
+    def _reader(self, way: str) -> probing.Reader:
+        def read(rows: list[list[int]]) -> list[Tensor]:
+            self._read_as(way)
+            out: dict[int, Tensor] = {}
+            for group in self._companies(rows):
+                hidden, place = self._together([rows[row] for row in group])
+                for number, row in enumerate(group):
+                    out[row] = hidden[place[number, : len(rows[row])].to(self.device)]
+            return [out[row] for row in range(len(rows))]
+
+        return read
 
 
 def unwrapped(model: nn.Module) -> Any:

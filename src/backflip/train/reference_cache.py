@@ -31,8 +31,11 @@ from backflip.progress import each
 __all__ = ["ReferenceCache", "ReferenceRows", "model_fingerprint", "row_key"]
 
 Answer = TypeVar("Answer")
-VERSION = b"backflip reference 1"
-"""Part of every digest: to be raised when what is kept comes to mean something else."""
+VERSION = b"backflip reference 2"
+"""Part of every digest: to be raised when what is kept comes to mean something else.
+
+Version 1 may hold numbers that were read with dropout, or beyond a window as if there were none.
+"""
 PATIENCE = 30.0
 """Seconds to wait for another run that is writing."""
 AT_ONCE = 500
