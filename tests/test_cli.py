@@ -272,6 +272,17 @@ def test_a_model_brings_the_length_that_recipes_allow(
     assert "not checked" not in flat
 
 
+def test_check_shows_rows_as_the_model_reads_them(
+    model: str, rows: str, capsys: pytest.CaptureFixture[str]
+):
+    out = run(capsys, "check", rows, f"model={model}")[1]
+    assert "⟦Answer 0, at length.<|im_end|>⟧" in out
+    assert "<|im_start|>assistant" in out
+    out = run(capsys, "check", "dpo", f"model={model}", f"data={rows}", "--no-measure")[1]
+    assert "⟦No " in out
+    assert "… ⟦" in out
+
+
 @pytest.mark.parametrize(
     ("source", "kind"),
     [

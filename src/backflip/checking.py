@@ -62,9 +62,9 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
         if source is not None:
             slips.check_data(str(source))
     slips.check_models(given.get("model"))
-    from backflip import console
+    from backflip import findings
 
-    console.print_audit(api.check(data, **given))
+    findings.print_audit(api.check(data, **given))
 
 
 def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
@@ -72,7 +72,7 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
 
     own = [text for text in settings if not text.startswith("price=")]
     slips.check(name, own)
-    from backflip import console
+    from backflip import console, findings
     from backflip.monitor.progress import shown, starting
 
     with starting():
@@ -86,6 +86,7 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
         check_recipe(recipe)
         plans = forecast.plan(recipe)
     console.print_plans(plans)
+    findings.print_read(plans)
     console.notes(advise(recipe))
     if measure:
         console.say("measuring a few steps …")

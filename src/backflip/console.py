@@ -19,7 +19,6 @@ from backflip.layout import laid_out
 
 if TYPE_CHECKING:
     from backflip.api import Run
-    from backflip.data.audit import Audit, Finding
     from backflip.evaluate.reward_model import RewardReport
     from backflip.functional.statistics import Interval
     from backflip.recipes.best_of import BestOfN
@@ -38,7 +37,6 @@ OFTEN = (
 """Settings that people change although recipes seldom say them."""
 SCREEN = 26
 """Lines of a recipe and its settings that are shown at once."""
-COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 
 
 def say(sentence: str, style: str = "") -> None:
@@ -167,43 +165,6 @@ def follow(folder: Path, port: int, *, browser: bool) -> None:
 
 
 # ---- checks
-
-
-def print_audit(audit: Audit) -> None:
-    """Everything that was counted in a dataset, the worst first."""
-    say(
-        f"{audit.source}: {counted(audit.total, 'row')}, {audit.kind.lower()}s, format "
-        f"{audit.format}"
-    )
-    if audit.said:
-        say(audit.said)
-    sizes = [
-        (name, *(f"{value:.0f}" for value in values)) for name, values in audit.lengths.items()
-    ]
-    if sizes:
-        table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
-    out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
-    for finding in audit.rows():
-        _print_finding(finding)
-    unusable = f"{audit.errors} of {counted(audit.total, 'row')} cannot be used."
-    say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
-    if audit.unchecked:
-        say(f"not checked: {'; '.join(audit.unchecked)}")
-
-
-def _print_finding(finding: Finding) -> None:
-    """How many rows, what about them, what to do, and the first of them."""
-    style = COLOURS[finding.level]
-    made = Table(box=None, show_header=False)
-    made.add_column(justify="right", width=8)
-    made.add_column(justify="right", width=8)
-    made.add_column(overflow="fold")
-    said = Text(finding.name, style=style)
-    made.add_row(Text(f"{finding.count:,}"), Text(share(finding.share)), said)
-    for line in (finding.advice, *finding.examples):
-        if line:
-            made.add_row("", "", Text(line, style="dim"))
-    out.print(made)
 
 
 def print_plans(plans: Sequence[Plan]) -> None:

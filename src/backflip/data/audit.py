@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from backflip.data.chat import ChatTemplate
 from backflip.data.formats import Loaded
 from backflip.data.lengths import Sizes, answers_of
+from backflip.data.readings import Reading, first_readings
 from backflip.data.records import (
     Comparison,
     Labelled,
@@ -66,6 +67,8 @@ class Audit:
     """What was not looked for, and what to give so that it is."""
     said: str = ""
     """What was to be said of reading the data: conversions, and of people's answers their basis."""
+    shown: tuple[Reading, ...] = ()
+    """The first rows as a model reads them; none without a template."""
 
     def rows(self) -> list[Finding]:
         """Findings, the worst first, what was not found left out."""
@@ -133,6 +136,7 @@ def audit(
         unit=sizes.unit,
         unchecked=tuple(_unchecked(template, against)),
         said=loaded.converted,
+        shown=first_readings(loaded.records, template, max_length) if template else (),
     )
 
 

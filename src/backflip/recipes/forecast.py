@@ -16,6 +16,7 @@ from backflip.data.batches import ComparisonBatch, DemonstrationBatch, LabelledB
 from backflip.data.collate import tokenize_comparisons, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row
+from backflip.data.readings import Reading, readings
 from backflip.data.records import Comparison, Demonstration, Prompt, Record
 from backflip.data.sources import write_jsonl
 from backflip.models.heads import RewardModel, ValueModel
@@ -61,6 +62,8 @@ class Plan:
     """Prompts and answers over all steps, each counted once; for PPO, as if no answer ended."""
     said: tuple[str, ...] = ()
     """What reading the data had to say."""
+    shown: tuple[Reading, ...] = ()
+    """The first rows as the model will read them."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def _planned(stage: Stage) -> Plan:
         steps=steps,
         tokens=round(_tokens_per_row(stage, made.data) * size * steps),
         said=tuple(said),
+        shown=readings(made, train, ground.tokenizer),
     )
 
 
@@ -160,12 +164,12 @@ def _kind(stage: Stage) -> type[Any]:
 def _tokenized(ground: Ground, records: Sequence[Any]) -> Any:
     if isinstance(ground.recipe, DirectRecipe):
         return tokenized(ground, records)
-    by_stage: dict[str, Any] = {
-        "sft": tokenize_demonstrations,
-        "reward_model": tokenize_comparisons,
-        "ppo": tokenize_prompts,
-    }
-    return by_stage[ground.recipe.stage](records, ground.template, fit=ground.fit())
+    recipe, fit = ground.recipe, ground.fit()
+    if isinstance(recipe, SFTRecipe):
+        return tokenize_demonstrations(records, ground.template, fit=fit, turns=recipe.turns)
+    rewarded = isinstance(recipe, RewardModelRecipe)
+    tokenize: Any = tokenize_comparisons if rewarded else tokenize_prompts
+    return tokenize(records, ground.template, fit=fit)
 
 
 def _left_out(stage: Stage, what: str, made: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from backflip.data.collate import tokenize_prompts
 from backflip.data.errors import UserError
+from backflip.data.readings import Reading, readings
 from backflip.data.records import Prompt
 from backflip.monitor.log import read_metrics
 from backflip.recipes import forecast
@@ -37,6 +38,7 @@ class _Prompts:
     """Of those that fit, in tokens."""
     left_out: int
     said: list[str]
+    shown: tuple[Reading, ...]
 
     @staticmethod
     def of(recipe: IterativeRecipe) -> _Prompts:
@@ -50,7 +52,15 @@ class _Prompts:
                 f"no prompt of {recipe.data.source} fits: {'; '.join(made.dropped.lines())}"
             )
         lengths = made.data.lengths.tolist()
-        return _Prompts(ground, train, held, lengths, made.dropped.total, said)
+        return _Prompts(
+            ground,
+            train,
+            held,
+            lengths,
+            made.dropped.total,
+            said,
+            readings(made, train, ground.tokenizer),
+        )
 
 
 def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
@@ -73,6 +83,7 @@ def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
         steps=recipe.rounds,
         tokens=round(tokens),
         said=tuple(prompts.said),
+        shown=prompts.shown,
     )
     learners = [_planned(recipe, name, stage, size, prompt) for name, stage in recipe.links()]
     return [answers, *learners]
