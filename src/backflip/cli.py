@@ -245,6 +245,26 @@ def recipe(
 
 
 @app.command()
+def schema(
+    name: Annotated[str, typer.Argument(help=RECIPE)],
+) -> None:
+    """Print the JSON schema of a recipe, by which editors complete and check its YAML.
+
+    Keep it in a file and name that in the recipe's first line:
+    # yaml-language-server: $schema=dpo.schema.json
+    """
+    import json
+
+    from backflip.recipes.names import find_recipe
+
+    path = find_recipe(name)
+    from backflip.recipes.json_schema import schema as made
+    from backflip.recipes.load import read_yaml, stage_in
+
+    print(json.dumps(made(stage_in(read_yaml(path), path)), indent=2, ensure_ascii=False))
+
+
+@app.command()
 def demo(
     settings: Settings = None,
 ) -> None:

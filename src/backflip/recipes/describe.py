@@ -25,6 +25,7 @@ LONG = 100
 """Letters of a value, such as a chat template, beyond which only its start is shown."""
 PLAIN = {type(None): "null", str: "text", int: "whole number", float: "number", bool: "yes/no"}
 PLAIN[Path] = "path"
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,14 @@ def words(kind: Any) -> str:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    found: list[str] = []
-    for entry in metadata:
-        for part in getattr(entry, "metadata", [entry]):
-            found += [f"{signs[k]} {getattr(part, k):g}" for k in signs if hasattr(part, k)]
+    found = [f"{SIGNS[key]} {value:g}" for key, value in bounds_in(metadata).items()]
     return f" {', '.join(found)}" if found else ""
+
+
+def bounds_in(metadata: tuple[Any, ...]) -> dict[str, float | int]:
+    """The limits of a number, by the names that pydantic has for them: gt, ge, lt, le."""
+    parts = [part for entry in metadata for part in getattr(entry, "metadata", [entry])]
+    return {k: getattr(part, k) for part in parts for k in SIGNS if hasattr(part, k)}
 
 
 def said(value: Any) -> str:
