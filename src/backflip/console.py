@@ -102,33 +102,52 @@ def _print_rounds(run: Any) -> None:
 def print_sweep(folder: Path) -> None:
     """What came of every run of a sweep, and the page that compares them."""
     from backflip.monitor.report import write_comparison
+    from backflip.monitor.titles import KL_BY_ANSWERS
     from backflip.recipes.sweep import results
 
     found = results(folder)
     rows = [(point.name, *_sweep_row(summary)) for point, summary in found]
     head = ["run", "#held-out accuracy", "#95 % interval", "#KL, nats", "#length, tokens"]
     table("", head, rows)
+    if any("kl_after" in summary for _, summary in found):
+        say(f"KL to the reference is {KL_BY_ANSWERS} that each policy wrote")
+    notes(_about_sweep([summary for _, summary in found]))
     if found and isinstance(base := found[0][1].get("baseline_longer"), float):
-        say(f"the longer reply wins {base:.1%}, the shorter one {1 - base:.1%}".replace("%", " %"))
+        say(f"the longer reply wins {share(base)}, the shorter one {share(1 - base)}")
     page = write_comparison([folder / point.name for point, _ in found], folder / "compare.html")
     say(f"report  {page}")
 
 
 def _sweep_row(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Accuracy, its interval, KL and length; a dash for what was not measured."""
+    from backflip.monitor.accuracy import measured
+    from backflip.monitor.numbers import apart, estimate, share_ranged
 
-    def said(key: str, form: str) -> str:
-        value = summary.get(key)
-        return "—" if not isinstance(value, float | int) else format(value, form).replace("%", " %")
-
-    interval = f"{said('accuracy_low', '.1%')} to {said('accuracy_high', '.1%')}"
-    known = summary.get("accuracy") is not None
+    accuracy = measured(summary)
+    kl, length = (estimate(summary, f"{name}_after") for name in ("kl", "length"))
+    value, ends = ("—", "—") if accuracy is None else share_ranged(accuracy)
     return (
-        said("accuracy", ".1%"),
-        interval if known else "—",
-        said("kl_after", ".2f"),
-        said("length_after", ".0f"),
+        value,
+        ends or "—",
+        "—" if kl is None else apart([kl.value], digits=2)[0],
+        "—" if length is None else f"{length.value:.0f}",
     )
+
+
+def _about_sweep(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether the runs can be told apart by their accuracy."""
+    from backflip.monitor.accuracy import measured
+    from backflip.monitor.numbers import TOO_FEW, standing
+
+    found = [one for one in map(measured, summaries) if one is not None]
+    if len(found) < 2:
+        return []
+    if doubts := [one for one in found if not one.enough]:
+        on = standing(doubts[0].units, "held-out prompt")
+        return [f"{on + ': ' if on else ''}{TOO_FEW} the runs apart."]
+    if max(one.low for one in found) <= min(one.high for one in found):
+        return ["All intervals overlap: the order of these runs may be chance."]
+    return []
 
 
 def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
@@ -296,7 +315,7 @@ def print_report(report: RewardReport) -> None:
         ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
         ("Brier score (guessing: 0.25)", *_number(report.brier)),
         ("expected calibration error", f"{report.ece:.3f}", ""),
-        ("calibration slope", f"{report.slope:.2f}", "1 is calibrated"),
+        ("calibration slope (calibrated: 1)", *_number(report.slope, 2)),
         ("scores: mean ± deviation", f"{report.scores.mean:.2f} ± {report.scores.std:.2f}", ""),
         ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
     ]
@@ -309,7 +328,8 @@ def print_report(report: RewardReport) -> None:
 def print_best_of_n(found: BestOfN) -> None:
     """What choosing among n answers is worth, and where the best answers are."""
     parts = list(found.points[0].parts)
-    heads = ["#n", "#expected reward", *(f"#by {name}" for name in parts), "#KL, nats", "#prompts"]
+    named = [f"#by {name}" for name in parts]
+    heads = ["#n", "#expected reward", *named, "#KL by the formula, nats", "#prompts"]
     rows = [
         (
             str(point.n),
@@ -321,23 +341,29 @@ def print_best_of_n(found: BestOfN) -> None:
         for point in found.points
     ]
     table("", heads, rows)
-    say("KL to the model itself: log n − (n − 1)/n, less where scores tie")
+    say("KL to the model itself by the formula log n − (n − 1)/n: less where scores tie")
     notes(found.notes)
     say(f"answers {found.answers}")
 
 
 def _ranged(interval: Interval) -> str:
-    text = f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-    return text.replace("-", "−")
+    from backflip.monitor.numbers import Estimate, ranged
+
+    value, ends = ranged(Estimate.of(interval), digits=3)
+    return f"{value} [{ends.replace(' to ', ', ') or 'unknown'}]"
 
 
 def _percent(interval: Interval) -> tuple[str, str]:
-    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
-    return f"{interval.estimate * 100:.1f} %", f"{low * 100:.1f} to {high * 100:.1f} %"
+    from backflip.monitor.numbers import Estimate, share_ranged
+
+    return share_ranged(Estimate.of(interval))
 
 
-def _number(interval: Interval) -> tuple[str, str]:
-    return f"{interval.estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
+def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
+    from backflip.monitor.numbers import Estimate, ranged
+
+    value, ends = ranged(Estimate.of(interval), digits=digits)
+    return value, ends or "unknown"
 
 
 def share(value: float | int) -> str:

@@ -3,6 +3,7 @@
 import krippendorff as krippendorff_package
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
@@ -201,7 +202,21 @@ def test_gwets_coefficient_is_1_where_all_gave_the_same_thumb(metric):
     """Chance is Σ π(1 − π)/(C − 1), 0 for any number of classes; α and κ have nothing to say."""
     said = Judgements.of([0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], paired=False)
     found = agreement(said, metric=metric, resamples=20)
-    assert (found.percent.estimate, found.gwet.estimate, found.gwet.low) == (1, 1, 1)
+    assert (found.percent.estimate, found.gwet.estimate) == (1, 1)
     assert np.isnan(found.alpha.estimate)
     alone = Judgements.of([0, 1], [0, 1], [1, 1], paired=False)
     assert np.isnan(agreement(alone, metric=metric, resamples=20).gwet.estimate)
+
+
+def test_a_handful_of_items_that_all_agree_on_is_no_certainty():
+    """Every resample of them agrees too: quantiles alone would say 1 to 1."""
+    said = np.array([[1.0, -1.0, 1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+    found = agreement(_judgements(said), resamples=50)
+    wilson = stats.binomtest(4, 4).proportion_ci(0.95, method="wilson")
+    assert (found.percent.low, found.percent.high) == pytest.approx((wilson.low, 1.0))
+    assert found.percent.units == 4
+    for one in (found.alpha, found.fleiss, found.gwet):
+        assert one.estimate == one.high == 1
+        assert one.low < 0.2
+    a = (said[0] > 0).astype(int)
+    assert cohen(a, a).low < 0.2

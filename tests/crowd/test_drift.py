@@ -138,3 +138,10 @@ def test_nobody_has_said_anything_yet():
     assert alpha_over_time(nothing) == []
     assert by_rubric(nothing) == {}
     assert leanings(nothing, "length").by_week == []
+
+
+def test_two_raters_who_never_choose_otherwise_are_two_raters():
+    """However often they answered: other raters may choose otherwise."""
+    found = clustered_share(np.ones(100), np.repeat([0, 1], 50))
+    assert found.estimate == found.high == 1
+    assert found.low < 0.4

@@ -57,7 +57,7 @@ def test_a_model_that_states_what_happens_is_calibrated():
     """Stated 3/4, right 3 times in 4: no calibration error, slope and temperature 1."""
     said = scored(pairs(8), [math.log(3)] * 6 + [-math.log(3)] * 2)
     assert said.ece == pytest.approx(0, abs=1e-6)
-    assert said.slope == pytest.approx(1, rel=1e-5)
+    assert said.slope.estimate == pytest.approx(1, rel=1e-5)
     assert said.reliability == ((pytest.approx(0.75), pytest.approx(0.75), 8),)
 
 
@@ -176,7 +176,7 @@ def test_published_sizes_fall_into_the_class_that_bears_their_name():
 def test_the_report_is_json_without_numbers_that_json_lacks():
     """All right by the same amount: the best slope is infinite."""
     said = scored(pairs(60), [1.0] * 60)
-    assert math.isinf(said.slope)
+    assert math.isinf(said.slope.estimate)
     plain = json.loads(json.dumps(said.to_json(), allow_nan=False))
     assert plain["calibration_slope"] is None
     assert plain["accuracy"] == 1.0

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.errors import UserError
@@ -32,7 +33,9 @@ def test_wins_count_one_ties_half_and_prompts_alike():
     said = win_rate(ours, theirs)
     assert said.rate.estimate == pytest.approx((3.5 / 4 + 0) / 2)
     assert (said.wins, said.ties, said.losses) == (3, 1, 1)
-    assert (said.rate.low, said.rate.high) == (0.0, 0.875)
+    theirs = stats.binomtest(1, 2).proportion_ci(0.95, method="wilson")
+    assert 0 < said.rate.low < theirs.low < said.rate.estimate < said.rate.high < theirs.high
+    assert said.rate.units == 2
 
 
 def test_turned_round_the_rates_add_up_to_one():
@@ -84,9 +87,9 @@ def test_rounds_make_a_table():
     now = sampled([1.0], [1.0], [1.0], lengths=[4, 6, 8])
     rows = [round_row(0, start, start), round_row(1, now, start, kl=torch.tensor([1.0, 2.0, 3.0]))]
     lines = rounds_table(rows).splitlines()
-    assert lines[2].startswith("| 0 | 50.0% [50.0%, 50.0%] | 50.0% | 0.333 [")
+    assert lines[2].startswith("| 0 | 50.0 % [12 to 88 %] | 50.0 % | 0.333 [")
     assert lines[2].endswith("| not measured |")
-    assert lines[3].startswith("| 1 | 83.3% [")
-    assert lines[3].endswith("| 100.0% | 1.000 [1.000, 1.000] | 6.0 | 100% | 2.00 |")
+    assert lines[3].startswith("| 1 | 83.3 % [")
+    assert "| 1.000 [all the same] | 6.0 | 100.0 % [43 to 100 %] | 2.000 [" in lines[3]
     assert rows[1].to_json()["win_rate"] == pytest.approx(5 / 6)
     assert rows[0].to_json()["kl"] is None

@@ -23,7 +23,8 @@ def reward_model_run(folder):
     log.close()
     points = [{"confidence": 0.6, "accuracy": 0.55, "count": 10}]
     summary = {"accuracy": 0.7321, "accuracy_low": 0.62, "accuracy_high": 0.83, "ece": 0.061}
-    save(folder / "summary.json", summary | {"baseline_longer": 0.5678, "reliability": points})
+    summary |= {"prompts": 80, "baseline_longer": 0.5678}
+    save(folder / "summary.json", summary | {"reliability": points})
     return folder
 
 
@@ -34,10 +35,10 @@ def ppo_run(folder, *, text="a plain answer", kl_coef=0.05, steps=30):
         log.append(step, "ppo", metrics | {"an_unforeseen_metric": 1.0 * step})
         log.samples(step, [{"prompt": "Why?", "answer": f"{text} {step}", "score": step / 30}])
     log.close()
-    interval = {"low": -0.1, "high": 0.3}
+    interval = {"low": -0.1, "high": 0.3, "units": 48}
     summary = {
         "reward_before": {"mean": 0.11, **interval},
-        "reward_after": {"mean": 1.23, "low": 1.01, "high": 1.45},
+        "reward_after": {"mean": 1.23, "low": 1.01, "high": 1.45, "units": 48},
         "kl_after": 7.65,
         "seconds": 200,
         "examples": [
@@ -81,7 +82,9 @@ def direct_run(folder, *, steps=60, objective="dpo", fall=-3.1, **summary):
             watched = ("loss", "accuracy", "margin", "separated", "logp_change_chosen")
             metrics |= {f"val_{name}": metrics[name] for name in watched}
             metrics |= {
+                "val_units": 200.0,
                 "val_sampled_kl": 4.0 * p,
+                "val_sampled_kl_units": 32.0,
                 "val_sampled_length": 50.0,
                 "val_length_reward_correlation": -0.6 * p,
             }
@@ -89,6 +92,7 @@ def direct_run(folder, *, steps=60, objective="dpo", fall=-3.1, **summary):
     log.close()
     measured = {"accuracy": 0.632, "accuracy_low": 0.571, "accuracy_high": 0.69, "ece": 0.05}
     measured |= {"baseline_longer": 0.45, "baseline_shorter": 0.55, "seconds": 90}
+    measured |= {"accuracy_units": 200}
     bins = [{"confidence": c, "accuracy": c - 0.05, "count": 40} for c in (0.55, 0.65, 0.8)]
     save(folder / "summary.json", measured | {"reliability": bins} | summary)
     recipe = f"stage: direct\nobjective:\n  name: {objective}\n  beta: 0.1\n"

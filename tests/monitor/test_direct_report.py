@@ -21,8 +21,11 @@ def test_the_verdict_tells_accuracy_the_baseline_and_what_became_of_the_chosen(t
         "Held-out implicit accuracy is 63.2 % (57–69 %); “the shorter reply wins” gets 55.0 %. "
         "Chosen answers became 3.1 nats less likely."
     )
-    assert "On sampled answers the policy is 4 nats of KL away from the reference." in said
-    assert "follows length (correlation −0.6): shorter answers win" in said
+    assert (
+        "KL by the answers that the policy writes is 4.0 nats from the reference (32 prompts)"
+        in said
+    )
+    assert "follows length (correlation −0.60): shorter answers win" in said
     assert "reward model" not in said
 
 
@@ -71,7 +74,7 @@ def test_every_number_to_watch_has_its_panel(tmp_path):
     }
     assert {("training", 60, 0.75), ("held-out", 60, 0.75)} <= drawn  # accuracy
     assert {("chosen", 60, -3.1), ("rejected", 60, -12.1)} <= drawn  # change of log-probability
-    assert {("on sampled answers", 60, 4.0), ("sampled", 60, 50.0)} <= drawn
+    assert {("KL by the answers that it writes", 60, 4.0), ("sampled", 60, 50.0)} <= drawn
     assert ("measured", 0.8, 0.75) in drawn  # the reliability diagram
     assert "Reliability (ECE 0.050)" in page.text
     assert "the shorter reply wins" in page.text
@@ -112,7 +115,7 @@ def test_single_answers_are_reported_without_margins(tmp_path):
         log.append(step, "direct", {"loss": 0.5, "kl": 0.1 * step, "reward_chosen": 0.1})
     page = Page(render(tmp_path / "run"))
     names = {s["name"] for chart in page.charts() for s in chart["series"]}
-    assert "on mismatched answers" in names
+    assert "KL by mismatched answers" in names
     assert "Margin" not in page.text
 
 

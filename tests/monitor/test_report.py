@@ -187,18 +187,20 @@ def test_before_and_after_come_from_the_samples_where_no_summary_has_them(tmp_pa
 )
 def test_the_verdict_depends_on_the_intervals(tmp_path, low, high, mean, said):
     folder = ppo_run(tmp_path / "run")
-    before = {"mean": 0.1, "low": -0.1, "high": 0.3}
-    after = {"mean": mean, "low": low, "high": high}
+    before = {"mean": 0.1, "low": -0.1, "high": 0.3, "units": 48}
+    after = {"mean": mean, "low": low, "high": high, "units": 48}
     save(folder / "summary.json", {"reward_before": before, "reward_after": after})
     assert said in Page(render(folder)).text
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "said"), [(0.6, "Under 65 %"), (0.75, None), (0.95, "Over 90 %")]
+    ("accuracy", "said"),
+    [(0.6, "Under 65 %"), (0.64, None), (0.75, None), (0.91, None), (0.95, "Over 90 %")],
 )
 def test_suspicious_accuracies_get_a_word(tmp_path, accuracy, said):
     folder = reward_model_run(tmp_path / "run")
-    save(folder / "summary.json", {"accuracy": accuracy})
+    ends = {"accuracy_low": accuracy - 0.03, "accuracy_high": accuracy + 0.03, "prompts": 900}
+    save(folder / "summary.json", {"accuracy": accuracy} | ends)
     text = Page(render(folder)).text
     assert [word for word in ("Under 65 %", "Over 90 %") if word in text] == (
         [said] if said else []
@@ -230,7 +232,7 @@ def test_the_gain_on_the_same_prompts_decides_where_it_was_measured(
 ):
     """Before and after overlap in each case: the prompts differ more than the policies do."""
     before, after = ({"mean": m, "low": m - 0.5, "high": m + 0.5} for m in (0.1, 0.1 + mean))
-    gain = {"mean": mean, "low": low, "high": high}
+    gain = {"mean": mean, "low": low, "high": high, "units": 48}
     summary = {"reward_before": before, "reward_after": after, "reward_gain": gain}
     folder = ppo_run(tmp_path / "run")
     save(folder / "summary.json", summary)
@@ -243,13 +245,18 @@ def test_the_gain_on_the_same_prompts_decides_where_it_was_measured(
         (0.69, (0.2, 0.9), "The held-out reward rose with it (0.14 to 0.69)."),
         (0.69, None, "rose too (0.14 to 0.69), but within its 95 % interval: more held-out"),
         (0.69, (-0.2, 1.3), "rose too (0.14 to 0.69), but within its 95 % interval: more held-out"),
-        (0.14, (-0.2, 0.2), "did not follow (0.14 to 0.14): do not trust the gain."),
-        (-0.40, (-0.9, -0.2), "did not follow (0.14 to −0.40): do not trust the gain."),
+        (0.14, (-0.2, 0.2), "stayed at 0.14 (gain 0.00, −0.20 to 0.20, 48 prompts): it does not"),
+        (
+            0.12,
+            (-0.2, 0.2),
+            "went from 0.14 to 0.12 (gain −0.02, −0.20 to 0.20, 48 prompts): it does",
+        ),
+        (-0.40, (-0.9, -0.2), "fell (0.14 to −0.40): do not trust the gain."),
     ],
 )
 def test_the_heldout_reward_rises_may_rise_or_does_not_follow(tmp_path, after, gain, said):
     def around(mean, reach=0.4):
-        return {"mean": mean, "low": mean - reach, "high": mean + reach}
+        return {"mean": mean, "low": mean - reach, "high": mean + reach, "units": 48}
 
     summary = {
         "reward_before": around(0.1, 0.1),
@@ -259,7 +266,12 @@ def test_the_heldout_reward_rises_may_rise_or_does_not_follow(tmp_path, after, g
     }
     if gain:
         low, high = gain
-        summary["reward_heldout_gain"] = {"mean": after - 0.14, "low": low, "high": high}
+        summary["reward_heldout_gain"] = {
+            "mean": after - 0.14,
+            "low": low,
+            "high": high,
+            "units": 48,
+        }
     folder = ppo_run(tmp_path / "run")
     save(folder / "summary.json", summary)
     text = Page(render(folder)).text
@@ -271,7 +283,7 @@ def test_a_kl_that_is_rounding_is_shown_as_none(tmp_path):
     folder = ppo_run(tmp_path / "run")
     save(folder / "summary.json", {"reward_before": 0.1, "reward_after": 0.2, "kl_after": -3e-8})
     text = Page(render(folder)).text
-    assert "to 0.20, 0 nats of KL away" in text
+    assert "to 0.20, 0 nats of KL by the answers away" in text
     assert "e−8" not in text
 
 
@@ -289,9 +301,12 @@ def test_a_reward_that_is_only_the_price_of_a_missing_end_is_called_that(
     tmp_path, finished, price, said
 ):
     folder = ppo_run(tmp_path / "run")
-    save(folder / "summary.json", {"finished_after": finished, "missing_eos": price})
+    ends = {"finished_after_low": finished - 0.01, "finished_after_high": finished + 0.06}
+    counted = {"finished_after_units": 60, "missing_eos": price}
+    save(folder / "summary.json", {"finished_after": finished} | ends | counted)
     text = Page(render(folder)).text
-    assert ("98 % of the answers were cut off and got shaping.missing_eos (−1)" in text) is said
+    words = "98.0 % of the answers were cut off (92 to 99 %, 60 prompts) and got"
+    assert (f"{words} shaping.missing_eos (−1)" in text) is said
     if said:
         for way in ("sampling.max_tokens", "SFT first", "shaping.missing_eos=null"):
             assert way in text

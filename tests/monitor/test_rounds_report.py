@@ -27,6 +27,7 @@ def rounds_run(folder, *, head=None, lengths=(20.0, 21.0, 22.0), kl=3.0, rates=(
             "length": length,
             "finished": 0.9,
             "kl": kl * number,
+            "prompts": 60.0,
         }
         if head is not None:
             now = head if number == len(rates) - 1 else 0.5

@@ -224,7 +224,7 @@ def test_golden_judgements_are_probed_at_the_end(model: str, rows: str, tmp_path
         more = {"golden": str(golden), "steps": 1}
         run, said = heard(direct(name, model, rows, tmp_path / name, **more))
         assert summary(run)["golden"]["pairs"] == 1
-        assert "golden judgements: Only 1 pairs" in said
+        assert "golden judgements: Only 1 pair of 1 prompt measured: too few to tell" in said
 
 
 def test_labels_made_of_comparisons_are_judged_on_the_comparisons_held_out(

@@ -150,7 +150,10 @@ def test_a_policy_that_got_no_better_says_so_and_keeps_its_last_weights(chain, t
         folder = train(load_recipe("ppo", settings))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["best_step"] == 0
-    assert "No checkpoint beat the start by held-out reward" in (folder / "report.html").read_text()
+    assert (
+        "No checkpoint beat the start by reward on held-out prompts"
+        in (folder / "report.html").read_text()
+    )
     assert set(CheckpointStore(folder / "checkpoints").steps()) == {2}
 
 

@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from backflip.crowd.judgements import Floats, Ints, Judgements
+from backflip.functional import statistics
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,4 @@ def likeliest(posterior: Floats) -> Ints:
 
 def wilson_bounds(p: Floats, n: Floats | Ints, *, level: float = 0.95) -> tuple[Floats, Floats]:
     """Wilson's interval of many proportions at once; ``n`` need not be whole."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return np.maximum(0.0, centre - half), np.minimum(1.0, centre + half)
+    return statistics.wilson_bounds(p, n, NormalDist().inv_cdf((1 + level) / 2))

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from backflip.crowd.judgements import Floats, Ints, Judgements, pairs
-from backflip.functional.statistics import Interval
+from backflip.functional.statistics import Interval, wilson
 
 Metric = Literal["nominal", "ordinal", "interval"]
 """How far apart two classes are: equal or not; by how many answers lie between; by their values."""
@@ -167,7 +167,8 @@ def agreement(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
-    """Percent, α, κ and AC with percentile bootstraps over items.
+    """Percent with Wilson's interval over items; α, κ and AC with percentile bootstraps over items,
+    which are never narrower than Wilson's makes them.
 
     Pass ``judgements.sides()`` to ask who agrees on the better answer, whatever the strength.
     """
@@ -175,11 +176,15 @@ def agreement(
     drawn = _resampled(counted, resamples, seed)
     classes = counted.classes
 
+    alike = _percent_interval(counted, level)
+
     def interval(coefficient: Callable[[Sums], Floats]) -> Interval:
-        return _interval(np.concatenate([coefficient(s) for s in drawn]), level)
+        return _interval(
+            np.concatenate([coefficient(s) for s in drawn]), level, alike, drawn[0].shares[0]
+        )
 
     return Agreement(
-        percent=interval(percent),
+        percent=alike,
         alpha=interval(lambda s: krippendorff(s, classes, metric=metric)),
         fleiss=interval(lambda s: fleiss(s, classes, metric=metric)),
         gwet=interval(lambda s: gwet(s, classes, metric=metric)),
@@ -201,7 +206,8 @@ def alpha(
     counted = table(judgements)
     drawn = _resampled(counted, resamples, seed)
     values = [krippendorff(s, counted.classes, metric=metric) for s in drawn]
-    return _interval(np.concatenate(values), level)
+    alike = _percent_interval(counted, level)
+    return _interval(np.concatenate(values), level, alike, drawn[0].shares[0])
 
 
 def _resampled(counted: Table, resamples: int, seed: int) -> list[Sums]:
@@ -216,14 +222,34 @@ def _resampled(counted: Table, resamples: int, seed: int) -> list[Sums]:
     return found
 
 
-def _interval(values: Floats, level: float) -> Interval:
-    """The first value is the sample's own; the others are resamples. Unknown: −∞ to ∞."""
+def _percent_interval(counted: Table, level: float) -> Interval:
+    """``percent`` with Wilson's interval: each item counts the same, however many judged it."""
+    n = counted.counts.sum(1)
+    several = n >= 2
+    counts, n = counted.counts[several], n[several]
+    same = (counts * (counts - 1)).sum(1) / (n * (n - 1))
+    items = int(counted.weight[several].sum())
+    return wilson(float(same @ counted.weight[several]), items, level=level)
+
+
+def _interval(values: Floats, level: float, alike: Interval, shares: Floats) -> Interval:
+    """The first value is the sample's own; the others are resamples. Unknown: −∞ to ∞.
+
+    Resamples of a handful of items that agree all agree, so that their quantiles claim certainty.
+    Each end reaches at least where the coefficient would stand if the percentage of agreement,
+    ``alike``, stood at that end of Wilson's interval, with the classes as common as they are.
+    """
     known = values[1:][~np.isnan(values[1:])]
     estimate = float(values[0])
     if np.isnan(estimate) or len(known) == 0:
-        return Interval(estimate, -np.inf, np.inf, level)
+        return Interval(estimate, -np.inf, np.inf, level, alike.units)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), level)
+    apart = 1 - alike.estimate
+    chance = float(shares @ shares) / float(shares.sum()) ** 2
+    scale = (1 - estimate) / apart if apart > 0 else 1 / (1 - chance) if chance < 1 else 1.0
+    ends = [estimate + (end - alike.estimate) * scale for end in (alike.low, alike.high)]
+    low, high = min(float(low), ends[0]), max(float(high), min(ends[1], 1.0))
+    return Interval(estimate, max(low, -1.0), high, level, alike.units)
 
 
 def _distance(n: Floats, classes: Floats, metric: Metric) -> Floats:
@@ -277,8 +303,10 @@ def cohen(
     if not len(x):
         return Interval(np.nan, -np.inf, np.inf, level)
     drawn = np.random.default_rng(seed).multinomial(len(x), cells / len(x), size=resamples)
-    together = np.concatenate([cells[None], drawn]).reshape(-1, size, size)
-    return _interval(_kappa(together.astype(np.float64), weights), level)
+    together = np.concatenate([cells[None], drawn]).reshape(-1, size, size).astype(np.float64)
+    alike = wilson(int((x == y).sum()), len(x), level=level)
+    shares = together[0].sum(0) + together[0].sum(1)
+    return _interval(_kappa(together, weights), level, alike, shares)
 
 
 def _kappa(confusion: Floats, weights: str | None) -> Floats:

@@ -9,7 +9,7 @@ from scipy.special import expit, logit, stdtrit
 
 from backflip.crowd.agreement import Agreement, Metric, agreement, alpha
 from backflip.crowd.judgements import Floats, Ints, Judgements
-from backflip.functional.statistics import Interval, pearson, wilson
+from backflip.functional.statistics import Interval, pearson, share_interval, wilson
 
 WEEK = 7 * 24 * 3600.0
 """Seconds."""
@@ -124,9 +124,11 @@ def clustered_share(share: Floats, rater: Ints, *, level: float = 0.95) -> Inter
     however much they answered. Where there is one rater, their choices are the sample.
     """
     n, p = len(share), float(share.mean()) if len(share) else np.nan
-    if n < 2 or p in (0.0, 1.0):
+    if n < 2:
         return wilson(np.nan_to_num(p) * n, n, level=level)
     who, many = _clusters(rater, n)
+    if p in (0.0, 1.0):  # no spread to learn from: as many choices as there are raters
+        return share_interval(share, who, level=level)
     lumps = np.bincount(who, weights=share - p)
     error = np.sqrt((lumps**2).sum() * many / (many - 1)) / n / (p * (1 - p))
     reach = float(stdtrit(many - 1, (1 + level) / 2)) * error

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtrit
 
 from backflip.crowd.drift import clustered_mean, clustered_share
 from backflip.crowd.judgements import Flags, Floats, Ints, Judgements, pairs
+from backflip.functional.statistics import FEWEST as ENOUGH
 from backflip.functional.statistics import Interval
 
 UNKNOWN = "unknown"
@@ -77,7 +78,8 @@ class Erased:
     own_agreement: Interval
     """Agreement within the group less its agreement with the others: above 0 it is of one mind."""
     warns: bool
-    """Whether the majority vote erases the group: overruled beyond chance, and of one mind."""
+    """Whether the majority vote erases the group: overruled beyond chance on thirty items or more,
+    and of one mind."""
 
     @property
     def warning(self) -> str:
@@ -208,7 +210,12 @@ def _erased(
                 by_chance=float(chance[k]),
                 p_value=float(p_value[k]),
                 own_agreement=own,
-                warns=bool(sure and observed[k] - chance[k] > MARGIN and own.low > 0),
+                warns=bool(
+                    sure
+                    and both[:, k].sum() >= ENOUGH
+                    and observed[k] - chance[k] > MARGIN
+                    and own.low > 0
+                ),
             )
         )
     return found
@@ -258,6 +265,7 @@ def _of_one_mind(said: Judgements, member: Flags, level: float) -> Interval:
     inside, across = (same * within).sum() / n, (same * (1 - within)).sum() / m
     pull = within * (same - inside) / n - (1 - within) * (same - across) / m
     error = float(np.sqrt((np.bincount(item, weights=pull) ** 2).sum()))
-    reach = NormalDist().inv_cdf((1 + level) / 2) * error
+    many = len(np.unique(item))
+    reach = float(stdtrit(max(many - 1, 1), (1 + level) / 2)) * error
     gap = float(inside - across)
-    return Interval(gap, gap - reach, gap + reach, level)
+    return Interval(gap, gap - reach, gap + reach, level, many)

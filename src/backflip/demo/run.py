@@ -13,6 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from backflip.evaluate.perplexity import Perplexities, measure_perplexities
+from backflip.monitor.accuracy import measured
+from backflip.monitor.numbers import apart, estimate, share, share_ranged
+from backflip.monitor.titles import KL_BY_ANSWERS
 from backflip.recipes.load import load_recipe
 from backflip.recipes.stages import resume, train
 from backflip.train.run import RunFolder
@@ -84,21 +87,20 @@ def _numbers(
     reward_model: Mapping[str, Any], ppo: Mapping[str, Any], replies: Perplexities
 ) -> Table:
     table = Table(title="What came of it", title_justify="left", show_header=False)
-    table.add_row(
-        "reward model, held-out accuracy",
-        f"{reward_model['accuracy']:.0%} "
-        f"({reward_model['accuracy_low']:.0%} to {reward_model['accuracy_high']:.0%}, "
-        f"{reward_model['pairs']} pairs)",
-    )
-    table.add_row("  beside it: the longer reply wins", f"{reward_model['baseline_longer']:.0%}")
+    if (accuracy := measured(reward_model)) is not None:
+        value, ends = share_ranged(accuracy)
+        said = f"{value} ({ends}, {reward_model['pairs']} pairs)"
+        table.add_row("reward model, held-out accuracy", said)
+    longer = share(reward_model["baseline_longer"])
+    table.add_row("  beside it: the longer reply wins", longer)
     for key, name in (("reward", "mean reward"), ("reward_heldout", "by the held-out head")):
         if f"{key}_before" in ppo:
-            before, after = ppo[f"{key}_before"], ppo[f"{key}_after"]
-            table.add_row(name, f"{_interval(before)}  →  {_interval(after)}")
+            before, after = (_interval(ppo[f"{key}_{when}"]) for when in ("before", "after"))
+            table.add_row(name, f"{before}  →  {after}")
         if f"{key}_gain" in ppo:
             table.add_row("  gain, same prompts", _interval(ppo[f"{key}_gain"]))
     before, after = (round(ppo[f"kl_{when}"], 1) + 0.0 for when in ("before", "after"))
-    table.add_row("KL from the start", f"{before:.1f}  →  {after:.1f} nats")
+    table.add_row(f"{KL_BY_ANSWERS}, from the start", f"{before:.1f}  →  {after:.1f} nats")
     medians = [f"{float(replies.of[when].median()):.0f}" for when in ("before", "after")]
     table.add_row("perplexity of the replies", "  →  ".join(medians))
     inside = [f"{replies.within(n)} of {len(replies.of[n])}" for n in ("before", "after")]
@@ -111,7 +113,14 @@ def _numbers(
 
 
 def _interval(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:+.2f} ({value['low']:+.2f} to {value['high']:+.2f})"
+    """A mean with its interval, all with their signs."""
+    named = {"mean" + ("" if part == "mean" else f"_{part}"): x for part, x in value.items()}
+    found = estimate(named, "mean")
+    if found is None:
+        return "unknown"
+    texts = apart([found.value, found.low, found.high, 0.0], digits=2)
+    mean, low, high = (t if t in (texts[3], "nan") or t[0] == "−" else f"+{t}" for t in texts[:3])
+    return f"{mean} ({low} to {high})" if found.known else f"{mean} (interval unknown)"
 
 
 def _example(example: Mapping[str, Any]) -> Panel:

@@ -18,7 +18,7 @@ from torch import Tensor
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.errors import UserError
 from backflip.functional.best_of_n import best_of_n_mean
-from backflip.functional.statistics import Interval, bootstrap_mean, kl_best_of_n
+from backflip.functional.statistics import Interval, kl_best_of_n, mean_interval
 from backflip.generate.sampler import Sampler
 from backflip.reward.source import RewardSource
 from backflip.train.rounds import judge_all
@@ -47,7 +47,7 @@ class Point:
     kl: float
     """KL(best of n‖policy), nats an answer: log n − (n − 1)/n; where scores tie it is less."""
     reward: Interval
-    """Expected score of the chosen answer, with a bootstrap over prompts."""
+    """Expected score of the chosen answer, with its interval over prompts."""
     parts: Mapping[str, Interval]
     """What else was said of the chosen answer, such as ``heldout``."""
     prompts: int
@@ -86,9 +86,7 @@ def pick_best(group: Int[Tensor, " B"], scores: Float[Tensor, " B"]) -> Int[Tens
     return torch.tensor([best[number] for number in sorted(best)], dtype=torch.long)
 
 
-def best_of_n_curve(
-    scoring: Scoring, *, sizes: Sequence[int] | None = None, seed: int = 0
-) -> list[Point]:
+def best_of_n_curve(scoring: Scoring, *, sizes: Sequence[int] | None = None) -> list[Point]:
     """Expected reward of best-of-n for every n of ``sizes``, from all answers that were drawn.
 
     Every answer serves every n: unbiased, and far less noisy than drawing anew for each. Without
@@ -106,28 +104,26 @@ def best_of_n_curve(
             f"best of n: sizes {list(sizes)} must lie between 1 and {most}, the answers to a "
             "prompt that have a score. Draw more answers."
         )
-    return [_point(scoring, by_prompt, n, seed) for n in sizes]
+    return [_point(scoring, by_prompt, n) for n in sizes]
 
 
-def _point(scoring: Scoring, by_prompt: Sequence[Tensor], n: int, seed: int) -> Point:
+def _point(scoring: Scoring, by_prompt: Sequence[Tensor], n: int) -> Point:
     rows = [row for row in by_prompt if len(row) >= n]
     scores = scoring.sampled.scores
     return Point(
         n,
         kl_best_of_n(n),
-        _expected(scores, scores, rows, n, seed),
-        {name: _expected(scores, part, rows, n, seed) for name, part in scoring.parts.items()},
+        _expected(scores, scores, rows, n),
+        {name: _expected(scores, part, rows, n) for name, part in scoring.parts.items()},
         len(rows),
     )
 
 
-def _expected(
-    scores: Tensor, values: Tensor, by_prompt: Sequence[Tensor], n: int, seed: int
-) -> Interval:
+def _expected(scores: Tensor, values: Tensor, by_prompt: Sequence[Tensor], n: int) -> Interval:
     """Mean over prompts; a prompt with an unknown value is left out."""
     told = [float(best_of_n_mean(scores[row], values[row], n=n)) for row in by_prompt]
     known = [value for value in told if not math.isnan(value)]
-    return bootstrap_mean(known, seed=seed)
+    return mean_interval(known)
 
 
 def _scored_rows(sampled: Sampled) -> list[Tensor]:

@@ -32,7 +32,6 @@ def implicit_report(
     *,
     token_budget: int,
     policy_parameters: int | None = None,
-    seed: int = 0,
 ) -> RewardReport:
     """How well implicit rewards order answers as people did: the report of a reward model.
 
@@ -43,7 +42,6 @@ def implicit_report(
             their reward is β·log π/π_ref.
         token_budget: forest tokens in one micro-batch.
         policy_parameters: size of a policy that is to be trained against it, where it is known.
-        seed: of the bootstrap.
 
     Raises:
         UserError: no pair is decided.
@@ -57,7 +55,6 @@ def implicit_report(
         parameters=parameter_count(policy)[0],
         policy_parameters=policy_parameters,
         beta=float(objective.beta),
-        seed=seed,
     )
 
 
@@ -97,7 +94,6 @@ def evaluate_policy(
     reference: str | None,
     token_budget: int = 4096,
     policy_parameters: int | None = None,
-    seed: int = 0,
 ) -> RewardReport:
     """The same from names: the reference speaks first and is forgotten, so one model is in memory.
 
@@ -108,7 +104,6 @@ def evaluate_policy(
         reference: another language model with the same tokens; None for objectives without one.
         token_budget: forest tokens in one micro-batch.
         policy_parameters: size of a policy that is to be trained against it, where it is known.
-        seed: of the bootstrap.
 
     Raises:
         UserError: no such model, other tokens, no pair that is decided.
@@ -125,7 +120,6 @@ def evaluate_policy(
         objective,
         token_budget=token_budget,
         policy_parameters=policy_parameters,
-        seed=seed,
     )
 
 

@@ -23,16 +23,14 @@ from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
 from backflip.functional.statistics import Interval, finite
 from backflip.models.heads import RewardModel
 from backflip.models.load import parameter_count
+from backflip.monitor.accuracy import about_accuracy
+from backflip.monitor.numbers import TOO_FEW, Estimate, apart, beyond, share_ranged
 from backflip.reward.model import score_all
 
-NOISY, TRIVIAL = 0.65, 0.90
-"""Accuracies that deserve a word."""
 SATURATED, NO_SPREAD = 100.0, 1e-3
 """Raw scores beyond the first, or whose deviation is below the second, say nothing more."""
 CALIBRATED = (0.8, 1.25)
 """Calibration slopes between these are left uncommented."""
-FEW = 50
-"""Pairs below which every other number here is mostly chance."""
 SIZE_CLASSES = (0.2e9, 0.75e9, 2e9, 4.5e9, 10e9, 20e9, 45e9, 100e9)
 """Parameters up to which a model belongs to each class: those in which models are published."""
 CLASS_NAMES = ("0.1 B", "0.5 B", "1.5 B", "3 B", "7 B", "14 B", "32 B", "70 B", "over 100 B")
@@ -67,7 +65,7 @@ class RewardReport:
     ties: int
     """Pairs that people could not decide; in none of the numbers below."""
     accuracy: Interval
-    """Share of pairs ordered as people ordered them, with a bootstrap interval by prompt."""
+    """Share of pairs ordered as people ordered them; all intervals here go by prompt."""
     log_loss: Interval
     """Nats per pair; ln 2 = 0.69 is what guessing gets."""
     brier: Interval
@@ -76,7 +74,7 @@ class RewardReport:
     """Expected calibration error: mean distance of stated from true probability, 0 to 1."""
     reliability: tuple[tuple[float, float, int], ...]
     """(stated probability, share that was right, pairs), bin by bin."""
-    slope: float
+    slope: Interval
     """The a for which σ(a·Δ) fits best; below 1 the model claims too much."""
     temperature: float
     """1 / slope: what to divide scores by."""
@@ -84,6 +82,8 @@ class RewardReport:
     """Accuracy of "the longer reply wins", in tokens, ½ for equal lengths: the bar to clear."""
     shorter: Interval
     """Accuracy of "the shorter reply wins": 1 − ``longer``, the bar where people like it short."""
+    over_length: Interval
+    """Accuracy less the greater of the two, pair by pair."""
     slices: tuple[Slice, ...]
     """Accuracy where people preferred the longer reply, the shorter one, or lengths are alike."""
     scores: Scores
@@ -104,10 +104,11 @@ class RewardReport:
                 {"confidence": finite(claimed), "accuracy": finite(right), "count": rows}
                 for claimed, right, rows in self.reliability
             ],
-            "calibration_slope": finite(self.slope),
+            **self.slope.named("calibration_slope"),
             "temperature": finite(self.temperature),
             **self.longer.named("baseline_longer"),
             **self.shorter.named("baseline_shorter"),
+            **self.over_length.named("over_length"),
             "slices": {
                 part.name: {"pairs": part.pairs, **part.accuracy.named("accuracy")}
                 for part in self.slices
@@ -126,7 +127,6 @@ def evaluate_reward_model(
     *,
     policy_parameters: int | None = None,
     token_budget: int = 4096,
-    seed: int = 0,
 ) -> RewardReport:
     """Score every answer once and compare with what people said.
 
@@ -138,7 +138,6 @@ def evaluate_reward_model(
         batch: held-out comparisons, of two answers or more.
         policy_parameters: size of the policy to be trained against it, where it is known.
         token_budget: forest tokens in one micro-batch.
-        seed: of the bootstrap.
 
     Raises:
         UserError: no pair is decided.
@@ -148,9 +147,7 @@ def evaluate_reward_model(
     head = batch.head[batch.answers.owner()]
     scores = by_head.gather(1, head[:, None])[:, 0]
     parameters, _ = parameter_count(model)
-    return report(
-        scores, batch, parameters=parameters, policy_parameters=policy_parameters, seed=seed
-    )
+    return report(scores, batch, parameters=parameters, policy_parameters=policy_parameters)
 
 
 def report(
@@ -160,7 +157,6 @@ def report(
     parameters: int = 0,
     policy_parameters: int | None = None,
     beta: float | None = None,
-    seed: int = 0,
 ) -> RewardReport:
     """The same from raw scores that are known already, one per answer of ``batch``.
 
@@ -175,13 +171,13 @@ def report(
             f"none of {counted(len(batch), 'comparison')} is decided, so accuracy has no meaning. "
             "Give comparisons in which one answer is better than another."
         )
-    said = _measured(scores, batch, pairs, ties=len(ties.better), seed=seed)
+    said = _measured(scores, batch, pairs, ties=len(ties.better))
     sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters, beta=beta)
     return replace(said, sentences=tuple(sentences))
 
 
 def _measured(
-    scores: Float[Tensor, " N"], batch: ComparisonBatch, pairs: Pairs, *, ties: int, seed: int
+    scores: Float[Tensor, " N"], batch: ComparisonBatch, pairs: Pairs, *, ties: int
 ) -> RewardReport:
     """All numbers of the report, without a word about them."""
     delta = scores[pairs.better] - scores[pairs.worse]
@@ -191,27 +187,32 @@ def _measured(
 
     longer_by = length[pairs.better] - length[pairs.worse]
 
-    def mean(per_pair: Any, rows: Tensor | None = None) -> Interval:
-        kept = group if rows is None else group[rows]
-        return statistics.bootstrap_mean(per_pair, kept, seed=seed)
+    def share_of(per_pair: Any, rows: Tensor | None = None) -> Interval:
+        return statistics.share_interval(per_pair, group if rows is None else group[rows])
+
+    right, by_length = statistics.accuracy(delta), statistics.accuracy(longer_by)
+    better = by_length if by_length.mean() >= 0.5 else 1 - by_length
 
     return RewardReport(
         prompts=len(group.unique()),
         pairs=len(delta),
         ties=ties,
-        accuracy=mean(statistics.accuracy(delta)),
-        log_loss=mean(statistics.log_loss(delta, soft)),
-        brier=mean(statistics.brier(delta, soft)),
+        accuracy=share_of(right),
+        log_loss=statistics.mean_interval(
+            statistics.log_loss(delta, soft), group, within=(0.0, math.inf)
+        ),
+        brier=statistics.mean_interval(statistics.brier(delta, soft), group, within=(0.0, 1.0)),
         ece=statistics.calibration_error(delta, soft),
         reliability=tuple(
             (float(c), float(a), int(n))
             for c, a, n in zip(curve.confidence, curve.accuracy, curve.rows, strict=True)
         ),
-        slope=statistics.calibration_slope(delta, soft),
+        slope=statistics.slope_interval(delta, soft, group),
         temperature=statistics.temperature(delta, soft),
-        longer=mean(statistics.accuracy(longer_by)),
-        shorter=mean(statistics.accuracy(-longer_by)),
-        slices=_slices(delta, length, pairs, mean),
+        longer=share_of(by_length),
+        shorter=share_of(1 - by_length),
+        over_length=statistics.paired_difference(right, better, group),
+        slices=_slices(delta, length, pairs, share_of),
         scores=_spread(scores),
         sentences=(),
     )
@@ -225,13 +226,11 @@ def remarks(
     beta: float | None = None,
 ) -> list[str]:
     """What a person should notice about these numbers; ``beta`` as in ``report``."""
-    about_scores = _about_scores(said) if beta is None else _about_implicit(said, beta)
-    found = [*_about_accuracy(said), *about_scores]
-    if said.pairs < FEW:
-        found.append(
-            f"Only {counted(said.pairs, 'pair was', 'pairs were')} measured: collect more "
-            "before believing this."
-        )
+    found = list(_about_accuracy(said))
+    found += _about_scores(said) if beta is None else _about_implicit(said, beta)
+    if not said.accuracy.enough:
+        pairs, prompts = counted(said.pairs, "pair"), counted(said.prompts, "prompt")
+        found.append(f"Only {pairs} of {prompts} measured: {TOO_FEW}.")
     if policy_parameters is not None and parameters:
         found += _about_size(parameters, policy_parameters)
     return found
@@ -252,7 +251,7 @@ def _prompts(batch: ComparisonBatch) -> Int[Tensor, " B"]:
 
 
 def _slices(
-    delta: Float[Tensor, " P"], length: Int[Tensor, " N"], pairs: Pairs, mean: Any
+    delta: Float[Tensor, " P"], length: Int[Tensor, " N"], pairs: Pairs, share_of: Any
 ) -> tuple[Slice, ...]:
     better, worse = length[pairs.better], length[pairs.worse]
     alike = (better - worse).abs() < 0.1 * torch.maximum(better, worse)
@@ -262,7 +261,7 @@ def _slices(
         "lengths within 10 %": alike,
     }
     return tuple(
-        Slice(name, int(rows.sum()), mean(statistics.accuracy(delta[rows]), rows))
+        Slice(name, int(rows.sum()), share_of(statistics.accuracy(delta[rows]), rows))
         for name, rows in parts.items()
         if rows.any()
     )
@@ -275,60 +274,69 @@ def _spread(scores: Float[Tensor, " N"]) -> Scores:
 
 
 def _about_accuracy(said: RewardReport) -> Sequence[str]:
-    found: list[str] = []
-    a = said.accuracy
-    text = f"Accuracy is {_percent(a.estimate)}"
-    if a.estimate < NOISY:
-        found.append(f"{text}, under 65 %: the labels are noisy, or training has not converged.")
-    elif a.estimate > TRIVIAL:
-        found.append(
-            f"{text}, over 90 %: it has memorised the data, or the comparisons are trivial."
-        )
     baselines = {"longer": said.longer.estimate, "shorter": said.shorter.estimate}
-    word, best = max(baselines.items(), key=lambda item: item[1])
-    if a.low <= best:
-        found.append(
-            f"Choosing the {word} reply would get {_percent(best)}: the model is not clearly "
-            "better than that."
-        )
+    best = max(baselines.items(), key=lambda item: item[1])
+    found = about_accuracy(Estimate.of(said.accuracy), best, Estimate.of(said.over_length))
     by_name = {part.name: part.accuracy for part in said.slices}
     longer, shorter = (by_name.get(f"{w} reply preferred") for w in ("longer", "shorter"))
-    if longer and shorter and (longer.low > shorter.high or shorter.low > longer.high):
-        what = "length" if longer.low > shorter.high else "brevity"
-        found.append(
-            f"It is right on {_percent(longer.estimate)} of the pairs where people preferred the "
-            f"longer reply and {_percent(shorter.estimate)} where the shorter: it rewards {what}."
-        )
+    if said.accuracy.enough and longer and shorter:
+        found += _about_length(Estimate.of(longer), Estimate.of(shorter))
     return found
+
+
+def _about_length(longer: Estimate, shorter: Estimate) -> list[str]:
+    """Where the pairs that longer replies won come out otherwise than those that shorter ones won,
+    and their intervals do not meet.
+    """
+    if (longer.units or 0) + (shorter.units or 0) < statistics.FEWEST:
+        return []
+    ends = [longer.low, shorter.high, shorter.low, longer.high]
+    if longer.low > shorter.high:
+        what = "length"
+    elif shorter.low > longer.high:
+        what = "brevity"
+    else:
+        return []
+    (one, its), (other, others) = (share_ranged(part, beside=ends) for part in (longer, shorter))
+    return [
+        f"It is right on {one} ({its}) of the pairs where people preferred the longer reply and "
+        f"{other} ({others}) where the shorter: it rewards {what}."
+    ]
 
 
 def _about_scores(said: RewardReport) -> Sequence[str]:
-    found: list[str] = []
     far = max(abs(said.scores.low), abs(said.scores.high))
     if not math.isfinite(said.scores.std):
-        found.append("Some scores are not numbers: training has diverged. Lower the learning rate.")
-    elif far > SATURATED:
-        found.append(
-            f"Scores reach {far:.0f}, beyond ±100: saturated. Train for less, or set "
+        return ["Some scores are not numbers: training has diverged. Lower the learning rate."]
+    if far > SATURATED:
+        shown, _ = apart([far, SATURATED], digits=0)
+        return [
+            f"Scores reach {shown}, beyond ±100: saturated. Train for less, or set "
             "objective.centering_coef to 0.01."
-        )
-    elif said.scores.std < NO_SPREAD:
-        found.append("All answers score the same: the model has learnt nothing to optimise.")
-    elif said.pairs < FEW:
-        pass  # so few pairs cannot tell a slope
-    elif said.slope < CALIBRATED[0]:
-        found.append(
-            f"It claims more than it knows: divide scores by {said.temperature:.2g} to make their "
-            "differences probabilities."
-            if said.slope > 0
-            else "Its scores point the wrong way: lower ones go to what people prefer."
-        )
-    elif said.slope > CALIBRATED[1] and math.isfinite(said.slope):
-        found.append(
-            f"It claims less than it knows: multiply scores by {said.slope:.2g} to make their "
-            "differences probabilities."
-        )
-    return found
+        ]
+    if said.scores.std < NO_SPREAD:
+        learnt = ": the model has learnt nothing to optimise" if said.accuracy.enough else ""
+        return [f"All answers score the same{learnt}."]
+    if beyond(Estimate.of(said.accuracy), 0.5) < 0:
+        return ["Its scores point the wrong way: lower ones go to what people prefer."]
+    if (claim := _claim(said)) is None:
+        return []
+    return [
+        f"It claims {claim[0]} than it knows: {claim[1]} scores by {claim[2]:.2g} to make their "
+        "differences probabilities."
+    ]
+
+
+def _claim(said: RewardReport) -> tuple[str, str, float] | None:
+    """Where the interval of the slope leaves 1, and the slope is far from it: (more or less, divide
+    or multiply, by how much).
+    """
+    slope, way = said.slope.estimate, beyond(Estimate.of(said.slope), 1.0)
+    if way < 0 and 0 < slope < CALIBRATED[0]:
+        return "more", "divide", said.temperature
+    if way > 0 and slope > CALIBRATED[1]:
+        return "less", "multiply", slope
+    return None
 
 
 def _about_implicit(said: RewardReport, beta: float) -> Sequence[str]:
@@ -337,19 +345,13 @@ def _about_implicit(said: RewardReport, beta: float) -> Sequence[str]:
         return ["Some implicit rewards are not numbers: training has diverged. Lower the rate."]
     if said.scores.std < NO_SPREAD * beta:
         return ["All implicit rewards are the same: the policy is still its reference."]
-    if said.pairs < FEW:
-        return []  # so few pairs cannot tell a slope
-    if said.slope <= 0:
+    if beyond(Estimate.of(said.accuracy), 0.5) < 0:
         return ["Its implicit rewards order against people: it holds likelier what they rejected."]
-    wrong = said.slope < CALIBRATED[0] or CALIBRATED[1] < said.slope < math.inf
-    if not wrong:
+    if (claim := _claim(said)) is None:
         return []
-    more, how, factor = ("more", "divide", said.temperature)
-    if said.slope > 1:
-        more, how, factor = ("less", "multiply", said.slope)
     return [
-        f"Read as probabilities, its implicit rewards claim {more} than they know: {how} them by "
-        f"{factor:.2g} (they are in units of beta, {beta:g}) to make their differences "
+        f"Read as probabilities, its implicit rewards claim {claim[0]} than they know: {claim[1]} "
+        f"them by {claim[2]:.2g} (they are in units of beta, {beta:g}) to make their differences "
         "probabilities."
     ]
 
@@ -362,7 +364,3 @@ def _about_size(parameters: int, policy_parameters: int) -> Sequence[str]:
         f"The reward model ({CLASS_NAMES[mine]} class) is more than one size class below the "
         f"policy ({CLASS_NAMES[other]}): the policy will find what it cannot see."
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"

@@ -18,7 +18,9 @@ from torch import Tensor
 from backflip.data.batches import Rollouts
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
-from backflip.functional.statistics import Interval, bootstrap_mean, finite
+from backflip.functional.statistics import Interval, mean_interval, share_interval
+from backflip.monitor.numbers import Estimate, ranged, share_ranged
+from backflip.monitor.titles import KL_BY_ANSWERS
 from backflip.reward.source import RewardSource
 from backflip.train.rounds import judge_all
 from backflip.train.samples import Sampled
@@ -31,7 +33,7 @@ class WinRate:
     """One set of answers against another, every answer to a prompt against every other's."""
 
     rate: Interval
-    """Share of wins, a tie counting half, each prompt the same; with a bootstrap over prompts."""
+    """Share of wins, a tie counting half, each prompt the same; Wilson's interval over prompts."""
     longer: Interval
     """The same if the longer answer won."""
     wins: int
@@ -54,12 +56,12 @@ class WinRate:
         }
 
 
-def compare(source: RewardSource, ours: Rollouts, theirs: Rollouts, *, seed: int = 0) -> WinRate:
+def compare(source: RewardSource, ours: Rollouts, theirs: Rollouts) -> WinRate:
     """``win_rate`` by what ``source`` says of both."""
-    return win_rate(judge_all(source, ours).sampled, judge_all(source, theirs).sampled, seed=seed)
+    return win_rate(judge_all(source, ours).sampled, judge_all(source, theirs).sampled)
 
 
-def win_rate(ours: Sampled, theirs: Sampled, *, seed: int = 0) -> WinRate:
+def win_rate(ours: Sampled, theirs: Sampled) -> WinRate:
     """How often an answer of ours scores higher than one of theirs to the same prompt.
 
     ``group`` says which prompt an answer is to. Raises UserError where the prompts are not the
@@ -90,8 +92,8 @@ def win_rate(ours: Sampled, theirs: Sampled, *, seed: int = 0) -> WinRate:
         )
     wins, ties, losses = sums.tolist()
     return WinRate(
-        bootstrap_mean(rates, seed=seed),
-        bootstrap_mean(longer, seed=seed),
+        share_interval(rates),
+        share_interval(longer),
         wins,
         ties,
         losses,
@@ -110,10 +112,10 @@ class RoundRow:
     reward: Interval
     length: float
     """Mean length of an answer, in tokens."""
-    finished: float
+    finished: Interval
     """Share of the answers that the policy ended by itself."""
-    kl: float
-    """KL to the reference, nats an answer; NaN where nobody measured it."""
+    kl: Interval
+    """KL to the reference by the answers, in nats; NaN where nobody measured it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, null where one is not finite."""
@@ -121,9 +123,9 @@ class RoundRow:
             "round": self.round,
             **self.against_start.to_json(),
             **self.reward.named("reward"),
-            "length": finite(self.length),
-            "finished": finite(self.finished),
-            "kl": finite(self.kl),
+            "length": self.length,
+            **self.finished.named("finished"),
+            **self.kl.named("kl"),
         }
 
 
@@ -133,39 +135,48 @@ def round_row(
     start: Sampled,
     *,
     kl: Float[Tensor, " B"] | None = None,
-    seed: int = 0,
 ) -> RoundRow:
     """Measure a round: its answers, those of round 0 to the same prompts, and each answer's KL."""
-    judged = now.scores.isfinite()
+    judged, group = now.scores.isfinite(), now.rollouts.group
     return RoundRow(
         number,
-        win_rate(now, start, seed=seed),
-        bootstrap_mean(now.scores[judged], now.rollouts.group[judged], seed=seed),
+        win_rate(now, start),
+        mean_interval(now.scores[judged], group[judged]),
         float(now.rollouts.mask.sum(-1).float().mean()),
-        float(now.rollouts.finished.float().mean()),
-        math.nan if kl is None else float(kl.mean()),
+        share_interval(now.rollouts.finished.float(), group),
+        mean_interval([]) if kl is None else mean_interval(kl, group),
     )
 
 
 def rounds_table(rows: Sequence[RoundRow]) -> str:
     """The rounds as a table in Markdown."""
     lines = [
-        "| round | win rate against round 0 | longer | reward | length | finished | KL, nats |",
+        "| round | win rate against round 0 | longer | reward | length | finished | "
+        f"{KL_BY_ANSWERS} |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        rate, longer = row.against_start.rate, row.against_start.longer
+        rate, longer, finished = (
+            share_ranged(Estimate.of(part))
+            for part in (row.against_start.rate, row.against_start.longer, row.finished)
+        )
         cells = [
             str(row.round),
-            f"{rate.estimate:.1%} [{rate.low:.1%}, {rate.high:.1%}]",
-            f"{longer.estimate:.1%}",
-            f"{row.reward.estimate:.3f} [{row.reward.low:.3f}, {row.reward.high:.3f}]",
+            f"{rate[0]} [{rate[1]}]",
+            longer[0],
+            _ranged(row.reward),
             f"{row.length:.1f}",
-            f"{row.finished:.0%}",
-            "not measured" if math.isnan(row.kl) else f"{row.kl:.2f}",
+            f"{finished[0]} [{finished[1]}]",
+            "not measured" if math.isnan(row.kl.estimate) else f"{_ranged(row.kl)} nats",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _ranged(found: Interval) -> str:
+    """A mean with its interval, where it has one."""
+    value, ends = ranged(Estimate.of(found), digits=3)
+    return f"{value} [{ends or 'unknown'}]"
 
 
 def _by_prompt(sampled: Sampled) -> dict[int, list[int]]:

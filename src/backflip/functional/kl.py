@@ -1,4 +1,4 @@
-"""KL(π‖ref) in nats, from samples of π (Schulman, "Approximating KL divergence", 2020).
+"""KL(π‖ref) in nats, from samples of π (Schulman, "Approximating KL divergence", 2020), or exact.
 
 In a reward use k1. In a loss use k2, whose gradient is that of KL(π‖ref), or k3, whose gradient is
 that of KL(ref‖π); k1 is useless there, because its gradient is zero on average.
@@ -34,6 +34,13 @@ def kl_k3(
     """ref/π − 1 − log(ref/π): unbiased, quieter than k1, never negative."""
     log_ratio = (logp_ref - logp).clamp(max=MAX_LOG_RATIO)
     return torch.expm1(log_ratio) - log_ratio
+
+
+def kl_exact(
+    logp: Float[Tensor, "*shape V"], logp_ref: Float[Tensor, "*shape V"]
+) -> Float[Tensor, "*shape"]:
+    """Σ π (log π − log ref) over the whole vocabulary V: no estimate, 0 where both are the same."""
+    return (logp.exp() * (logp - logp_ref)).sum(-1).clamp(min=0.0)
 
 
 def answer_kl(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backflip.monitor.panel import Panel
+from backflip.monitor.titles import KL_BY_ANSWERS, KL_MISMATCHED
 
 DIRECT = (
     Panel("Loss", "per comparison", {"loss": "training", "val_loss": "held-out"}),
@@ -52,7 +53,10 @@ DIRECT = (
     Panel(
         "KL to the reference",
         "nats per answer",
-        {"val_sampled_kl": "on sampled answers", "kl": "on mismatched answers"},
+        {
+            "val_sampled_kl": f"{KL_BY_ANSWERS} that it writes",
+            "kl": KL_MISMATCHED,
+        },
         zero=True,
         lines=(("alarm at 20", 20.0),),
     ),

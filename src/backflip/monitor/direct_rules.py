@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from backflip.functional.statistics import FEWEST
 from backflip.monitor import trend
 from backflip.monitor.alarms import Rule
 from backflip.monitor.log import Entry
+from backflip.monitor.numbers import apart
 from backflip.monitor.rules import SLACK, KLTooHigh, NonFinite, default_rules
-from backflip.monitor.titles import DIRECT
+from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS, KL_MISMATCHED
 
+FALLEN = 5.0
+"""Nats an answer: e⁻⁵, so that people's choice is 150 times less likely than it was. Some fall is
+expected of a policy that was fine-tuned on the chosen answers (Rafailov et al., 2024b)."""
 SURE = 2.0
 """Standard errors by which a window's mean must be past a threshold: batches are small."""
 
@@ -28,13 +33,14 @@ def direct_rules(*, steps: int = 0, nonfinite_stop: int = 3) -> tuple[Rule, ...]
         HeldOutDisplacement(),
         KLTooHigh(
             metric="val_sampled_kl",
-            seen="KL to the reference on sampled answers",
+            units="val_sampled_kl_units",
+            seen=f"{KL_BY_ANSWERS} that the policy writes",
             advice="the comparisons say little about what the policy writes now. Read what it "
             f"writes; {closer}.",
         ),
         KLTooHigh(
             metric="kl",
-            seen="KL to the reference, estimated on mismatched answers,",
+            seen=KL_MISMATCHED,
             advice=f"the policy has left the reference far behind; {closer}.",
         ),
         RewardFollowsLength(),
@@ -58,9 +64,7 @@ class LikelihoodDisplacement(Rule):
     compared.
     """
 
-    fall: float = 5.0
-    """Nats an answer: e⁻⁵, so that people's choice is 150 times less likely than it was. Some fall
-    is expected of a policy that was fine-tuned on the chosen answers (Rafailov et al., 2024b)."""
+    fall: float = FALLEN
     window: int = 10
     """Steps at the beginning that are held against as many at the end; a third of a short stage."""
 
@@ -78,8 +82,9 @@ class LikelihoodDisplacement(Rule):
             return None
         if (rise := _rise(history, self.window)) is None:
             return None
+        nats, _ = apart([-trend.mean(change), self.fall], digits=1)
         return (
-            f"Chosen answers became {-trend.mean(change):.1f} nats less likely than under the "
+            f"Chosen answers became {nats} nats less likely than under the "
             f"reference while {rise}: their likelihood goes to answers that nobody compared. "
             f"{WAYS_OUT}"
         )
@@ -92,11 +97,11 @@ class LikelihoodDisplacement(Rule):
 class HeldOutDisplacement(Rule):
     """The same where there is no reference: held-out chosen answers since the first validation.
 
-    Those are the same answers each time, so two validations can be compared.
+    Those are the same answers each time, so two validations can be compared. On fewer than
+    ``FEWEST`` prompts it says nothing.
     """
 
-    fall: float = 5.0
-    """Nats an answer, as in ``LikelihoodDisplacement``."""
+    fall: float = FALLEN
 
     @property
     def name(self) -> str:
@@ -107,15 +112,16 @@ class HeldOutDisplacement(Rule):
         return ("val_logp_chosen",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        if "val_logp_change_chosen" in history[-1].metrics:
+        metrics = history[-1].metrics
+        if "val_logp_change_chosen" in metrics or metrics.get("val_units", FEWEST) < FEWEST:
             return None
         then, now = trend.start_and_end(history, "val_logp_chosen", 1)
         if not now < then - self.fall or (rise := _rise(history, 1, prefix="val_")) is None:
             return None
+        nats, _ = apart([then - now, self.fall], digits=1)
         return (
-            f"Held-out chosen answers became {then - now:.1f} nats less likely since the first "
-            f"validation while {rise}: their likelihood goes to answers that nobody compared. "
-            f"{WAYS_OUT}"
+            f"Held-out chosen answers became {nats} nats less likely since the first validation "
+            f"while {rise}: their likelihood goes to answers that nobody compared. {WAYS_OUT}"
         )
 
     def relaxed(self) -> Rule:
@@ -146,11 +152,12 @@ class RewardFollowsLength(Rule):
         if not trend.upper([-v if r > 0 else v for v in values], SURE) < -self.limit:
             return None
         which = "longer" if r > 0 else "shorter"
+        shown, *_ = apart([r, self.limit, -self.limit], digits=2)
         return (
-            f"Implicit reward and length correlate at {r:.2f} over {self.window} steps: {which} "
+            f"Implicit reward and length correlate at {shown} over {self.window} steps: {which} "
             "answers are preferred for their length. Balance the comparisons by length, or take an "
             "objective that counts by token (simpo, ipo, or DPO with a length term)."
-        ).replace("-", "−", 1 if r < 0 else 0)
+        )
 
     def relaxed(self) -> Rule:
         return replace(self, limit=self.limit * (1 - SLACK))
@@ -183,11 +190,12 @@ class MostlySeparated(Rule):
             return None
         if self.steps - step < self.left * self.steps or not self.steps:
             return None
+        apart_now, *_ = apart([trend.mean(shares), self.share, 1.0], digits=0, percent=True)
         return (
-            f"{trend.mean(shares):.0%} of the pairs are separated, and {self.steps - step} of "
+            f"{apart_now} % of the pairs are separated, and {self.steps - step} of "
             f"{self.steps} steps are still to come: they have little left to teach, and more steps "
             "only drive the answers apart. Take fewer epochs, or harder pairs."
-        ).replace("%", " %", 1)
+        )
 
     def relaxed(self) -> Rule:
         return replace(self, share=self.share * (1 - SLACK))
@@ -197,8 +205,10 @@ def _rise(history: Sequence[Entry], window: int, prefix: str = "") -> str | None
     """What rose since the start, margin or accuracy, in words; None where neither did."""
     then, now = trend.start_and_end(history, f"{prefix}margin", window)
     if now > then:
-        return f"the margin rose from {then:.2g} to {now:.2g}".replace("-", "−")
+        was, end = apart([then, now], digits=2)
+        return f"the margin rose from {was} to {end}" if was != end else None
     then, now = trend.start_and_end(history, f"{prefix}accuracy", window)
     if now > then:
-        return f"accuracy rose from {then:.0%} to {now:.0%}".replace("%", " %")
+        was, end = apart([then, now], digits=0, percent=True)
+        return f"accuracy rose from {was} to {end} %"
     return None

@@ -1,22 +1,36 @@
 """What came out of learning straight from preferences: in words, and on cards.
 
 Read from the stage's ``summary.json``, which has the report of the implicit reward model
-(``accuracy``, ``accuracy_low``, ``accuracy_high``, ``baseline_longer``, ``baseline_shorter``), and
+(``accuracy`` with its interval, ``baseline_longer``, ``baseline_shorter``, ``over_length``), and
 from its metrics, of which the last validation counts: ``val_logp_change_chosen``,
-``val_sampled_kl``, ``val_length_reward_correlation``. Whatever is missing is not spoken of.
+``val_sampled_kl``, ``val_length_reward_correlation``, and ``val_units``, the held-out prompts that
+they stand on. Whatever is missing is not spoken of.
 """
 
 from __future__ import annotations
 
-from backflip.monitor.card import Card
-from backflip.monitor.folder import Run, Stage, number
-from backflip.monitor.pictures import intervals, shown
-from backflip.monitor.titles import DIRECT
+from markupsafe import Markup
 
-FAR = 20.0
-"""Nats of KL per answer on sampled answers, beyond which the policy is far from the reference."""
-FALLEN = 5.0
-"""Nats that a chosen answer may lose before that is called displacement."""
+from backflip.functional.statistics import FEWEST
+from backflip.monitor import accuracy as accuracies
+from backflip.monitor.card import Card
+from backflip.monitor.cause import RANK, cause, pointer
+from backflip.monitor.direct_rules import (
+    FALLEN,
+    WAYS_OUT,
+    LikelihoodDisplacement,
+    RewardFollowsLength,
+)
+from backflip.monitor.folder import Run, Stage
+from backflip.monitor.numbers import TOO_FEW, apart, share, share_ranged, standing
+from backflip.monitor.pictures import intervals
+from backflip.monitor.rules import KLTooHigh
+from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS
+
+DISPLACED, LENGTH, FAR = (
+    rule.name for rule in (LikelihoodDisplacement(), RewardFollowsLength(), KLTooHigh())
+)
+"""Causes that the summary can give, by the names of their alarms."""
 FOLLOWS = 0.5
 """Correlation with length that deserves a word, up or down."""
 STILL = 0.05
@@ -33,6 +47,7 @@ def direct_sentences(run: Run) -> list[str]:
     found: list[str] = []
     for stage in direct_stages(run):
         found += [_accuracy(stage), _chosen(stage), _sampled(stage), _length(stage)]
+        found.append(_cause(stage))
     return [sentence for sentence in found if sentence]
 
 
@@ -43,12 +58,6 @@ def direct_cards(run: Run) -> list[Card]:
         return []
     made = [_accuracy_card(stages[-1]), _chosen_card(stages[-1])]
     return [card for card in made if card]
-
-
-def sampled_kl(run: Run) -> float | None:
-    """KL to the reference on sampled answers at the last validation, in nats per answer."""
-    known = [_last(stage, "val_sampled_kl") for stage in direct_stages(run)]
-    return known[-1] if known else None
 
 
 def _last(stage: Stage, metric: str) -> float | None:
@@ -66,20 +75,34 @@ def _change(stage: Stage) -> float | None:
 
 
 def _accuracy(stage: Stage) -> str:
-    accuracy = number(stage.summary.get("accuracy"))
-    if accuracy is None:
+    found = accuracies.measured(stage.summary)
+    if found is None:
         return ""
-    text = f"Held-out implicit accuracy is {_share(accuracy)}"
-    bounds = _bounds(stage)
-    if bounds is not None:
-        text += f" ({bounds[0] * 100:.0f}–{bounds[1] * 100:.0f} %)"
-    if (best := stage.length_baseline()) is None:
-        return f"{text}."
-    word, share = best
-    text += f"; “the {word} reply wins” gets {_share(share)}"
-    if bounds is not None and bounds[0] <= share:
-        return f"{text}: it is not clearly better than that."
-    return f"{text}."
+    value, ends = share_ranged(found, beside=(accuracies.NOISY, accuracies.TRIVIAL))
+    text = f"Held-out implicit accuracy is {value}"
+    if ends:
+        text += f" ({ends.replace(' to ', '–')})"
+    if (best := stage.length_baseline()) is not None:
+        text += f"; “the {best[0]} reply wins” gets {share(best[1])}"
+    if found.doubt:
+        on = f"{standing(found.units)}, " if found.units is not None else ""
+        return f"{text}: {on}{found.doubt}."
+    return " ".join([f"{text}.", *accuracies.remarks(stage.summary)])
+
+
+def _prompts(stage: Stage) -> int | None:
+    """The held-out prompts that the last validation stands on; None where nobody counted."""
+    counts = (_last(stage, "val_units"), accuracies.measured(stage.summary))
+    units = counts[0] if counts[1] is None or counts[0] is not None else counts[1].units
+    return None if units is None else int(units)
+
+
+def _few(stage: Stage) -> str:
+    """What is said of a held-out number that stands on too few prompts; empty where on enough."""
+    units = _prompts(stage)
+    if units is not None and units >= FEWEST:
+        return ""
+    return f" ({standing(units)}, {TOO_FEW})" if units is not None else ""
 
 
 def _chosen(stage: Stage) -> str:
@@ -88,46 +111,80 @@ def _chosen(stage: Stage) -> str:
     if abs(change) < STILL:
         return "Chosen answers are as likely as under the reference."
     how = "less" if change < 0 else "more"
-    text = f"Chosen answers became {abs(change):.1f} nats {how} likely"
-    if change < -FALLEN:
-        return (
-            f"{text}: likelihood displacement; objective.nll_coef=0.2, a larger objective.beta or "
-            "fewer steps hold them."
-        )
+    nats, _ = apart([abs(change), FALLEN], digits=1)
+    text = f"Chosen answers became {nats} nats {how} likely"
+    if few := _few(stage):
+        return f"{text}{few}."
+    if change < -FALLEN and _named(stage) == DISPLACED:
+        return f"{text}: likelihood displacement. {WAYS_OUT}"
     return f"{text}."
+
+
+def _named(stage: Stage) -> str:
+    """The one cause that the summary gives: the alarm's, or else the first that the last numbers
+    show on enough prompts.
+    """
+    found = cause(stage)
+    if found is not None and found.get("name") in RANK:
+        return str(found["name"])
+    change, r = _change(stage), _last(stage, "val_length_reward_correlation")
+    kl, drawn = _last(stage, "val_sampled_kl"), _last(stage, "val_sampled_kl_units")
+    enough = (_prompts(stage) or 0) >= FEWEST
+    shown = {
+        DISPLACED: enough and change is not None and change < -FALLEN,
+        LENGTH: enough and r is not None and abs(r) >= FOLLOWS,
+        FAR: (drawn or 0) >= FEWEST and kl is not None and kl > KLTooHigh().limit,
+    }
+    return next((name for name, holds in shown.items() if holds), "")
 
 
 def _sampled(stage: Stage) -> str:
     if (kl := _last(stage, "val_sampled_kl")) is None:
         return ""
-    text = f"On sampled answers the policy is {shown(kl)} nats of KL away from the reference"
-    return f"{text}, which is far: read the samples." if kl > FAR else f"{text}."
+    limit, units = KLTooHigh().limit, _last(stage, "val_sampled_kl_units")
+    nats, _ = apart([kl, limit], digits=1)
+    on = f" ({standing(int(units))})" if units is not None else ""
+    text = f"{KL_BY_ANSWERS} that the policy writes is {nats} nats from the reference{on}"
+    if units is not None and units < FEWEST:
+        return f"{text.removesuffix(')')}, {TOO_FEW})."
+    far = kl > limit and _named(stage) == FAR
+    return f"{text}, which is far: read the samples." if far else f"{text}."
 
 
 def _length(stage: Stage) -> str:
     r = _last(stage, "val_length_reward_correlation")
-    if r is None or abs(r) < FOLLOWS:
+    if r is None or abs(r) < FOLLOWS or (_prompts(stage) or 0) < FEWEST:
         return ""
+    said, _ = apart([r, 0.0], digits=2)
+    if _named(stage) != LENGTH:
+        return f"Implicit reward and length correlate at {said}."
     which = "longer" if r > 0 else "shorter"
-    return f"The implicit reward follows length (correlation {shown(r)}): {which} answers win."
+    return f"The implicit reward follows length (correlation {said}): {which} answers win."
+
+
+def _cause(stage: Stage) -> str:
+    """The alarm to look at first, where no sentence of the summary has said the same."""
+    change = _change(stage)
+    told = change is not None and change < -FALLEN and _named(stage) == DISPLACED
+    return "" if told and not _few(stage) else pointer(stage)
 
 
 def _accuracy_card(stage: Stage) -> Card | None:
-    accuracy = number(stage.summary.get("accuracy"))
-    if accuracy is None:
+    found = accuracies.measured(stage.summary)
+    if found is None:
         value = _last(stage, "val_accuracy")
         said = "at the last validation"
-        return None if value is None else Card("Implicit accuracy", _share(value), said)
-    rows = [("policy", accuracy, accuracy, accuracy)]
-    detail: list[str] = []
-    if (bounds := _bounds(stage)) is not None:
-        rows = [("policy", accuracy, *bounds)]
-        detail.append(f"95 % interval {bounds[0] * 100:.0f} to {bounds[1] * 100:.0f} %")
+        return None if value is None else Card("Implicit accuracy", share(value), said)
+    value, ends = share_ranged(found)
+    detail = [f"95 % interval {ends}"] if ends else []
+    if found.units is not None:
+        detail.append(standing(found.units))
+    rows = [("policy", found.value, found.low, found.high)] if found.known else []
     if (best := stage.length_baseline()) is not None:
-        word, share = best
-        rows.append((word, share, share, share))
-        detail.append(f"“the {word} reply wins”: {_share(share)}")
-    return Card("Implicit accuracy", _share(accuracy), "; ".join(detail), intervals(rows))
+        rows.append((best[0], best[1], best[1], best[1]))
+        detail.append(f"“the {best[0]} reply wins”: {share(best[1])}")
+    drawn = intervals(rows) if found.known else Markup()
+    return Card("Implicit accuracy", value, "; ".join(detail), drawn)
 
 
 def _chosen_card(stage: Stage) -> Card | None:
@@ -135,12 +192,3 @@ def _chosen_card(stage: Stage) -> Card | None:
         return None
     value = f"{change:+.1f} nats".replace("-", "−")
     return Card("Chosen answers", value, "log π/π_ref per answer; below 0, less likely than before")
-
-
-def _bounds(stage: Stage) -> tuple[float, float] | None:
-    low, high = (number(stage.summary.get(f"accuracy_{end}")) for end in ("low", "high"))
-    return None if low is None or high is None else (low, high)
-
-
-def _share(share: float) -> str:
-    return f"{share * 100:.1f} %"

@@ -49,9 +49,7 @@ class Stage:
 
     def length_baseline(self) -> tuple[str, float] | None:
         """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
-        known = [(w, number(self.summary.get(f"baseline_{w}"))) for w in ("longer", "shorter")]
-        found = [(word, share) for word, share in known if share is not None]
-        return max(found, key=lambda pair: pair[1]) if found else None
+        return length_baseline(self.summary)
 
     @property
     def seconds(self) -> float | None:
@@ -128,6 +126,13 @@ def number(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
+
+
+def length_baseline(summary: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
+    known = [(word, number(summary.get(f"baseline_{word}"))) for word in ("longer", "shorter")]
+    found = [(word, value) for word, value in known if value is not None]
+    return max(found, key=lambda pair: pair[1]) if found else None
 
 
 def _stage_folders(folder: Path) -> list[Path]:

@@ -12,13 +12,14 @@ from backflip.monitor.panel import Panel
 from backflip.monitor.pictures import Chart, Series, histogram, line_chart, reliability_diagram
 from backflip.monitor.rounds_panels import rounds_panels
 from backflip.monitor.rounds_verdict import STAGE as ROUNDS_STAGE
+from backflip.monitor.titles import KL_BY_ANSWERS
 
 ONLINE = (
     Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out"}),
     Panel(
         "KL to the reference",
         "nats per answer",
-        {"kl": "KL"},
+        {"kl": KL_BY_ANSWERS, "val_kl": f"{KL_BY_ANSWERS}, held-out"},
         zero=True,
         lines=(("alarm at 20", 20.0),),
     ),
@@ -64,7 +65,7 @@ ENGINE = (
     Panel("Critic: loss", "squared score", {"value_loss": "value loss"}, zero=True),
     Panel("Critic: explained variance", "share", {"explained_variance": "explained"}, zero=True),
     Panel("Clipped choices", "share", {"clip_fraction": "outside the clip"}, True, True),
-    Panel("KL to the last policy", "nats per token", {"approx_kl": "KL"}, zero=True),
+    Panel("KL to the last policy", "nats per token", {"approx_kl": "by the answers"}, zero=True),
     Panel("KL coefficient", "", {"kl_coef": "coefficient"}, zero=True),
     Panel("Score against length", "correlation", {"score_length_corr": "Pearson's r"}, zero=True),
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
@@ -131,7 +132,7 @@ def _all_panels(stage: Stage) -> list[Panel]:
     first = {metric for panel in own for metric in panel.metrics}
     engine = [panel for panel in ENGINE if not first & set(panel.metrics)]
     known = first | {metric for panel in ENGINE for metric in panel.metrics}
-    ends = {f"{m}{end}" for m in stage.metrics() for end in ("_low", "_high")}
+    ends = {f"{m}{end}" for m in (*stage.metrics(), "val") for end in ("_low", "_high", "_units")}
     new = [m for m in stage.metrics() if m not in known and m not in ends]
     rest = [Panel(m.replace("_", " "), "", {m: m}) for m in new]
     return [*own, *engine, *rest]
@@ -174,8 +175,8 @@ def _reward_for_kl(stage: Stage) -> Markup:
         curves.append(Series(label, [x for x, _ in finite], [y for _, y in finite], colour))
     if not any(len(curve.x) > 1 for curve in curves):
         return Markup()
-    note = "Where held-out reward bends down while reward climbs, the reward model is being gamed."
-    label = "KL to the reference, nats per answer"
+    note = "Where held-out reward bends down while reward climbs, the reward model may be gamed."
+    label = f"{KL_BY_ANSWERS}, nats per answer"
     return line_chart(Chart("Reward bought with KL", curves, "score", label, note=note))
 
 

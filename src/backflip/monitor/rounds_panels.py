@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backflip.monitor.panel import Panel
+from backflip.monitor.titles import KL_BY_ANSWERS
 
 ROUNDS = (
     Panel(
@@ -22,7 +23,7 @@ ROUNDS = (
     Panel(
         "KL to the start",
         "nats per answer",
-        {"kl": "KL"},
+        {"kl": KL_BY_ANSWERS},
         zero=True,
         lines=(("alarm at 20", 20.0),),
     ),

@@ -11,7 +11,19 @@ from markupsafe import Markup
 
 from backflip.monitor.card import Card
 from backflip.monitor.folder import Run, Stage, number
-from backflip.monitor.pictures import intervals, shown
+from backflip.monitor.numbers import (
+    TOO_FEW,
+    Estimate,
+    apart,
+    beyond,
+    estimate,
+    ranged,
+    share,
+    share_ranged,
+    standing,
+)
+from backflip.monitor.pictures import intervals
+from backflip.monitor.titles import KL_BY_ANSWERS
 
 STAGE = "iterative"
 """What the stage is called that a run of rounds logs under."""
@@ -26,8 +38,8 @@ COLUMNS: Columns = (
     ("reward", "reward", "interval"),
     ("held-out reward", "reward_heldout", "interval"),
     ("length", "length", "number"),
-    ("finished", "finished", "share"),
-    ("KL, nats", "kl", "number"),
+    ("finished", "finished", "percent"),
+    (f"{KL_BY_ANSWERS}, nats", "kl", "interval"),
 )
 """Head, metric, and how it is written."""
 
@@ -62,30 +74,35 @@ def rounds_cards(run: Run) -> list[Card]:
     stages = [stage for stage in rounds_stages(run) if len(stage.entries) > 1]
     if not stages:
         return []
-    rows = [
-        (f"round {e.step}", *bounds)
-        for e in stages[-1].entries
-        if e.step and (bounds := _bounds(e.metrics, "win_rate")) is not None
-    ]
+    known = [(e.step, _rate(e.metrics, "win_rate")) for e in stages[-1].entries if e.step]
+    rows = [(step, rate) for step, rate in known if rate is not None and rate.known]
     if not rows:
         return []
-    _, rate, low, high = rows[-1]
-    detail = f"95 % interval {low * 100:.0f} to {high * 100:.0f} %, on held-out prompts"
-    picture = intervals(rows) if len(rows) <= 6 else Markup()
-    return [Card("Win rate against round 0", f"{rate * 100:.1f} %", detail, picture)]
+    last = rows[-1][1]
+    value, ends = share_ranged(last, beside=(COIN,))
+    on = f"{standing(last.units, 'held-out prompt')}" if last.units else "held-out prompts"
+    detail = f"95 % interval {ends}, on {on}"
+    drawn = [(f"round {step}", rate.value, rate.low, rate.high) for step, rate in rows]
+    picture = intervals(drawn) if len(rows) <= 6 else Markup()
+    return [Card("Win rate against round 0", value, detail, picture)]
 
 
 def _wins(stage: Stage, metric: str, who: str) -> str:
     last = stage.entries[-1]
-    if (bounds := _bounds(last.metrics, metric)) is None:
+    rate = _rate(last.metrics, metric)
+    if rate is None or not rate.known:
         return ""
-    rate, low, high = bounds
-    rounds = "round" if last.step == 1 else f"{last.step} rounds"
-    text = f"After {rounds} {who} prefers the answer to round 0's on {_share(rate)} of the prompts"
-    text += f" ({low * 100:.0f}–{high * 100:.0f} %)"
-    if low > COIN:
+    value, ends = share_ranged(rate, digits=0, beside=(COIN,))
+    rounds = "round 1" if last.step == 1 else f"{last.step} rounds"
+    text = f"After {rounds} {who} prefers the answer to round 0's on {value} of the prompts"
+    text += f" ({ends.replace(' to ', '–')})"
+    if rate.doubt:
+        on = f"{standing(rate.units)}, " if rate.units is not None else ""
+        return f"{text}: {on}{rate.doubt}."
+    way = beyond(rate, COIN)
+    if way > 0:
         return f"{text}, beyond its 95 % interval."
-    if high < COIN:
+    if way < 0:
         return f"{text}: it got worse. Look at the samples."
     return f"{text}: that may be chance."
 
@@ -93,58 +110,57 @@ def _wins(stage: Stage, metric: str, who: str) -> str:
 def _head(stage: Stage) -> str:
     """What the reward model says that nobody chose by."""
     text = _wins(stage, "win_rate_heldout", "the held-out head")
-    bounds = _bounds(stage.entries[-1].metrics, "win_rate")
-    if not text or bounds is None or bounds[1] <= COIN:
+    judge, head = (_rate(stage.entries[-1].metrics, f"win_rate{end}") for end in ("", "_heldout"))
+    if not text or judge is None or head is None or not head.enough or beyond(judge, COIN) <= 0:
         return text
-    other = _bounds(stage.entries[-1].metrics, "win_rate_heldout")
-    if other is not None and other[0] <= COIN:
-        return f"{text.rstrip('.')} Do not trust the gain."
-    return text
+    return text if beyond(head, COIN) > 0 else f"{text.rstrip('.')}. Do not trust the gain."
 
 
 def _length(stage: Stage) -> str:
     """Where the judge prefers what is longer, or shorter, that is the first thing to ask."""
     first, last = stage.entries[0].metrics, stage.entries[-1].metrics
-    before, after, longer = (
-        number(first.get("length")),
-        number(last.get("length")),
-        number(last.get("longer")),
-    )
+    before, after = number(first.get("length")), number(last.get("length"))
+    longer = estimate(last, "longer", units="prompts")
     if not before or after is None or longer is None or abs(after / before - 1) < 0.2:
         return ""
+    was, now = apart([before, after], digits=0)
     way = "longer" if after > before else "shorter"
+    few = "" if _enough(last) else f" ({standing(longer.units)}, {TOO_FEW})".replace("(, ", "(")
     return (
-        f"Answers grew {way}, from {before:.0f} to {after:.0f} tokens; taking the longer one would "
-        f"win on {_share(longer)}."
+        f"Answers grew {way}, from {was} to {now} tokens; taking the longer one would "
+        f"win on {share(longer.value, digits=0)}{few}."
     )
 
 
 def _far(stage: Stage) -> str:
-    kl = number(stage.entries[-1].metrics.get("kl"))
-    if kl is None or kl <= FAR:
+    kl = _rate(stage.entries[-1].metrics, "kl")
+    if kl is None or kl.value <= FAR or not _enough(stage.entries[-1].metrics):
         return ""
-    return f"The policy is {shown(kl)} nats an answer away from the start, which is far."
+    nats, _ = apart([kl.value, FAR], digits=0)
+    return f"{KL_BY_ANSWERS} is {nats} nats an answer away from the start, which is far."
+
+
+def _rate(metrics: Mapping[str, float], metric: str) -> Estimate | None:
+    """A number of a round, with its interval and the prompts that it stands on."""
+    return estimate(metrics, metric, units="prompts")
+
+
+def _enough(metrics: Mapping[str, float]) -> bool:
+    """Whether a round was measured on enough prompts to speak of more than those."""
+    rate = _rate(metrics, "win_rate")
+    return rate is not None and rate.enough
 
 
 def _cell(metrics: Mapping[str, float], metric: str, form: str) -> str:
-    if (value := number(metrics.get(metric))) is None:
+    if (found := _rate(metrics, metric)) is None:
         return "—"
     if form == "share":
-        return _share(value)
+        return share(found.value, digits=0)
     if form == "number":
-        return shown(round(value, 2) + 0.0)  # −0.0 is 0
-    bounds = _bounds(metrics, metric)
+        return apart([found.value], digits=1)[0]
     if form == "percent":
-        ends = f" [{bounds[1] * 100:.0f}, {bounds[2] * 100:.0f}]" if bounds else ""
-        return _share(value) + ends
-    text = f"{value:.2f}" + (f" [{bounds[1]:.2f}, {bounds[2]:.2f}]" if bounds else "")
-    return text.replace("-", "−")
-
-
-def _bounds(metrics: Mapping[str, float], metric: str) -> tuple[float, float, float] | None:
-    value, low, high = (number(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high"))
-    return None if value is None or low is None or high is None else (value, low, high)
-
-
-def _share(share: float) -> str:
-    return f"{share * 100:.0f} %"
+        value, ends = share_ranged(found, digits=0, beside=(COIN,))
+        ends = ends.removesuffix(" %")
+    else:
+        value, ends = ranged(found, digits=2)
+    return value + (f" [{ends.replace(' to ', ', ')}]" if ends else "")

@@ -6,12 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from backflip.functional.statistics import FEWEST
 from backflip.monitor import trend
 from backflip.monitor.alarms import Rule
 from backflip.monitor.log import Entry
+from backflip.monitor.numbers import apart
+from backflip.monitor.titles import KL_BY_ANSWERS
 
 SLACK = 0.1
 """How far past its threshold, as a share of it, a number must come back before an alarm is over."""
+
+ENDS = "Allow longer answers (sampling.max_tokens), teach the end by SFT first"
+"""What to do where answers do not end: the alarm and the summary say the same."""
 
 
 def default_rules(
@@ -50,8 +56,10 @@ class KLTooHigh(Rule):
     limit: float = 20.0
     """Nats per answer; published RLHF runs end between about 5 and 15."""
     metric: str = "kl"
-    seen: str = "KL to the reference"
+    seen: str = f"{KL_BY_ANSWERS} to the reference"
     """What the metric is, in words."""
+    units: str = ""
+    """The metric that counts what it stands on: on fewer than ``FEWEST`` it says nothing."""
     advice: str = (
         "the reward may no longer mean anything here. Read the samples; raise kl_coef, lower the "
         "learning rate, or go back to an earlier checkpoint."
@@ -66,10 +74,11 @@ class KLTooHigh(Rule):
         return (self.metric,)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        kl = history[-1].metrics[self.metric]
-        if not kl > self.limit:
+        kl, units = history[-1].metrics[self.metric], history[-1].metrics.get(self.units)
+        if not kl > self.limit or (units is not None and units < FEWEST):
             return None
-        return f"{self.seen} is {kl:.1f} nats per answer, above {self.limit:g}: {self.advice}"
+        shown, _ = apart([kl, self.limit], digits=1)
+        return f"{self.seen} is {shown} nats per answer, above {self.limit:g}: {self.advice}"
 
     def relaxed(self) -> Rule:
         return replace(self, limit=self.limit * (1 - SLACK))
@@ -109,8 +118,9 @@ class FewerWords(_FallFromStart):
     def complaint(self, history: Sequence[Entry]) -> str | None:
         if (fall := self.fallen(history, "unique_tokens")) is None:
             return None
+        then, now = apart(fall, digits=0, percent=True)
         return (
-            f"Unique tokens fell from {fall[0]:.0%} to {fall[1]:.0%} of all tokens: answers are "
+            f"Unique tokens fell from {then} to {now} % of all tokens: answers are "
             "becoming alike (mode collapse). Read the samples; raise kl_coef or the entropy bonus."
         )
 
@@ -132,8 +142,9 @@ class EntropyCollapse(_FallFromStart):
     def complaint(self, history: Sequence[Entry]) -> str | None:
         if (fall := self.fallen(history, "entropy")) is None:
             return None
+        then, now = apart(fall, digits=2)
         return (
-            f"Entropy fell from {fall[0]:.2f} to {fall[1]:.2f} nats per token: the policy hardly "
+            f"Entropy fell from {then} to {now} nats per token: the policy hardly "
             "explores any more (mode collapse). Raise the entropy bonus or kl_coef, or lower the "
             "learning rate."
         )
@@ -160,8 +171,9 @@ class DuplicateAnswers(Rule):
         then, now = trend.start_and_end(history, "duplicate_answers", self.window)
         if not (now > self.share and now > then + self.rise):
             return None
+        end, start = apart([now, then], digits=0, percent=True)
         return (
-            f"{now:.0%} of the answers repeat another one, {then:.0%} did at the start (mode "
+            f"{end} % of the answers repeat another one, {start} % did at the start (mode "
             "collapse). Read the samples; raise kl_coef or the sampling temperature."
         )
 
@@ -202,11 +214,12 @@ class RewardHacking(Rule):
         upper = other + 2.0 * other_error
         if not (rising and other <= 2.0 * other_error and upper < self.follow * rise):
             return None
+        up, beside, _ = apart([rise * self.window, other * self.window, 0.0], digits=2)
         return (
-            f"Over the last {self.window} measured steps the reward rose by "
-            f"{rise * self.window:.2f} and the held-out reward by {other * self.window:+.2f}: the "
-            "reward model is being gamed. Keep the best checkpoint by held-out reward, raise "
-            "kl_coef, or collect comparisons of the newest answers."
+            f"Over the last {self.window} measured steps the reward rose by {up} and the held-out "
+            f"reward changed by {beside}: the reward model is being gamed. Keep the best "
+            "checkpoint by held-out reward, raise kl_coef, or collect comparisons of the newest "
+            "answers."
         )
 
     def relaxed(self) -> Rule:
@@ -235,8 +248,9 @@ class Saturation(Rule):
     def complaint(self, history: Sequence[Entry]) -> str | None:
         mean = history[-1].metrics[self.mean]
         if abs(mean) > self.limit:
+            shown = apart([mean, self.limit, -self.limit], digits=0)[0]
             return (
-                f"Scores average {mean:.0f}, beyond ±{self.limit:g}: the reward model has "
+                f"Scores average {shown}, beyond ±{self.limit:g}: the reward model has "
                 "saturated. Train it with a lower learning rate or centering, and normalise it."
             )
         spreads = trend.last(history, self.spread, self.window)
@@ -257,7 +271,9 @@ class Saturation(Rule):
 class CutOff(Rule):
     """Hardly an answer ends by itself."""
 
-    share: float = 0.05
+    share: float = 0.1
+    """Of the answers that end by themselves: below it the reward is little but the price of a
+    missing end."""
     window: int = 3
 
     @property
@@ -272,10 +288,10 @@ class CutOff(Rule):
         shares = trend.last(history, "finished", self.window)
         if len(shares) < self.window or trend.mean(shares) >= self.share:
             return None
+        ended, _ = apart([trend.mean(shares), self.share], digits=1, percent=True)
         return (
-            f"Only {trend.mean(shares):.1%} of the answers end by themselves; the rest are cut off "
-            "at the length limit. Allow longer answers, check that the end token is learnt in SFT, "
-            "or penalise a missing end."
+            f"Only {ended} % of the answers end by themselves; the rest are cut off at the length "
+            f"limit, and their reward says little. {ENDS}."
         )
 
     def relaxed(self) -> Rule:
@@ -330,8 +346,9 @@ class LengthDrift(Rule):
         then, now = trend.start_and_end(history, "length", self.window)
         if not (now > then * self.factor or now * self.factor < then):
             return None
+        start, end = apart([then, now], digits=0)
         return (
-            f"Answers went from {then:.0f} to {now:.0f} tokens. See whether the reward pays for "
+            f"Answers went from {start} to {end} tokens. See whether the reward pays for "
             "length (score_length_corr); a length penalty or balanced comparisons help."
         )
 
@@ -358,8 +375,9 @@ class LengthRewarded(Rule):
         values = trend.last(history, "score_length_corr", self.window)
         if len(values) < self.window or trend.mean(values) <= self.limit:
             return None
+        shown, _ = apart([trend.mean(values), 1.0], digits=2)
         return (
-            f"Score and length correlate at {trend.mean(values):.2f} over {self.window} steps: the "
+            f"Score and length correlate at {shown} over {self.window} steps: the "
             "reward mostly pays for longer answers. Balance the comparisons by length, or add a "
             "length penalty."
         )

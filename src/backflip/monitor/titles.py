@@ -24,6 +24,15 @@ ABBREVIATIONS = frozenset(
     ("dpo", "ipo", "kto", "bco", "apo", "exo", "nca", "sppo", "cpo", "orpo", "rpo")
 )
 
+KL_BY_ANSWERS = "KL by the answers"
+"""Mean of Σ (log π − log π_ref) over the tokens that were drawn: an estimate, which may come out
+below 0."""
+KL_EXACT = "KL by the exact sum"
+"""Mean of Σ KL(π‖π_ref) over the tokens of the same answers, each a sum over the whole vocabulary:
+never below 0, and less noisy."""
+KL_MISMATCHED = "KL by mismatched answers"
+"""KTO's: of answers to other prompts, held at 0 or above."""
+
 
 def title(stage: str, objective: str = "") -> str:
     """A stage as people call it; short names are abbreviations.

@@ -1,44 +1,43 @@
 """What came out of a run: in words, on cards, and as a row of a table.
 
-Read from a stage's ``summary.json``, where every key may be missing: ``accuracy``,
-``accuracy_low``, ``accuracy_high``, ``baseline_longer``, ``ece``, ``reliability`` (a list of
-``confidence``, ``accuracy``, ``count``), ``golden`` (``accuracy`` and its bounds, ``pairs``),
-``reward_before``, ``reward_after``, ``reward_gain`` (after − before on the same prompts), and the
-same of ``reward_heldout`` (a number, or ``mean``, ``low``, ``high``), ``kl_after`` (nats per
-answer), ``best_step`` (0 where no checkpoint beat the start), ``finished_after`` (share),
-``missing_eos``,
-``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``, ``score_after``),
-``scores`` (lists by name, for the histogram), ``seconds`` and ``state``. What a stage of the direct
-family has to say is in ``direct_verdict.py``.
+Read from a stage's ``summary.json``, where every key may be missing: ``accuracy``, with
+``accuracy_low``, ``accuracy_high`` and ``accuracy_units`` beside it, as every number that has an
+interval, ``baseline_longer``, ``over_length``, ``ece``, ``reliability`` (a list of ``confidence``,
+``accuracy``, ``count``), ``golden`` (the same and ``pairs``), ``finished_after`` (share),
+``missing_eos``, ``examples`` (a list of ``prompt``, ``before``, ``after``, ``score_before``,
+``score_after``), ``scores`` (lists by name, for the histogram), ``seconds`` and ``state``. What a
+stage that raised a reward says is in ``reward_verdict.py``, one of the direct family in
+``direct_verdict.py``, rounds in ``rounds_verdict.py``.
+
+No verdict is given on fewer than ``statistics.FEWEST`` prompts, or where nobody counted them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from backflip.data.counting import counted
+from backflip.functional.statistics import FEWEST
+from backflip.monitor import accuracy as accuracies
 from backflip.monitor.card import Card
-from backflip.monitor.direct_verdict import (
-    direct_cards,
-    direct_sentences,
-    direct_stages,
-    sampled_kl,
-)
+from backflip.monitor.direct_verdict import direct_cards, direct_sentences, direct_stages
 from backflip.monitor.folder import Run, number
-from backflip.monitor.pictures import intervals, shown
-from backflip.monitor.progress import ROUNDING, duration
+from backflip.monitor.numbers import (
+    TOO_FEW,
+    Estimate,
+    change,
+    share,
+    share_ranged,
+    standing,
+)
+from backflip.monitor.pictures import intervals
+from backflip.monitor.progress import duration
+from backflip.monitor.reward_verdict import change_card, kl_card, reward_cards, reward_sentences
 from backflip.monitor.rounds_verdict import rounds_cards, rounds_sentences
 
-NOISY, TRIVIAL = 0.65, 0.90
-"""Held-out accuracies of a reward model that deserve a word."""
-LEASH = 20.0
-"""Nats per answer."""
-NEARLY_NONE = 0.1
-"""Share of finished answers below which the reward is little but the price of a missing end."""
 COLUMNS = (
     "Run",
     "State",
@@ -56,24 +55,11 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean with its interval, where one is known."""
-
-    mean: float
-    low: float
-    high: float
-    known: bool
-
-
 def sentences(run: Run) -> list[str]:
     """The results as somebody would tell them."""
     said = [
         _loss_sentence(run),
-        _cut_off_sentence(run),
-        _reward_sentence(run),
-        _heldout_sentence(run),
-        _best_sentence(run),
+        *reward_sentences(run),
         _accuracy_sentence(run),
         _golden_sentence(run),
         *direct_sentences(run),
@@ -89,9 +75,8 @@ def cards(run: Run) -> list[Card]:
         _golden_card(run),
         *direct_cards(run),
         *rounds_cards(run),
-        _gain_card(run, "reward", "Reward"),
-        _gain_card(run, "reward_heldout", "Held-out reward"),
-        _kl_card(run),
+        *reward_cards(run),
+        kl_card(run),
         _loss_card(run),
         _time_card(run),
     ]
@@ -113,79 +98,12 @@ def _loss_sentence(run: Run) -> str:
     """Where fine-tuning began and where it ended, on rows that it has not seen."""
     stage, before = run.find("val_loss_before")
     then, now = number(before), number(stage.summary.get("val_loss")) if stage else None
-    if then is None or now is None:
+    if stage is None or then is None or now is None:
         return ""
-    return f"The held-out loss went from {shown(then)} to {shown(now)} nats a token."
-
-
-def _cut_off_sentence(run: Run) -> str:
-    """The reward of answers that were cut off is one number, whatever they say."""
-    finished = number(run.find("finished_after")[1])
-    price = number(run.find("missing_eos")[1])
-    if finished is None or price is None or finished >= NEARLY_NONE:
-        return ""
-    return (
-        f"{1 - finished:.0%}".replace("%", " %") + " of the answers were cut off and got "
-        f"shaping.missing_eos ({shown(price)}), whatever they say: there was next to nothing to "
-        "learn from. Allow longer answers (sampling.max_tokens), teach the end by SFT first, or "
-        "set shaping.missing_eos=null."
-    )
-
-
-def _reward_sentence(run: Run) -> str:
-    before, after = _mean(run, "reward_before"), _mean(run, "reward_after")
-    if before is None or after is None:
-        return ""
-    kl = number(run.find("kl_after")[1])
-    cost = f", {shown(_settled(kl))} nats of KL away from the reference" if kl is not None else ""
-    change = f"from {_two(before.mean)} to {_two(after.mean)}"
-    way = _direction(run, "reward")
-    if way is None:
-        return f"The mean reward went {change}{cost}."
-    if way == 0:
-        return f"The reward went {change}{cost}: within its 95 % interval, it may be chance."
-    if way < 0:
-        return f"The reward fell {change}{cost}: look at the alarms and the samples."
-    return f"The reward rose {change}, beyond its 95 % interval{cost}."
-
-
-def _heldout_sentence(run: Run) -> str:
-    """What the reward model says that nobody optimised against."""
-    way = _direction(run, "reward_heldout")
-    before, after = _mean(run, "reward_heldout_before"), _mean(run, "reward_heldout_after")
-    if way is None or before is None or after is None:
-        return ""
-    change = f"{_two(before.mean)} to {_two(after.mean)}"
-    if way > 0:
-        beside = " with it" if _direction(run, "reward") == 1 else ""
-        return f"The held-out reward rose{beside} ({change})."
-    if way == 0 and after.mean > before.mean:
-        return (
-            f"The held-out reward rose too ({change}), but within its 95 % interval: more held-out "
-            "prompts (validation_prompts) would tell."
-        )
-    return f"The held-out reward did not follow ({change}): do not trust the gain."
-
-
-def _direction(run: Run, name: str) -> int | None:
-    """1 where a reward rose beyond its 95 % interval, −1 where it fell so, 0 where within.
-
-    By the difference on the same prompts where that was measured: their own spread cancels in it.
-    None where there is no interval.
-    """
-    gain = _mean(run, f"{name}_gain")
-    if gain is not None and gain.known:
-        return (gain.low > 0) - (gain.high < 0)
-    before, after = _mean(run, f"{name}_before"), _mean(run, f"{name}_after")
-    if before is None or after is None or not (before.known and after.known):
-        return None
-    return (after.low > before.high) - (after.high < before.low)
-
-
-def _best_sentence(run: Run) -> str:
-    if run.find("best_step")[1] != 0:
-        return ""
-    return "No checkpoint beat the start by held-out reward: the model has the last weights."
+    text, printed = change(then, now)
+    counts = stage.series("val_units")[1]
+    few = f" on {standing(int(counts[-1]))}: {TOO_FEW}" if counts and counts[-1] < FEWEST else ""
+    return f"The held-out loss {'went ' if printed else ''}{text} nats a token{few}."
 
 
 def _reward_model(run: Run) -> Mapping[str, Any]:
@@ -199,19 +117,19 @@ def _reward_model(run: Run) -> Mapping[str, Any]:
 
 def _accuracy_sentence(run: Run) -> str:
     summary = _reward_model(run)
-    accuracy = number(summary.get("accuracy"))
-    if accuracy is None:
+    found = accuracies.measured(summary)
+    if found is None:
         return ""
-    text = f"The reward model agrees with {_percent(accuracy)} of the held-out comparisons"
+    value, ends = share_ranged(found, beside=(accuracies.NOISY, accuracies.TRIVIAL))
+    details = ", ".join(part for part in (ends, standing(found.units)) if part)
+    text = f"The reward model agrees with {value} of the held-out comparisons"
+    text += f" ({details})" if details else ""
     longer = number(summary.get("baseline_longer"))
     if longer is not None:
-        text += f"; taking the longer reply would get {_percent(longer)}"
-    text += "."
-    if accuracy < NOISY:
-        text += " Under 65 %: the labels are noisy, or training has not converged."
-    elif accuracy > TRIVIAL:
-        text += " Over 90 %: it may have memorised, or the comparisons are trivial."
-    return text
+        text += f"; taking the longer reply would get {share(longer)}"
+    if found.doubt:
+        return f"{text}: {found.doubt}."
+    return " ".join([f"{text}.", *accuracies.remarks(summary)])
 
 
 def _golden_sentence(run: Run) -> str:
@@ -220,21 +138,26 @@ def _golden_sentence(run: Run) -> str:
     if accuracy is None:
         return ""
     said = [str(sentence) for sentence in golden.get("sentences") or ()]
-    text = f"It agrees with {_percent(accuracy)} of the golden judgements"
+    text = f"It agrees with {share(accuracy)} of the golden judgements"
     return " ".join([f"{text} ({_pairs(golden)}).", *said])
 
 
 def _golden_card(run: Run) -> Card | None:
     golden = _golden(run)
-    accuracy = number(golden.get("accuracy"))
-    if accuracy is None:
+    found = accuracies.measured(golden)
+    if found is None:
         return None
-    low, high = number(golden.get("accuracy_low")), number(golden.get("accuracy_high"))
-    detail, picture = _pairs(golden), Markup()
-    if low is not None and high is not None:
-        detail += f"; 95 % interval {low * 100:.0f} to {high * 100:.0f} %"
-        picture = intervals([("model", accuracy, low, high)])
-    return Card("Golden judgements", _percent(accuracy), detail, picture)
+    value, ends = share_ranged(found)
+    detail = _pairs(golden) + (f"; 95 % interval {ends}" if ends else "")
+    return Card("Golden judgements", value, detail, _drawn(found))
+
+
+def _drawn(found: Estimate, longer: float | None = None) -> Markup:
+    """An accuracy with its interval, beside what length alone gets; nothing without an interval."""
+    if not found.known:
+        return Markup()
+    other = [] if longer is None else [("longer", longer, longer, longer)]
+    return intervals([("model", found.value, found.low, found.high), *other])
 
 
 def _golden(run: Run) -> Mapping[str, Any]:
@@ -248,68 +171,24 @@ def _pairs(report: Mapping[str, Any]) -> str:
 
 def _accuracy_card(run: Run) -> Card | None:
     summary = _reward_model(run)
-    accuracy = number(summary.get("accuracy"))
-    if accuracy is None:
+    found = accuracies.measured(summary)
+    if found is None:
         return None
-    low, high = number(summary.get("accuracy_low")), number(summary.get("accuracy_high"))
+    value, ends = share_ranged(found)
     longer = number(summary.get("baseline_longer"))
-    detail: list[str] = []
-    if low is not None and high is not None:
-        detail.append(f"95 % interval {low * 100:.0f} to {high * 100:.0f} %")
+    detail = [f"95 % interval {ends}"] if ends else []
+    if found.units is not None:
+        detail.append(standing(found.units))
     if longer is not None:
-        detail.append(f"“the longer reply wins”: {_percent(longer)}")
-    picture = Markup()
-    if low is not None and high is not None:
-        other = [] if longer is None else [("longer", longer, longer, longer)]
-        picture = intervals([("model", accuracy, low, high), *other])
-    return Card("Held-out accuracy", _percent(accuracy), "; ".join(detail), picture)
-
-
-def _gain_card(run: Run, name: str, label: str) -> Card | None:
-    before, after = _mean(run, f"{name}_before"), _mean(run, f"{name}_after")
-    if before is None or after is None:
-        return _change_card(run, name, label)
-    value = f"{_two(before.mean)} → {_two(after.mean)}"
-    if not (before.known and after.known):
-        return Card(label, value, "before and after")
-    rows = [(n, m.mean, m.low, m.high) for n, m in (("before", before), ("after", after))]
-    detail = f"after: 95 % interval {_two(after.low)} to {_two(after.high)}"
-    return Card(label, value, detail, intervals(rows))
-
-
-def _change_card(run: Run, metric: str, label: str, end: str = "so far") -> Card | None:
-    """First and last measurement, while a run is not over."""
-    for stage in reversed(run.stages):
-        steps, values = stage.series(metric)
-        if values:
-            detail = f"step {steps[0]:.0f} to {steps[-1]:.0f}, {end}"
-            return Card(label, f"{_two(values[0])} → {_two(values[-1])}", detail)
-    return None
-
-
-def _kl_card(run: Run) -> Card | None:
-    kl = number(run.find("kl_after")[1])
-    if kl is None:
-        kl = sampled_kl(run)
-    if kl is None:
-        last = [values[-1] for stage in run.stages if (values := stage.series("kl")[1])]
-        if not last:
-            return None
-        kl = last[-1]
-    share = min(max(kl / LEASH, 0.0), 1.0)
-    gauge = '<svg class="mini" viewBox="0 0 230 24" aria-hidden="true">{}{}</svg>'
-    bar = Markup('<rect class="{}" width="{:.0f}" height="8" y="8" rx="4"/>')
-    colour = "fill bad" if kl > LEASH else "fill c1"
-    picture = Markup(gauge).format(bar.format("rail", 230), bar.format(colour, 230 * share))
-    value = f"{shown(_settled(kl))} nats"
-    return Card("KL to the reference", value, "per answer; the leash is 20", picture)
+        detail.append(f"“the longer reply wins”: {share(longer)}")
+    return Card("Held-out accuracy", value, "; ".join(detail), _drawn(found, longer))
 
 
 def _loss_card(run: Run) -> Card | None:
     only = [stage for stage in run.stages if stage.name == "sft"]
     if len(only) != len(run.stages):
         return None
-    return _change_card(run, "val_loss", "Validation loss", "nats per token")
+    return change_card(run, "val_loss", "Validation loss", "nats per token")
 
 
 def _time_card(run: Run) -> Card | None:
@@ -318,28 +197,3 @@ def _time_card(run: Run) -> Card | None:
     several = [(s.name.replace("_", " "), s.seconds) for s in run.stages if s.seconds is not None]
     detail = ", ".join(f"{name} {duration(spent)}" for name, spent in several)
     return Card("Time", duration(run.seconds), detail if len(several) > 1 else "")
-
-
-def _mean(run: Run, key: str) -> Mean | None:
-    value = run.find(key)[1]
-    if isinstance(value, Mapping):
-        mean, low, high = (number(value.get(part)) for part in ("mean", "low", "high"))
-        if mean is None:
-            return None
-        if low is None or high is None:
-            return Mean(mean, mean, mean, known=False)
-        return Mean(mean, low, high, known=True)
-    plain = number(value)
-    return None if plain is None else Mean(plain, plain, plain, known=False)
-
-
-def _settled(kl: float) -> float:
-    return 0.0 if abs(kl) < ROUNDING else kl
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

@@ -18,6 +18,7 @@ from backflip.generate.sampler import Sampler, suited
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
+from backflip.monitor.numbers import TOO_FEW, standing
 from backflip.recipes.exam import shown_prompt
 from backflip.recipes.sources import load
 from backflip.reward.model import RewardModelSource
@@ -38,7 +39,7 @@ class BestOfN:
     """The best answer to each prompt, as JSON lines."""
     prompts: int
     notes: tuple[str, ...]
-    """What was left out, or could not be judged."""
+    """What was left out, could not be judged, or stands on too little."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -90,7 +91,10 @@ def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     said += [f"not judged: {line}" for line in picked.scoring.tally().lines()]
     prompts = [shown_prompt(records[i].messages) for i in made.kept]
     write_atomically(out, _lines(picked, prompts, chat))
-    points = best_of_n_curve(picked.scoring, seed=seed)
+    points = best_of_n_curve(picked.scoring)
+    if not points[-1].reward.enough:
+        on = standing(points[-1].prompts)
+        said.append(f"{on} with {points[-1].n} scored answers: {TOO_FEW} what choosing is worth.")
     return BestOfN(points, out, len(made.data), tuple(said))
 
 

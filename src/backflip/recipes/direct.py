@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.batches import ComparisonBatch
 from backflip.evaluate.implicit import implicit_report
+from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.causal import AdaptersOff, CausalPolicy
+from backflip.models.divergence import exact_kl
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
@@ -80,7 +83,10 @@ def run_direct(
     if golden is not None:
         summary["golden"] = _measured(ground, policy, golden, "golden judgements: ")
     if samples and before:
-        summary |= _before_and_after(before, samples.at(outcome.steps, write=False))
+        after = samples.at(outcome.steps, write=False)
+        exact = exact_kl(policy, samples.reference, after.rollouts, recipe.token_budget)
+        summary |= _before_and_after(before, after)
+        summary |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
     return summary
 
 
@@ -187,6 +193,7 @@ class _Samples:
         means = self.at(step, write=True).means()
         return {
             "val_sampled_kl": means["kl"],
+            "val_sampled_kl_units": float(len(self.questions.texts)),
             "val_sampled_length": means["length"],
             "val_sampled_cut_off": 1 - means["finished"],
         }
@@ -222,9 +229,7 @@ def _samples(
 
 def _before_and_after(before: Answers, after: Answers) -> dict[str, Any]:
     """KL, length and ends of the sampled answers, and a few prompts with both replies."""
-    found: dict[str, Any] = {}
-    for when, answers in (("before", before), ("after", after)):
-        found |= {f"{name}_{when}": value for name, value in answers.means().items()}
+    found: dict[str, Any] = before.intervals("before") | after.intervals("after")
     rows, found["examples_rule"] = shown_rows(len(before.texts))
     found["examples"] = [
         {

@@ -12,7 +12,12 @@ from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Messages, Prompt
 from backflip.functional.kl import answer_kl
-from backflip.functional.statistics import Interval, bootstrap_mean, paired_difference
+from backflip.functional.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    share_interval,
+)
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.recipes.ground import Ground
@@ -59,6 +64,14 @@ class Answers:
             "kl": float(self.kl.mean()),
             "length": float(self.rollouts.mask.sum(-1).float().mean()),
             "finished": float(self.rollouts.finished.float().mean()),
+        }
+
+    def intervals(self, when: str) -> dict[str, float | int | None]:
+        """The same for a summary, as ``kl_before`` and so on; KL and the share with intervals."""
+        return {
+            **mean_interval(self.kl).named(f"kl_{when}"),
+            f"length_{when}": self.means()["length"],
+            **share_interval(self.rollouts.finished.float()).named(f"finished_{when}"),
         }
 
 
@@ -159,10 +172,8 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "reward_before": _interval(before.judgement.scores),
         "reward_after": _interval(after.judgement.scores),
-        "kl_before": float(before.answers.kl.mean()),
-        "kl_after": float(after.answers.kl.mean()),
-        "finished_before": float(before.answers.rollouts.finished.float().mean()),
-        "finished_after": float(after.answers.rollouts.finished.float().mean()),
+        **before.answers.intervals("before"),
+        **after.answers.intervals("after"),
     }
     summary["reward_gain"] = _gain(before.judgement.scores, after.judgement.scores)
     if "heldout" in after.judgement.parts:
@@ -184,14 +195,14 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
     return summary
 
 
-def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
+def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float | int | None]:
     """Of the same prompts, one by one: how hard they are cancels."""
     return _parts(paired_difference(after, before))
 
 
-def _interval(scores: torch.Tensor) -> dict[str, float]:
-    return _parts(bootstrap_mean(scores))
+def _interval(scores: torch.Tensor) -> dict[str, float | int | None]:
+    return _parts(mean_interval(scores))
 
 
-def _parts(interval: Interval) -> dict[str, float]:
-    return {"mean": interval.estimate, "low": interval.low, "high": interval.high}
+def _parts(interval: Interval) -> dict[str, float | int | None]:
+    return {name.removeprefix("mean_"): value for name, value in interval.named("mean").items()}

@@ -218,10 +218,11 @@ def learn_offline(
     learner.on_skip = keep_batches(run)
 
     loop = OfflineLoop(learner, objective, referee)
+    counts = {"val_units": float(prompts_in(held_out))} if held_out else {}
 
     def validate(step: int) -> dict[str, float]:
         found = assess(loop.objective, model, held_out, recipe.token_budget) if held_out else {}
-        return found | dict(beside(step) if beside else {})
+        return found | counts | dict(beside(step) if beside else {})
 
     name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
     return ground.drive(
@@ -233,6 +234,12 @@ def learn_offline(
         assess=validate,
         validate_first=validate_first and held_out is not None,
     )
+
+
+def prompts_in(data: TensorRecord) -> int:
+    """How many different prompts the rows have: what a number of held-out rows stands on."""
+    steps = data.sequences()[0]
+    return len({tuple(prompt.tolist()) for prompt in steps.prompt.rows()})
 
 
 def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,11 @@ from backflip.data.collate import Fit, tokenize_demonstrations, tokenize_prompts
 from backflip.data.errors import UserError
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
+from backflip.functional.statistics import mean_interval
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch_engine import TorchEngine
 from backflip.models.causal import CausalPolicy
+from backflip.models.divergence import exact_kl
 from backflip.models.heads import ValueModel
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model, save_policy
@@ -66,7 +69,7 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     )
     now, summary = outcome.steps, dict[str, Any](stopped=outcome.stopped)
     if best is not None:
-        summary["best_step"] = outcome.best_step or 0
+        summary |= {"best_step": outcome.best_step or 0, "best_by": best.metric}
         now = load_best(run, modules) or now
         loop.sampler.sync(cast.policy)
         if outcome.best_step is None:
@@ -77,6 +80,8 @@ def run_ppo(recipe: PPORecipe, run: RunFolder, watcher: Watcher) -> dict[str, An
     )
     summary["missing_eos"] = recipe.shaping.missing_eos
     told = before_and_after(before, after)
+    exact = exact_kl(cast.policy, cast.reference, after.answers.rollouts, recipe.token_budget)
+    told |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
     return basics(outcome, cast.policy, len(prompts)) | summary | told
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backflip.evaluate.win_rate import round_row, win_rate
 from backflip.functional.kl import answer_kl
-from backflip.functional.statistics import bootstrap_mean, finite
+from backflip.functional.statistics import finite, mean_interval
 from backflip.recipes.exam import plain
 from backflip.recipes.ground import Ground
 from backflip.recipes.speakers import Speaker
@@ -23,6 +23,8 @@ __all__ = ["Learnt", "Sat", "metrics_of", "row_of", "samples_of", "summary_of"]
 
 HELD_OUT = "heldout"
 """What a second head of the reward model is called, which nobody optimises against."""
+ENDS = ("", "_low", "_high", "_units")
+"""What an interval is written as, behind the name of its number."""
 NOT_MEASURED = ("round",)
 """Numbers of a row that are no measurement."""
 
@@ -59,7 +61,7 @@ def row_of(number: int, now: Sat, start: Sat, learnt: Learnt | None) -> dict[str
     row = round_row(number, now.scoring.sampled, start.scoring.sampled, kl=now.kl).to_json()
     if now.told(HELD_OUT) and start.told(HELD_OUT):
         other = win_rate(now.by(HELD_OUT), start.by(HELD_OUT)).to_json()
-        row |= {f"win_rate_heldout{end}": other[f"win_rate{end}"] for end in ("", "_low", "_high")}
+        row |= {f"win_rate_heldout{end}": other[f"win_rate{end}"] for end in ENDS}
         row |= _mean("reward_heldout", now.scoring.parts[HELD_OUT])
         row |= _gain("reward_heldout", now.scoring.parts[HELD_OUT], start.scoring.parts[HELD_OUT])
     row |= _gain("reward", now.scoring.sampled.scores, start.scoring.sampled.scores)
@@ -123,11 +125,11 @@ def summary_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             failures[reason] = failures.get(reason, 0) + count
     found: dict[str, Any] = {
         "rounds": [dict(row) for row in rows],
-        "kl_after": last["kl"],
-        "finished_before": first["finished"],
-        "finished_after": last["finished"],
         "failures": failures,
     }
+    for name in ("kl", "finished"):
+        for when, row in (("before", first), ("after", last)):
+            found |= {f"{name}_{when}{end}": row.get(name + end) for end in ENDS}
     for name in ("reward", "reward_heldout"):
         if name in last and name in first:
             found[f"{name}_gain"] = _named(last, f"{name}_gain")
@@ -135,22 +137,19 @@ def summary_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"{name}_{when}": _named(row, name)
                 for when, row in (("before", first), ("after", last))
             }
-    ends = [f"win_rate{kind}{end}" for kind in ("", "_heldout") for end in ("", "_low", "_high")]
+    ends = [f"win_rate{kind}{end}" for kind in ("", "_heldout") for end in ENDS]
     return found | {name: last[name] for name in ends if name in last}
 
 
 def _named(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    return {end.removeprefix("_") or "mean": row.get(name + end) for end in ENDS}
 
 
-def _mean(name: str, values: Tensor) -> dict[str, float | None]:
-    known = values[values.isfinite()]
-    if not len(known):
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return bootstrap_mean(known).named(name)
+def _mean(name: str, values: Tensor) -> dict[str, float | int | None]:
+    return mean_interval(values[values.isfinite()]).named(name)
 
 
-def _gain(name: str, now: Tensor, start: Tensor) -> dict[str, float | None]:
+def _gain(name: str, now: Tensor, start: Tensor) -> dict[str, float | int | None]:
     """By how much it is more than at the start, prompt by prompt."""
     return _mean(f"{name}_gain", now - start)
 

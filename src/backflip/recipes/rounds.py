@@ -29,7 +29,9 @@ from backflip.data.errors import UserError
 from backflip.data.records import Messages, Prompt
 from backflip.models.average import average
 from backflip.monitor.log import MetricsLog
+from backflip.monitor.numbers import TOO_FEW, apart, estimate, share_ranged, standing
 from backflip.monitor.progress import Progress
+from backflip.monitor.titles import KL_BY_ANSWERS
 from backflip.monitor.trackers import open_trackers
 from backflip.progress import task
 from backflip.recipes.exam import Questions, plain
@@ -359,9 +361,15 @@ def _left_out(chosen: Chosen[Any]) -> str:
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
-    kl = round(row["kl"], 2) + 0.0  # −0.0 is 0
-    text = f"reward {row['reward']:.3f}, length {row['length']:.0f}, KL {kl:.2f} nats"
-    if row["round"] == 0:
+    told = {name: estimate(row, name) for name in ("reward", "kl", "win_rate")}
+    reward, kl, rate = told["reward"], told["kl"], told["win_rate"]
+    parts = [] if reward is None else [f"reward {apart([reward.value], digits=3)[0]}"]
+    parts.append(f"length {row['length']:.0f}")
+    if kl is not None:
+        parts.append(f"{KL_BY_ANSWERS} {apart([kl.value], digits=2)[0]} nats")
+    text = ", ".join(parts)
+    if row["round"] == 0 or rate is None:
         return text
-    rate, low, high = (row[f"win_rate{end}"] for end in ("", "_low", "_high"))
-    return f"win rate against round 0: {rate:.0%} [{low:.0%}, {high:.0%}]; {text}"
+    value, ends = share_ranged(rate, digits=0, beside=(0.5,))
+    few = f", {standing(rate.units)}: {TOO_FEW}" if rate.doubt == TOO_FEW else ""
+    return f"win rate against round 0: {value} ({ends}{few}); {text}"

@@ -256,7 +256,7 @@ class DirectRecipe(Stage):
     """Keep the reference's log-probabilities on disk, for every run on the same rows."""
     mask_formatting: bool = False
     """Compare answers without the tokens that end a turn, as Llama 3.1 did; nll_coef keeps them."""
-    sampled_prompts: Annotated[int, Field(ge=0)] = 16
+    sampled_prompts: Annotated[int, Field(ge=0)] = 32
     """Held-out prompts answered at each validation, for KL and length; 0 answers none."""
     sampled_tokens: Count = 64
     """Longest of these answers."""

@@ -1,0 +1,165 @@
+"""Numbers as people read them: rounding never hides a difference, nor an interval its width.
+
+Every sentence that says "rose", "beyond" or "not better" prints the numbers that it is said of, and
+must hold of them as they are printed. So numbers that differ are given as many digits as tell them
+apart, and words are chosen by what is printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backflip.data.counting import counted
+from backflip.functional.statistics import FEWEST, Interval
+from backflip.monitor.folder import number
+
+MOST_DIGITS = 6
+"""Behind the point: numbers that differ by less are the same to a reader."""
+TOO_FEW = "too few to tell"
+"""All that is said where a number stands on fewer than ``FEWEST`` units."""
+UNCOUNTED = "how many it stands on is not on record, so it cannot tell"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its interval and what it stands on, where those are known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    units: int | None = None
+    """Independent units, such as prompts; None where nobody counted."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it has an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is an interval, on enough units, to speak of more than the sample."""
+        return self.known and self.units is not None and self.units >= FEWEST
+
+    @property
+    def doubt(self) -> str:
+        """Why no verdict can be given; empty where one can."""
+        if self.enough:
+            return ""
+        return UNCOUNTED if self.units is None else TOO_FEW
+
+    @staticmethod
+    def of(interval: Interval) -> Estimate:
+        """The same of an interval that was just measured."""
+        return Estimate(interval.estimate, interval.low, interval.high, interval.units)
+
+
+def estimate(said: Mapping[str, Any], name: str, *, units: str = "") -> Estimate | None:
+    """The number ``name`` of a summary, or of metrics, with ``name_low`` and its like beside it.
+
+    ``units``: another key that counts what it stands on, where ``name_units`` is missing.
+    """
+    value, low, high, counted = (
+        number(said.get(name + end)) for end in ("", "_low", "_high", "_units")
+    )
+    if value is None:
+        return None
+    if counted is None and units:
+        counted = number(said.get(units))
+    return Estimate(
+        value,
+        math.nan if low is None else low,
+        math.nan if high is None else high,
+        None if counted is None else int(counted),
+    )
+
+
+def apart(values: Sequence[float], *, digits: int, percent: bool = False) -> list[str]:
+    """Numbers with a real minus sign and the fewest digits, from ``digits`` up, that differ where
+    the numbers do; their order is that of the numbers. Percentages come without their sign.
+    """
+    scaled = [value * 100 if percent else value for value in values]
+    different = len({_fixed(value, MOST_DIGITS) for value in scaled})
+    made = [_fixed(value, digits) for value in scaled]
+    while len(set(made)) < different and digits < MOST_DIGITS:
+        digits += 1
+        made = [_fixed(value, digits) for value in scaled]
+    return made
+
+
+def change(before: float, after: float, *, digits: int = 2) -> tuple[str, int]:
+    """A change as "from 0.10 to 1.20", and which way that goes as it is printed: 1, 0 or −1."""
+    was, now = apart([before, after], digits=digits)
+    if was == now:
+        return f"stayed at {now}", 0
+    return f"from {was} to {now}", 1 if after > before else -1
+
+
+def ranged(
+    found: Estimate, *, digits: int, percent: bool = False, beside: Sequence[float] = ()
+) -> tuple[str, str]:
+    """A number, and its interval as "0.10 to 0.40", none of it printed like another.
+
+    ``beside``: numbers that the reader will hold against it, such as ½ or a baseline. The second
+    text is empty where there is no interval.
+    """
+    if not found.known:
+        return apart([found.value, *beside], digits=digits, percent=percent)[0], ""
+    value, low, high = apart(
+        [found.value, found.low, found.high, *beside], digits=digits, percent=percent
+    )[:3]
+    return value, "all the same" if low == high else f"{low} to {high}"
+
+
+def share(value: float, *, digits: int = 1) -> str:
+    """A share as "73.2 %"; never 0 or 100 % where it is not quite."""
+    return apart([value, 0.0, 1.0], digits=digits, percent=True)[0] + " %"
+
+
+def share_ranged(
+    found: Estimate, *, digits: int = 1, beside: Sequence[float] = ()
+) -> tuple[str, str]:
+    """A share, and its interval: "73.2 %", "61 to 84 %".
+
+    The ends are whole numbers outside of the interval, where those lie on the same side of 0, 1
+    and ``beside`` as the ends themselves; else they get more digits.
+    """
+    others = (0.0, 1.0, *beside)
+    if found.known and found.low < found.high:
+        low = math.floor(round(found.low * 100, MOST_DIGITS))
+        high = math.ceil(round(found.high * 100, MOST_DIGITS))
+        ends = ((found.low, low / 100), (found.high, high / 100))
+        if all(_side(real, b) == _side(end, b) for real, end in ends for b in others):
+            value = apart([found.value, *others], digits=digits, percent=True)[0]
+            return f"{value} %", f"{low} to {high} %"
+    value, ends = ranged(found, digits=digits, percent=True, beside=others)
+    return f"{value} %", f"{ends} %" if "to" in ends else ends
+
+
+def standing(number: int | None, what: str = "prompt") -> str:
+    """What a number stands on, "1 prompt" or "48 prompts"; empty where nobody counted."""
+    return "" if number is None else counted(number, what)
+
+
+def beyond(found: Estimate, than: float) -> int:
+    """1 or −1 where the whole interval lies above or below a number, as printed; else 0.
+
+    0 as well where it stands on too few units.
+    """
+    if not found.enough:
+        return 0
+    low, high, other = apart([found.low, found.high, than], digits=MOST_DIGITS)
+    if other in (low, high):
+        return 0
+    return (found.low > than) - (found.high < than)
+
+
+def _side(value: float, other: float) -> int:
+    return (value > other) - (value < other)
+
+
+def _fixed(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if not text.strip("-0.") else text.replace("-", "−")
