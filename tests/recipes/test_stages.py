@@ -238,7 +238,7 @@ def test_fine_tuning_begins_with_a_validation_and_shows_replies_beside_the_refer
     named |= {"run": str(tmp_path / "run"), "sampled_tokens": 5, "sampled_prompts": 3}
     run = train(load_recipe("sft", named))
     first, *steps = read_metrics(run)
-    assert (first.step, set(first.metrics)) == (0, {"val_loss"})
+    assert (first.step, set(first.metrics)) == (0, {"val_loss", "val_units"})
     assert [entry.step for entry in steps] == [1, 2]
     assert first.metrics["val_loss"] == pytest.approx(steps[0].metrics["loss"], rel=0.05)
     summary = json.loads((run / "summary.json").read_text())

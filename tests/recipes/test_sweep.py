@@ -42,10 +42,10 @@ def test_a_sweep_is_a_run_for_every_value_and_one_table(
     assert left.value.code == 0, said.err
     text = " ".join(said.out.split())
     for word in (
-        "held-out accuracy",
+        "held-out",
         "KL, nats",
         "too few to tell the runs apart",
-        "length, tokens",
+        "tokens",
         "the longer reply wins",
     ):
         assert word in text
