@@ -238,9 +238,12 @@ def recipe(
 ) -> None:
     """Print a recipe: what people change in it; with --all every setting that it has."""
     from backflip import console
+    from backflip.monitor.progress import starting
     from backflip.recipes.names import find_recipe
 
     find_recipe(name)
+    with starting():
+        pass
     console.print_recipe(name, everything=everything)
 
 
@@ -269,9 +272,10 @@ def demo(
     settings: Settings = None,
 ) -> None:
     """All three stages on the package's own data, in minutes."""
+    from backflip.monitor.progress import starting
     from backflip.recipes import slips
 
     slips.check(str(Path(__file__).parent / "demo" / "demo.yaml"), settings or [])
-    from backflip.demo.run import run_demo
-
+    with starting():
+        from backflip.demo.run import run_demo
     run_demo(settings or [])

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from backflip.data.counting import counted, magnitude, millions
 from backflip.layout import laid_out
+from backflip.monitor.progress import breaks_between_words
 
 if TYPE_CHECKING:
     from backflip.api import Run
@@ -40,8 +41,8 @@ SCREEN = 26
 
 
 def say(sentence: str, style: str = "") -> None:
-    """One line, printed as it is."""
-    out.print(Text(sentence, style=style), soft_wrap=True)
+    """One line, as it is for a program; in a terminal it breaks between words."""
+    out.print(Text(sentence, style=style), soft_wrap=not breaks_between_words(out, sentence))
 
 
 def notes(sentences: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from backflip.monitor import progress as progress_module
-from backflip.monitor.progress import Progress, counted, duration, headline, line
+from backflip.monitor.progress import Progress, amount, duration, headline, line
 from backflip.progress import Task, each, task
 from backflip.train.signals import Signals
 
@@ -149,10 +149,10 @@ def test_time_left_of_what_is_asked_for_its_position(clock):
 
 
 def test_counts_have_shares_only_where_the_total_is_known():
-    assert counted(Task("x", None, "rows", done=1200)) == "1,200 rows"
-    assert counted(Task("x", 1200, "rows", done=1200)) == "1,200/1,200 rows"
-    assert counted(Task("x", 1200, "rows", done=1199)) == "1,199/1,200 rows (99 %)"
-    assert counted(Task("x")) == ""
+    assert amount(Task("x", None, "rows", done=1200)) == "1,200 rows"
+    assert amount(Task("x", 1200, "rows", done=1200)) == "1,200/1,200 rows"
+    assert amount(Task("x", 1200, "rows", done=1199)) == "1,199/1,200 rows (99 %)"
+    assert amount(Task("x")) == ""
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,16 @@ def test_without_bars_ctrl_c_is_heard_on_stderr(capfd):
     with Progress(console()), Signals():
         os.kill(os.getpid(), signal.SIGTERM)
     assert capfd.readouterr().err.strip().startswith("finishing this step")
+
+
+def test_a_sentence_breaks_between_words_in_a_terminal_and_nowhere_else():
+    said = "setting the scale of the scores on 64 answers"
+    for terminal, lines in ((True, 2), (False, 1)):
+        screen = console(terminal=terminal, width=30)
+        Progress(screen).say(said)
+        shown = screen.file.getvalue().splitlines()
+        assert len(shown) == lines
+        assert " ".join(line.strip() for line in shown) == said
+    screen = console(terminal=True, width=30)
+    Progress(screen).say("/a/path/that/is/longer/than/the/terminal is one")
+    assert "/a/path/that/is/longer/than/the/terminal is one" in screen.file.getvalue()

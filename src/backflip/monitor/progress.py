@@ -155,8 +155,8 @@ class Progress:
                 self.tell(stage.task)
 
     def _print(self, text: str) -> None:
-        wraps = self._live is not None  # a terminal at words; whoever reads a pipe, as they like
-        self._console.print(Text(text), highlight=False, soft_wrap=not wraps)
+        soft = not breaks_between_words(self._console, text)
+        self._console.print(Text(text), highlight=False, soft_wrap=soft)
 
     def _bars(self) -> Live:
         return Live(
@@ -235,11 +235,11 @@ def starting() -> Generator[None, None, None]:
 
 def line(task: Task) -> str:
     """A task in one line of plain text: ``sft 3/10 (30 %)  loss 1.2  12 s left``."""
-    parts = [f"{task.label} {counted(task)}".rstrip(), task.numbers, _time(task)]
+    parts = [f"{task.label} {amount(task)}".rstrip(), task.numbers, _time(task)]
     return "  ".join(part for part in parts if part)
 
 
-def counted(task: Task) -> str:
+def amount(task: Task) -> str:
     """How much is done: ``3/10 rows (30 %)``, ``12.0/40.1 MB (30 %)``, ``1,200 rows``."""
     task.measure()
     done, total, unit = task.done, task.total, f" {task.unit}" if task.unit else ""
@@ -284,6 +284,11 @@ def duration(seconds: float | int) -> str:
 # ---- in a terminal
 
 
+def breaks_between_words(console: Console, text: str) -> bool:
+    """Whether to break a long line between words: a person reads it, and no path is torn."""
+    return console.is_terminal and all(len(word) < console.width for word in text.split())
+
+
 def _draws(console: Console) -> bool:
     """Whether lines can be drawn anew there."""
     return console.is_terminal and not console.is_dumb_terminal
@@ -293,7 +298,7 @@ def _bar(task: Task, width: int) -> Table:
     """One line: label, bar, count and time; then numbers, as far as there is room."""
     size = 24 if width >= 90 else 12 if width >= 60 else 0
     label = task.label if len(task.label) <= LABEL else f"{task.label[: LABEL - 1]}…"
-    rest = "  ".join(part for part in (counted(task), _time(task), task.numbers) if part)
+    rest = "  ".join(part for part in (amount(task), _time(task), task.numbers) if part)
     made = Table.grid(padding=(0, 1))
     made.add_column(no_wrap=True, overflow="ellipsis")
     made.add_column(no_wrap=True, overflow="ellipsis", width=size or 1)
