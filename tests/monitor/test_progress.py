@@ -88,7 +88,7 @@ def test_parts_of_a_stage_share_its_clock_and_quick_ones_are_not_told(clock):
     assert screen.file.getvalue().splitlines() == [
         "sft 1/3 (33 %)  loss 2  8 s left",
         "validation 3/20 rows (15 %)  1 min 8 s left",
-        "sft 1/3 (33 %)  loss 2  42 s left",
+        "sft 1/3 (33 %)  loss 2",
     ]
 
 
@@ -111,7 +111,8 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_broken():
             progress.begin(made)
         drawn = screen.render_lines(progress._drawn(), pad=False)
         assert len(drawn) == 2
-        assert all(sum(segment.cell_length for segment in row) <= width for row in drawn)
+        room = width - len("^C")  # which a terminal writes behind it
+        assert all(sum(segment.cell_length for segment in row) <= room for row in drawn)
 
 
 def test_one_stage_and_one_part_of_it_are_drawn_however_many_are_nested(clock):
@@ -131,7 +132,7 @@ def test_a_stage_that_was_stopped_leaves_its_last_line(clock):
         stage = progress.stage("ppo", total=40)
         clock[0] += 2
         stage.advance({"reward": 1.0, "kl": 21.0})
-    assert "ppo 1/40 (2 %)  reward 1  kl 21 nats" in screen.file.getvalue()
+    assert "ppo 1/40 (2 %)  reward 1  kl 21 nats\n" in screen.file.getvalue()
 
 
 def test_without_a_listener_a_task_only_counts():

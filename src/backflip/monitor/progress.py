@@ -118,10 +118,10 @@ class Progress:
         self._urgent = sentence
         return self._live is not None
 
-    def tell(self, task: Task) -> None:
-        """Print how far a task is, as a line."""
+    def tell(self, task: Task, *, over: bool = False) -> None:
+        """Print how far a task is, as a line; or, when it is ``over``, how far it came."""
         self._told = time.monotonic()
-        self._print(line(task))
+        self._print(line(task, over=over))
 
     def stepped(self, stage: StageProgress, *, first: bool) -> None:
         """A stage has taken steps: its first and its last have lines of their own."""
@@ -152,7 +152,7 @@ class Progress:
                 return
             self.end(stage.task)
             if stage.done > stage.task.first:
-                self.tell(stage.task)
+                self.tell(stage.task, over=True)
 
     def _print(self, text: str) -> None:
         soft = not breaks_between_words(self._console, text)
@@ -233,9 +233,9 @@ def starting() -> Generator[None, None, None]:
 # ---- in words
 
 
-def line(task: Task) -> str:
+def line(task: Task, *, over: bool = False) -> str:
     """A task in one line of plain text: ``sft 3/10 (30 %)  loss 1.2  12 s left``."""
-    parts = [f"{task.label} {amount(task)}".rstrip(), task.numbers, _time(task)]
+    parts = [f"{task.label} {amount(task)}".rstrip(), task.numbers, "" if over else _time(task)]
     return "  ".join(part for part in parts if part)
 
 
@@ -295,9 +295,14 @@ def _draws(console: Console) -> bool:
 
 
 def _bar(task: Task, width: int) -> Table:
-    """One line: label, bar, count and time; then numbers, as far as there is room."""
+    """One line: label, bar, count and time; then numbers, as far as there is room.
+
+    A few columns stay empty for the ^C that a terminal writes there by itself.
+    """
+    width -= len(" ^C")
     size = 24 if width >= 90 else 12 if width >= 60 else 0
-    label = task.label if len(task.label) <= LABEL else f"{task.label[: LABEL - 1]}…"
+    most = min(LABEL, width // 2)
+    label = task.label if len(task.label) <= most else f"{task.label[: most - 1]}…"
     rest = "  ".join(part for part in (amount(task), _time(task), task.numbers) if part)
     made = Table.grid(padding=(0, 1))
     made.add_column(no_wrap=True, overflow="ellipsis")
