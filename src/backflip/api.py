@@ -185,14 +185,14 @@ def evaluate(
         UserError: a language model without a reference, a reward model with one, no such model.
 
     """
-    with starting():
+    with starting(aside=True):
         from backflip.recipes.judges import judge_of, measured
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model")))
     other = str(model_of(reference)) if reference is not None else None
     judge = judge_of(run, name, reference=other, beta=beta)
     rows = {"format": format, "limit": limit, "max_length": max_length, "template": template}
-    with shown():
+    with shown(aside=True):
         return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
@@ -231,12 +231,12 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         UserError: fewer than two answers, a reward model with other tokens, no such model or data.
 
     """
-    with starting():
+    with starting(aside=True):
         from backflip.generate.engine import SamplingParams
         from backflip.recipes.best_of import answer_best_of_n
     given = isinstance(reward_model, str | Path | Run)
     judge = str(model_of(reward_model, of=("reward_model",))) if given else reward_model
-    with shown():
+    with shown(aside=True):
         return answer_best_of_n(
             str(model_of(model)),
             data,
@@ -276,13 +276,13 @@ def check(
         against: test data, whose prompts should not be in this one.
 
     """
-    with starting():
+    with starting(aside=True):
         from backflip.data.audit import audit
         from backflip.data.chat import ChatTemplate
         from backflip.models.load import load_tokenizer
         from backflip.recipes.schema import DataSettings
         from backflip.recipes.sources import kind_of, load
-    with shown():
+    with shown(aside=True):
         found = kind or kind_of(data, format)
         other = load(against, kind_of(against)).records if against else None
         chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
@@ -315,9 +315,9 @@ def push(run: str | Path | Run, name: str, *, private: bool = True) -> Pushed:
 
 def load_model(name: str | Path | Run) -> Any:
     """The language model of a run, a folder, a hub name, or ``smollm2``: a transformers model."""
-    with starting():
+    with starting(aside=True):
         from backflip.models.load import load_causal
-    with shown():
+    with shown(aside=True):
         return load_causal(str(model_of(name)))
 
 

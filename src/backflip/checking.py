@@ -75,14 +75,14 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
     from backflip import console, findings
     from backflip.monitor.progress import shown, starting
 
-    with starting():
+    with starting(aside=True):
         from backflip.recipes import forecast
         from backflip.recipes.advice import advise
         from backflip.recipes.load import load_recipe
         from backflip.recipes.rules import check_recipe
     recipe = load_recipe(name, own)
     price = forecast.price_in(settings)
-    with shown():
+    with shown(aside=True):
         check_recipe(recipe)
         plans = forecast.plan(recipe)
     console.print_plans(plans)
@@ -90,6 +90,6 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
     console.notes(advise(recipe))
     if measure:
         console.say("measuring a few steps …")
-        with shown():
+        with shown(aside=True):
             found = forecast.forecast(recipe, plans, price=price)
         console.print_forecast(found)

@@ -212,13 +212,13 @@ def chat(
     from backflip import api, chatting
     from backflip.monitor.progress import shown, starting
 
-    with starting():
+    with starting(aside=True):
         from backflip.evaluate.conversation import Conversation
 
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     given |= {"top_p": top_p, "min_p": min_p}
     names = [name for name in (model, other) if name is not None]
-    with shown():
+    with shown(aside=True):
         chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
     chatting.talk(names, chats)
 
@@ -242,7 +242,7 @@ def recipe(
     from backflip.recipes.names import find_recipe
 
     find_recipe(name)
-    with starting():
+    with starting(aside=True):
         pass
     console.print_recipe(name, everything=everything)
 

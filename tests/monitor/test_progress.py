@@ -174,10 +174,10 @@ def test_headlines_carry_their_units():
 
 def test_what_a_program_reads_is_not_mixed_with_progress(capsys, clock):
     """``--json`` goes to stdout, and how far it is to stderr."""
-    with progress_module.shown(), task("scoring", 10, "answers") as scoring:
+    with progress_module.shown(aside=True), task("scoring", 10, "answers") as scoring:
         clock[0] += 20
         scoring.advance()
-        with progress_module.shown(), task("more") as more:
+        with progress_module.shown(aside=True), task("more") as more:
             clock[0] += 20
             more.advance()
     out, error = capsys.readouterr()

@@ -211,22 +211,22 @@ class StageProgress:
 
 
 @contextlib.contextmanager
-def shown(console: Console | None = None) -> Generator[None, None, None]:
+def shown(*, aside: bool = False) -> Generator[None, None, None]:
     """Inside, what takes a while is shown, by whoever shows progress already where there is one.
 
-    On stderr unless another ``console`` is given: what a command prints may be read by a program.
+    ``aside``: on stderr, where what a command prints may be read by a program.
     """
     if listener() is not None:
         yield
         return
-    with Progress(console or Console(stderr=True)):
+    with Progress(Console(stderr=aside)):
         yield
 
 
 @contextlib.contextmanager
-def starting() -> Generator[None, None, None]:
+def starting(*, aside: bool = False) -> Generator[None, None, None]:
     """Inside, libraries are imported, which takes seconds."""
-    with shown(), task("starting"):
+    with shown(aside=aside), task("starting"):
         yield
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from backflip.data.errors import UserError
 from backflip.monitor.progress import shown
@@ -170,7 +169,7 @@ def _saved(folder: Path) -> list[Point]:
 
 def _go_on(folder: Path, made: Sequence[Point], before: Callable[[Point], None]) -> Path:
     """Train what has not begun, resume what has, leave alone what is finished."""
-    with shown(Console()), task("sweep", len(made), "runs", lasting=True) as runs:
+    with shown(), task("sweep", len(made), "runs", lasting=True) as runs:
         for point in made:
             try:
                 _train(point, before, runs)
