@@ -142,6 +142,7 @@ def test_padding_is_the_end_of_text_where_a_language_model_has_no_other_token(tm
 def test_an_end_of_another_tokenizer_is_not_taken_over(tmp_path):
     """A config that was never told its tokenizer names whatever lies at its default."""
     tokenizer = tokenizer_of("no padding")
+    tokenizer.pad_token = "<end_of_turn>"
     model = model_of("llama", tokenizer)
     ordinary = tokenizer("y", add_special_tokens=False)["input_ids"][0]
     extra = tokenizer.convert_tokens_to_ids("<end_of_turn>")
@@ -150,6 +151,7 @@ def test_an_end_of_another_tokenizer_is_not_taken_over(tmp_path):
     found = GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id
     assert ordinary not in found
     assert found == [*ChatTemplate(tokenizer).stop_tokens, extra]
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").pad_token_id not in found
     here = suited(SamplingParams(), ChatTemplate(tokenizer), model).stop_tokens
     assert list(here) == found
 

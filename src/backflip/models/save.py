@@ -48,8 +48,8 @@ MEAN = (
     "number. Load with backflip.load_reward_model"
 )
 """Where the score of a saved reward model is read, as its config says it."""
-DROPPED = "dropped by the tokenizer behind the last turn"
-READ = "read like any other token: a text must end with the end of the last turn"
+DROPPED = "dropped by the tokenizer"
+READ = "read like any other token and changes the score, so cut it off"
 """What becomes of the line end that the base's template wrote behind the last turn."""
 LABELS = ("score", "held_out")
 
@@ -70,8 +70,8 @@ def save_policy(
 def _save_policy(plain: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None) -> None:
     template = template_of(tokenizer)
     rows = plain.get_input_embeddings().weight.shape[0]
-    saved = with_padding(tokenizer, template, rows, needed=False)
     stops = dict.fromkeys((*ends(tokenizer, template), *other_ends(tokenizer, plain)))
+    saved = with_padding(tokenizer, template, stops, rows, needed=False)
     _save(plain, saved, folder, dtype)
     padding = {} if saved.pad_token_id is None else {"pad_token_id": saved.pad_token_id}
     _amend(folder / "config.json", padding)
@@ -96,7 +96,8 @@ def save_reward_model(
     plain = merged(model.trunk.model)
     template = template_of(tokenizer)
     rows = plain.get_input_embeddings().weight.shape[0]
-    saved = with_padding(tokenizer, template, rows, needed=True)
+    stops = ends(tokenizer, template)
+    saved = with_padding(tokenizer, template, stops, rows, needed=True)
     saved.padding_side = "right"
     if template is not None:
         saved.chat_template = ended_template(template)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from backflip.data.chat import ChatTemplate
@@ -61,7 +61,9 @@ def as_list(value: Any) -> list[int]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def padding_token(tokenizer: Any, template: ChatTemplate | None, rows: int) -> int | None:
+def padding_token(
+    tokenizer: Any, template: ChatTemplate | None, stops: Collection[int], rows: int
+) -> int | None:
     """A token that never ends an answer; None where every special token has another use.
 
     Classifiers of transformers read the last token that is not padding: were padding the end of
@@ -70,14 +72,14 @@ def padding_token(tokenizer: Any, template: ChatTemplate | None, rows: int) -> i
     Args:
         tokenizer: whose own padding is taken where it ends nothing.
         template: of conversations; tokens that it writes are no padding.
+        stops: tokens that end an answer.
         rows: of the model's embedding.
 
     """
-    stops = {*ends(tokenizer, template), tokenizer.eos_token_id}
     own = tokenizer.pad_token_id
     if own is not None and own not in stops and own < rows:
         return int(own)
-    taken = stops | {tokenizer.bos_token_id} | _written(template)
+    taken = {*stops, tokenizer.eos_token_id, tokenizer.bos_token_id} | _written(template)
     names = {i: str(t) for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     names |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     free = [(i, name) for i, name in names.items() if i not in taken and i < rows]
@@ -86,14 +88,21 @@ def padding_token(tokenizer: Any, template: ChatTemplate | None, rows: int) -> i
     return None if best is None else int(best[0])
 
 
-def with_padding(tokenizer: Any, template: ChatTemplate | None, rows: int, *, needed: bool) -> Any:
+def with_padding(
+    tokenizer: Any,
+    template: ChatTemplate | None,
+    stops: Collection[int],
+    rows: int,
+    *,
+    needed: bool,
+) -> Any:
     """A copy of the tokenizer whose padding ends no answer.
 
     ``needed``: add a token where none is free, for a model whose reading depends on it. Without
     it, padding is then the end of text, which a language model passes over by its mask.
     """
     copied = copy.deepcopy(tokenizer)
-    found = padding_token(tokenizer, template, rows)
+    found = padding_token(tokenizer, template, stops, rows)
     if found is not None:
         copied.pad_token = tokenizer.convert_ids_to_tokens(found)
     elif needed:
