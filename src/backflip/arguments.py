@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from backflip import completing
+
 RECIPE = "sft, reward_model, ppo, rlhf; dpo, kto, simpo, …; iterative_dpo, raft, …; or a YAML file."
 Settings = Annotated[
     list[str] | None,
@@ -13,8 +15,10 @@ Settings = Annotated[
         metavar="KEY=VALUE",
         help="Settings of the recipe, such as data=rows.jsonl or algorithm.kl_coef=0.1.",
         show_default=False,
+        autocompletion=completing.settings,
     ),
 ]
+RecipeName = Annotated[str, typer.Argument(help=RECIPE, autocompletion=completing.recipes)]
 Format = Annotated[str | None, typer.Option(help="Format of the data; else by its columns.")]
 Limit = Annotated[int | None, typer.Option(help="Rows to read at most.")]
 MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, in tokens.")]

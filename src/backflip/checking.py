@@ -7,12 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from backflip import completing
 from backflip.arguments import Format, Limit, MaxLength
 from backflip.data.errors import UserError
 
 
 def check(
-    what: Annotated[str, typer.Argument(help="Data (file, folder, hub name, demo:…), or recipe.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="Data (file, folder, hub name, demo:…), or recipe.",
+            autocompletion=completing.checked,
+        ),
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(
@@ -20,6 +27,7 @@ def check(
             help="Of a recipe: its settings, and price=MONEY per hour. "
             "Of data: kind, format, limit, model, template, max_length, against.",
             show_default=False,
+            autocompletion=completing.settings,
         ),
     ] = None,
     measure: Annotated[

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from backflip import __version__
-from backflip.arguments import RECIPE, Settings, Template
+from backflip import __version__, completing
+from backflip.arguments import RecipeName, Settings, Template
 from backflip.checking import check
 from backflip.collecting import collect
 from backflip.data.errors import UserError
@@ -27,7 +27,6 @@ OURS = ("NonFiniteError",)
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="The whole loop of reinforcement learning from human feedback.",
 )
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.simplefilter("ignore", FutureWarning)
     try:
         with contextlib.nullcontext() if debug else _notes():
-            code = app(args=command, prog_name="backflip", standalone_mode=False)
+            code = _run(command)
     except BaseException as error:
         if debug:
             import traceback
@@ -55,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _failed(error)
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _run(command: list[str]) -> Any:
+    """Run a command, or say what may follow where a shell asks that."""
+
+    def run() -> Any:
+        return app(args=command, prog_name="backflip", standalone_mode=False)
+
+    return completing.complete(run) if completing.ASKED in os.environ else run()
 
 
 @contextlib.contextmanager
@@ -123,7 +131,7 @@ def _options(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help=RECIPE)],
+    recipe: RecipeName,
     settings: Settings = None,
     sweep: Annotated[
         list[str] | None,
@@ -161,7 +169,12 @@ def train(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="Folder of what was interrupted: a run, a sweep.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of what was interrupted: a run, a sweep.", autocompletion=completing.runs
+        ),
+    ],
 ) -> None:
     """Go on with a run from its last checkpoint, or with what is missing of a sweep."""
     from backflip import api, console
@@ -178,7 +191,10 @@ app.command()(check)
 
 @app.command()
 def show(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of one run, or of several.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of one run, or of several.", autocompletion=completing.runs),
+    ],
     live: Annotated[bool, typer.Option("--live", help="Follow a running run.")] = False,
     port: Annotated[int, typer.Option(help="Port of --live on this machine.")] = 8600,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -196,8 +212,16 @@ def show(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="A run, a folder, a hub name, or smollm2.")],
-    other: Annotated[str | None, typer.Argument(help="Another one, side by side.")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a folder, a hub name, or smollm2.", autocompletion=completing.runs
+        ),
+    ],
+    other: Annotated[
+        str | None,
+        typer.Argument(help="Another one, side by side.", autocompletion=completing.runs),
+    ] = None,
     template: Template = None,
     max_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.7,
@@ -231,7 +255,7 @@ app.command()(push)
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help=RECIPE)],
+    name: RecipeName,
     everything: Annotated[
         bool, typer.Option("--all", help="Every setting, its value, its meaning, its limits.")
     ] = False,
@@ -249,7 +273,7 @@ def recipe(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help=RECIPE)],
+    name: RecipeName,
 ) -> None:
     """Print the JSON schema of a recipe, by which editors complete and check its YAML.
 

@@ -7,13 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from backflip import completing
 from backflip.arguments import Format, Limit, MaxLength
 from backflip.data.errors import UserError
 
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A reward model or a direct run; or any model, with reference=….")
+        str,
+        typer.Argument(
+            help="A reward model or a direct run; or any model, with reference=….",
+            autocompletion=completing.runs,
+        ),
     ],
     settings: Annotated[
         list[str],
