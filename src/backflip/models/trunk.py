@@ -155,6 +155,8 @@ class Trunk(nn.Module):
     @torch.no_grad()
     def _way(self) -> str:
         """Put the model to the test; see ``probing``."""
+        if self.device.type == "meta":  # sizes without numbers: there is nothing to read
+            return "forest"
         kind, vocabulary = self.config.model_type, int(self.config.get_text_config().vocab_size)
         alone, *faster = (self._reader(way) for way in ("alone", "forest", "padded"))
         with evaluating(self.model):
