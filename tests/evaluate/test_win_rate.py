@@ -62,14 +62,14 @@ def test_length_alone_is_measured_beside_it():
 def test_prompts_without_a_score_are_counted_and_left_out():
     said = win_rate(sampled([2.0, math.nan], [math.nan]), sampled([1.0], [0.0]))
     assert (said.rate.estimate, said.prompts, said.unjudged, said.wins) == (1.0, 1, 1, 1)
-    with pytest.raises(UserError, match="none of 1 prompts has a score on both sides"):
+    with pytest.raises(UserError, match="none of 1 prompt has a score on both sides"):
         win_rate(sampled([math.nan]), sampled([0.0]))
 
 
 def test_answers_to_other_prompts_are_refused():
     with pytest.raises(UserError, match="prompt 0 is not the same on both sides"):
         win_rate(sampled([1.0]), sampled([1.0], offset=60))
-    with pytest.raises(UserError, match="answered by one side only, such as prompt 1"):
+    with pytest.raises(UserError, match="answered by one side only, as prompt 1"):
         win_rate(sampled([1.0]), sampled([1.0], [2.0]))
 
 

@@ -2,13 +2,14 @@
 
 import math
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backflip.monitor.alarms import CALM, Alarms
-from backflip.monitor.rules import KLTooHigh, RewardHacking, default_rules
+from backflip.monitor.rules import EntropyCollapse, KLTooHigh, RewardHacking, default_rules
 from backflip.monitor.trend import slope
 from tests.monitor.folders import entries
 
@@ -183,3 +184,15 @@ def test_slope_and_its_error_by_hand():
     gradient, error = slope([0.0, 1.0, 1.0, 2.0])
     assert gradient == pytest.approx(0.6)
     assert error == pytest.approx(math.sqrt(0.1 / 5))
+
+
+@given(st.floats(1e-5, 0.2), st.floats(0.001, 1.5), st.floats(0, 0.24))
+def test_what_an_alarm_says_holds_of_the_numbers_it_prints(past, start, share):
+    """Just past a threshold, and where both numbers are nearly nothing."""
+    found = KLTooHigh().check(entries(kl=[20.0 + past]))
+    if found is not None:
+        assert float(re.search(r"is ([\d.]+) nats", found.sentence)[1]) > 20
+    fall = EntropyCollapse().check(entries(entropy=[start] * 5 + [start * share] * 5))
+    if fall is not None:
+        then, now = re.search(r"from ([\d.]+) to ([\d.]+) nats", fall.sentence).groups()
+        assert float(then) > float(now)
