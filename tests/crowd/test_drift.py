@@ -145,3 +145,11 @@ def test_two_raters_who_never_choose_otherwise_are_two_raters():
     found = clustered_share(np.ones(100), np.repeat([0, 1], 50))
     assert found.estimate == found.high == 1
     assert found.low < 0.4
+
+
+def test_a_few_answers_on_a_line_are_no_trend():
+    """Three points without an error around them would be as certain as can be."""
+    found = trend(np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.5, 1.0]))
+    assert found.estimate == pytest.approx(0.5)
+    assert not found.excludes_zero
+    assert found.as_json() is None

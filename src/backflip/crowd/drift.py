@@ -15,6 +15,8 @@ WEEK = 7 * 24 * 3600.0
 """Seconds."""
 FEWEST = 3
 """Points, from which on a slope has an error."""
+ENOUGH = 30
+"""Points, from which on its interval means something."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,17 @@ def clustered_mean(x: Floats, cluster: Ints, *, level: float = 0.95) -> Interval
 
 
 def trend(x: Floats, y: Floats, cluster: Ints | None = None, *, level: float = 0.95) -> Interval:
-    """Slope of y on x by least squares, with the sandwich; rows of a ``cluster`` go together."""
+    """Slope of y on x by least squares, with the sandwich; rows of a ``cluster`` go together.
+
+    Fewer than ``ENOUGH`` rows have a slope without ends: three on a line would have no error.
+    """
     if len(x) < FEWEST or np.isnan(pearson(x, y)):
         return Interval(np.nan, -np.inf, np.inf, level)
     centred = x - x.mean()
     slope = float(centred @ y / (centred @ centred))
     residual = y - y.mean() - slope * centred
+    if len(x) < ENOUGH:
+        return Interval(slope, -np.inf, np.inf, level)
     who, many = _clusters(cluster, len(x))
     lumps = np.bincount(who, weights=centred * residual)
     error = np.sqrt((lumps**2).sum() * many / (many - 1)) / (centred @ centred)

@@ -66,6 +66,9 @@ ENGINE = (
     Panel("Critic: explained variance", "share", {"explained_variance": "explained"}, zero=True),
     Panel("Clipped choices", "share", {"clip_fraction": "outside the clip"}, True, True),
     Panel("KL to the last policy", "nats per token", {"approx_kl": "by the answers"}, zero=True),
+    Panel(
+        "KL to the reference, k3", "nats per answer", {"kl_k3": f"{KL_BY_ANSWERS}, k3"}, zero=True
+    ),
     Panel("KL coefficient", "", {"kl_coef": "coefficient"}, zero=True),
     Panel("Score against length", "correlation", {"score_length_corr": "Pearson's r"}, zero=True),
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
