@@ -36,6 +36,20 @@ def project_of(store: Store, name: str) -> Project:
         ) from error
 
 
+def _ready(store: Store, name: str, source: str) -> Project:
+    """The project; made where a file of answers says what was asked."""
+    from backflip.collect.serve import make_project
+    from backflip.console import say
+    from backflip.exchange.suggesting import suggested
+
+    there = {project.name for project in store.projects(archived=True)}
+    settings = suggested(source) if name not in there else None
+    if settings is not None:
+        make_project(store, name, settings)
+        say(f"made the project {name}: {settings.kind}, as the answers in {source} are")
+    return project_of(store, name)
+
+
 def bring(
     store: Store,
     name: str,
@@ -51,7 +65,7 @@ def bring(
     from backflip.console import say
     from backflip.exchange.imports import Wishes, take_in
 
-    project = project_of(store, name)
+    project = _ready(store, name, source)
     if who[0]:
         made = _drafted(project, source, who, limit, seed)
     else:

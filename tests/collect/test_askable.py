@@ -113,7 +113,7 @@ def test_a_cut_line_is_named_by_the_senders_file(name: str, strict: bool, server
     if strict:
         assert answer.json()["detail"].startswith("mine.jsonl:2: malformed line")
     else:
-        assert answer.json()["refused"] == ["1 × malformed line (line 2)"]
+        assert answer.json()["refused"] == ["mine.jsonl: 1 × malformed line (line 2)"]
 
 
 def test_a_job_shows_no_place_on_the_disk_to_a_lead(server: Served, tmp_path: Path):

@@ -123,8 +123,8 @@ def receive(
         "duplicates": done.duplicates,
         "twins": done.twins,
         "answers": done.answers,
-        "refused": done.refused(),
-        "notes": done.remarks(),
+        "refused": [f"{done.source}: {line}" for line in done.refused()],
+        "notes": [f"{done.source}: {line}" for line in done.remarks()],
     }
 
 

@@ -213,7 +213,7 @@ def _incoming(
     peeked = list(itertools.islice(rows, PEEK))
     if not peeked:
         return
-    form = _columns_of(peeked)
+    form = columns_of(peeked)
     done.format, reader = _reader(form, peeked[0].where.source, settings, wishes)
     tool = TOOLS.get(done.format)
     share = tool.item if tool and tool.item and tool.item(form) is not None else None
@@ -234,7 +234,7 @@ def _incoming(
                     done.noted.add(note, one.where)
 
 
-def _columns_of(rows: Sequence[Row]) -> dict[str, Any]:
+def columns_of(rows: Sequence[Row]) -> dict[str, Any]:
     """All columns of the first row, each with the first value that stands in it."""
     found = dict(rows[0].fields.items())
     for row in rows[1:]:
@@ -278,7 +278,7 @@ def _accounted(at: Row | Incoming, wishes: Wishes, done: Imported) -> Iterator[N
         where, text = str(at.where), str(error)
         if wishes.strict:
             raise UserError(text if text.startswith(where) else f"{where}: {text}") from error
-        done.left_out.add(text.removeprefix(where).lstrip(":, "), where)
+        done.left_out.add(text.removeprefix(where).lstrip(":, ").removesuffix("."), where)
 
 
 Reader = Callable[[Row], Iterator[Incoming]]

@@ -36,7 +36,7 @@ def item_of(fields: Mapping[str, Any]) -> Any:
 
 def read(fields: Mapping[str, Any], settings: ProjectSettings) -> Document:
     """A row as an item with one answer. Raises BadRecordError for what is none of ours."""
-    row = {name: _parsed(value) if name in AS_JSON else value for name, value in fields.items()}
+    row = {name: _cell(value) if name in AS_JSON else value for name, value in fields.items()}
     kind, payload, value = row["kind"], row["payload"], row["value"]
     if kind != settings.kind:
         raise UserError(
@@ -75,11 +75,19 @@ def read(fields: Mapping[str, Any], settings: ProjectSettings) -> Document:
     )
 
 
-def _parsed(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise BadRecordError("a cell that is no JSON", str(error)) from error
+
+
+def parsed(value: Any) -> Any:
+    """Text that is JSON as what it says; all else as it is."""
+    try:
+        return _cell(value)
+    except BadRecordError:
+        return value
 
 
 def _order(given: Any) -> tuple[int, ...]:
