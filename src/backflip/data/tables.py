@@ -103,7 +103,9 @@ def _cut(head: str, between: str, quote: str) -> list[str] | None:
     """The header in cells; none where its quotes do not fit. It may go on in the next line."""
     opened = head.count(quote) % 2
     try:
-        return next(csv.reader([head], delimiter=between, quotechar=quote, strict=not opened), [])
+        return next(
+            csv.reader([head], delimiter=between, quotechar=quote, strict=not opened), list[str]()
+        )
     except csv.Error:
         return None
 

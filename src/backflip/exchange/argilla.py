@@ -87,7 +87,8 @@ def _responses(responses: Any) -> Iterator[tuple[int, Any, Any, str, dict[str, A
             for number, one in enumerate(given or (), start=1):
                 yield number, *_who(one), {question: one.get("value")}
         return
-    for number, one in enumerate(responses or (), start=1):
+    listed: list[Any] = list(responses or ())
+    for number, one in enumerate(listed, start=1):
         values = {name: _value(value) for name, value in (one.get("values") or {}).items()}
         yield number, *_who(one), values
 
