@@ -68,8 +68,8 @@ def readings(
 def _row(data: Any, row: int, tokenizer: Any) -> list[tuple[str, tuple[tuple[str, bool], ...]]]:
     """What there is to say of each answer of a row, and its spans."""
     if isinstance(data, ComparisonBatch):
-        first, last = data.answers.offsets[row : row + 2].tolist()
-        ranks = data.rank.values[first:last].tolist()
+        first, last = int(data.answers.offsets[row]), int(data.answers.offsets[row + 1])
+        ranks = [int(rank) for rank in data.rank.values[first:last]]
         whole = [
             _spans(data.answers.values, data.mask.values, i, tokenizer) for i in range(first, last)
         ]
