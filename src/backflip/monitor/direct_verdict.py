@@ -22,10 +22,10 @@ from backflip.monitor.direct_rules import (
     RewardFollowsLength,
 )
 from backflip.monitor.folder import Run, Stage
-from backflip.monitor.numbers import TOO_FEW, apart, share, share_ranged, standing
+from backflip.monitor.numbers import TOO_FEW, apart, estimate, share, share_ranged, standing
 from backflip.monitor.pictures import intervals
 from backflip.monitor.rules import KLTooHigh
-from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS
+from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS, KL_EXACT
 
 DISPLACED, LENGTH, FAR = (
     rule.name for rule in (LikelihoodDisplacement(), RewardFollowsLength(), KLTooHigh())
@@ -144,6 +144,9 @@ def _sampled(stage: Stage) -> str:
     limit, units = KLTooHigh().limit, _last(stage, "val_sampled_kl_units")
     nats, _ = apart([kl, limit], digits=1)
     on = f" ({standing(int(units))})" if units is not None else ""
+    exact = estimate(stage.summary, "kl_exact_after")
+    if exact is not None:
+        on = f", {KL_EXACT} {apart([exact.value], digits=1)[0]}{on}"
     text = f"{KL_BY_ANSWERS} that the policy writes is {nats} nats from the reference{on}"
     if units is not None and units < FEWEST:
         return f"{text.removesuffix(')')}, {TOO_FEW})."

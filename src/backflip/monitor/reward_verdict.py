@@ -44,7 +44,7 @@ def reward_sentences(run: Run) -> list[str]:
     said.append(_best_sentence(run))
     stage = run.find("reward_after")[0]
     good = _way(run, "reward") == 1 and _way(run, "reward_heldout") in (1, None)
-    if stage is not None and not good and not said[0]:
+    if stage is not None and not good and ENDS not in said[0]:
         said.append(pointer(stage))
     return [sentence for sentence in said if sentence]
 
@@ -62,13 +62,19 @@ def _cut_off_sentence(run: Run) -> str:
     finished = estimate(run.summary if stage is None else stage.summary, "finished_after")
     price = number(run.find("missing_eos")[1])
     most = CutOff().share
-    if stage is None or finished is None or price is None or beyond(finished, most) >= 0:
+    if stage is None or finished is None or price is None or finished.value >= most:
         return ""
     cut = Estimate(1 - finished.value, 1 - finished.high, 1 - finished.low, finished.units)
     value, ends = share_ranged(cut, beside=(1 - most,))
+    text = f"{value} of the answers were cut off"
+    if cut.doubt:
+        on = standing(cut.units)
+        return f"{text}{f' ({ends}, {on})' if on else ''}: {cut.doubt}."
+    if beyond(finished, most) >= 0:
+        return ""
     (paid,) = apart([price], digits=0 if price == int(price) else 2)
     return (
-        f"{value} of the answers were cut off ({ends}, {standing(cut.units)}) and got "
+        f"{text} ({ends}, {standing(cut.units)}) and got "
         f"shaping.missing_eos ({paid}), whatever they say: there was next to nothing to "
         f"learn from. {ENDS}, or set shaping.missing_eos=null."
     )
