@@ -169,6 +169,8 @@ def test_windows_in_the_mask_alone_reach_the_forest():
     """The fast way is not lost: what the mask says is heeded in the forest itself."""
     for family in ("qwen2_moe", "phimoe", "llama4_text"):
         assert CausalPolicy(tiny_of(family)).trunk.forest, family
+    full = {"use_sliding_window": False, "layer_types": ["full_attention"] * 3}
+    assert CausalPolicy(tiny_of("qwen2_moe", **full)).trunk.forest, "it makes a mask of width 0"
 
 
 def test_the_probe_is_short_and_leaves_no_trace(monkeypatch):

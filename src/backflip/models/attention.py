@@ -56,6 +56,8 @@ class Sight:
 
 
 FAR = Sight()
+UNKNOWN = "a mask of another kind"
+"""In place of a mask that no ``Sight`` describes. Some models make one that no layer uses."""
 
 
 @contextlib.contextmanager
@@ -83,10 +85,23 @@ def _attention_mask(own: str, *args: Any, **kwargs: Any) -> Any:
     forest = _walking.get()
     if forest is None:
         return AttentionMaskInterface()[own](*args, **kwargs)
-    return sight_of(kwargs["mask_function"], kwargs.get("local_size"), forest.place.shape[1])
+    try:
+        return sight_of(
+            kwargs["mask_function"],
+            kwargs.get("local_size"),
+            forest.place.shape[1],
+            forest.tokens.device,
+        )
+    except ValueError:
+        return UNKNOWN
 
 
-def sight_of(sees: Callable[..., Any], local: int | None, longest: int) -> Sight:
+def sight_of(
+    sees: Callable[..., Any],
+    local: int | None,
+    longest: int,
+    device: torch.device | str = "cpu",
+) -> Sight:
     """The sight that a mask function of transformers gives in rows of up to ``longest`` tokens.
 
     ``local``: the length that transformers says with a mask of windows or chunks.
@@ -95,11 +110,17 @@ def sight_of(sees: Callable[..., Any], local: int | None, longest: int) -> Sight
     """
     if sees is causal_mask_function:
         return FAR
+    if local is not None and local < 1:
+        raise ValueError("a window of nothing")
     reach = [0] if local is None else [0, local - 1, local, local + 1, 2 * local, 2 * local + 1]
     queries = torch.tensor(sorted({min(max(q, 0), longest - 1) for q in (*reach, longest - 1)}))
-    keys, zero = torch.arange(longest), torch.zeros(1, dtype=torch.long)
-    q, k = queries[:, None], keys[None]
-    seen = torch.as_tensor(sees(zero, zero, q, k)).cpu().expand(len(queries), longest)
+    q, k = queries[:, None], torch.arange(longest)[None]
+    zero = torch.zeros(1, dtype=torch.long, device=device)
+    seen = (
+        torch.as_tensor(sees(zero, zero, q.to(device), k.to(device)))
+        .cpu()
+        .expand(len(queries), longest)
+    )
     candidates = [FAR] if local is None or local >= longest else [Sight(local), Sight(chunk=local)]
     for sight in candidates:
         if torch.equal(
@@ -120,7 +141,7 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
     query: Float[Tensor, "1 H N D"],
     key: Float[Tensor, "1 G N D"],
     value: Float[Tensor, "1 G N D"],
-    attention_mask: Sight | None = None,
+    attention_mask: Any = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
@@ -136,7 +157,7 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
     row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
     """
     if not isinstance(attention_mask, Sight | None):
-        raise TypeError("a mask that the model has made itself")
+        raise TypeError(f"not how far a token sees: {attention_mask}")
     sight = attention_mask or Sight(sliding_window)
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     # Under autocast rotations and norms leave queries and keys wider than values.

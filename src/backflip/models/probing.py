@@ -59,7 +59,8 @@ def _difference(a: Float[Tensor, "L D"], b: Float[Tensor, "L D"]) -> float:
 
 
 def _rounding(*readings: Tensor) -> float:
-    return max(DIFFERENT, *(8 * torch.finfo(x.dtype).eps for x in readings))
+    loose = 20 if any(x.is_cuda for x in readings) else 1  # a device may round to TF32
+    return loose * max(DIFFERENT, *(8 * torch.finfo(x.dtype).eps / loose for x in readings))
 
 
 def check_causal(kind: str, vocabulary: int, alone: Reader) -> None:
