@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -162,4 +163,8 @@ def test_a_project_of_any_script_has_pages_files_and_a_download(server: Served, 
         assert lead.get(f"/projects/{name}{rest}").status_code == 200
     sent = lead.get(f"/projects/{name}/download?format=answers")
     assert sent.status_code == 200, sent.text
-    assert "filename*=" in sent.headers["Content-Disposition"]
+    log = lead.get(f"/projects/{name}/log.jsonl")
+    assert log.status_code == 200
+    for answer in (sent, log):
+        told = answer.headers["Content-Disposition"].lower().partition("filename*=utf-8''")[2]
+        assert unquote(told).startswith(name)

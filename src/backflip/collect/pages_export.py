@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
@@ -183,5 +184,7 @@ def whole_log(site: Parts, here: Lead) -> StreamingResponse:
         for line in site.store.export_log(project=here.project):
             yield line + "\n"
 
-    named = {"Content-Disposition": f'attachment; filename="{here.name}-log.jsonl"'}
+    # Headers hold Latin letters alone; names are of any script.
+    name = quote(f"{here.name}-log.jsonl", safe="")
+    named = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers=named)

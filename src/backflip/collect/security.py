@@ -125,7 +125,8 @@ def signed_in_at_proxy(request: Request, settings: ServerSettings) -> str | None
         return None
     if not hmac.compare_digest(given, settings.proxy_secret.encode()):
         return None
-    return request.headers.get(settings.proxy_header, "").strip().lower() or None
+    named = request.headers.get(settings.proxy_header, "").encode("latin-1")
+    return named.decode("utf-8", "replace").strip().lower() or None
 
 
 def bearer(request: Request) -> str | None:
