@@ -172,12 +172,13 @@ def test_the_direct_family_is_planned_like_any_stage(name: str, model: str, rows
     assert any("1 × empty answer" in line for line in planned.said)
 
 
-def test_the_reference_and_the_sampled_answers_take_time(
+def test_the_reference_the_sampled_answers_and_the_scale_take_time(
     model: str, rows: str, monkeypatch: pytest.MonkeyPatch
 ):
     def pretend(file: Path, folder: Path, steps: int | None) -> tuple[float, float]:
         trial: Any = load_recipe(file)
-        assert trial.sampled_prompts == 0, "measured with the steps, they would count as steps"
+        beside = getattr(trial, "scale_answers", None) or trial.sampled_prompts + 2
+        assert beside == 2, "measured with the steps, they would count as steps"
         log = MetricsLog(trial.run)
         for step, seconds in enumerate((9.0, 11.0, 13.0, 15.0), start=1):
             monkeypatch.setattr(log, "seconds", lambda now=seconds: now)
@@ -195,3 +196,7 @@ def test_the_reference_and_the_sampled_answers_take_time(
     asked = seconds("dpo", "sampled_prompts=0")
     assert asked - alone == pytest.approx(0.4 * 2.0 * (planned.rows + planned.held_out))
     assert seconds("dpo", "sampled_prompts=4") > asked
+    (judged,) = plan(recipe("reward_model", model, rows, "batch_size=1"))
+    plain, scaled = seconds("reward_model", "normalise=false"), seconds("reward_model")
+    learning = 2.0 * judged.steps
+    assert 0 < scaled - plain <= max(0.25, 8 * 64 / judged.tokens) * learning + 1e-6

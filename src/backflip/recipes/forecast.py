@@ -31,6 +31,7 @@ from backflip.recipes.objectives import learns_from
 from backflip.recipes.preferences import tokenized
 from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import stages_of
+from backflip.recipes.scale import scaling
 from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
 from backflip.recipes.trial import measured
 
@@ -303,6 +304,8 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
     }
     if isinstance(stage, RewardModelRecipe | DirectRecipe):
         changes["golden"] = None
+    if isinstance(stage, RewardModelRecipe):
+        changes["scale_answers"] = 2
     if isinstance(stage, SFTRecipe | DirectRecipe):
         changes["sampled_prompts"] = 0
     return stage.model_copy(update=changes)
@@ -324,23 +327,29 @@ def _reckoned(stage: Stage, planned: Plan, run: Path) -> StageForecast:
     validated = min(planned.held_out, getattr(stage, "validation_prompts", planned.held_out))
     answers = getattr(stage, "answers_per_prompt", 1)
     row = VALIDATION_SHARE * step / (_rows_per_step(stage) * answers)
-    one, before = row * validated, 0.0
-    if isinstance(stage, SFTRecipe | DirectRecipe):
-        tokens = planned.tokens / planned.steps  # of a step, all answers together
-        asked = min(stage.sampled_prompts, planned.held_out)
-        sampled = VALIDATION_SHARE * step * asked * stage.sampled_tokens / tokens
-        if isinstance(stage, SFTRecipe):
-            before = 2 * sampled
-        else:
-            one += sampled
-            before = row * (planned.rows + planned.held_out) * stage.objective.needs_reference
+    once, each = _beside(stage, planned, step, row)
     return StageForecast(
         stage=planned.stage,
         seconds_per_step=step,
-        seconds=before + step * planned.steps + one * validations,
+        seconds=once + step * planned.steps + (row * validated + each) * validations,
         tokens_per_second=planned.tokens / planned.steps / step if step else 0.0,
         disk_gb=_disk(stage, run) / GB,
     )
+
+
+def _beside(stage: Stage, planned: Plan, step: float, row: float) -> tuple[float, float]:
+    """Seconds beside steps and held-out rows: (once in a run, at each validation)."""
+    tokens = planned.tokens / planned.steps  # of a step, all answers together
+    if isinstance(stage, RewardModelRecipe):
+        return scaling(stage, planned.tokens) * step / tokens, 0.0
+    if not isinstance(stage, SFTRecipe | DirectRecipe):
+        return 0.0, 0.0
+    asked = min(stage.sampled_prompts, planned.held_out)
+    sampled = VALIDATION_SHARE * step * asked * stage.sampled_tokens / tokens
+    if isinstance(stage, SFTRecipe):
+        return 2 * sampled, 0.0
+    stated = planned.rows + planned.held_out if stage.objective.needs_reference else 0
+    return row * stated, sampled
 
 
 def _disk(stage: Stage, run: Path) -> int:

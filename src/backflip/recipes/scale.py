@@ -22,7 +22,7 @@ from backflip.recipes.ground import Ground
 from backflip.recipes.schema import RewardModelRecipe
 from backflip.reward.model import score_all
 
-__all__ = ["affordable", "scaled"]
+__all__ = ["affordable", "scaled", "scaling"]
 
 MOST, FEWEST = 64, 8
 """Answers: more make the scale hardly surer (±0.25 at 64), and fewer say nothing (±0.84 at 8)."""
@@ -80,6 +80,15 @@ def affordable(data: ComparisonBatch, prompts: list[list[int]], rows: int) -> in
     learnt = float(tokens) / len(data) * rows
     prompt = sum(map(len, prompts)) / len(prompts)
     return min(max(int(SHARE * learnt / (LONGEST + READ * prompt)), FEWEST), MOST)
+
+
+def scaling(recipe: RewardModelRecipe, learnt: float | int) -> float:
+    """What it will cost after ``learnt`` tokens of training, in such tokens; prompts left out."""
+    if not recipe.normalise:
+        return 0.0
+    if recipe.scale_answers:
+        return float(recipe.scale_answers * LONGEST)
+    return float(min(max(SHARE * learnt, FEWEST * LONGEST), MOST * LONGEST))
 
 
 def mean_within(prompts: int) -> float:
