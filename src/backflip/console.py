@@ -153,11 +153,12 @@ def _about_sweep(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
     """A table of the runs, and the page that shows them."""
-    from backflip.monitor import verdict
     from backflip.monitor.folder import read_run
-    from backflip.monitor.report import write_comparison, write_report
 
     runs = [(str(folder), read_run(folder)) for folder in folders]
+    from backflip.monitor import verdict
+    from backflip.monitor.report import write_comparison, write_report
+
     head, rows = verdict.table(runs)
     table("", head, rows)
     if len(runs) == 1:
@@ -174,6 +175,9 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
 
 def follow(folder: Path, port: int, *, browser: bool) -> None:
     """Serve a page that follows a running run, until Ctrl-C."""
+    from backflip.monitor.folder import read_run
+
+    read_run(folder)
     from backflip.monitor.live import serve
 
     def ready(address: str) -> None:

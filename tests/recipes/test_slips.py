@@ -46,6 +46,7 @@ COMMANDS = {
     "chat nothere": 2,
     "resume nothere": 2,
     "show nothere": 2,
+    "show --live nothere": 2,
     "demo modle=x": 2,
 }
 SCRIPT = """
