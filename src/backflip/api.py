@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from backflip.progress import task
 
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
+    from backflip.data.sources import Source
     from backflip.evaluate.reward_model import RewardReport
     from backflip.models.hub import Pushed
     from backflip.recipes.best_of import BestOfN
@@ -67,6 +69,8 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         overrides: settings by keyword; groups as mappings, of which the rest stays as it was.
             Where a model is asked for, the run that made it will do. ``judge`` of a recipe of
             rounds may be a function: a ``RewardSource``, rollouts in, a ``Judgement`` out.
+            ``data`` and other sources may be rows in memory: a list of mappings, a dataset, a
+            table. They are written to the run's folder, from where ``resume`` reads them.
 
     Raises:
         UserError: an unknown setting, data or a model that is not there, a folder that holds a run.
@@ -74,7 +78,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     """
     with starting():
         from backflip.recipes import stages
-        from backflip.recipes.load import load_recipe
+        from backflip.recipes.in_memory import written
         from backflip.recipes.rules import check_recipe
     judge: Any = None
     if callable(overrides.get("judge")):
@@ -83,13 +87,14 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     if not isinstance(recipe, str | Path):
         if overrides:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
-        ready: Recipe = recipe
+        recipes: Any = nullcontext(recipe)
     else:
         named = {k: _named(k, v) if isinstance(v, Run) else v for k, v in overrides.items()}
-        ready = load_recipe(recipe, named)
-    with shown():
-        check_recipe(ready)
-    return Run(stages.train(ready, judge=judge))
+        recipes = written(recipe, named)
+    with recipes as ready:
+        with shown():
+            check_recipe(ready)
+        return Run(stages.train(ready, judge=judge))
 
 
 def _named(setting: str, run: Run) -> str:
@@ -253,7 +258,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
 
 
 def check(
-    data: str,
+    data: Source,
     *,
     kind: str | None = None,
     format: str | None = None,
@@ -262,11 +267,12 @@ def check(
     template: str | None = None,
     max_length: int | None = None,
     against: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Audit:
     """Count what is wrong with a dataset: ``print(bf.check("comparisons.jsonl").rows())``.
 
     Args:
-        data: a file, folder, hub name, demo:NAME or feedback:PROJECT.
+        data: a file, folder, hub name, demo:NAME or feedback:PROJECT; or rows in memory.
         kind: demonstrations, comparisons, labelled or prompts; told by the columns when not given.
         format: of the data; found by the columns when not given.
         limit: rows to read at most.
@@ -274,19 +280,25 @@ def check(
         template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
         max_length: longest prompt and answer together; with a model 512, as in the recipes.
         against: test data, whose prompts should not be in this one.
+        columns: which column stands for what: ``{"prompt": "ask"}``, as ``data.columns`` of a
+            recipe.
 
     """
     with starting(aside=True):
         from backflip.data.audit import audit
         from backflip.data.chat import ChatTemplate
+        from backflip.data.memory import rows
         from backflip.models.load import load_tokenizer
+        from backflip.recipes.load import known_columns
         from backflip.recipes.schema import DataSettings
         from backflip.recipes.sources import kind_of, load
     with shown(aside=True):
-        found = kind or kind_of(data, format)
+        columns = known_columns(columns or {})
+        data = data if isinstance(data, str) else list(rows(data))
+        found = kind or kind_of(data, format, columns)
         other = load(against, kind_of(against)).records if against else None
         chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
-        loaded = load(data, found, format=format, limit=limit)
+        loaded = load(data, found, format=format, limit=limit, columns=columns)
         if chat and max_length is None:
             max_length = int(DataSettings.model_fields["max_length"].default)
         with task("looking for what is wrong"):

@@ -25,7 +25,7 @@ def check(
         typer.Argument(
             metavar="KEY=VALUE",
             help="Of a recipe: its settings, and price=MONEY per hour. "
-            "Of data: kind, format, limit, model, template, max_length, against.",
+            "Of data: kind, format, columns.NAME, limit, model, template, max_length, against.",
             show_default=False,
             autocompletion=completing.settings,
         ),
@@ -59,7 +59,7 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     from backflip.recipes.names import hint, pairs
 
     known = [name for name in inspect.signature(api.check).parameters if name != "data"]
-    given = pairs(settings) | dict(options)
+    given = _with_columns(pairs(settings)) | dict(options)
     for name in given:
         if name not in known:
             raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
@@ -73,6 +73,15 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     from backflip import findings
 
     findings.print_audit(api.check(data, **given))
+
+
+def _with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with ``columns.prompt=ask`` and the like in one mapping, as of a recipe's data."""
+    begin = "columns."
+    named = {name.removeprefix("data."): value for name, value in given.items()}
+    columns = {n.removeprefix(begin): str(v) for n, v in named.items() if n.startswith(begin)}
+    others = {name: value for name, value in named.items() if not name.startswith(begin)}
+    return others | ({"columns": columns} if columns else {})
 
 
 def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:

@@ -232,9 +232,11 @@ def test_data_without_a_usable_row_is_an_error_that_says_why(loaded, tmp_path):
 
 
 def test_an_unknown_format_names_the_columns_seen_and_those_expected(loaded):
-    with pytest.raises(UserError, match=r"Columns seen: question, reply\. .*prompt, completion"):
-        loaded([{"question": ASK, "reply": YES}], "demonstrations")
-    with pytest.raises(UserError, match="format='hhh' is not known; use one of hh, preference"):
+    with pytest.raises(UserError, match=r"Columns seen: ask, say\. .*prompt .*completion.*data.md"):
+        loaded([{"ask": ASK, "say": YES}], "demonstrations")
+    with pytest.raises(
+        UserError, match="format='hhh' is not known; use one of ultrafeedback, nectar"
+    ):
         loaded([{"text": YES}], "demonstrations", format="hhh")
     with pytest.raises(UserError, match="kind 'pairs' is not known; use demonstrations"):
         loaded([{"text": YES}], "pairs")

@@ -154,8 +154,8 @@ def test_what_is_there_already_and_twins_are_counted(kept: Store, tmp_path: Path
 
 
 def test_wrong_columns_are_refused_with_what_was_seen(kept: Store, tmp_path: Path):
-    with pytest.raises(UserError, match=r"unknown format. Columns seen: question, reply. Columns"):
-        taken(kept, "compare", [{"question": "a", "reply": "b"}], tmp_path)
+    with pytest.raises(UserError, match=r"unknown format. Columns seen: ask, say. Columns"):
+        taken(kept, "compare", [{"ask": "?", "say": "b"}], tmp_path)
 
 
 @pytest.mark.parametrize(

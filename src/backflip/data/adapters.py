@@ -1,23 +1,25 @@
-"""One small adapter per public format: the columns of a row → a record."""
+"""One small adapter per form of data: the columns of a row → a record."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
+from backflip.data.columns import CONTEXTS, PROMPTS, Fields
 from backflip.data.conversations import (
     answer_messages,
     conversation_of,
+    is_conversation,
+    is_message,
     is_transcript,
     prompt_messages,
-    split_common,
+    shared_start,
     split_last,
     split_text,
 )
 from backflip.data.counting import counted
 from backflip.data.judgements import is_prose, label, thumb
+from backflip.data.published import PUBLISHED
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -26,182 +28,224 @@ from backflip.data.records import (
     Message,
     Messages,
     Prompt,
-    Record,
 )
-from backflip.data.sources import Row
-
-Fields: TypeAlias = Mapping[str, Any]
+from backflip.data.rows import (
+    SOFT,
+    Format,
+    Line,
+    asked,
+    asked_or_context,
+    demonstration,
+    dense_ranks,
+    dressed,
+    filled,
+    has,
+    has_prompt,
+    holds_text,
+    labelled,
+    number,
+    numbers,
+    pair,
+    ranked,
+    together,
+)
 
 ANSWERS = ("completions", "responses", "answers")
-REPLIES = ("completion", "response", "answer", "reply")
-TALKS = ("messages", "conversations")
+REPLIES = ("completion", "response", "answer", "reply", "output", "solution")
+TALKS = ("messages", "conversations", "conversation")
 THUMBS = ("thumb", "feedback", "rating")
 SCORES = ("scores", "ratings")
-SOFT = ("p_chosen", "soft", "soft_label")
-STRENGTHS = {
-    "significantly better": 1.0,
-    "better": 2 / 3,
-    "slightly better": 1 / 3,
-    "negligibly better": 0.0,
-    "negligibly better / unsure": 0.0,
-    "unsure": 0.0,
-}
-"""Margins of Llama 2 (Touvron et al., 2023, table 27, the small ones)."""
+POINTS = ("score", "helpfulness")
+PAIRS = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("preferred_output", "non_preferred_output"),
+    ("response_j", "response_k"),
+)
+"""Names of the better and the worse of two answers."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """How the rows of one public format are told apart and read."""
-
-    name: str
-    expects: str
-    """The columns in words, for messages to the user."""
-    fits: Callable[[Fields], bool]
-    read: Callable[[Row], Record]
-    kind: type[Record]
-    """What its rows are read as."""
+def sides(fields: Fields) -> tuple[str, str] | None:
+    """The columns of the better and the worse answer; None where the row has no such two."""
+    return next((two for two in PAIRS if two[0] in fields and two[1] in fields), None)
 
 
-# ---- the formats
+def _both(fields: Fields) -> tuple[str, str]:
+    found = sides(fields)
+    if found is None:
+        missing = "rejected" if "chosen" in fields else "chosen"
+        raise KeyError(missing)
+    return found
 
 
-def _hh(row: Row) -> Comparison:
-    a = conversation_of("chosen", row.fields["chosen"])
-    b = conversation_of("rejected", row.fields["rejected"])
-    prompt, chosen, rejected = split_common(a, b)
-    return _pair(row, prompt, chosen, rejected)
+def _talks(fields: Fields) -> bool:
+    """Whether the better answer is a whole conversation, its prompt included."""
+    two = sides(fields)
+    value = fields.peek(two[0]) if two else None
+    if is_conversation(value):
+        turns = cast("list[Any]", value)
+        roles = [turn.get("role", turn.get("from")) for turn in turns if is_message(turn)]
+        return bool({"user", "human"} & set(roles))
+    return is_transcript(value)
 
 
-def _preference(row: Row) -> Comparison:
-    chosen, rejected = row.fields["chosen"], row.fields["rejected"]
-    if row.fields.get("prompt") is not None:
-        prompt = prompt_messages(row.fields["prompt"])
-        return _pair(
-            row,
-            prompt,
-            answer_messages("chosen", chosen, prompt),
-            answer_messages("rejected", rejected, prompt),
+def _hh(line: Line) -> Comparison:
+    return pair(line, *_parted(line.fields))
+
+
+def _parted(fields: Fields) -> tuple[Messages, ...]:
+    a, b = (conversation_of(name, fields[name]) for name in _both(fields))
+    return shared_start(a, b)
+
+
+def _preference(line: Line) -> Comparison:
+    fields = line.fields
+    names = _both(fields)
+    if _talks(fields) and (not has_prompt(fields) or fields.first(PROMPTS) is None):
+        return _hh(line)
+    prompt = asked_or_context(fields)
+    if prompt is None:
+        raise BadRecordError("no prompt", "the row has none, and others have")
+    chosen, rejected = (answer_messages(name, fields[name]) for name in names)
+    prompt, (chosen, rejected) = together(line, prompt, chosen, rejected)
+    return pair(line, prompt, chosen, rejected)
+
+
+def _shared_words(line: Line) -> Comparison:
+    """A pair of texts that both begin with their prompt; nothing else in the row could be it."""
+    fields = line.fields
+    names = _both(fields)
+    if has_prompt(fields) or _talks(fields):
+        return _preference(line)
+    others = holds_text(fields, *names, *_SAYS_MORE)
+    if others:
+        raise BadRecordError(
+            f"no prompt, but columns that may be it: {', '.join(others)}",
+            f"say which it is: data.columns.prompt={others[0]}",
         )
-    if isinstance(chosen, str) and isinstance(rejected, str) and not is_transcript(chosen):
-        if not chosen.strip() or not rejected.strip():
-            raise BadRecordError("empty answer", "remove the row, or write the missing text")
-        text, a, b = split_text(chosen, rejected)
-        prompt = prompt_messages(text)
-        return _pair(
-            row, prompt, answer_messages("chosen", a, ()), answer_messages("rejected", b, ())
-        )
-    return _hh(row)
+    a, b = (fields[name] for name in names)
+    if is_conversation(a) or is_message(a):
+        return _hh(line)
+    if not isinstance(a, str) or not isinstance(b, str):
+        for name, value in zip(names, (a, b), strict=True):
+            answer_messages(name, value)
+        raise BadRecordError("no prompt", "add a column prompt")
+    if not a.strip() or not b.strip():
+        raise BadRecordError("empty answer", "remove the row, or write the missing text")
+    text, a, b = split_text(a, b)
+    chosen, rejected = (answer_messages(n, v) for n, v in zip(names, (a, b), strict=True))
+    return pair(line, prompt_messages(text), chosen, rejected)
 
 
-def _ranking(row: Row) -> Comparison:
-    prompt = prompt_messages(row.fields["prompt"])
-    values = row.fields[_first(row.fields, ANSWERS)]
+_SAYS_MORE = ("strength", "win", "margin", "weight", "tie", *SOFT)
+"""Columns of a comparison that are no prompt."""
+
+
+def _ranking(line: Line) -> Comparison:
+    fields = line.fields
+    prompt = asked(fields)
+    values = fields[filled(fields, ANSWERS)]
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise BadRecordError("answers are not a list", "give a list with one entry per answer")
-    answers = tuple(
-        answer_messages("completions", value, prompt) for value in cast("Sequence[Any]", values)
-    )
-    if row.fields.get("rank") is not None:
-        rank = _dense_ranks(_numbers("rank", row.fields["rank"]))
+    if fields.get("rank") is not None:
+        rank = dense_ranks(numbers("rank", fields["rank"]))
     else:
-        name = _first(row.fields, SCORES)
-        rank = _dense_ranks([-score for score in _numbers(name, row.fields[name])])
-    return Comparison(
-        _with_system(row, prompt),
-        answers,
-        rank,
-        weight=_number(row.fields, "weight", 1.0),
-        win=_win(row.fields),
-        where=row.where,
-    )
+        name = filled(fields, SCORES)
+        rank = dense_ranks([-score for score in numbers(name, fields[name])])
+    return ranked(line, prompt, cast("Sequence[Any]", values), rank)
 
 
-def _labelled(row: Row) -> Labelled:
-    if "label" not in row.fields:
-        raise KeyError("label")
-    return _one_answer(row, label("label", row.fields["label"]))
+def _labelled(line: Line) -> Labelled:
+    return _one_answer(line, label("label", line.fields["label"]))
 
 
-def _stepwise(row: Row) -> Labelled:
+def _stepwise(line: Line) -> Labelled:
     """A whole solution, good where every step is; TRL joins steps by line ends."""
-    steps, labels = (cast("Sequence[Any]", row.fields[name]) for name in ("completions", "labels"))
+    fields = line.fields
+    steps, labels = (cast("Sequence[Any]", fields[name]) for name in ("completions", "labels"))
     if len(steps) != len(labels) or not all(isinstance(step, str) for step in steps):
         raise BadRecordError(
             "steps and labels do not fit",
             f"{counted(len(labels), 'label')} for {counted(len(steps), 'text')}",
         )
-    prompt = prompt_messages(row.fields["prompt"])
     whole = Message("assistant", "\n".join(cast("Sequence[str]", steps)))
-    return Labelled(
-        _with_system(row, prompt),
-        (whole,),
-        all(label("labels", one) for one in labels),
-        weight=_number(row.fields, "weight", 1.0),
-        where=row.where,
-    )
+    return labelled(line, asked(fields), (whole,), all(label("labels", one) for one in labels))
 
 
-def _thumbs(row: Row) -> Labelled:
-    name = next((name for name in THUMBS if row.fields.get(name) is not None), None)
-    return _one_answer(row, thumb(name or THUMBS[0], row.fields[name] if name else None))
+def _thumbs(line: Line) -> Labelled:
+    fields = line.fields
+    name = next((name for name in THUMBS if fields.peek(name) is not None), None)
+    return _one_answer(line, thumb(name or THUMBS[0], fields[name] if name else None))
 
 
-def _one_answer(row: Row, good: bool) -> Labelled:
+def _one_answer(line: Line, good: bool) -> Labelled:
     """A prompt and its answer, or a conversation of which the last answer was judged."""
-    fields = row.fields
-    if fields.get("prompt") is not None:
-        name = _first(fields, REPLIES)
-        prompt = prompt_messages(fields["prompt"])
-        answer = answer_messages(name, fields[name], prompt)
+    fields = line.fields
+    if fields.first(PROMPTS) is not None and fields.first(REPLIES) is not None:
+        name = filled(fields, REPLIES)
+        prompt, (answer,) = together(line, asked(fields), answer_messages(name, fields[name]))
     else:
-        name = _first(fields, TALKS)
+        name = filled(fields, TALKS)
         prompt, answer = split_last(conversation_of(name, fields[name]))
-    return Labelled(
-        _with_system(row, prompt),
-        answer,
-        good,
-        weight=_number(fields, "weight", 1.0),
-        where=row.where,
-    )
+    return labelled(line, prompt, answer, good)
 
 
-def _prompt_completion(row: Row) -> Demonstration:
-    prompt = prompt_messages(row.fields["prompt"])
-    if row.fields.get("label") is False:
+def _prompt_completion(line: Line) -> Demonstration:
+    fields = line.fields
+    prompt = asked(fields)
+    if fields.get("label") is False:
         raise BadRecordError("answer labelled bad", "only good answers are imitated")
-    answer = answer_messages("completion", row.fields["completion"], prompt)
-    return _demonstration(row, prompt + answer)
+    name = filled(fields, REPLIES)
+    prompt, (answer,) = together(line, prompt, answer_messages(name, fields[name]))
+    points = fields.first(POINTS)
+    score = number(fields, points) if points and _is_number(fields.peek(points)) else None
+    return demonstration(line, prompt + answer, score)
 
 
-def _messages(row: Row) -> Demonstration:
-    name = _first(row.fields, TALKS)
-    return _demonstration(row, conversation_of(name, row.fields[name]))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(row: Row) -> Demonstration:
-    value = row.fields["text"]
+def _scored(fields: Fields) -> bool:
+    return _asked_and_answered(fields) and any(_is_number(fields.peek(n)) for n in POINTS)
+
+
+def _messages(line: Line) -> Demonstration:
+    name = filled(line.fields, TALKS)
+    return demonstration(line, conversation_of(name, line.fields[name]))
+
+
+def _text(line: Line) -> Demonstration:
+    value = line.fields["text"]
     if not isinstance(value, str):
         raise BadRecordError("column 'text' holds no text", "give a text per row")
     if is_transcript(value):
-        return _demonstration(row, conversation_of("text", value))
-    return _demonstration(row, (Message("assistant", value),))
+        return demonstration(line, conversation_of("text", value))
+    return demonstration(line, (Message("assistant", value),))
 
 
-def _prompt_only(row: Row) -> Prompt:
-    return Prompt(_with_system(row, prompt_messages(row.fields["prompt"])), row.where)
-
-
-def _has(*names: str) -> Callable[[Fields], bool]:
-    return lambda fields: all(name in fields for name in names)
+def _prompt_only(line: Line) -> Prompt:
+    fields = line.fields
+    prompt = asked(fields) if has_prompt(fields) else asked_or_context(fields) or ()
+    return Prompt(dressed(line, prompt), line.where)
 
 
 def _any(names: Iterable[str], fields: Fields) -> bool:
     return any(name in fields for name in names)
 
 
+def _asked_and_answered(fields: Fields) -> bool:
+    """Whether one column asks and another answers."""
+    replies = [n for n in REPLIES if n in fields]
+    return has_prompt(fields) and any(
+        not isinstance(fields.peek(n), list) or is_conversation(fields.peek(n)) for n in replies
+    )
+
+
 def _listed(fields: Fields, *names: str) -> bool:
     """Whether each of these columns holds a list."""
-    return all(isinstance(fields[n], Sequence) and not isinstance(fields[n], str) for n in names)
+    values = [fields.peek(name) for name in names]
+    return all(isinstance(value, Sequence) and not isinstance(value, str) for value in values)
 
 
 def _holds_thumbs(fields: Fields) -> bool:
@@ -209,31 +253,55 @@ def _holds_thumbs(fields: Fields) -> bool:
     names = [name for name in THUMBS if name in fields]
     if "prompt" in fields:
         return bool(names) and _any(REPLIES, fields)
-    judged = any(not is_prose(fields[name]) for name in names)
-    return judged and _any(TALKS, fields)
+    judged = any(not is_prose(fields.peek(name)) for name in names)
+    return judged and (_any(TALKS, fields) or _asked_and_answered(fields))
 
 
-FORMATS = (
+def _holds_label(fields: Fields) -> bool:
+    if "label" not in fields:
+        return False
+    if has("prompt", "completion")(fields):
+        return True
+    judged = not is_prose(fields.peek("label"))
+    return judged and (_any(TALKS, fields) or _asked_and_answered(fields))
+
+
+GENERAL = (
     Format(
         "hh",
         r"chosen, rejected (transcripts: \n\nHuman: … \n\nAssistant: …)",
         fits=lambda f: (
-            _has("chosen", "rejected")(f) and f.get("prompt") is None and is_transcript(f["chosen"])
+            f.first(PROMPTS) is None and _talks(f) and is_transcript(f.peek(_both(f)[0]))
         ),
-        read=_hh,
-        kind=Comparison,
-    ),
-    Format(
-        "preference",
-        "chosen, rejected and, unless both begin with it, prompt (text or messages)",
-        fits=_has("chosen", "rejected"),
         read=_preference,
         kind=Comparison,
     ),
     Format(
+        "preference",
+        "chosen, rejected, and prompt unless they are conversations that begin with it",
+        fits=lambda f: (
+            sides(f) is not None
+            and (
+                has_prompt(f)
+                or _talks(f)
+                or any(is_conversation(f.peek(name)) for name in CONTEXTS)
+            )
+        ),
+        read=_preference,
+        kind=Comparison,
+    ),
+    Format(
+        "shared_words",
+        "chosen, rejected and no other text: their first words, which they share, are the prompt",
+        fits=lambda f: sides(f) is not None and (not holds_text(f, *_both(f), *_SAYS_MORE)),
+        read=_shared_words,
+        kind=Comparison,
+        choice="the prompt is the words that both answers begin with",
+    ),
+    Format(
         "ranking",
         "prompt, completions, and rank (0 is best) or scores",
-        fits=lambda f: "prompt" in f and _any(ANSWERS, f) and _any(("rank", *SCORES), f),
+        fits=lambda f: has_prompt(f) and _any(ANSWERS, f) and _any(("rank", *SCORES), f),
         read=_ranking,
         kind=Comparison,
     ),
@@ -241,7 +309,9 @@ FORMATS = (
         "stepwise",
         "prompt, completions (steps) and labels (true or false for each)",
         fits=lambda f: (
-            _has("prompt", "completions", "labels")(f) and _listed(f, "completions", "labels")
+            has_prompt(f)
+            and has("completions", "labels")(f)
+            and _listed(f, "completions", "labels")
         ),
         read=_stepwise,
         kind=Labelled,
@@ -249,10 +319,7 @@ FORMATS = (
     Format(
         "labelled",
         "prompt, completion (or messages) and label (true or false)",
-        fits=lambda f: (
-            _has("prompt", "completion", "label")(f)
-            or ("label" in f and _any(TALKS, f) and not is_prose(f["label"]))
-        ),
+        fits=_holds_label,
         read=_labelled,
         kind=Labelled,
     ),
@@ -264,116 +331,42 @@ FORMATS = (
         kind=Labelled,
     ),
     Format(
+        "scored",
+        "prompt, response and helpfulness or score (HelpSteer2): answers to one prompt compared",
+        fits=_scored,
+        read=_prompt_completion,
+        kind=Demonstration,
+        choice="imitated are all answers, whatever their score; compared is by score or "
+        "helpfulness alone",
+        scored=True,
+    ),
+    Format(
         "prompt_completion",
-        "prompt, completion",
-        fits=_has("prompt", "completion"),
+        "prompt (question, query, instruction and input) and completion (response, answer, output)",
+        fits=_asked_and_answered,
         read=_prompt_completion,
         kind=Demonstration,
     ),
     Format(
         "messages",
-        "messages (a list of {role, content})",
+        "messages (a list of {role, content}) or conversations (of {from, value})",
         fits=lambda f: _any(TALKS, f),
         read=_messages,
         kind=Demonstration,
     ),
-    Format("text", "text", fits=_has("text"), read=_text, kind=Demonstration),
-    Format("prompt", "prompt", fits=_has("prompt"), read=_prompt_only, kind=Prompt),
+    Format("text", "text", fits=has("text"), read=_text, kind=Demonstration),
+    Format(
+        "prompt",
+        "prompt (question, query, instruction and input)",
+        fits=has_prompt,
+        read=_prompt_only,
+        kind=Prompt,
+    ),
 )
+FORMATS = (*PUBLISHED, *GENERAL)
 """In the order in which they are tried: the first whose columns are there is taken."""
 
 
 def known_formats() -> tuple[str, ...]:
     """Names for ``format=``."""
     return tuple(entry.name for entry in FORMATS)
-
-
-# ---- pieces of a row
-
-
-def _pair(row: Row, prompt: Messages, chosen: Messages, rejected: Messages) -> Comparison:
-    """A comparison of two with whatever the row says about its strength."""
-    fields = row.fields
-    if chosen == rejected:
-        raise BadRecordError("answers are identical", "nobody can prefer one of them")
-    margin = _number(fields, "margin", _strength(fields))
-    name = next((name for name in SOFT if fields.get(name) is not None), None)
-    soft = _number(fields, name, 1.0) if name else 1.0
-    rank = (0, 1)
-    if fields.get("tie") is True or soft == 0.5:
-        rank, soft = (0, 0), 0.5
-    elif soft < 0.5:
-        rank, soft = (1, 0), 1.0 - soft
-    return Comparison(
-        _with_system(row, prompt),
-        (chosen, rejected),
-        rank,
-        margin=margin,
-        soft=soft,
-        weight=_number(fields, "weight", 1.0),
-        win=_win(fields),
-        where=row.where,
-    )
-
-
-def _strength(fields: Fields) -> float:
-    value = fields.get("strength")
-    if isinstance(value, str):
-        if value.strip().lower() not in STRENGTHS:
-            raise BadRecordError(
-                f"unknown strength {value!r}", f"use a number or one of {', '.join(STRENGTHS)}"
-            )
-        return STRENGTHS[value.strip().lower()]
-    return _number(fields, "strength", 0.0)
-
-
-def _win(fields: Fields) -> tuple[float, ...]:
-    """P(the answer beats an answer of the policy), in the order of the answers of the row."""
-    value = fields.get("win")
-    return () if value is None else tuple(_numbers("win", value))
-
-
-def _demonstration(row: Row, messages: Messages) -> Demonstration:
-    return Demonstration(
-        _with_system(row, messages), _number(row.fields, "weight", 1.0), where=row.where
-    )
-
-
-def _with_system(row: Row, messages: Messages) -> Messages:
-    """Put the text of a column ``system`` first, unless the conversation has a system message."""
-    system = row.fields.get("system")
-    if not isinstance(system, str) or not system.strip() or not messages:
-        return messages
-    if messages[0].role == "system":
-        return messages
-    return (Message("system", system), *messages)
-
-
-def _number(fields: Fields, name: str, default: float) -> float:
-    value = fields.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRecordError(f"column {name!r} is not a number", f"{value!r} was given")
-    return float(value)
-
-
-def _numbers(name: str, values: Any) -> list[float]:
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise BadRecordError(f"column {name!r} is not a list of numbers", f"{values!r} was given")
-    return [_number({name: value}, name, math.nan) for value in cast("Sequence[Any]", values)]
-
-
-def _dense_ranks(keys: Sequence[float]) -> tuple[int, ...]:
-    """0 for the lowest, the same number for equal ones, and no gaps."""
-    if any(math.isnan(key) for key in keys):
-        raise BadRecordError("an answer has no rank or score", "rank every answer of the row")
-    place = {key: number for number, key in enumerate(sorted(set(keys)))}
-    return tuple(place[key] for key in keys)
-
-
-def _first(fields: Fields, names: Iterable[str]) -> str:
-    for name in names:
-        if fields.get(name) is not None:
-            return name
-    raise BadRecordError(f"no value in {' or '.join(names)}", "remove the row, or fill it in")

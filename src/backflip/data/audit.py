@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from backflip.data.chat import ChatTemplate
 from backflip.data.formats import Loaded
 from backflip.data.lengths import Sizes, answers_of
+from backflip.data.marks import marked, unwritten
 from backflip.data.readings import Reading, first_readings
 from backflip.data.records import (
     Comparison,
@@ -25,6 +25,7 @@ from backflip.data.records import (
     prompt_of,
 )
 from backflip.data.splits import opening, opening_key
+from backflip.data.template_fields import fields_of
 
 Level: TypeAlias = Literal["info", "warning", "error"]
 SHOWN = 3
@@ -111,8 +112,7 @@ def audit(
     ]
     findings += [*_duplicates(records), *_near_duplicates(records)]
     findings += _too_long(records, sizes, max_length)
-    if template:
-        findings += _control_tokens(records, template)
+    findings += _control_tokens(records, template)
     comparisons = [record for record in records if isinstance(record, Comparison)]
     labelled = [record for record in records if isinstance(record, Labelled)]
     if labelled:
@@ -134,14 +134,27 @@ def audit(
         findings=tuple(findings),
         lengths=sizes.summary(),
         unit=sizes.unit,
-        unchecked=tuple(_unchecked(template, against)),
-        said=loaded.converted,
+        unchecked=tuple(_unchecked(records, template, against)),
+        said="\n".join(_said(loaded, template)),
         shown=first_readings(loaded.records, template, max_length) if template else (),
     )
 
 
-def _unchecked(template: ChatTemplate | None, against: Sequence[Record] | None) -> Iterable[str]:
+def _said(loaded: Loaded[Any], template: ChatTemplate | None) -> Iterable[str]:
+    """What reading has chosen and left, and what the template does not write: a sentence each."""
+    yield from filter(None, (loaded.converted, *loaded.notes, loaded.unread_line(None)))
+    if template is not None:
+        yield from unwritten(loaded.records, template)
+
+
+def _unchecked(
+    records: Sequence[Record], template: ChatTemplate | None, against: Sequence[Record] | None
+) -> Iterable[str]:
     if template is None:
+        talks = (said for r in records for said in (prompt_of(r), *answers_of(r)))
+        fields = sorted({name for said in talks for name in fields_of(said)})
+        if fields:
+            yield f"whether the chat template writes {', '.join(fields)} (give model=smollm2)"
         yield "lengths in tokens, twins after truncation (give model=smollm2)"
     if against is None:
         yield "prompts in train and test (give against=…)"
@@ -325,17 +338,11 @@ def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Fin
     yield _finding("prompts in both train and test", where, len(records), advice)
 
 
-def _control_tokens(records: Sequence[Record], template: ChatTemplate) -> Iterable[Finding]:
+def _control_tokens(records: Sequence[Record], template: ChatTemplate | None) -> Iterable[Finding]:
     """Messages that would end a turn, or begin another, in the middle of their text."""
-    marks = re.compile("|".join(re.escape(mark) for mark in template.marks) or r"(?!)")
-    where = [
-        _row(record)
-        for record in records
-        for said in [prompt_of(record), *answers_of(record)]
-        if any(marks.search(message.content) for message in said)
-    ]
+    where = [_row(record) for record, _ in marked(records, template)]
     advice = "the model would read them as the template's own; remove them from the text"
-    yield _finding("control tokens in the text", list(dict.fromkeys(where)), len(records), advice)
+    yield _finding("control tokens in the text", where, len(records), advice)
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -7,12 +7,16 @@ and including the token that ends the turn. What a template writes behind that t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
+from backflip.data.conversations import split_at_first_answer
 from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Message, Messages
+from backflip.data.template_fields import NEEDED, fields_of, written
 from backflip.data.templates import BUILT_IN, template_text
 from backflip.progress import each, task
 
@@ -41,6 +45,8 @@ class _Rendered:
     whole: str
     cuts: tuple[int, ...]
     """Characters of ``whole``, in turn the first of the assistant's own and the first behind."""
+    learnt: tuple[bool, ...]
+    """For each turn of the assistant, whether it is imitated."""
 
     def prefixes(self) -> list[str]:
         return [self.whole[:cut] for cut in self.cuts]
@@ -59,7 +65,8 @@ class ChatTemplate:
         self.name = _name_of(tokenizer, template)
         self.source = _source_of(tokenizer, template, self.name)
         """Jinja text, to be saved with the model."""
-        self._ends = _control_tokens(tokenizer)
+        # Ids that no ordinary text produces.
+        self._ends = frozenset((*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder))
         self.marks = tuple(tokenizer.convert_ids_to_tokens(sorted(self._ends)))
         """Control tokens as text. Inside a message they would be read as the template's own."""
         self.system_role = self._takes_system()
@@ -94,7 +101,7 @@ class ChatTemplate:
         A conversation that the template cannot take gives its error in place of tokens.
         """
         told = each(many, "applying the template", len(many), "prompts")
-        rendered = [_attempt(self._render, messages, True) for messages in told]
+        rendered = [_attempt(self._asked, tuple(messages)) for messages in told]
         tokens = iter(self._encode([text for text in rendered if isinstance(text, str)]))
         return [next(tokens) if isinstance(text, str) else text for text in rendered]
 
@@ -129,27 +136,67 @@ class ChatTemplate:
 
     # ---- text
 
+    def _asked(self, messages: Messages) -> str:
+        self._check_fields(messages)
+        return self._render(messages, True)
+
     def _render(self, messages: Sequence[Message], generate: bool) -> str:
         from jinja2.exceptions import TemplateError
 
         if not self.system_role:
             messages = _fold_system(messages)
-        rows = [{"role": message.role, "content": message.content} for message in messages]
+        rows = [self._row(message) for message in messages]
+        tools = json.loads(messages[0].tools) if messages and messages[0].tools else None
         try:
-            return self.tokenizer.apply_chat_template(
-                rows, chat_template=self.source, tokenize=False, add_generation_prompt=generate
-            )
+            return self._applied(rows, tools, generate)
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise BadRecordError(
                 f"chat template {self.name!r} refuses the conversation ({error})",
                 f"its roles are {', '.join(m.role for m in messages)}",
             ) from error
 
+    def _applied(self, rows: Any, tools: Any, generate: bool) -> str:
+        return self.tokenizer.apply_chat_template(
+            rows,
+            tools=tools,
+            chat_template=self.source,
+            tokenize=False,
+            add_generation_prompt=generate,
+        )
+
+    def _row(self, message: Message) -> dict[str, Any]:
+        """A message as the template takes it, its further fields under the names that it knows."""
+        row: dict[str, Any] = {"role": message.role, "content": message.content}
+        return row | {self.writes.get(name, name): one for name, one in message.fields.items()}
+
+    @cached_property
+    def writes(self) -> dict[str, str]:
+        """Fields of a message that the template writes beside its text; see ``written``."""
+
+        def render(rows: Any, tools: Any) -> str | None:
+            try:
+                return self._applied(rows, tools, False)
+            except Exception:  # Jinja passes on whatever a filter raises.
+                return None
+
+        return written(render)
+
+    def _check_fields(self, messages: Messages) -> None:
+        """Raises BadRecordError for a call, a tool or a thought that the template would drop."""
+        lost = [name for name in NEEDED if name in fields_of(messages) and name not in self.writes]
+        if lost:
+            named = ", ".join("results of tools" if name == "tool" else name for name in lost)
+            raise BadRecordError(
+                f"chat template {self.name!r} does not write {named}",
+                "remove it from the row, or set template= to one that does",
+            )
+
     def _spans(self, prompt: Messages, answer: Messages) -> _Rendered:
         """Render, find each turn of the assistant in the answer, and check the prefix property."""
         if not prompt:
             return self._plain_text(answer)
         messages = prompt + answer
+        self._check_fields(messages)
         whole = self._render(messages, False)
         cuts: list[int] = []
         for index in range(len(prompt), len(messages)):
@@ -162,7 +209,10 @@ class ChatTemplate:
         whole = whole[: cuts[-1]]
         if self._turn_end is None:
             whole += self.tokenizer.eos_token
-        return _Rendered(whole, (*cuts[:-1], len(whole)))
+        learnt = tuple(message.learnt for message in answer if message.role == "assistant")
+        if not any(learnt):
+            raise BadRecordError("no turn is learnt", "each turn of the assistant has weight 0")
+        return _Rendered(whole, (*cuts[:-1], len(whole)), learnt)
 
     def _end_of_turn(self, messages: Messages, index: int, whole: str, start: int) -> int:
         """The character behind the assistant's own text, end-of-turn token included."""
@@ -187,7 +237,7 @@ class ChatTemplate:
         end = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(self._turn_end)
         start = self.tokenizer.bos_token or end
         text = start + answer[0].content + end
-        return _Rendered(text, (len(start), len(text)))
+        return _Rendered(text, (len(start), len(text)), (True,))
 
     def _broken(self, index: int, what: str) -> BadRecordError:
         return BadRecordError(
@@ -224,7 +274,7 @@ class ChatTemplate:
                 start = rendered.cuts[number]
                 piece = self._apart(prefix[start:], before, upto)
             answer += piece
-            mask += [number % 2 == 0] * len(piece)
+            mask += [number % 2 == 0 and rendered.learnt[number // 2]] * len(piece)
             before = before + piece
         return Turns(tokens[head], answer, mask)
 
@@ -291,30 +341,12 @@ def _raised(result: T | BadRecordError) -> T:
     return result
 
 
-def split_at_first_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
-    """What stands before the assistant's first message, and the rest."""
-    roles = [message.role for message in messages]
-    if "assistant" not in roles:
-        raise BadRecordError("conversation ends with the user", "add the assistant's reply")
-    first = roles.index("assistant")
-    return tuple(messages[:first]), tuple(messages[first:])
-
-
-def split_at_last_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
-    """All that came before the assistant's last message, and that message."""
-    return tuple(messages[:-1]), tuple(messages[-1:])
-
-
 def _fold_system(messages: Sequence[Message]) -> Sequence[Message]:
     if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
         return messages
     text = f"{messages[0].content}\n\n{messages[1].content}"
-    return (Message("user", text), *messages[2:])
-
-
-def _control_tokens(tokenizer: Any) -> frozenset[int]:
-    """Ids that no ordinary text produces."""
-    return frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
+    first = replace(messages[1], content=text, tools=messages[0].tools)
+    return (first, *messages[2:])
 
 
 def _name_of(tokenizer: Any, template: str | None) -> str:

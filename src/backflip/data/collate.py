@@ -18,7 +18,8 @@ from backflip.data.batches import (
     dense_mask,
     won,
 )
-from backflip.data.chat import ChatTemplate, Turns, split_at_last_answer
+from backflip.data.chat import ChatTemplate, Turns
+from backflip.data.conversations import split_at_last_answer
 from backflip.data.errors import UserError
 from backflip.data.records import (
     BadRecordError,

@@ -7,78 +7,144 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from backflip.data.records import BadRecordError, Message, Messages
+from backflip.data.turns import message_of
 
-_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
+_START = re.compile(r"\s*(?:Human|Assistant):")
+_BETWEEN = (re.compile(r"\n\n(Human|Assistant):"), re.compile(r"\n(Human|Assistant):"))
+"""How turns are told apart: by blank lines, as HH-RLHF writes them, or else by line ends."""
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
-"""Names that other datasets use (ShareGPT, Gemma)."""
 
 
 def is_transcript(value: Any) -> bool:
-    r"""Whether this is text in the form of HH-RLHF: ``\n\nHuman: … \n\nAssistant: …``."""
-    return isinstance(value, str) and value.startswith(("\n\nHuman:", "\n\nAssistant:"))
+    r"""Whether this is text in the form of HH-RLHF: ``\n\nHuman: … \n\nAssistant: …``.
+
+    Without the blank lines in front, there must be a second turn: a text may begin with "Human:".
+    """
+    if not isinstance(value, str) or not _START.match(value):
+        return False
+    text = _unix(value)
+    return text.startswith(("\n\nHuman:", "\n\nAssistant:")) or _between(text) is not None
 
 
 def is_conversation(value: Any) -> bool:
     """Whether this is a list of messages: role and content, or ShareGPT's from and value."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         return False
-    first = cast("Sequence[Any]", value)[0]
-    return isinstance(first, Mapping) and ("role" in first or "from" in first)
+    return is_message(cast("Sequence[Any]", value)[0])
+
+
+def is_message(value: Any) -> bool:
+    """Whether this is one message in either dialect."""
+    return isinstance(value, Mapping) and ("role" in value or "from" in value)
 
 
 def transcript_turns(text: str) -> list[tuple[str, str]]:
-    """(role, text) of each turn of an HH transcript; text before the first turn is the system's."""
-    start, *rest = _HH_TURN.split(text)
+    """(role, text) of each turn of an HH transcript; text before the first turn is the system's.
+
+    Line ends may be those of Windows; blank lines in front may be missing.
+    """
+    text = _unix(text)
+    if _START.match(text):
+        text = "\n\n" + text.lstrip()
+    between = _between(text.lstrip()) or _BETWEEN[0]
+    start, *rest = between.split(text)
     turns = [("system", start.strip())] if start.strip() else []
     return turns + [
         (_HH_ROLES[who], what.strip()) for who, what in zip(rest[::2], rest[1::2], strict=True)
     ]
 
 
+def _between(text: str) -> re.Pattern[str] | None:
+    """What stands between the turns of a text that begins with one; None where there is one."""
+    return next((pattern for pattern in _BETWEEN if pattern.search(text.lstrip())), None)
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n") if "\r" in text else text
+
+
 def conversation_of(column: str, value: Any) -> Messages:
-    """Messages in a list of mappings, or in a transcript. Raises BadRecordError."""
+    """Messages in a list of mappings, in one mapping, or in a transcript. Raises BadRecordError.
+
+    A system message that says nothing is none.
+    """
     if is_transcript(value):
         return tuple(Message(role, text) for role, text in transcript_turns(value))
+    if is_message(value):
+        value = [value]
     if not is_conversation(value):
         raise BadRecordError(
-            f"column {column!r} holds {_seen(value)} where messages are expected",
+            f"column {column!r} holds {seen(value)} where messages are expected",
             "give a list of {role, content}",
         )
-    return tuple(_message(column, row) for row in cast("Sequence[Any]", value))
+    made = (message_of(column, row) for row in cast("Sequence[Any]", value))
+    return tuple(message for message in made if message is not None)
 
 
-def prompt_messages(value: Any) -> Messages:
+def prompt_messages(value: Any, column: str = "prompt") -> Messages:
     """A prompt: text (the user's), a transcript (an empty last turn is dropped), or messages."""
     if is_transcript(value):
         turns = transcript_turns(value)
         if turns and turns[-1] == ("assistant", ""):
             turns = turns[:-1]
         return tuple(Message(role, text) for role, text in turns)
+    if value is None:
+        raise BadRecordError(f"no prompt: column {column!r} is null", "remove the row, or fill it")
     if isinstance(value, str):
         if not value.strip():
             raise BadRecordError("empty prompt", "remove the row, or write the missing text")
         return (Message("user", value),)
-    return conversation_of("prompt", value)
+    return conversation_of(column, value)
 
 
-def answer_messages(column: str, value: Any, prompt: Messages) -> Messages:
-    """An answer to ``prompt``: text, or messages, which may repeat the prompt first.
+def answer_messages(column: str, value: Any) -> Messages:
+    """An answer: text, or messages, which may repeat their prompt first; see ``after``.
 
     One leading space, as datasets for base models write it, is not part of an answer.
     """
-    if is_transcript(value) or is_conversation(value):
-        turns = conversation_of(column, value)
-        return turns[len(prompt) :] if prompt and turns[: len(prompt)] == prompt else turns
+    if is_transcript(value) or is_conversation(value) or is_message(value):
+        return conversation_of(column, value)
     if isinstance(value, str):
         lone_space = value.startswith(" ") and not value.startswith("  ")
         return (Message("assistant", value[1:] if lone_space else value),)
     if value is None or (isinstance(value, Sequence) and not value):
         raise BadRecordError("empty answer", "remove the row, or write the missing text")
     raise BadRecordError(
-        f"column {column!r} holds {_seen(value)} where an answer is expected",
+        f"column {column!r} holds {seen(value)} where an answer is expected",
         "give text, or a list of {role, content}",
     )
+
+
+def after(prompt: Messages, *answers: Messages) -> tuple[Messages, tuple[Messages, ...], bool]:
+    """(prompt, answers, whether the two agree) where answers may repeat the prompt, or some of it.
+
+    An answer that begins before the assistant speaks is a whole conversation, and is believed
+    where it says something else than the prompt.
+    """
+    size = len(prompt)
+    whole = [answer for answer in answers if answer and answer[0].role != "assistant"]
+    if not whole:
+        return prompt, answers, True
+    repeat = [answer[:size] == prompt for answer in whole]
+    if len(whole) < len(answers):
+        if not all(repeat):
+            raise BadRecordError(
+                "one answer repeats its prompt and another does not", "write the prompt once"
+            )
+        rests = (answer[size:] if answer in whole else answer for answer in answers)
+        return prompt, tuple(rests), True
+    shared, *rest = shared_start(*whole)
+    if all(repeat):
+        cut = max(size, len(shared))
+        return whole[0][:cut], tuple(answer[cut:] for answer in whole), True
+    repeated = next((n for n in range(size, 0, -1) if prompt[-n:] == shared[:n]), 0)
+    if repeated:
+        return prompt[:-repeated] + shared, tuple(rest), True
+    return shared, tuple(rest), _plain(prompt) in (_plain(shared), _plain(shared[-1:]))
+
+
+def _plain(messages: Messages) -> str:
+    return " ".join(word for m in messages for word in m.content.split()).casefold()
 
 
 def split_last(turns: Messages) -> tuple[Messages, Messages]:
@@ -94,24 +160,45 @@ def split_last(turns: Messages) -> tuple[Messages, Messages]:
     return turns[:start], turns[start:]
 
 
-def split_common(a: Messages, b: Messages) -> tuple[Messages, Messages, Messages]:
-    """The shared prompt of two conversations and the rest of each.
+def split_at_first_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
+    """What stands before the assistant's first message, and the rest."""
+    roles = [message.role for message in messages]
+    if "assistant" not in roles:
+        raise BadRecordError("conversation ends with the user", "add the assistant's reply")
+    first = roles.index("assistant")
+    return tuple(messages[:first]), tuple(messages[first:])
 
-    The prompt is the longest common start behind which the assistant speaks in both. Where the
+
+def split_at_last_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
+    """All that came before the assistant's last message, and that message."""
+    return tuple(messages[:-1]), tuple(messages[-1:])
+
+
+def shared_start(*many: Messages) -> tuple[Messages, ...]:
+    """The shared prompt of conversations, and the rest of each.
+
+    The prompt is the longest common start behind which the assistant speaks in all. Where the
     conversations part at a turn of the user, it therefore ends before the assistant's turn.
     """
-    shared = 0
-    while shared < min(len(a), len(b)) and a[shared] == b[shared]:
+    if len(many) == 1:
+        roles = [message.role for message in many[0]]
+        cut = roles.index("assistant") if "assistant" in roles[1:] else 0
+        if cut:
+            return many[0][:cut], many[0][cut:]
+    first, shared = many[0], 0
+    shortest = min(map(len, many))
+    while shared < shortest and all(other[shared] == first[shared] for other in many):
         shared += 1
-    for cut in range(min(shared, len(a) - 1, len(b) - 1), 0, -1):
-        asked = a[cut - 1].role in ("user", "tool")
-        if asked and a[cut].role == "assistant" == b[cut].role:
-            return a[:cut], a[cut:], b[cut:]
-    if a[-1].role != "assistant" or b[-1].role != "assistant":
-        raise BadRecordError(
-            f"conversation ends with the {(a if a[-1].role != 'assistant' else b)[-1].role}",
-            "the last message must be the assistant's",
-        )
+    for cut in range(min(shared, shortest - 1), 0, -1):
+        asked = first[cut - 1].role in ("user", "tool")
+        if asked and all(one[cut].role == "assistant" for one in many):
+            return (first[:cut], *(one[cut:] for one in many))
+    for one in many:
+        if not one or one[-1].role != "assistant":
+            raise BadRecordError(
+                f"conversation ends with the {one[-1].role if one else 'prompt'}",
+                "the last message must be the assistant's",
+            )
     raise BadRecordError(
         "answers belong to different prompts", "the conversations share no turn of the user"
     )
@@ -130,38 +217,8 @@ def split_text(a: str, b: str) -> tuple[str, str, str]:
     return a[:shared].rstrip(), a[shared:], b[shared:]
 
 
-def _message(column: str, row: Any) -> Message:
-    if not isinstance(row, Mapping):
-        raise BadRecordError(
-            f"column {column!r} holds {_seen(row)} among its messages", "give {role, content}"
-        )
-    fields = cast("Mapping[str, Any]", row)
-    role = fields.get("role", fields.get("from"))
-    content = fields.get("content", fields.get("value"))
-    role = _ROLES.get(str(role).lower(), role)
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        content = _joined(cast("Sequence[Any]", content))
-    if content is None:
-        content = ""
-    if not isinstance(content, str):
-        raise BadRecordError(f"a message in {column!r} holds {_seen(content)} instead of text")
-    return Message(str(role), content)
-
-
-def _joined(blocks: Sequence[Any]) -> str:
-    """Text of content given as blocks ``{"type": "text", "text": …}``."""
-    texts: list[str] = []
-    for block in blocks:
-        text: Any = None
-        if isinstance(block, Mapping):
-            text = cast("Mapping[str, Any]", block).get("text")
-        if not isinstance(text, str):
-            raise BadRecordError("a message holds something other than text", "remove the row")
-        texts.append(text)
-    return "".join(texts)
-
-
-def _seen(value: Any) -> str:
+def seen(value: Any) -> str:
+    """What a value is, in words."""
     names: dict[type[object], str] = {
         str: "text",
         list: "a list",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from backflip.data.records import (
     Tally,
     prompt_of,
 )
+from backflip.data.rows import Format
 
 KINDS: dict[str, type[Record]] = {
     "demonstrations": Demonstration,
@@ -52,12 +53,19 @@ def singular(kind: type[Record]) -> str:
     return plural(kind).removesuffix("s")
 
 
-def check_convertible(held: type[Record], wanted: type[Record], source: str) -> None:
-    """Raises UserError where the one cannot become the other."""
-    if held is not wanted and (held, wanted) not in WAYS:
+def check_convertible(
+    held: Format, wanted: type[Record], source: str, columns: Iterable[str]
+) -> None:
+    """Raises UserError where rows of a format cannot become what is wanted."""
+    possible = held.kind is wanted or (held.kind, wanted) in WAYS
+    if (held.kind, wanted) == (Demonstration, Comparison):
+        possible = held.scored
+    if not possible:
         raise UserError(
-            f"{source} holds {plural(held)}, and {plural(wanted)} are needed; "
-            f"{plural(wanted)} cannot be made out of them"
+            f"{source} holds {plural(held.kind)}, and {plural(wanted)} are needed; "
+            f"{plural(wanted)} cannot be made out of them. Read as format {held.name}, columns "
+            f"seen: {', '.join(map(str, columns))}. If another column has what is missing, name it "
+            "with data.columns.NAME=COLUMN; docs/data.md lists all formats"
         )
 
 
@@ -69,6 +77,7 @@ def convert(records: Sequence[Record], wanted: type[Record]) -> Converted:
                                     tied ones nothing. Margins and soft labels are lost.
     Labelled        Comparison      answers to the same prompt, good above bad: all pairs of a
                                     good and a bad one. See ``_compared``.
+    Demonstration   Comparison      answers to the same prompt, in the order of their scores
     Comparison      Demonstration   the first of the best answers
     Labelled        Demonstration   the good answers
     all             Prompt          the prompt of each
@@ -153,6 +162,39 @@ def _compared(records: Sequence[Labelled], dropped: Tally) -> list[Comparison]:
     return made
 
 
+def _by_score(records: Sequence[Demonstration], dropped: Tally) -> list[Comparison]:
+    """Answers to one prompt as one comparison; equal scores are ties."""
+    prompts: dict[Messages, list[Demonstration]] = {}
+    for record in records:
+        if record.score is None:
+            dropped.add("no score", record.where)
+            continue
+        group = prompts.setdefault(record.messages[:-1], [])
+        if any(other.messages == record.messages for other in group):
+            dropped.add("the same answer once more", record.where)
+        else:
+            group.append(record)
+    made: list[Comparison] = []
+    for prompt, group in prompts.items():
+        if len(group) < 2:
+            dropped.add("no other answer to its prompt", group[0].where)
+            continue
+        for start in range(0, len(group), MOST_ANSWERS):
+            some = group[start : start + MOST_ANSWERS]
+            some = some if len(some) > 1 else group[-2:]
+            made.append(_by_scores(prompt, some))
+    return made
+
+
+def _by_scores(prompt: Messages, group: Sequence[Demonstration]) -> Comparison:
+    scores = sorted({record.score or 0.0 for record in group}, reverse=True)
+    rank = tuple(scores.index(record.score or 0.0) for record in group)
+    weight = sum(record.weight for record in group) / len(group)
+    answers = tuple(record.messages[-1:] for record in group)
+    soft = 0.5 if len(scores) == 1 and len(group) == 2 else 1.0
+    return Comparison(prompt, answers, rank, soft=soft, weight=weight, where=group[0].where)
+
+
 def _sort(
     same: Sequence[Labelled], good: list[Labelled], bad: list[Labelled], dropped: Tally
 ) -> None:
@@ -189,6 +231,7 @@ WAYS: dict[tuple[type[Record], type[Record]], tuple[Way, str]] = {
     (Comparison, Demonstration): (_each(_best), "the best answer of each"),
     (Comparison, Labelled): (_each(_apart), "the best answers good, the others bad"),
     (Comparison, Prompt): (_each(_asked), ""),
+    (Demonstration, Comparison): (_by_score, "answers to one prompt, in the order of their scores"),
     (Demonstration, Prompt): (_each(_asked), ""),
     (Labelled, Comparison): (_compared, "good against bad answers to the same prompt"),
     (Labelled, Demonstration): (_each(_good), "the good ones"),

@@ -5,12 +5,16 @@ Nothing is left out silently: a row that cannot be used is counted under a reaso
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
-from backflip.data.adapters import FORMATS, Fields, Format, known_formats
+from backflip.data.adapters import FORMATS, known_formats, sides
+from backflip.data.columns import PROMPTS, Fields, check_columns, other_media
 from backflip.data.conversions import KINDS, check_convertible, convert, plural
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.judgements import SCORE
 from backflip.data.records import (
@@ -23,9 +27,15 @@ from backflip.data.records import (
     Record,
     Tally,
 )
-from backflip.data.sources import Row, read
+from backflip.data.rows import Format, Line, holds_text
+from backflip.data.sources import Row, Source, name_of, read
 
 R = TypeVar("R", bound=Record)
+
+
+MANUAL = "docs/data.md lists all formats"
+SHOWN = 20
+"""Unread columns that are named where not all have to be."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,32 @@ class Loaded(Generic[R]):
     """How many of what became what, where the data held another kind of record; else empty."""
     rows: int = 0
     """Rows that were read: used and dropped."""
+    unread: Mapping[str, int] = field(default_factory=dict[str, int])
+    """In how many of the used rows a column, or a key of messages, held something unread."""
+    notes: tuple[str, ...] = ()
+    """What was chosen where the rows could be read in several ways."""
+
+    def unread_line(self, most: int | None = SHOWN) -> str:
+        """What nobody has read, in a sentence; empty where all was read."""
+        if not self.unread:
+            return ""
+        used = self.rows - self.dropped.total
+        named = [
+            name if count >= used else f"{name} ({counted(count, 'row')})"
+            for name, count in self.unread.items()
+        ]
+        more = f" and {len(named) - most} more" if most and len(named) > most else ""
+        return f"not used: {', '.join(named[:most])}{more}"
 
 
 def load(
-    source: str,
+    source: Source,
     kind: type[R] | str,
     *,
     format: str | None = None,
     limit: int | None = None,
     strict: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Loaded[R]:
     """Read records of one kind from a file, a folder, the package's own data or the hub.
 
@@ -60,66 +87,172 @@ def load(
         format: the name of a format; found by the columns when not given.
         limit: read at most so many rows.
         strict: stop at the first row that cannot be used, instead of counting it.
+        columns: which column of the source stands for which name: ``{"prompt": "ask"}``.
 
     Raises:
         UserError: the source cannot be read, its format is unknown, or no row can be used.
 
     """
-    wanted = _kind(kind)
+    wanted, name = _kind(kind), name_of(source)
+    reader: Reader | None = None
     held, dropped = list[Record](), Tally()
-    chosen: Format | None = _named(format) if format else None
     for row in read(source, limit=limit):
-        if chosen is None:
-            chosen = detect(row.fields, source)
-            check_convertible(chosen.kind, wanted, source)
+        if reader is None:
+            reader = Reader.of(row.fields, name, format=format, columns=columns)
+            check_convertible(reader.format, wanted, name, row.fields)
         try:
-            held.append(_read(chosen, row))
+            held.append(reader.read(row))
         except BadRecordError as error:
             if strict:
                 raise UserError(f"{row.where}: {error}") from error
             dropped.add(error.reason, row.where)
-    _check_scores(source, held, dropped)
-    rows = len(held) + dropped.total
+    assert reader is not None  # ``read`` refuses a source without rows.
+    _check_scores(name, held, dropped)
+    count = len(held) + dropped.total
     made = convert(held, wanted)
     if strict and made.dropped:
-        raise UserError(f"{source}: {'; '.join(made.dropped.lines())}")
+        raise UserError(f"{name}: {'; '.join(made.dropped.lines())}")
     dropped.update(made.dropped)
-    _check_any(source, made.records, dropped, wanted)
-    name = chosen.name if chosen else ""
-    return Loaded(source, name, cast("list[R]", made.records), dropped, made.said, rows)
+    _check_any(name, made.records, dropped, wanted)
+    return Loaded(
+        name,
+        reader.format.name,
+        cast("list[R]", made.records),
+        dropped,
+        made.said,
+        count,
+        dict(reader.unread),
+        tuple(reader.notes()),
+    )
 
 
-def kind_of(source: str, format: str | None = None) -> str:
+class Reader:
+    """Reads the rows of one source, as its first row has settled, and notes what it leaves."""
+
+    def __init__(self, format: Format, columns: Mapping[str, str]) -> None:
+        self.format = format
+        self.columns = columns
+        self.unread = Counter[str]()
+        self.remarks = Counter[str]()
+        self._lifted = ""
+
+    @staticmethod
+    def of(
+        first: Mapping[str, Any],
+        source: str,
+        *,
+        format: str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> Reader:
+        """A reader for rows like the first. Raises UserError for columns of no known format."""
+        columns = dict(columns or {})
+        lifted = _lifted(first, columns, format)
+        row = _raised(first, lifted)
+        check_columns(columns, row, source)
+        fields = Fields(row, columns)
+        chosen = named(format) if format else _detect(fields, source)
+        prompt = fields.first(PROMPTS)
+        settled = "prompt" in columns or prompt in (None, "prompt")
+        if prompt is not None and not settled and not isinstance(fields.peek(prompt), Mapping):
+            columns["prompt"] = fields.column(prompt)
+        made = Reader(chosen, columns)
+        made._lifted = lifted
+        return made
+
+    def read(self, row: Row) -> Record:
+        """The record in a row. Raises BadRecordError."""
+        fields = Fields(_raised(row.fields, self._lifted), self.columns)
+        media = other_media(fields)
+        if media is not None:
+            raise BadRecordError(
+                f"something other than text (column {media!r})",
+                "remove the column to learn from the text alone",
+            )
+        try:
+            record = self.format.read(Line(row.where, fields))
+        except KeyError as error:
+            raise BadRecordError(
+                f"no column {error.args[0]!r}, which format {self.format.name} needs",
+                f"columns seen: {', '.join(map(str, row.fields))}",
+            ) from error
+        self.unread.update(dict.fromkeys(fields.unread(), 1))
+        self.remarks.update(dict.fromkeys(fields.remarks, 1))
+        return record
+
+    def notes(self) -> list[str]:
+        """What was chosen, in sentences."""
+        read_as = [f"{name} is read from {column}" for name, column in self.columns.items()]
+        lifted = [f"rows are read from inside the column {self._lifted}"] if self._lifted else []
+        remarks = [f"{remark} ({counted(count, 'row')})" for remark, count in self.remarks.items()]
+        choice = [self.format.choice] if self.format.choice else []
+        return [*lifted, *read_as, *choice, *remarks]
+
+
+def _lifted(row: Mapping[str, Any], columns: Mapping[str, str], format: str | None) -> str:
+    """The one column that holds the whole row, where its own columns are of no known format."""
+    fields = Fields(row)
+    if format or columns or sides(fields) is not None or _fitting(fields) is not None:
+        return ""
+    inner = [
+        name
+        for name, value in row.items()
+        if isinstance(value, Mapping)
+        and _fitting(Fields(cast("Mapping[str, Any]", value))) is not None
+    ]
+    return inner[0] if len(inner) == 1 else ""
+
+
+def _raised(row: Mapping[str, Any], lifted: str) -> Mapping[str, Any]:
+    """A row with what is inside one of its columns among its columns."""
+    inner = row.get(lifted) if lifted else None
+    if not isinstance(inner, Mapping):
+        return row
+    return {name: value for name, value in row.items() if name != lifted} | dict(
+        cast("Mapping[str, Any]", inner)
+    )
+
+
+def kind_of(
+    source: Source, format: str | None = None, columns: Mapping[str, str] | None = None
+) -> str:
     """Which kind of record a source holds, told by the columns of its first row.
 
     The plural, as ``load`` takes it.
     """
     if format:
-        return _name_of(_named(format).kind)
-    return _name_of(detect(next(read(source, limit=1)).fields, source).kind)
+        return _name_of(named(format).kind)
+    first = next(read(source, limit=1))
+    return _name_of(Reader.of(first.fields, name_of(source), columns=columns).format.kind)
 
 
-def detect(fields: Fields, source: str) -> Format:
-    """The format whose columns this row has."""
-    for entry in FORMATS:
-        if entry.fits(fields):
-            return entry
+def detect(row: Mapping[str, Any], source: str) -> Format:
+    """The format whose columns this row has. Raises UserError where there is none."""
+    return _detect(row if isinstance(row, Fields) else Fields(row), source)
+
+
+def _detect(fields: Fields, source: str) -> Format:
+    found = _fitting(fields)
+    if found is not None:
+        return found
+    seen = ", ".join(map(str, fields.row)) or "none"
+    both = sides(fields)
+    if both is not None:
+        text = holds_text(fields, *both)
+        raise UserError(
+            f"{source}: answers without a prompt. Columns seen: {seen}. Is one of "
+            f"{', '.join(text)} the prompt? Say so with data.columns.prompt={text[0]} (of check: "
+            f"columns.prompt={text[0]}); {MANUAL}"
+        )
     expected = "; ".join(f"{entry.name}: {entry.expects}" for entry in FORMATS)
-    seen = ", ".join(fields) or "none"
     raise UserError(
         f"{source}: unknown format. Columns seen: {seen}. Columns expected, one of: {expected}. "
-        "Rename the columns, or name a format with format="
+        f"Rename the columns, say data.columns.prompt=NAME and the like, or name a format with "
+        f"format=; {MANUAL}"
     )
 
 
-def _read(chosen: Format, row: Row) -> Record:
-    try:
-        return chosen.read(row)
-    except KeyError as error:
-        raise BadRecordError(
-            f"no column {error.args[0]!r}, which format {chosen.name} needs",
-            f"columns seen: {', '.join(row.fields)}",
-        ) from error
+def _fitting(fields: Fields) -> Format | None:
+    return next((entry for entry in FORMATS if entry.fits(fields)), None)
 
 
 def _kind(kind: type[Record] | str) -> type[Record]:
@@ -130,11 +263,14 @@ def _kind(kind: type[Record] | str) -> type[Record]:
     return KINDS[kind]
 
 
-def _named(name: str) -> Format:
+def named(name: str) -> Format:
+    """The format of this name. Raises UserError for one that is not known."""
     for entry in FORMATS:
         if entry.name == name:
             return entry
-    raise UserError(f"format={name!r} is not known; use one of {', '.join(known_formats())}")
+    raise UserError(
+        f"format={name!r} is not known; use one of {', '.join(known_formats())}; {MANUAL}"
+    )
 
 
 def _name_of(kind: type[Record]) -> str:
@@ -164,15 +300,17 @@ def _check_any(
 def as_row(record: Record) -> dict[str, Any]:
     """The record as a row that ``load`` reads back: TRL's conversational columns."""
     if isinstance(record, Prompt):
-        return {"prompt": _dicts(record.messages)}
+        return {"prompt": _dicts(record.messages)} | _tools(record.messages)
     if isinstance(record, Demonstration):
+        row: dict[str, Any] = {"weight": record.weight}
         if not record.prompt:
-            return {"text": record.messages[0].content, "weight": record.weight}
-        return {"messages": _dicts(record.messages), "weight": record.weight}
+            return {"text": record.messages[0].content} | row
+        return {"messages": _dicts(record.messages)} | row | _tools(record.messages)
     if isinstance(record, Labelled):
         row = {"prompt": _dicts(record.prompt), "completion": _dicts(record.answer)}
-        return row | {"label": record.label, "weight": record.weight}
-    return _comparison_row(record)
+        row |= {"label": record.label, "weight": record.weight}
+        return row | _tools(record.prompt)
+    return _comparison_row(record) | _tools(record.prompt)
 
 
 def _comparison_row(record: Comparison) -> dict[str, Any]:
@@ -190,5 +328,14 @@ def _comparison_row(record: Comparison) -> dict[str, Any]:
     return row | ({"tie": True} if record.tied else {})
 
 
-def _dicts(messages: Messages) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def _dicts(messages: Messages) -> list[dict[str, Any]]:
+    return [
+        {"role": message.role, "content": message.content}
+        | message.fields
+        | ({} if message.learnt else {"weight": 0})
+        for message in messages
+    ]
+
+
+def _tools(messages: Messages) -> dict[str, Any]:
+    return {"tools": json.loads(messages[0].tools)} if messages and messages[0].tools else {}

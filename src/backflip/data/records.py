@@ -5,10 +5,11 @@ Every record says where it came from, and refuses to exist when it cannot be lea
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
@@ -45,15 +46,28 @@ class Message:
 
     role: str
     content: str
+    """Text; blank only beside a call of a tool, or where a tool returned nothing."""
+    learnt: bool = field(default=True, compare=False)
+    """False for a turn of the assistant that is read but not imitated (``weight: 0``)."""
+    extra: str = ""
+    """Further fields as a JSON object in order of their names: ``tool_calls``, ``tool_call_id``,
+    ``name``, ``reasoning``."""
+    tools: str = ""
+    """On a conversation's first message, the tools that it may call: a JSON list."""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise BadRecordError(
                 f"unknown role {self.role!r}", f"use one of {', '.join(ROLES)} for each message"
             )
-        if not self.content.strip():
+        if not self.content.strip() and self.role != "tool" and '"tool_calls"' not in self.extra:
             reason = "empty answer" if self.role == "assistant" else f"empty {self.role} message"
             raise BadRecordError(reason, "remove the row, or write the missing text")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """``extra`` as a mapping."""
+        return json.loads(self.extra) if self.extra else {}
 
 
 Messages: TypeAlias = tuple[Message, ...]
@@ -97,6 +111,8 @@ class Demonstration:
     messages: Messages
     weight: float = 1.0
     """How much it counts; above 0."""
+    score: float | None = field(default=None, compare=False)
+    """What somebody gave the answer, by which it is compared with others to its prompt."""
     where: Provenance = field(default=NOWHERE, compare=False)
 
     def __post_init__(self) -> None:

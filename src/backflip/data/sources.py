@@ -25,9 +25,9 @@ from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from backflip.data import tables
+from backflip.data import memory, tables
 from backflip.data.arrays import values
 from backflip.data.errors import UserError
 from backflip.data.hub import hub_refusal, offline_variable
@@ -51,8 +51,17 @@ class Row:
     fields: Mapping[str, Any]
 
 
+Source: TypeAlias = str | Iterable[Any]
+"""The name of a source, or rows in memory; see ``memory.rows``."""
+
+
+def name_of(source: Source) -> str:
+    """What a source is called in messages."""
+    return source if isinstance(source, str) else memory.NAME
+
+
 def read(
-    source: str, *, limit: int | None = None, broken: Tally | None = None, called: str = ""
+    source: Source, *, limit: int | None = None, broken: Tally | None = None, called: str = ""
 ) -> Iterator[Row]:
     """Rows of a source, one after the other, at most ``limit``.
 
@@ -66,7 +75,7 @@ def read(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit} rows; it must be at least 1")
-    return islice(_any(_rows(source, broken, called), called or source, broken), limit)
+    return islice(_any(_rows(source, broken, called), called or name_of(source), broken), limit)
 
 
 def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row]:
@@ -78,7 +87,9 @@ def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row
         raise UserError(f"{source} is empty: write one row a line")
 
 
-def _rows(source: str, broken: Tally | None = None, called: str = "") -> Iterator[Row]:
+def _rows(source: Source, broken: Tally | None = None, called: str = "") -> Iterator[Row]:
+    if not isinstance(source, str):
+        return _numbered(memory.rows(source), memory.NAME)
     if source.startswith("demo:"):
         return _demo(source.removeprefix("demo:"))
     path = Path(source).expanduser()

@@ -22,7 +22,10 @@ DELIMITERS = ",;\t|"
 QUOTES = "\"'"
 LONGEST_CELL = 1 << 24
 NUMBERS = frozenset(
-    ("label", "labels", "rank", "scores", "margin", "p_chosen", "tie", "weight", "priority")
+    (
+        *("label", "labels", "rank", "score", "scores", "helpfulness", "margin", "p_chosen"),
+        *("tie", "weight", "priority"),
+    )
 )
 """Columns that are never text."""
 
@@ -133,7 +136,7 @@ def _columns(head: list[str], name: str) -> list[str]:
 
 def _value(column: str, cell: str) -> Any:
     bare = cell.strip()
-    if column in NUMBERS:
+    if column.lower() in NUMBERS:
         bare = bare.lower() if bare.lower() in ("true", "false") else bare
     elif not bare.startswith(("[", "{")):
         return cell

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backflip.data import formats
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
-from backflip.data.formats import detect
 from backflip.data.records import BadRecordError, Tally
 from backflip.data.sources import Row, read
 from backflip.exchange import argilla, label_studio, own_answers
@@ -302,14 +302,14 @@ def _reader(
         return "items", lambda row: iter(
             [Incoming(str(row.where), own(row.fields, kind, str(row.where)))]
         )
-    chosen = detect(form, source)
-    make = converted(chosen, settings, source)
+    told = formats.Reader.of(form, source)
+    make = converted(told, settings, source)
 
     def convert(row: Row) -> Iterator[Incoming]:
         for item in make(row, wishes.gold or wishes.purpose in EVERYBODY):
             yield Incoming(str(row.where), item)
 
-    return chosen.name, convert
+    return told.format.name, convert
 
 
 def _document(row: Row, document: Document, wishes: Wishes) -> Iterator[Incoming]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Any
 
-from backflip.data.adapters import Format
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
+from backflip.data.formats import Reader
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -19,6 +19,7 @@ from backflip.data.records import (
     Prompt,
     Record,
 )
+from backflip.data.rows import Format
 from backflip.data.sources import Row
 from backflip.feedback.examples import spelled_out
 from backflip.feedback.items import NewItem
@@ -123,9 +124,9 @@ def _extra(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
 Make = Callable[[Row, bool], Iterator[NewItem]]
 
 
-def converted(chosen: Format, settings: ProjectSettings, source: str) -> Make:
-    """How rows of a format become items. Raises UserError where they cannot."""
-    kind = settings.kind
+def converted(reader: Reader, settings: ProjectSettings, source: str) -> Make:
+    """How rows of a source become items. Raises UserError where they cannot."""
+    kind, chosen = settings.kind, reader.format
     if chosen.kind not in READABLE.get(kind, ()):
         raise UserError(_unfit(chosen, kind, source))
 
@@ -133,14 +134,7 @@ def converted(chosen: Format, settings: ProjectSettings, source: str) -> Make:
         if chosen.name == "stepwise":
             yield _stepwise(row, gold)
             return
-        try:
-            record = chosen.read(row)
-        except KeyError as error:
-            raise BadRecordError(
-                f"no column {error.args[0]!r}, which format {chosen.name} needs",
-                f"columns seen: {', '.join(row.fields)}",
-            ) from error
-        yield from _items(record, kind, gold)
+        yield from _items(reader.read(row), kind, gold)
 
     return make
 

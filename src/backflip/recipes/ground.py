@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,8 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized
 from backflip.data.conversions import plural, singular
 from backflip.data.counting import counted
+from backflip.data.marks import remarks
+from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.data.stream import Batches
@@ -103,10 +106,10 @@ class Ground:
     def records(self, kind: type[R]) -> tuple[list[R], list[R]]:
         """(train, held out) records, with every dropped row said aloud."""
         data = self.recipe.data
-        train = self.read(data.source, kind, data.format, data.limit)
+        train = self.read(data.source, kind, data.format, data.limit, data.columns.given)
         if data.validation is None:
             return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
-        held = self.read(data.validation, kind, data.format, None)
+        held = self.read(data.validation, kind, data.format, None, data.columns.given)
         learnt = set(map(opening_key, train))
         if shared := sum(opening_key(record) in learnt for record in held):
             self.say(
@@ -117,15 +120,25 @@ class Ground:
         return train, held
 
     def read(
-        self, source: str, kind: type[R], format: str | None = None, limit: int | None = None
+        self,
+        source: str,
+        kind: type[R],
+        format: str | None = None,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
     ) -> list[R]:
-        """Records of one kind, with every dropped row said aloud."""
-        loaded = load(source, kind, format=format, limit=limit)
+        """Records of one kind, with every dropped row, and all that nobody reads, said aloud."""
+        loaded = load(source, kind, format=format, limit=limit, columns=columns)
         rows = counted(len(loaded.records), singular(kind), plural(kind))
         read = f"{source}: {rows}, format {loaded.format}"
         self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
+        if Path(source).name.startswith(MEMORY) and Path(source).parent == self.recipe.run:
+            self.say("  written there out of memory; a run that is resumed reads them from there")
         for line in loaded.dropped.lines():
             self.say(f"  left out: {line}")
+        said = (*loaded.notes, loaded.unread_line(), *remarks(loaded.records, self.template))
+        for line in filter(None, said):
+            self.say(f"  {line}")
         return loaded.records
 
     def fit(self) -> Fit:

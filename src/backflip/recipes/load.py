@@ -16,7 +16,7 @@ from backflip.recipes.describe import paths, settings
 from backflip.recipes.names import find_recipe, hint, pairs, read_yaml
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES, Recipe
-from backflip.recipes.schema import SHORT_FORMS, default_run, long_forms
+from backflip.recipes.schema import SHORT_FORMS, Columns, default_run, long_forms
 from backflip.recipes.slips import meant, wanted
 from backflip.recipes.sources import pin_all
 
@@ -66,6 +66,15 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(first | plain, sort_keys=False, allow_unicode=True)
 
 
+def known_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """The same, where each is a name that a column may stand for. Raises UserError for others."""
+    known = list(Columns.model_fields)
+    for name in columns:
+        if name not in known:
+            raise UserError(f"unknown setting 'columns.{name}'. {hint(name, known)}")
+    return dict(columns)
+
+
 # ---- overrides
 
 
@@ -106,7 +115,9 @@ def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
     """What stays of a group when some of it is given anew."""
     kept = dict(old) if isinstance(old, Mapping) else {}
     if group in ("data", "pretraining") and "source" in new:
-        kept = {k: v for k, v in kept.items() if k not in ("source", "format", "validation")}
+        kept = {
+            k: v for k, v in kept.items() if k not in ("source", "format", "columns", "validation")
+        }
     if new.get("name", kept.get("name")) != kept.get("name"):
         allowed = _fields_of(str(new["name"]))
         kept = {k: v for k, v in kept.items() if k in allowed}
@@ -125,7 +136,7 @@ def _one_source(raw: dict[str, Any]) -> None:
     for name in STAGES:
         data = raw.get(name, {}).get("data")
         if isinstance(data, Mapping):
-            gone = ("source", "format", "validation")
+            gone = ("source", "format", "columns", "validation")
             raw[name] = raw[name] | {"data": {k: v for k, v in data.items() if k not in gone}}
 
 

@@ -135,7 +135,9 @@ def _comparisons(ground: Ground) -> ComparisonBatch | None:
     try:
         source, limit = data.validation or data.source, None if data.validation else data.limit
         form = None if data.validation else data.format
-        records = load(source, Comparison, format=form, limit=limit).records
+        records = load(
+            source, Comparison, format=form, limit=limit, columns=data.columns.given
+        ).records
     except UserError:  # the source has been read as labels, so only its kind can be the reason
         return None
     if data.validation is None:

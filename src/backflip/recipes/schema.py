@@ -55,6 +55,46 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 
 
+class Columns(Group):
+    """Which columns of the data stand for what; null finds each by the usual names."""
+
+    prompt: str | None = None
+    """Column with the prompt; a.b is the key b inside the column a."""
+    system: str | None = None
+    """Column with a system message for each row."""
+    completion: str | None = None
+    """Column with the answer to imitate or to judge."""
+    chosen: str | None = None
+    """Column with the better answer."""
+    rejected: str | None = None
+    """Column with the worse answer."""
+    label: str | None = None
+    """Column that says whether the answer is good: true or false."""
+    messages: str | None = None
+    """Column with a whole conversation."""
+    text: str | None = None
+    """Column with plain text."""
+    completions: str | None = None
+    """Column with a list of answers to rank."""
+    rank: str | None = None
+    """Column with their ranks, 0 for the best."""
+    scores: str | None = None
+    """Column with their scores, high for the best."""
+    score: str | None = None
+    """Column with the score of a single answer."""
+    margin: str | None = None
+    """Column with how much better the better answer is."""
+    weight: str | None = None
+    """Column with how much a row counts."""
+    tools: str | None = None
+    """Column with the tools that the assistant may call."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that are not null."""
+        return {name: column for name, column in self if column is not None}
+
+
 class DataSettings(Group):
     """What is learnt from."""
 
@@ -62,6 +102,8 @@ class DataSettings(Group):
     """A file, a folder, a hub name owner/name, demo:NAME, or feedback:PROJECT."""
     format: str | None = None
     """Name of the data's format; null finds it by the columns. Of a project: soft or preference."""
+    columns: Columns = Columns()
+    """Which columns stand for what, where their names are not the usual ones."""
     validation: str | None = None
     """Source of held-out rows; null keeps apart a share of ``source``, by prompt."""
     held_out: Share = 0.1

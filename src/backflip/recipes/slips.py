@@ -61,9 +61,10 @@ def meant(key: str, stage: str, settings: Sequence[Named]) -> str:
         return f"It belongs to {any_of(sorted(only))}, which the recipe does not use."
     group, _, last = key.rpartition(".")
     siblings = [name for name in names if name.rpartition(".")[0] == group]
-    leaves = {name: name.rpartition(".")[2] for name in names}
+    near_by = [name for name in names if "columns" in key or ".columns." not in name]
+    leaves = {name: _last(name) for name in near_by}
     same = [name for name, leaf in leaves.items() if leaf == last]
-    close = difflib.get_close_matches(last, [leaves[n] for n in siblings], n=1, cutoff=0.7)
+    close = difflib.get_close_matches(last, [_last(n) for n in siblings], n=1, cutoff=0.7)
     if close:
         return f"Did you mean {'.'.join(filter(None, (group, close[0])))}?"
     if same:
@@ -73,6 +74,10 @@ def meant(key: str, stage: str, settings: Sequence[Named]) -> str:
         return f"Did you mean {any_of([n for n, leaf in leaves.items() if leaf == near[0]])}?"
     there = f"Group {group} has" if siblings and group else f"Recipe {stage} has"
     return f"{there} {', '.join(siblings or [n for n in names if '.' not in n])}."
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def wanted(kind: str, message: str, path: str, settings: Sequence[Named]) -> str:

@@ -22,6 +22,7 @@ from backflip.data import formats
 from backflip.data.errors import UserError
 from backflip.data.formats import Loaded
 from backflip.data.records import Record
+from backflip.data.sources import Source as DataSource
 from backflip.data.sources import read
 from backflip.feedback.wording import project_name
 
@@ -50,9 +51,9 @@ class Address:
     event: int | None = None
 
     @classmethod
-    def of(cls, source: str) -> Address | None:
+    def of(cls, source: DataSource) -> Address | None:
         """None for other sources. Raises UserError for one that is badly written."""
-        if not source.startswith(PREFIX):
+        if not isinstance(source, str) or not source.startswith(PREFIX):
             return None
         found = _ADDRESS.fullmatch(source)
         name = project_name(found.group(1)) if found else None
@@ -70,23 +71,30 @@ class Address:
 
 
 def load(
-    source: str, kind: type[R] | str, *, format: str | None = None, limit: int | None = None
+    source: DataSource,
+    kind: type[R] | str,
+    *,
+    format: str | None = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Loaded[R]:
     """Records of one kind, as ``data.formats.load``, from a project too."""
     address = Address.of(source)
     if address is None:
-        return formats.load(source, kind, format=format, limit=limit)
+        return formats.load(source, kind, format=format, limit=limit, columns=columns)
     from backflip.exchange.teaching import records
 
     with opened(address) as found:
         return records(found, kind, style=format, limit=limit)
 
 
-def kind_of(source: str, format: str | None = None) -> str:
+def kind_of(
+    source: DataSource, format: str | None = None, columns: Mapping[str, str] | None = None
+) -> str:
     """Which kind of record a source holds, the plural."""
     address = Address.of(source)
     if address is None:
-        return formats.kind_of(source, format)
+        return formats.kind_of(source, format, columns)
     from backflip.exchange.teaching import native_kind
 
     with opened(address) as found:

@@ -1,0 +1,218 @@
+"""Columns: which is the prompt, which were read, and a word about each that was not."""
+
+from __future__ import annotations
+
+import pytest
+
+from backflip.data.audit import audit
+from backflip.data.errors import UserError
+from backflip.data.formats import load
+from backflip.data.records import Message, messages
+from backflip.data.sources import write_jsonl
+
+ASK, YES, NO = "Is it late?", "Yes, it is.", "Yes, maybe."
+BOTH = {"chosen": YES, "rejected": NO}
+U, A, B = ({"role": r, "content": c} for r, c in zip("uab", (ASK, YES, NO), strict=True))
+U, A, B = U | {"role": "user"}, A | {"role": "assistant"}, B | {"role": "assistant"}
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    def load_rows(rows, kind="comparisons", **options):
+        file = tmp_path / "rows.jsonl"
+        write_jsonl(file, rows)
+        return load(str(file), kind, **options)
+
+    return load_rows
+
+
+# ---- the prompt
+
+
+@pytest.mark.parametrize("name", ["prompt", "question", "query", "input", "instruction", "problem"])
+def test_the_prompt_is_read_by_its_usual_names(name, loaded):
+    """Both answers begin with "Yes," which is nobody's prompt."""
+    result = loaded([{name: ASK, **BOTH, "id": "7"}])
+    assert result.records[0].prompt == messages(("user", ASK))
+    assert [answer[0].content for answer in result.records[0].answers] == [YES, NO]
+    assert result.unread == {"id": 1}
+    assert (f"prompt is read from {name}" in result.notes) == (name != "prompt")
+
+
+def test_an_instruction_and_its_input_are_one_prompt(loaded):
+    rows = [{"instruction": "Translate.", "input": text, **BOTH} for text in ("Hund", "", None)]
+    asked = [record.prompt[0].content for record in loaded(rows).records]
+    assert asked == ["Translate.\n\nHund", "Translate.", "Translate."]
+    assert not loaded(rows).unread
+
+
+@pytest.mark.parametrize("other", [{"headline": ASK}, {"turns": [ASK]}, {"post": {"text": ASK}}])
+def test_no_prompt_is_made_up_beside_a_column_that_may_be_it(other, loaded):
+    column = next(iter(other))
+    with pytest.raises(
+        UserError, match=rf"without a prompt.*data.columns.prompt={column}.*data.md"
+    ):
+        loaded([{**other, **BOTH}])
+
+
+def test_a_later_row_with_text_of_its_own_is_left_out_where_first_words_are_the_prompt(loaded):
+    result = loaded([BOTH, {**BOTH, "topic": "time"}])
+    assert [record.prompt[0].content for record in result.records] == ["Yes,"]
+    assert result.dropped.counts == {"no prompt, but columns that may be it: topic": 1}
+    assert "the prompt is the words that both answers begin with" in result.notes
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("missing", [{"prompt": None}, {}])
+def test_a_row_without_a_prompt_is_left_out_and_counted(at, missing, loaded):
+    rows = [{"prompt": f"{ASK} {n}", **BOTH} for n in range(2)]
+    rows.insert(at, {**missing, **BOTH})
+    if at == 0 and not missing:
+        return  # The first row settles the format, and has nothing but two answers.
+    result = loaded(rows)
+    assert [record.prompt[0].content for record in result.records] == [f"{ASK} 0", f"{ASK} 1"]
+    assert result.dropped.total == 1
+    assert next(iter(result.dropped)).startswith("no prompt")
+
+
+def test_the_first_row_settles_which_column_is_the_prompt(loaded):
+    """A null in it is not made good by another column."""
+    result = loaded(
+        [{"question": ASK, "input": "x", **BOTH}, {"question": None, "input": "x"} | BOTH]
+    )
+    assert len(result.records) == 1
+    assert result.dropped.counts == {"no prompt: column 'question' is null": 1}
+    assert result.unread == {"input": 1}
+
+
+def test_any_column_can_be_named_as_any_other(loaded):
+    row = {"topic": {"ask": ASK}, "good": YES, "bad": NO, "prompt": "Not this.", "gap": 2}
+    columns = {"prompt": "topic.ask", "chosen": "good", "rejected": "bad", "margin": "gap"}
+    result = loaded([row], columns=columns)
+    assert result.records[0].prompt == messages(("user", ASK))
+    assert result.records[0].margin == 2
+    assert result.unread == {"prompt": 1}
+    with pytest.raises(
+        UserError, match=r"columns.prompt=ask, but there is no column 'ask'; .*topic"
+    ):
+        loaded([row], columns={"prompt": "ask"})
+    talk = loaded([{"dialogue": [U, A]}], "demonstrations", columns={"messages": "dialogue"})
+    assert talk.records[0].messages == messages(("user", ASK), ("assistant", YES))
+
+
+def test_names_of_columns_may_be_written_in_any_case(loaded):
+    result = loaded([{"Prompt": ASK, "CHOSEN": YES, "Rejected": NO, "ID": 3}])
+    assert result.records[0].prompt == messages(("user", ASK))
+    assert result.unread == {"ID": 1}
+
+
+def test_rows_inside_one_column_are_read_there_and_said(loaded):
+    result = loaded([{"id": 1, "data": {"prompt": ASK, **BOTH}}])
+    assert result.records[0].prompt == messages(("user", ASK))
+    assert result.notes == ("rows are read from inside the column data",)
+    assert result.unread == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "before", "said"),
+    [
+        (f"{ASK}\n", [U], True),
+        (ASK, [{"role": "system", "content": "Be brief."}, U], True),
+        ([U], [U, A, {"role": "user", "content": "Sure?"}], True),
+        ("Another question", [U], False),
+    ],
+)
+def test_conversations_that_repeat_their_prompt_are_believed(prompt, before, said, loaded):
+    """What they share is the prompt, whatever the column prompt has of it."""
+    row = {"prompt": prompt, "chosen": [*before, A], "rejected": [*before, B]}
+    result = loaded([row])
+    assert result.records[0].prompt == tuple(Message(m["role"], m["content"]) for m in before)
+    assert [answer[0].content for answer in result.records[0].answers] == [YES, NO]
+    assert bool(result.notes) != said
+
+
+# ---- transcripts
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("lead", ["", "\n", "\n\n", " "])
+@pytest.mark.parametrize("between", ["\n\n", "\n"])
+def test_transcripts_are_told_by_their_speakers_however_lines_end(end, lead, between, loaded):
+    start = f"{lead}Human: {ASK}{between}Assistant: Well?{between}Human: Now!{between}Assistant:"
+    rows = [{"chosen": f"{start} {YES}", "rejected": f"{start} {NO}"}]
+    rows = [{name: text.replace("\n", end) for name, text in row.items()} for row in rows]
+    record = loaded(rows).records[0]
+    assert record.prompt == messages(("user", ASK), ("assistant", "Well?"), ("user", "Now!"))
+    assert record.answers[0] == messages(("assistant", YES))
+
+
+def test_text_that_begins_with_a_speakers_name_is_no_transcript(loaded):
+    row = {"prompt": "Human: a short history", "completion": YES}
+    assert loaded([row], "demonstrations").records[0].prompt[0].content == row["prompt"]
+
+
+# ---- what nobody reads
+
+
+def test_all_that_is_not_used_is_named_once_with_its_rows(loaded):
+    rows = [
+        {"messages": [U | {"id": "a"}, A], "source": "web", "empty": None, "tags": []},
+        {"messages": [U, A | {"score": 3}], "source": "web"},
+    ]
+    result = loaded(rows, "demonstrations")
+    assert result.unread == {"messages[].id": 1, "source": 2, "messages[].score": 1}
+    assert result.unread_line() == (
+        "not used: messages[].id (1 row), source, messages[].score (1 row)"
+    )
+    assert audit(result).said == result.unread_line()
+
+
+def test_a_very_wide_table_names_some_columns_in_training_and_all_in_a_check(loaded):
+    result = loaded(
+        [{"prompt": ASK, "completion": YES} | {f"c{n}": n for n in range(300)}], "prompts"
+    )
+    assert result.unread_line().endswith("c18, c19 and 280 more")
+    assert audit(result).said.endswith("c298, c299")
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"images": ["0.png"]}, "images"),
+        ({"image_url": "https://example.org/0.png"}, "image_url"),
+        ({"Audio": {"path": "0.wav", "bytes": None}}, "Audio"),
+        ({"clip": {"array": [0.0], "sampling_rate": 16000}}, "clip"),
+    ],
+)
+def test_rows_with_other_media_are_left_out_by_name(row, column, loaded):
+    plain = {"messages": [U, A], "image": None, "images": []}
+    result = loaded([plain, {"messages": [U, A], **row}], "demonstrations")
+    assert result.dropped.counts == {f"something other than text (column '{column}')": 1}
+
+
+def test_a_part_of_a_message_that_is_no_text_is_named(loaded):
+    parts = [{"type": "text", "text": ASK}, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(UserError, match=r"other than text .a part of type 'image_url'"):
+        loaded([{"messages": [{"role": "user", "content": parts}, A]}], "demonstrations")
+
+
+def test_what_is_no_demonstration_says_which_columns_there_were(loaded):
+    with pytest.raises(UserError, match=r"holds prompts.*seen: question, remark.*data.columns"):
+        loaded([{"question": ASK, "remark": YES}], "demonstrations")
+
+
+def test_a_table_with_null_cells_and_mixed_case_is_read(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("Question,Chosen,Rejected,Margin,note\nWhat?,a,b,0.5,x\n,a,b,1,\n")
+    result = load(str(file), "comparisons")
+    assert result.records[0].margin == 0.5
+    assert len(result.records) == 1
+    assert result.dropped.total == 1
+    assert result.unread == {"note": 1}
+
+
+def test_a_row_of_another_form_in_the_same_file_is_counted(loaded):
+    rows = [{"prompt": ASK, **BOTH}, {"messages": [U, A]}, {"text": YES}]
+    result = loaded(rows)
+    assert len(result.records) == 1
+    assert result.dropped.counts == {"no column 'chosen', which format preference needs": 2}
