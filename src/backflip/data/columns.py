@@ -163,7 +163,8 @@ def _is_binary(given: Any) -> bool:
     if isinstance(value, Mapping):
         keys = set(cast("Mapping[str, Any]", value))
         return {"bytes", "path"} <= keys or {"array", "sampling_rate"} <= keys
-    return isinstance(value, bytes) or cast("type[Any]", type(value)).__module__.startswith("PIL.")
+    kind: type[Any] = cast("type[Any]", type(value))
+    return isinstance(value, bytes) or kind.__module__.startswith("PIL.")
 
 
 def check_columns(columns: Mapping[str, str], row: Mapping[str, Any], source: str) -> None:

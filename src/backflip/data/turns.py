@@ -149,7 +149,7 @@ def _call(given: Any) -> dict[str, Any]:
         raise BadRecordError("a tool call is no object", 'give {"name": …, "arguments": …}')
     call: dict[str, Any] = _without_nulls(given)
     inner: Any = call.get("function")
-    function: dict[str, Any] = inner if isinstance(inner, dict) else call
+    function = cast("dict[str, Any]", inner) if isinstance(inner, dict) else call
     if not function.get("name"):
         raise BadRecordError("a tool call names no function", f"{str(given)[:60]!r} was given")
     arguments: Any = function.get("arguments") or {}

@@ -8,8 +8,8 @@ from typing import Any
 
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch
-from backflip.data.chat import split_at_last_answer
 from backflip.data.collate import tokenize_demonstrations
+from backflip.data.conversations import split_at_last_answer
 from backflip.data.records import BadRecordError, Demonstration, Prompt
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
