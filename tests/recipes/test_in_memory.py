@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -87,8 +89,8 @@ def test_the_reference_of_a_list_is_found_again_by_its_content(model, tmp_path, 
         said.append(capsys.readouterr().out)
         assert run.summary["rows"] < len(PAIRS)
     assert "written there out of memory" in said[0]
-    assert "from the cache" not in said[0]
-    assert "from the cache, 0 computed" in " ".join(said[1].split())
+    made = re.findall(r"(\d+)(?: answers?)? computed", " ".join(said[1].split()))
+    assert sum(map(int, made)) == 0 < len(made)
     first, second = (next((tmp_path / n).glob("rows-*.jsonl")).name for n in ("one", "two"))
     assert first == second
 
