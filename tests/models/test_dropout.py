@@ -37,18 +37,15 @@ def steps(vocabulary: int = 60) -> TokenSteps:
 
 
 def at_chance(model: nn.Module) -> nn.Module:
-    """The model with every rate of dropout that its config knows turned up."""
-    config = model.config
-    rates = [
-        name
-        for name, value in vars(config).items()
-        if type(value) in (int, float) and any(w in name for w in ("drop", "pdrop", "layerdrop"))
-    ]
+    """The model with every rate of dropout that its config knows, and allows, turned up."""
+    config = copy.deepcopy(model.config)
+    rates = [n for n, v in vars(config).items() if type(v) in (int, float) and "drop" in n]
     for name in rates:
         setattr(config, name, RATE)
-    if not rates:
+    try:
+        again = type(model)(config)
+    except ValueError:  # DiffLlama knows a rate and allows none but 0
         return model
-    again = type(model)(config)
     again.load_state_dict(model.state_dict())
     return again
 
