@@ -200,7 +200,7 @@ def _erased(
     found = list[Erased]()
     for k, name in enumerate(names):
         own = _of_one_mind(said, of == k, level)
-        sure = p_value[k] <= max(0.05 / size, 2 / (permutations + 1))
+        sure = p_value[k] <= max(0.05 / size, 2 / (permutations + 1)) and both[:, k].sum() >= ENOUGH
         found.append(
             Erased(
                 group=name,
@@ -210,12 +210,7 @@ def _erased(
                 by_chance=float(chance[k]),
                 p_value=float(p_value[k]),
                 own_agreement=own,
-                warns=bool(
-                    sure
-                    and both[:, k].sum() >= ENOUGH
-                    and observed[k] - chance[k] > MARGIN
-                    and own.low > 0
-                ),
+                warns=bool(sure and observed[k] - chance[k] > MARGIN and own.low > 0),
             )
         )
     return found
