@@ -17,6 +17,7 @@ from backflip.data.collate import (
     tokenize_labelled,
     tokenize_prompts,
 )
+from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Demonstration, Labelled, Prompt, Record
 
 ROWS = 2
@@ -50,7 +51,10 @@ def first_readings(
     some = list(records[:TRIED])
     if not some:
         return ()
-    made = kinds[type(some[0])](some, template, fit=Fit(max_length))
+    try:
+        made = kinds[type(some[0])](some, template, fit=Fit(max_length))
+    except UserError:  # none of them fits: the audit says so, with the reasons
+        return ()
     return readings(made, some, template.tokenizer)
 
 
