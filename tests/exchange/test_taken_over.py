@@ -510,6 +510,17 @@ def test_the_first_row_of_a_table_does_not_decide_its_form(
     assert [row.payload["prompt"][0]["content"] for row in project.items()] == ["ok"]
 
 
+def test_a_first_row_of_no_known_form_is_left_out_where_that_is_wished(kept: Store, tmp_path: Path):
+    rows = [{"foo": 1}, {"prompt": "p", "chosen": "a", "rejected": "b"}]
+    lines = "\n".join(map(json.dumps, rows))
+    _, done = brought(kept, "compare", lines, tmp_path, "rows.jsonl")
+    assert done.added == 1
+    assert [line.endswith("(line 1)") for line in done.refused()] == [True]
+    other = kept.create("other", {"kind": "compare"})
+    with pytest.raises(UserError, match="Columns seen: foo"):
+        take_in(other, str(tmp_path / "rows.jsonl"))
+
+
 def test_an_item_that_cannot_be_asked_here_is_refused(kept: Store, tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     rows = [{"policies": ["known"]}, {"policies": ["unknown"]}]

@@ -24,7 +24,10 @@ from backflip.feedback.settings import ProjectSettings
 KINDS = ("compare", "rank", "rate", "thumbs", "write", "spans")
 """Kinds that such tools have too."""
 NEEDED = {"compare": 2, "rank": 2, "rate": 1, "thumbs": 1, "spans": 1}
-PROMPTS = ("prompt", "instruction", "question", "query", "input", "conversation", "context", "chat")
+PROMPTS = (
+    *("prompt", "instruction", "question", "query", "input", "conversation", "context", "chat"),
+    *("dialogue", "dialog", "messages", "task"),
+)
 ANSWERS = re.compile(
     r"(?:response|answer|reply|completion|generation|output|summary|candidate|option|text|draft"
     r"|chosen|rejected)[-_ ]?(?:\d+|[a-z])?",

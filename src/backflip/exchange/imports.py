@@ -213,8 +213,7 @@ def _incoming(
     peeked = list(itertools.islice(rows, PEEK))
     if not peeked:
         return
-    form = columns_of(peeked)
-    done.format, reader = _reader(form, peeked[0].where.source, settings, wishes)
+    form, (done.format, reader) = _form(peeked, settings, wishes)
     tool = TOOLS.get(done.format)
     share = tool.item if tool and tool.item and tool.item(form) is not None else None
     every = itertools.chain(peeked, rows)
@@ -232,6 +231,23 @@ def _incoming(
                     done.left_out.add(fault, one.where)
                 for note in one.notes:
                     done.noted.add(note, one.where)
+
+
+def _form(
+    peeked: Sequence[Row], settings: ProjectSettings, wishes: Wishes
+) -> tuple[dict[str, Any], tuple[str, Reader]]:
+    """The form of the first row, or, where bad rows are left out, of the first that has a known
+    one. Raises UserError where none has.
+    """
+    first: UserError | None = None
+    for start in range(1 if wishes.strict else len(peeked)):
+        form = columns_of(peeked[start:])
+        try:
+            return form, _reader(form, peeked[start].where.source, settings, wishes)
+        except UserError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, Any]:
