@@ -269,7 +269,7 @@ def _restore(copy: Path, place: str, files: Path | None) -> None:
 
 
 def _settle(store: Store, name: str, words: list[str]) -> None:
-    """Make the project, or change its settings: a new version of its rubric."""
+    """Make the project, or change its settings."""
     from backflip.collect.serve import make_project, owner
     from backflip.console import say
     from backflip.feedback.settings import settings_of
@@ -284,8 +284,13 @@ def _settle(store: Store, name: str, words: list[str]) -> None:
     before = project.settings.model_dump(mode="json")
     if given.get("kind", before["kind"]) != before["kind"]:
         raise UserError(f"{name} is of kind {before['kind']}, which stays. Make another project.")
+    was, settled = project.rubric_version, project.newest_event()
     version = project.configure(settings_of(before | given), by=owner(store).id)
-    say(f"{name}: version {version} of the rubric")
+    same = "; what raters read stays as it was" if version == was else ""
+    say(f"{name}: version {version} of the rubric{same}")
+    for event in project.events(after=settled, kinds=["settled anew"]):
+        for moved, count in event.body.items():
+            say(f"what is done, by the new settings: {moved}: {counted(count, 'item')}")
 
 
 def _ask(store: Store, name: str, strategy: str, judges: list[str], count: int) -> None:

@@ -168,3 +168,22 @@ def test_a_conversation_says_who_speaks_and_knows_no_foreign_roles():
 
 def test_plain_text_is_escaped():
     assert plain("<b>&\u202e") == "&lt;b&gt;&amp;\ufffd"
+
+
+def test_a_long_conversation_is_folded_above_its_last_turn():
+    turns = [{"role": "user", "content": f"turn {n}"} for n in range(6)]
+    html = str(conversation(turns))
+    folded, _, shown = html.partition("</details>")
+    assert "5 earlier turns" in folded
+    assert [f"turn {n}" in folded for n in range(6)] == [True] * 5 + [False]
+    assert "turn 5" in shown
+    assert "<details" not in str(conversation(turns[:3]))
+
+
+def test_a_long_turn_is_folded_away_or_scrolled_in_its_box():
+    long = {"role": "user", "content": "word " * 400}
+    short = {"role": "assistant", "content": "Yes."}
+    assert "1 earlier turn<" in str(conversation([long, short]))
+    alone = str(conversation([long]))
+    assert "<details" not in alone
+    assert 'class="long" tabindex="0"' in alone

@@ -6,7 +6,7 @@ import pytest
 
 from backflip.data.errors import UserError
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.settings import settings_of
+from backflip.feedback.settings import Overlap, settings_of
 from tests.feedback.answered import answer_all, ask, project_of
 from tests.feedback.conftest import as_shown, pairs
 
@@ -45,7 +45,8 @@ def test_overlap_ends_at_its_most(make):
 
 def test_raters_of_known_reliability_weigh_more(make):
     """One of 0.99 against one of 0.6: odds 99 : 1.5, sure at once."""
-    project, people = make(2, overlap={"threshold": 0.9, "max_raters": 5}, **SIDES)
+    overlap = {"threshold": 0.9, "max_raters": 5}
+    project, people = make(2, overlap=overlap, adjudicate_below=0.0, **SIDES)
     project.set_reliabilities({people[0]: 0.99, people[1]: 0.6})
     project.add_items(pairs(1))
     say(project, people[0], A)
@@ -94,9 +95,7 @@ def test_every_kind_whose_answers_can_be_told_apart_has_disputes(kept, kind):
         ("agreed", (first, same), "done"),
         ("no", (first, other), "adjudicate"),
     ):
-        project, people = project_of(
-            kept, kind, [item], raters=2, name=name, adjudicate_below=0.6, **more
-        )
+        project, people = project_of(kept, kind, [item], raters=2, name=name, **more)
         answer_all(project, people, lambda rater, _payload, said=said: said[rater])
         assert project.items()[0].state == state
 
@@ -211,7 +210,7 @@ def test_more_raters_for_each_item_reopen_what_was_done(make):
         say(project, people[0], A)
     project.next(people[1])  # holds one
     settings = project.settings.model_copy(update={"raters_per_item": 2})
-    assert project.configure(settings, by=people[0]) == 2
+    assert project.configure(settings, by=people[0]) == 1  # what raters read is the same
     overview = project.overview()
     assert (overview.done, overview.wanted, overview.given) == (0, 8, 2)
     while shown := project.next(people[1]):
@@ -229,7 +228,7 @@ def test_the_kind_of_a_project_cannot_change(make):
         project.configure({"kind": "rank"})
 
 
-def test_every_change_of_settings_is_a_version_that_answers_carry(make):
+def test_a_changed_rubric_is_a_version_that_answers_carry(make):
     project, people = make(1, rubric="be strict")
     project.add_items(pairs(2))
     say(project, people[0], A)
@@ -280,3 +279,115 @@ def test_kinds_without_verdicts_have_no_reliabilities(make):
     (shown,) = project.next(people[0])
     project.answer(people[0], shown.item_id, {"text": "x"})
     assert project.learn_reliabilities() == {}
+
+
+# ---- changed thresholds
+
+
+def split(make, items: int = 3, **settings):
+    """Two raters who agree on the first item and on no other."""
+    project, people = make(3, **SIDES, **settings)
+    project.add_items(pairs(items))
+    agreed = project.items()[0].id
+    for person, value in zip(people, (A, B), strict=False):
+        while shown := project.next(person):
+            (one,) = shown
+            said = A if one.item_id == agreed else value
+            project.answer(person, one.item_id, as_shown(one, said))
+    return project, people
+
+
+def states(project) -> list[str]:
+    return [item.state for item in project.items()]
+
+
+def changed(project, **settings) -> int:
+    return project.configure(project.settings.model_copy(update=settings))
+
+
+def test_two_raters_who_split_call_an_adjudicator_without_a_setting(make):
+    project, people = split(make)
+    assert states(project) == ["done", "adjudicate", "adjudicate"]
+    project.enrol(people[2], role="adjudicator")
+    assert project.next(people[2], queue="adjudicate")
+
+
+def test_a_majority_of_three_needs_no_adjudicator(make):
+    project, people = make(3, raters_per_item=3, **SIDES)
+    project.add_items(pairs(1))
+    for person, value in zip(people, (A, B, A), strict=True):
+        say(project, person, value)
+    assert states(project) == ["done"]
+
+
+def test_a_changed_threshold_settles_what_is_done_and_asks_nobody_again(make):
+    project, people = split(make, adjudicate_below=0.0)
+    assert states(project) == ["done"] * 3
+    assert changed(project, adjudicate_below=0.6) == 1  # the rubric is the same
+    assert states(project) == ["done", "adjudicate", "adjudicate"]
+    assert project.overview().adjudicate == 2
+    assert [project.next(person) for person in people[:2]] == [[], []]
+    (told,) = project.events(kinds=["settled anew"])
+    assert told.body == {"done to adjudicate": 2}
+    changed(project, adjudicate_below=0.4)
+    assert states(project) == ["done"] * 3
+    assert (project.overview().adjudicate, project.overview().done) == (0, 3)
+    assert {row.rubric_version for row in project.answers()} == {1}
+
+
+def test_what_a_senior_or_the_lead_decided_stands_whatever_the_threshold(make):
+    project, people = split(make, items=4)
+    project.enrol(people[2], role="adjudicator")
+    say(project, people[2], A, queue="adjudicate")
+    decided = {row.item for row in project.answers() if row.stage == "adjudicate"}
+    project.to_adjudication([1])
+    changed(project, adjudicate_below=0.0)
+    found = {item.id: item.state for item in project.items()}
+    assert found[1] == "adjudicate"  # the lead's own word
+    assert all(found[item] == "done" for item in found if item != 1)
+    changed(project, adjudicate_below=0.6)
+    assert [project.item(item).state for item in decided] == ["done"]
+
+
+def test_fewer_raters_an_item_leave_splits_to_be_settled(make):
+    project, _ = split(make, raters_per_item=3)
+    assert states(project) == ["open"] * 3
+    changed(project, raters_per_item=2)
+    assert states(project) == ["done", "adjudicate", "adjudicate"]
+    changed(project, raters_per_item=3)
+    assert states(project) == ["open"] * 3
+
+
+def test_other_thresholds_apply_to_what_is_done_too(make):
+    project, people = make(2, **SIDES)
+    project.add_items(pairs(1))
+    project.skip(people[0], project.next(people[0])[0].item_id)
+    changed(project, skips_to_adjudicate=1)
+    assert states(project) == ["adjudicate"]
+    changed(project, skips_to_adjudicate=2)
+    assert states(project) == ["open"]
+    unsure, _ = split(make, name="unsure", adjudicate_below=0.0)
+    changed(unsure, overlap=Overlap(threshold=0.9, max_raters=3))
+    assert states(unsure) == ["done", "open", "open"]
+    assert unsure.overview().wanted == 2 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        ({"adjudicate_below": 0.9}, 1),
+        ({"raters_per_item": 4}, 1),
+        ({"gold_pause": 0.2}, 1),
+        ({"lease_seconds": 60}, 1),
+        ({"rubric": "be kind"}, 2),
+        ({"scale": 8}, 2),
+        ({"content_warning": "Blood."}, 2),
+    ],
+)
+def test_a_new_version_is_what_raters_read_anew(make, change, version):
+    project, people = make(1)
+    assert changed(project, **change) == project.rubric_version == version
+    assert getattr(project.member(people[0]).settings, next(iter(change))) == next(
+        iter(change.values())
+    )
+    assert len(project.rubrics()) == version

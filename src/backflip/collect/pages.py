@@ -21,6 +21,8 @@ FLASH = "backflip-said"
 """Cookie with one message for the next page."""
 COUNTS = re.compile(r"[0-9]{1,12}(-[0-9]{1,12}){0,4}")
 """What became of an import, as the cookie says it."""
+MOVED = re.compile(r"(adjudicate|open|dropped)-([0-9]{1,12})-([0-9]{1,12})")
+"""What became of the items that were ticked in a list."""
 WORDS = {
     "saved": ("good", "Saved."),
     "created": ("good", "The project is there. Import items next."),
@@ -46,6 +48,7 @@ WORDS = {
     "withdrawn": ("good", "The token is withdrawn."),
     "choosing": ("", "The next questions are being chosen."),
     "settled": ("good", "Settled."),
+    "unticked": ("warn", "No item is ticked. Tick those that are meant, and choose again."),
     "removed": ("good", "They belong to the project no more. Their answers stay."),
     "archived": ("good", "The project is put away. Nothing is asked in it, and nothing is lost."),
     "back": ("good", "The project is back."),
@@ -103,6 +106,8 @@ def _flashes(request: Request) -> list[dict[str, str]]:
     key, _, number = request.cookies.get(FLASH, "").partition(".")
     if key == "imported" and COUNTS.fullmatch(number):
         return [{"kind": "good", "text": _imported(*map(int, number.split("-")))}]
+    if key == "moved" and (found := MOVED.fullmatch(number)):
+        return [{"kind": "good", "text": _moved(found[1], int(found[2]), int(found[3]))}]
     return [{"kind": WORDS[key][0], "text": WORDS[key][1]}] if key in WORDS else []
 
 
@@ -119,6 +124,14 @@ def _imported(
     parts += [f"{counted(refused, 'row', 'rows')} did not fit"] if refused else []
     parts += [f"{counted(answers, 'answer was', 'answers were')} taken over"] if answers else []
     return "; ".join(parts) + "."
+
+
+def _moved(state: str, changed: int, ticked: int) -> str:
+    """What became of the items that were ticked."""
+    what = {"adjudicate": "sent to the adjudicators", "open": "opened again", "dropped": "dropped"}
+    text = f"{counted(changed, 'item was', 'items were')} {what[state]}"
+    rest = ticked - changed
+    return f"{text}; {counted(rest, 'was', 'were')} so already." if rest else f"{text}."
 
 
 def go(address: str, said: str = "") -> RedirectResponse:

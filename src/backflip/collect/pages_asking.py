@@ -51,7 +51,7 @@ def _asked(site: Site, here: Place, form: Posted) -> dict[str, Any]:
 
 
 def _share(here: Place, form: Posted) -> None:
-    """The random arm's share is one of the settings; only a change makes a new version."""
+    """The random arm's share is one of the settings."""
     text = form["random_share"].rstrip(" %").replace(",", ".")
     try:
         share = float(text) / 100

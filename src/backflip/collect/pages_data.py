@@ -117,6 +117,7 @@ def listed(request: Request, here: Place) -> dict[str, Any]:
     return {
         "sample": [_line(row) for row in rows[:PAGE]],
         "asked": more,
+        "here_query": urlencode({**more, "before": before} if usable else more),
         "searched": any(more.values()) or bool(before),
         "older": urlencode({**more, "before": rows[PAGE - 1].id}) if rows[PAGE:] else "",
         "states": STATES,

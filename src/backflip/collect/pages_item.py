@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,15 @@ from markupsafe import Markup
 
 from backflip.collect import figures, labelling
 from backflip.collect.gate import Form, Lead, Parts, Place, Senior
-from backflip.collect.pages import go, in_project, page, path_of
+from backflip.collect.pages import go, in_project, inside, page, path_of
 from backflip.collect.showing import LETTERS, as_page, in_words
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback.reading import ItemRow
 
 router = APIRouter(include_in_schema=False)
+TICKED = re.compile(r"item-[0-9]{1,18}")
+"""The box before an item of a list."""
 REMARKS = ("flag", "note", "skip", "flags settled")
 
 
@@ -79,16 +82,39 @@ def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
 @router.post("/projects/{name}/items/{number}")
 def set_state(here: Lead, number: int, form: Form) -> Response:
     """Drop an item, ask it again, or let an adjudicator decide."""
+    here.project.item(number)
+    _put(here, [number], form["state"])
+    return go(path_of(here, f"/items/{number}"), "saved")
+
+
+@router.post("/projects/{name}/items")
+def set_states(here: Lead, form: Form) -> Response:
+    """The same for the items that are ticked in a list, and for no other."""
+    ticked = [int(name[5:]) for name in form.fields if TICKED.fullmatch(name)]
+    if not ticked:
+        return go(back_to(here, form["back"]), "unticked")
+    known = [row.id for row in here.project.items(ids=ticked, limit=len(ticked))]
+    changed = _put(here, known, form["state"])
+    return go(back_to(here, form["back"]), f"moved.{form['state']}-{changed}-{len(ticked)}")
+
+
+def back_to(here: Place, back: str) -> str:
+    """The list that a form was sent from."""
+    page, _, query = back.partition("?")
+    plain = page in ("/items", "/adjudicate", "/statistics") and query.isprintable()
+    return inside(path_of(here, page + (f"?{query}" if query else ""))) if plain else path_of(here)
+
+
+def _put(here: Place, numbers: list[int], state: str) -> int:
+    """Bring items into a state; how many were in another one."""
     acts = {
         "dropped": here.project.drop,
         "open": here.project.reopen,
         "adjudicate": here.project.to_adjudication,
     }
-    if form["state"] not in acts:
-        raise UserError(f"there is no state {form['state'][:20]!r} for an item.")
-    here.project.item(number)
-    acts[form["state"]]([number], reason="by the lead", by=here.visitor.person.id)
-    return go(path_of(here, f"/items/{number}"), "saved")
+    if state not in acts:
+        raise UserError(f"there is no state {state[:20]!r} for an item.")
+    return acts[state](numbers, reason="by the lead", by=here.visitor.person.id)
 
 
 @router.post("/projects/{name}/items/{number}/warning")

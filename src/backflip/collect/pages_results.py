@@ -75,6 +75,7 @@ def statistics(
         computing=computing,
         broken=made is None and site.jobs.lately_failed(here.name, TITLE, FRESH),
         days=plots.days(here.project),
+        may_change=here.may("lead"),
         **(_said(site, here, part, attribute) if part else {}),
         **in_project(here, "/statistics"),
     )

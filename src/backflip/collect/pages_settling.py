@@ -14,6 +14,7 @@ from backflip.collect.showing import in_words
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback.reading import AnswerRow, ItemRow
+from backflip.feedback.settings import ProjectSettings
 
 router = APIRouter(include_in_schema=False)
 SHOWN = 20
@@ -29,8 +30,29 @@ def adjudicate(request: Request, site: Parts, here: Senior) -> HTMLResponse:
         by_item[answer.item].append(answer)
     shown = [_dispute(site, here, row, by_item[row.id]) for row in rows]
     return page(
-        request, "adjudicate.html", here.visitor, items=shown, **in_project(here, "/adjudicate")
+        request,
+        "adjudicate.html",
+        here.visitor,
+        items=shown,
+        waiting=max(int(here.project.tallies().get("adjudicate", 0)), len(shown)),
+        rule=rule(here.project.settings),
+        may_change=here.may("lead"),
+        **in_project(here, "/adjudicate"),
     )
+
+
+def rule(settings: ProjectSettings) -> str:
+    """Which items come to be settled, by the settings as they are."""
+    found = list[str]()
+    if settings.adjudicate_below:
+        share = f"{100 * settings.adjudicate_below:.3g}"
+        found.append(f"fewer than {share} % of its answers agree with the likeliest")
+    if settings.skips_to_adjudicate:
+        many = settings.skips_to_adjudicate
+        found.append(f"{many} {'rater skips' if many == 1 else 'raters skip'} it")
+    found.append("a lead sends it")
+    switched_off = "" if settings.adjudicate_below else " Splits do not: “Adjudicate below” is 0."
+    return f"An item comes here when {', or '.join(found)}.{switched_off}"
 
 
 def _dispute(site: Site, here: Place, row: ItemRow, answers: list[AnswerRow]) -> dict[str, Any]:

@@ -61,6 +61,12 @@ DRAWING = (
 """Attributes of MathML that only draw."""
 
 
+MOST_TURNS = 3
+"""Turns of a conversation that are in view at once."""
+MOST_LETTERS = 700
+"""Characters of a conversation, or of its last turn, that are in view at once."""
+
+
 def render(text: str) -> Markup:
     """HTML of a text somebody or some model wrote, in a box that keeps its own direction."""
     if len(text) <= LONGEST_KEPT:
@@ -100,16 +106,37 @@ def plain(text: str) -> Markup:
 
 
 def conversation(messages: Sequence[Mapping[str, Any]]) -> Markup:
-    """A conversation as a list of turns, each saying who speaks."""
-    turns = Markup().join(_turn(message) for message in messages)
+    """A conversation as a list of turns, each saying who speaks.
+
+    Of a long one the last turn is in view and the others are folded above it, so that what is
+    judged stands on the same screen; a turn that is long itself is scrolled in a box of its own.
+    """
+    if len(messages) > 1 and (len(messages) > MOST_TURNS or _letters(messages) > MOST_LETTERS):
+        folded, shown = messages[:-1], messages[-1:]
+        count = f"{len(folded)} earlier turn{'' if len(folded) == 1 else 's'}"
+        box = Markup('<details class="earlier"><summary>{}</summary>{}</details>{}')
+        return box.format(count, _turns(folded), _turns(shown, boxed=True))
+    return _turns(messages, boxed=True)
+
+
+def _letters(messages: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(str(message.get("content", ""))) for message in messages)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]], *, boxed: bool = False) -> Markup:
+    turns = Markup().join(_turn(message, boxed) for message in messages)
     return Markup('<ol class="turns">{}</ol>').format(turns)
 
 
-def _turn(message: Mapping[str, Any]) -> Markup:
-    role = str(message.get("role", "user"))
+def _turn(message: Mapping[str, Any], boxed: bool) -> Markup:
+    role, text = str(message.get("role", "user")), str(message.get("content", ""))
     known = role if role in SAID else "user"
+    body = render(text)
+    if boxed and len(text) > MOST_LETTERS:
+        box = Markup('<div class="long" tabindex="0" role="region" aria-label="{}">{}</div>')
+        body = box.format(f"{SAID[known]}, a long turn", body)
     return Markup('<li class="turn {}"><span class="who">{}</span>{}</li>').format(
-        known, SAID[known], render(str(message.get("content", "")))
+        known, SAID[known], body
     )
 
 

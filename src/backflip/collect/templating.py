@@ -34,9 +34,29 @@ def environment() -> Environment:
     made.filters["moment"] = moment
     made.globals |= {"static": static, "kind_name": kind_name, "state_tag": state_tag}
     parts: Any = made.get_template("parts.html").module
-    names = ("brand", "field", "area", "choose", "check", "copyable", "picture", "gauge")
+    names = (
+        "brand",
+        "field",
+        "area",
+        "choose",
+        "check",
+        "copyable",
+        "picture",
+        "gauge",
+        "tick",
+        "ticked",
+    )
     made.globals |= {name: getattr(parts, name) for name in names}
+    made.globals["put"] = PUT
     return made
+
+
+PUT = (
+    ("adjudicate", "Let an adjudicator decide"),
+    ("open", "Ask again"),
+    ("dropped", "Drop"),
+)
+"""States into which a lead puts items, and what the buttons say."""
 
 
 def moment(at: float) -> str:

@@ -1,4 +1,4 @@
-"""Numbers and what they count, in words: ``1 row``, ``1,200 rows``, ``0.2 M parameters``."""
+"""Numbers and what they count, in words: ``1 row``, ``1,200 rows``, ``0.2 M parameters``; and time."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def millions(number: float | int) -> str:
     if number < 1e3:
         return f"{number:.0f}"
     return f"{number / 1e6:{'.0f' if number >= 1e8 else '.1f' if number >= 5e4 else '.1g'}} M"
+
+
+def lasting(seconds: float | int) -> str:
+    """A length of time as people say it: less than a minute, 4 minutes, 2.5 hours, 30 hours."""
+    if seconds < 60:
+        return "less than a minute" if seconds > 0 else "no time"
+    if round(seconds / 60) < 120:
+        return counted(seconds / 60, "minute")
+    hours = seconds / 3600
+    return counted(hours, "hour") if hours >= 10 else f"{hours:.1f}".removesuffix(".0") + " hours"

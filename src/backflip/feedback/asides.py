@@ -205,7 +205,7 @@ def take_back(
     """
     number = events.append(connection, scope.database, scope.id, event)
     connection.execute(update(Answers).where(Answers.id == answer.id).values(undone=number))
-    settings = scope.settings(connection, scope.version(connection))
+    settings = scope.settings(connection)
     changes = tallies.of_answer(
         answer.person_id,
         seconds=min(answer.seconds or 0.0, float(settings.lease_seconds)),

@@ -27,9 +27,14 @@ def seed_of(*parts: object) -> int:
 
 def order_of(payload: Payload, seed: int) -> Order:
     """A shuffled order of the item's answers or clips; empty where there is nothing to shuffle."""
-    places = list(range(_sides(payload)))
+    places = list(own_order(payload))
     random.Random(seed).shuffle(places)
     return tuple(places)
+
+
+def own_order(payload: Payload) -> Order:
+    """The order in which the item is kept; empty where there is nothing to shuffle."""
+    return tuple(range(_sides(payload)))
 
 
 def _sides(payload: Payload) -> int:

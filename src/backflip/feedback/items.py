@@ -104,7 +104,7 @@ def add(
     clean(batch.origin, "origin", 40)
     clean(batch.batch, "name of the batch", 100)
     with scope.database.read() as connection:
-        settings = scope.settings(connection, scope.version(connection))
+        settings = scope.settings(connection)
     refused, twins, count, seen = Tally(), 0, 0, 0
     rows = _rows(scope, settings, _with_gold(payloads, gold), batch, refused)
     while chunk := list(islice(rows, CHUNK)):

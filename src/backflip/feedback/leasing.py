@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from backflip.feedback.database import insert_into
-from backflip.feedback.display import Order, as_displayed, order_of, seed_of
+from backflip.feedback.display import Order, as_displayed, order_of, own_order, seed_of
 from backflip.feedback.queues import ADJUDICATE, EVERYBODY, FULL, waits
 from backflip.feedback.schema import AnyRow, Items, Leases
 from backflip.feedback.scope import Member, Scope
@@ -105,11 +105,14 @@ _HELD = (
 
 
 def take(connection: Connection, scope: Scope, member: Member, pick: Pick, now: float) -> Held:
-    """Lease an item. The order is the same whenever the same rater sees it for the same reason."""
+    """Lease an item. The order is the same whenever the same rater sees it for the same reason.
+
+    Whoever settles a dispute sees the item's own order, in which the votes are listed: A is A.
+    """
     settings, person = member.settings, member.person
     payload = payload_of(pick.payload, settings.kind)
     seed = seed_of(member.salt, person, pick.item, pick.repeat_of or "first")
-    order = order_of(payload, seed)
+    order = own_order(payload) if pick.stage == ADJUDICATE else order_of(payload, seed)
     expires = now + settings.lease_seconds
     row = {
         "person_id": person,

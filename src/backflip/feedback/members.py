@@ -98,7 +98,7 @@ def join(
     if role not in ROLES:
         raise UserError(f"there is no role {role!r}; use {', '.join(ROLES)}.")
     version = scope.version(connection)
-    settings = scope.settings(connection, version)
+    settings = scope.settings(connection)
     quiz = settings.screening is not None and role == "rater"
     row = {
         "person_id": person,
@@ -244,7 +244,7 @@ def invite(
         raise UserError("an invitation is for 1 to 10000 people and for at most 366 days.")
     secret, now = secrets.token_urlsafe(24), scope.database.now()
     with scope.database.write() as connection:
-        settings = scope.settings(connection, scope.version(connection))
+        settings = scope.settings(connection)
         row = {
             "token_hash": _hash(secret),
             "project_id": scope.id,

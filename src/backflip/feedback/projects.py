@@ -51,11 +51,11 @@ class Project:
     def settings(self) -> ProjectSettings:
         """As they are now."""
         with self.scope.database.read() as connection:
-            return self.scope.settings(connection, self.scope.version(connection))
+            return self.scope.settings(connection)
 
     @property
     def rubric_version(self) -> int:
-        """How often the settings were set."""
+        """How often what raters read was changed; the first version is 1."""
         with self.scope.database.read() as connection:
             return self.scope.version(connection)
 
@@ -79,7 +79,7 @@ class Project:
     def configure(
         self, settings: ProjectSettings | dict[str, Any], *, by: int | None = None
     ) -> int:
-        """New settings, as a new version of the rubric, whose number comes back."""
+        """New settings; the number of the rubric's version, new where raters read something new."""
         return upkeep.configure(self.scope, settings_of(settings), by)
 
     def archive(self, *, archived: bool = True, by: int | None = None) -> None:

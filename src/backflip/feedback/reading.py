@@ -85,7 +85,7 @@ def judgements(scope: Scope, *, until: int | None = None, part: str = "") -> Jud
     in memory, so that only what is new is read.
     """
     with scope.database.read() as connection:
-        settings = scope.settings(connection, scope.version(connection))
+        settings = scope.settings(connection)
         attribute = attribute_of(settings, part)
         kept = scope.database.cache.setdefault(
             ("columns", scope.id, attribute), Columns(scope, settings.kind, attribute)
@@ -103,7 +103,7 @@ def reliabilities(scope: Scope) -> dict[int, float]:
     """
     found = judgements(scope)
     with scope.database.read() as connection:
-        kind = scope.settings(connection, scope.version(connection)).kind
+        kind = scope.settings(connection).kind
         query = select(People.pseudonym, People.id).where(People.pseudonym.in_(found.rater_names))
         numbers = dict(connection.execute(query).tuples().all())
     said = found.said()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Text, bindparam, select, type_coerce
 
 from backflip.feedback.aliases import alias_of, item_of
 from backflip.feedback.database import Database
 from backflip.feedback.schema import AnySelect, Memberships, Projects, Rubrics
 from backflip.feedback.settings import ProjectSettings, settings_of
+
+
+KEPT = type_coerce(Projects.settings, Text)
+"""The settings as they are stored: comparing texts is cheaper than reading them."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,19 @@ class Scope:
     id: int
     name: str
 
-    def settings(self, connection: Connection, version: int) -> ProjectSettings:
-        """The settings of a version, from memory after the first time: they never change."""
-        key = ("settings", self.id, version)
-        if key not in self.database.cache:
-            kept = connection.scalars(
-                select(Rubrics.settings).where(
-                    Rubrics.project_id == self.id, Rubrics.version == version
-                )
-            ).one()
-            self.database.cache[key] = settings_of(kept)
-        return self.database.cache[key]
+    def settings(self, connection: Connection) -> ProjectSettings:
+        """The settings as they are now."""
+        kept = connection.scalars(select(KEPT).where(Projects.id == self.id)).one()
+        return self._read(kept)
+
+    def _read(self, kept: str) -> ProjectSettings:
+        """Settings from their text, which is read once: the same text means the same."""
+        key = ("settings", self.id)
+        before, settings = self.database.cache.get(key, ("", None))
+        if settings is None or before != kept:
+            settings = settings_of(kept)
+            self.database.cache[key] = (kept, settings)
+        return settings
 
     def version(self, connection: Connection) -> int:
         """The present version of the rubric."""
@@ -94,7 +100,7 @@ class Scope:
             reliability=row.reliability,
             version=row.rubric_version,
             salt=row.salt,
-            settings=self.settings(connection, row.rubric_version),
+            settings=self._read(row.settings),
             arrivals=row.arrivals,
             archived=row.archived,
         )
@@ -111,6 +117,7 @@ def _member_query() -> AnySelect:
             Memberships.warned,
             Memberships.reliability,
             Projects.rubric_version,
+            KEPT.label("settings"),
             Projects.salt,
             Projects.spots.label("arrivals"),
             Projects.archived,

@@ -1,7 +1,8 @@
 """What a project asks, of how many people, and when it stops: its settings.
 
-Every change of settings is a new version of the rubric; answers carry the version that they were
-given under.
+A change of what raters read is a new version of the rubric, and answers carry the version that they
+were given under. All other settings say how the project is run: a change applies to what is already
+done, too, and leaves the rubric as it was (``same_rubric``).
 """
 
 from __future__ import annotations
@@ -41,11 +42,32 @@ SIDED = ("compare", "clips", "rank")
 """Kinds whose answers are shuffled for each rater."""
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+RUBRIC = (
+    "kind",
+    "title",
+    "rubric",
+    "examples",
+    "scale",
+    "allow_tie",
+    "allow_both_bad",
+    "attributes",
+    "span_labels",
+    "stop_at_bad",
+    "content_warning",
+)
+"""Settings that raters see, and that an answer is given under."""
+MAJORITY = 0.51
+"""Share below which no answer has a majority."""
 MOST = 1_000_000_000
 """Of anything that is counted: databases hold whole numbers of 63 bits, and sums of them."""
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 Short: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Long: TypeAlias = Annotated[str, Field(max_length=100_000)]
+
+
+def _majority(known: dict[str, Any]) -> float:
+    """Splits are settled without being asked for, where the kind has any."""
+    return MAJORITY if known.get("kind") in GOLDEN_KINDS else 0.0
 
 
 class Strict(BaseModel):
@@ -142,9 +164,10 @@ class ProjectSettings(Strict):
     overlap: Overlap | None = None
     order: Literal["shuffled", "given"] = "shuffled"
     """In which order items of the same priority are asked."""
-    adjudicate_below: Share = 0.0
+    adjudicate_below: Share = Field(default_factory=lambda known: _majority(known))
     """A finished item goes to the adjudicators where fewer answers than this share agree with the
-    one that most agree with, by the rule that answers are compared with gold by; 0: never."""
+    one that most agree with, by the rule that answers are compared with gold by; 0: never. Unless
+    given: 0.51, so that what no majority decides is settled, and 0 for kinds without disputes."""
     skips_to_adjudicate: Annotated[int, Field(ge=0, le=MOST)] = 0
     """An item that so many people skipped goes to the adjudicators; 0: never."""
     random_share: Share = 0.2
@@ -222,6 +245,11 @@ class ProjectSettings(Strict):
     def levels(self) -> int:
         """Strengths on each side of the middle."""
         return self.scale // 2
+
+
+def same_rubric(one: ProjectSettings, other: ProjectSettings) -> bool:
+    """Whether raters are asked the same: settings differ at most in how the project is run."""
+    return all(getattr(one, name) == getattr(other, name) for name in RUBRIC)
 
 
 def plain(error: ValidationError, where: str) -> str:

@@ -14,11 +14,11 @@ from backflip.feedback import allocation, events, settling, tallies
 from backflip.feedback.events import NewEvent
 from backflip.feedback.examples import with_examples
 from backflip.feedback.items import finite
-from backflip.feedback.queues import ADJUDICATE, CLOSED, EVERYBODY, FULL, RANDOM, WORK
+from backflip.feedback.queues import EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Answers, Items, Memberships, Projects, Rubrics
+from backflip.feedback.schema import Items, Memberships, Projects, Rubrics
 from backflip.feedback.scope import Member, Scope
-from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.settings import ProjectSettings, same_rubric
 from backflip.feedback.settling import Standing
 from backflip.feedback.tasks import payload_of, value_of
 
@@ -65,7 +65,7 @@ def overview(scope: Scope) -> Overview:
     now = scope.database.now()
     with scope.database.read() as connection:
         counts = tallies.read(connection, scope.id)
-        settings = scope.settings(connection, scope.version(connection))
+        settings = scope.settings(connection)
     answers, price = counts.get("answers", 0), settings.budget.price_per_answer
     missing = max(0.0, counts.get("wanted", 0) - counts.get("given", 0))
     seconds = counts.get("seconds", 0) / answers if answers else None
@@ -92,43 +92,63 @@ def overview(scope: Scope) -> Overview:
 
 
 def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
-    """A new version of the rubric. Where the raters per item change, all items are seen to."""
+    """New settings; the number of the rubric's version, which is new where raters read another one.
+
+    Whatever decides how many answers an item needs applies to what was answered before, too.
+    """
     settings = with_examples(settings)
 
-    def work(connection: Connection) -> int:
-        row = connection.execute(
+    def work(connection: Connection) -> tuple[int, ProjectSettings]:
+        version = connection.scalars(
             select(Projects.rubric_version).where(Projects.id == scope.id).with_for_update()
         ).one()
-        before = scope.settings(connection, row.rubric_version)
+        before = scope.settings(connection)
         if settings.kind != before.kind:
             raise UserError(
                 f"the project asks for {before.kind!r}, which cannot change to "
                 f"{settings.kind!r}: its items would not fit. Make a new project."
             )
-        if settings == before:
-            return row.rubric_version
-        _check_gold(connection, scope, settings)
-        version, kept = row.rubric_version + 1, settings.model_dump(mode="json")
+        if settings != before:
+            version = _change(connection, scope, before, settings, version)
+            body = {"settings": settings.model_dump(mode="json")}
+            new = NewEvent("settings", by, body=body, version=version)
+            events.append(connection, scope.database, scope.id, new)
+        return version, before
+
+    version, before = scope.database.transact(work)
+    if settling.thresholds(settings) != settling.thresholds(before):
+        settling.settle_anew(scope, settings, by)
+    return version
+
+
+def _change(
+    connection: Connection,
+    scope: Scope,
+    before: ProjectSettings,
+    settings: ProjectSettings,
+    version: int,
+) -> int:
+    """Store the settings; the version of the rubric that holds from now on."""
+    _check_gold(connection, scope, settings)
+    kept = settings.model_dump(mode="json")
+    if not same_rubric(settings, before):
+        version += 1
         made = {"project_id": scope.id, "version": version, "settings": kept}
         connection.execute(insert(Rubrics), {**made, "created": scope.database.now()})
+    connection.execute(
+        update(Projects)
+        .where(Projects.id == scope.id)
+        .values(settings=kept, rubric_version=version)
+    )
+    if settings.raters_per_item != before.raters_per_item:
+        _resize(connection, scope, settings.raters_per_item)
+    if before.screening and not settings.screening:
         connection.execute(
-            update(Projects)
-            .where(Projects.id == scope.id)
-            .values(settings=kept, rubric_version=version)
+            update(Memberships)
+            .where(Memberships.project_id == scope.id, Memberships.state == "screening")
+            .values(state="active", recent=[])
         )
-        if settings.raters_per_item != before.raters_per_item:
-            _resize(connection, scope, settings.raters_per_item)
-        if before.screening and not settings.screening:
-            connection.execute(
-                update(Memberships)
-                .where(Memberships.project_id == scope.id, Memberships.state == "screening")
-                .values(state="active", recent=[])
-            )
-        new = NewEvent("settings", by, body={"settings": kept}, version=version)
-        events.append(connection, scope.database, scope.id, new)
-        return version
-
-    return scope.database.transact(work)
+    return version
 
 
 def _check_gold(connection: Connection, scope: Scope, settings: ProjectSettings) -> None:
@@ -149,24 +169,15 @@ def _check_gold(connection: Connection, scope: Scope, settings: ProjectSettings)
 
 
 def _resize(connection: Connection, scope: Scope, raters: int) -> None:
-    """Another number of raters for each item: some are done now, some want more again.
-
-    Where an adjudicator has decided nothing is asked again.
+    """Another number of raters for each item that nobody has answered; for others see
+    ``settling.settle_anew``.
     """
-    decided = (
-        select(Answers.id)
-        .where(Answers.item_id == Items.id, Answers.stage == ADJUDICATE, Answers.undone.is_(None))
-        .exists()
-    )
-    work = (Items.project_id == scope.id, Items.purpose == WORK)
-    short = (Items.state == "done", Items.given < raters, ~decided)
-    connection.execute(update(Items).where(*work, *short).values(state="open"))
     arm = case((Items.origin == RANDOM, RANDOM), else_=WORK)
     queue = case((Items.taken >= raters, FULL), else_=arm)
-    opened = (Items.state == "open",)
-    connection.execute(update(Items).where(*work, *opened).values(wanted=raters, queue=queue))
-    enough = (*opened, Items.given >= raters)
-    connection.execute(update(Items).where(*work, *enough).values(state="done", queue=CLOSED))
+    untouched = (Items.project_id == scope.id, Items.purpose == WORK, Items.state == "open")
+    connection.execute(
+        update(Items).where(*untouched, Items.given == 0).values(wanted=raters, queue=queue)
+    )
     _reorder(connection, scope)
     recount(connection, scope)
 

@@ -1,4 +1,4 @@
-"""Text for plain columns: of sensible length, and without what a database refuses."""
+"""Words: those that people give, fit for plain columns; and numbers and times as people say them."""
 
 from __future__ import annotations
 

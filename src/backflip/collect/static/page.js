@@ -37,6 +37,13 @@ function busy(form) {
   addEventListener("pageshow", () => { button.textContent = text; button.removeAttribute("aria-busy"); }, { once: true });
 }
 
+// A box that ticks all others of its form.
+for (const all of document.querySelectorAll("[data-all]")) {
+  const boxes = () => [...all.form.querySelectorAll("input[type=checkbox]")].filter((box) => box !== all);
+  all.addEventListener("change", () => boxes().forEach((box) => (box.checked = all.checked)));
+  all.form.addEventListener("change", (event) => event.target !== all && (all.checked = boxes().every((box) => box.checked)));
+}
+
 // Only the settings that the chosen kind has.
 const kinds = document.querySelectorAll("input[name=kind]");
 function fit() {
