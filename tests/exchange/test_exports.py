@@ -51,6 +51,7 @@ def expected(source: Source, format: str) -> list[Any]:
         return [
             replace(one.record, margin=0.0, soft=1.0, weight=one.evidence.weight)
             for one in lessons(source, Comparison)
+            if not one.undecided
         ]
     kind = Demonstration if format == "demonstrations" else Labelled
     found = list(lessons(source, kind))

@@ -86,7 +86,8 @@ def test_ties_both_bad_and_cannot_tell_are_counted_aloud(
     assert "4 ties, 3 both bad, 3 cannot tell" in said
     assert "1 × both bad" in said
     assert "1 × cannot tell" in said
-    assert "2 × a tie, which this format cannot say" in said
+    assert "1 × a tie, which this format cannot say" in said
+    assert "1 × raters are evenly split" in said  # one for each answer, and one for a tie
     kept = json.loads(made.summary.read_text())
     assert kept["verdicts"] == {"a": 13, "b": 13, "tie": 4, "both_bad": 3, "cannot_tell": 3}
     assert kept["rows"] + sum(kept["left_out"].values()) == kept["items"] == 12

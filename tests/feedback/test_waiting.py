@@ -34,7 +34,8 @@ def newly(project, person):
 
 def queue(make, *, items=20, raters=3):
     """A queue in the given order, so that it is known who is where."""
-    project, people = make(raters, order="given", raters_per_item=2, lease_seconds=60)
+    given = {"order": "given", "raters_per_item": 2, "lease_seconds": 60}
+    project, people = make(raters, adjudicate_below=0.0, **given)
     project.add_items(pairs(items))
     return project, people, [item.id for item in project.items()]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backflip.collect.showing import in_words, part_in_words, value_in_words
+from backflip.crowd.consensus import even
 from backflip.crowd.figures_labels import posterior
 from backflip.feedback.columns import LEFT_OUT, SENIOR
 from backflip.feedback.parts import PAIRED, parts_of
@@ -35,7 +36,13 @@ def labels(
     said, kind = _said(judged, settings), settings.kind
     if kind == "rate":
         return [
-            {"about": name, "votes": _votes(kind, "", votes), "chances": [], "mean": _mean(votes)}
+            {
+                "about": name,
+                "votes": _votes(kind, "", votes),
+                "chances": [],
+                "mean": _mean(votes),
+                "undecided": False,
+            }
             for name, votes in said.items()
         ]
     habits = (made or {}).get("habits")
@@ -45,6 +52,7 @@ def labels(
             "votes": _votes(kind, part, votes),
             "chances": _chances(kind, part, posterior(habits, votes) if habits else {}),
             "mean": None,
+            "undecided": even(Counter(value for _, value in votes).values()),
         }
         for part, votes in said.items()
     ]

@@ -1,16 +1,30 @@
-"""What raters came to, item by item: a label, its posterior, and how sure it is."""
+"""What raters came to, item by item: a label, its posterior, and how sure it is.
+
+A coin toss is no label. An item is undecided where as many raters say one thing as another, unless
+their answers to other items tell whom to believe: a third rater has judged, and the 95 % error bar
+of P(label) lies wholly above ``DECIDES``. (Of two raters alone nobody can know which of them errs.)
+An item is undecided, too, where several raters leave P(label) below ``TOSS``.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from backflip.crowd.aggregate import Labels, log_odds, majority, right, weighted, wilson_bounds
+from backflip.crowd.aggregate import (
+    Labels,
+    log_odds,
+    majority,
+    right,
+    votes,
+    weighted,
+    wilson_bounds,
+)
 from backflip.crowd.agreement import Metric, agreement, rater_pairs
 from backflip.crowd.crowd_bt import CrowdBT, crowd_bt
 from backflip.crowd.dawid_skene import DawidSkene, dawid_skene
@@ -20,6 +34,10 @@ from backflip.functional.statistics import Interval, finite
 
 RESAMPLES = 200
 """Bootstraps of an export's agreement: two digits of an interval."""
+TOSS = 0.55
+"""P(label) that two raters or more must reach for a label."""
+DECIDES = 0.75
+"""Where the error bar of P(label) must begin for a label in spite of an even vote."""
 LEAST_WEIGHT = 0.05
 """A weight must be above 0; so much is left to a label, or a rater, no better than a coin."""
 MOST = 200_000
@@ -32,8 +50,8 @@ class Verdict:
     """The label of an item, or of a part of it."""
 
     value: float
-    """−1 (b), 0 (tie), 1 (a); the likeliest value where there are no sides. Not a number: two are
-    equally likely."""
+    """−1 (b), 0 (tie), 1 (a); the likeliest value where there are no sides. Not a number: it is
+    undecided."""
     posterior: float
     """P(value), or of the likeliest."""
     low: float
@@ -72,6 +90,26 @@ def weight_of(p: float) -> float:
     return 1.0 if math.isnan(p) else max(2 * p - 1, LEAST_WEIGHT)
 
 
+def even(counts: Iterable[int]) -> bool:
+    """Whether several share the first place of a vote, so that nothing is decided."""
+    ordered = sorted(counts, reverse=True)
+    return len(ordered) > 1 and ordered[0] == ordered[1] > 0
+
+
+def settled(judgements: Judgements, labels: Labels) -> Labels:
+    """Labels, none (−1) where they would be a coin toss; posteriors stay as they are."""
+    _, counts, raters = votes(judgements)
+    best = counts.max(1, initial=0.0)
+    told = len(np.unique(judgements.said().rater)) > 2
+    split = ((counts == best[:, None]).sum(1) > 1) & (best > 0)
+    split &= ~((labels.low > DECIDES) & told)
+    sure = labels.certainty
+    if judgements.paired:
+        sure = np.where(labels.value == 0, 1.0, np.maximum(labels.p_first, 1 - labels.p_first))
+    toss = split | ((raters > 1) & (np.nan_to_num(sure, nan=1.0) < TOSS))
+    return replace(labels, label=np.where(toss, -1, labels.label))
+
+
 class Consensus:
     """Verdicts of one project as it stood at an event, by Dawid and Skene."""
 
@@ -79,6 +117,7 @@ class Consensus:
         self.judgements = judgements
         said = judgements.said()
         self.found: DawidSkene | None = dawid_skene(judgements) if len(said) else None
+        self.labels = settled(judgements, self.found.labels) if self.found else None
         self._place = {name: number for number, name in enumerate(judgements.item_names)}
         self._rater = {name: number for number, name in enumerate(judgements.rater_names)}
 
@@ -87,13 +126,13 @@ class Consensus:
         place = self._place.get(name)
         if place is None:
             return None
-        raters = 0 if self.found is None else int(self.found.labels.raters[place])
+        labels = self.labels
+        raters = 0 if labels is None else int(labels.raters[place])
         gold = float(self.judgements.gold[place])
         if not math.isnan(gold):
             return Verdict.certain(float(np.sign(gold)) if self.judgements.paired else gold, raters)
-        if self.found is None or raters == 0:
+        if labels is None or raters == 0:
             return None
-        labels = self.found.labels
         return Verdict(
             float(labels.value[place]),
             float(labels.certainty[place]),
@@ -135,7 +174,7 @@ class Consensus:
         """The label of an item, or of a part, by the majority, by votes weighed by reliability, by
         GLAD and, of pairs, by noisy Bradley-Terry, each with its share of the votes or posterior.
 
-        A label is none where two are equally likely; empty where nobody judged the item.
+        A label is none where it is undecided; empty where nobody judged the item.
         """
         place = self._place.get(name)
         if place is None or self.found is None or not self.found.labels.raters[place]:

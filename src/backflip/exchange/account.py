@@ -46,7 +46,7 @@ class Account:
     tied: int = 0
     """Items whose label is a tie, and pairs of answers in rankings."""
     undecided: int = 0
-    """Items on which raters are evenly split."""
+    """Labels, of items or of parts of them, on which raters are evenly split."""
     unranked: int = 0
     """Answers that no rater ranked; they share the last place."""
     rows: int = 0

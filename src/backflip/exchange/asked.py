@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from backflip.feedback.projects import Project
 from backflip.feedback.queues import ADJUDICATE
 from backflip.feedback.reading import AnswerRow, ItemRow
 from backflip.feedback.schema import Answers
+from backflip.feedback.scoring import word_of
 from backflip.feedback.tasks import Payload, payload_of
 
 PAGE = 500
@@ -21,6 +23,8 @@ PARTS = {"": ("work", "gold", "calibration"), "golden": ("golden",)}
 """Which items are meant: those that are learnt from, and those that are kept for probes."""
 SENIOR = (ADJUDICATE, "golden")
 QUIZ = "screening"
+SILENT = {"both_bad": "both bad", "cannot_tell": "cannot tell"}
+"""Verdicts that choose neither."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,18 @@ class Asked:
         if self.item.gold is not None:
             return self.item.gold
         return self.senior[-1].value if self.senior else None
+
+    @cached_property
+    def words(self) -> Counter[str]:
+        """Raters' answers by verdict, for kinds whose answer is one word."""
+        found = (word_of(self.item.payload["kind"], answer.value) for answer in self.answers)
+        return Counter(word for word in found if word)
+
+    @property
+    def contested(self) -> bool:
+        """Whether as many say that both are bad as say any one thing else."""
+        spoken = [count for word, count in self.words.items() if word not in SILENT]
+        return bool(spoken) and self.words["both_bad"] >= max(spoken)
 
     @property
     def said(self) -> tuple[AnswerRow, ...]:

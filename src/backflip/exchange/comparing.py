@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from backflip.crowd.consensus import Verdict, weight_of
-from backflip.exchange.asked import Asked
+from backflip.exchange.asked import SILENT, Asked
 from backflip.exchange.lessons import Evidence, Lesson, Source, turns
 from backflip.feedback.reading import AnswerRow
 from backflip.feedback.scoring import score_of, word_of
 from backflip.feedback.tasks import Compare, Thumbs
 
-SILENT = {"both_bad": "both bad", "cannot_tell": "cannot tell"}
 EVEN = "raters are evenly split"
 
 
@@ -66,10 +64,9 @@ def _silence(one: Asked) -> str:
     if one.truth is not None:
         word = word_of(kind, one.truth)
         return word if word in SILENT else ""
-    words = Counter(word_of(kind, answer.value) for answer in one.answers)
-    spoken = sum(count for word, count in words.items() if word not in SILENT)
-    loudest = max(SILENT, key=lambda word: words[word])
-    return loudest if words[loudest] > spoken else ""
+    spoken = sum(count for word, count in one.words.items() if word not in SILENT)
+    loudest = max(SILENT, key=lambda word: one.words[word])
+    return loudest if one.words[loudest] > spoken else ""
 
 
 def _single(source: Source, one: Asked, answer: AnswerRow) -> Said:
@@ -95,7 +92,7 @@ def _single(source: Source, one: Asked, answer: AnswerRow) -> Said:
 
 
 def compared(source: Source) -> Iterator[Lesson]:
-    """Comparisons of two; ties and even splits among them, tied."""
+    """Comparisons of two; ties among them, and even splits, which rank neither answer first."""
     for one in source.asked():
         for said in verdicts(source, one):
             if said.silent:
@@ -119,7 +116,9 @@ def _comparison(source: Source, one: Asked, said: Said) -> Lesson | None:
         soft=said.soft if decided else 0.5,
     )
     sources = tuple(answer.source for answer in payload.answers)
-    return None if record is None else Lesson(record, replace(said.evidence, sources=sources))
+    split = frozenset({(0, 1)} if math.isnan(said.side) else ())
+    proof = replace(said.evidence, sources=sources, split=split)
+    return None if record is None else Lesson(record, proof)
 
 
 def _margin(source: Source, said: Said) -> float:
@@ -152,7 +151,14 @@ def compared_apart(source: Source) -> Iterator[Lesson]:
             elif said.side in (1.0, -1.0):
                 yield from _each(source, one, said, (said.side > 0, said.side < 0))
             else:
-                source.account.drop("tie" if said.side == 0 else EVEN, one.item.id)
+                _toss(source, one, said)
+
+
+def _toss(source: Source, one: Asked, said: Said) -> None:
+    """Count what has no side: a tie, or an even split."""
+    even = math.isnan(said.side)
+    source.account.undecided += even
+    source.account.drop(EVEN if even else "tie", one.item.id)
 
 
 def _each(source: Source, one: Asked, said: Said, labels: tuple[bool, bool]) -> Iterator[Lesson]:
@@ -173,7 +179,7 @@ def thumbs(source: Source) -> Iterator[Lesson]:
         assert isinstance(payload, Thumbs)
         for said in verdicts(source, one):
             if said.side not in (1.0, -1.0):
-                source.account.drop(EVEN, one.item.id)
+                _toss(source, one, said)
                 continue
             found = replace(said.evidence, sources=(payload.answer.source,))
             yield from source.label(one, payload.prompt, payload.answer.text, said.side > 0, found)

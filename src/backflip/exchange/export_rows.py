@@ -14,6 +14,7 @@ from backflip.data.errors import UserError
 from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
 from backflip.exchange.asked import Asked, asked
+from backflip.exchange.comparing import EVEN
 from backflip.exchange.foreign_setup import argilla_settings, label_studio_config
 from backflip.exchange.lessons import Evidence, Source, name_of, turns
 from backflip.exchange.solving import stepped
@@ -69,7 +70,8 @@ def _two(source: Source, style: str, *, ties: bool) -> Iterator[tuple[Comparison
             record = lesson.record
             assert isinstance(record, Comparison)
             if record.tied and not ties:
-                source.account.drop(TIE, lesson.evidence.asked[0].item.id)
+                why = EVEN if lesson.undecided else TIE
+                source.account.drop(why, lesson.evidence.asked[0].item.id)
             else:
                 yield record, lesson.evidence
 
@@ -87,9 +89,9 @@ def preference(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def soft(source: Source) -> Iterator[dict[str, Any]]:
-    """Pairs with P(chosen is better), ½ for ties."""
+    """Pairs with P(chosen is better), ½ for ties and for what raters are evenly split on."""
     for record, evidence in _two(source, SOFT, ties=True):
-        row = {"tie": False} | as_row(record)
+        row = {"tie": False, "undecided": bool(evidence.split)} | as_row(record)
         del row["margin"]
         yield row | _pair_proof(source, record, evidence)
 
@@ -138,6 +140,9 @@ def rankings(source: Source) -> Iterator[dict[str, Any]]:
     for lesson in lessons(source, Comparison):
         record = lesson.record
         assert isinstance(record, Comparison)
+        if lesson.undecided:
+            source.account.drop(EVEN, lesson.evidence.asked[0].item.id)
+            continue
         row: dict[str, Any] = {
             "prompt": dicts(record.prompt),
             "completions": [dicts(answer) for answer in record.answers],

@@ -45,19 +45,19 @@ FORMATS = {
     for made in (
         ExportFormat(
             "preference",
-            "TRL preference: prompt, chosen, rejected, with margin and weight; ties left out",
+            "TRL preference: prompt, chosen, rejected, margin and weight; no ties or even splits",
             _COMPARED,
             export_rows.preference,
         ),
         ExportFormat(
             "soft",
-            "Soft labels: prompt, chosen, rejected and p_chosen, ties among them",
+            "Soft labels: prompt, chosen, rejected and p_chosen; ties and even splits are ½",
             _COMPARED,
             export_rows.soft,
         ),
         ExportFormat(
             "hh",
-            "Anthropic's HH: chosen and rejected as transcripts; ties left out",
+            "Anthropic's HH: chosen and rejected as transcripts; no ties, no even splits",
             _COMPARED,
             export_rows.transcripts,
         ),

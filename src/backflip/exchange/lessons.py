@@ -2,13 +2,15 @@
 
 One row an item, its label aggregated over raters (``consensus``), or one row an answer. A label is
 soft: P(the better one is better) of all that was said, a tie counting half. A hard one takes the
-likelier side with the weight 2P − 1, which pulls as hard where the model has no opinion yet.
+likelier side with the weight 2P − 1, which pulls as hard where the model has no opinion yet. Where
+raters are evenly split there is no hard label; the soft one is ½.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -56,6 +58,9 @@ class Evidence:
     """Whether the label is gold or a senior's word."""
     pairs: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
     """Of a ranking, by two of its answers: which is better."""
+    split: frozenset[tuple[int, int]] = frozenset()
+    """Two of the record's answers on which raters are evenly split: neither is better, and neither
+    did they call it a tie."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Columns of a kind's own."""
 
@@ -66,6 +71,13 @@ class Lesson:
 
     record: Record
     evidence: Evidence
+
+    @property
+    def undecided(self) -> bool:
+        """Whether raters are evenly split on all of it, so that no hard label can be had."""
+        record = self.record
+        tied = isinstance(record, Comparison) and len(set(record.rank)) == 1
+        return tied and bool(self.evidence.split)
 
 
 class Source:
@@ -108,7 +120,10 @@ class Source:
             value = known[part]
             side = float(value > 0) - float(value < 0) if self.kind in PAIRED else value
             return Verdict.certain(side, len(one.answers))
-        return self.consensus.of(name_of(one, part))
+        verdict = self.consensus.of(name_of(one, part))
+        if verdict is not None and not verdict.known and one.contested:
+            return replace(verdict, value=math.nan)
+        return verdict
 
     def attempt(self, one: Asked, make: Callable[[Provenance], R]) -> R | None:
         """A record; none where nothing can be learnt from it, which is counted with the reason."""

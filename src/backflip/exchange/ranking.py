@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
+from typing import Any
 
-from backflip.crowd.consensus import Verdict, weight_of
+from backflip.crowd.consensus import Verdict, even, weight_of
 from backflip.exchange.asked import Asked
+from backflip.exchange.comparing import EVEN
 from backflip.exchange.lessons import Evidence, Lesson, Source, turns
 from backflip.feedback.tasks import Rank, Rate
 
@@ -47,7 +49,8 @@ def ranked_apart(source: Source) -> Iterator[Lesson]:
         payload = one.payload
         assert isinstance(payload, Rank)
         if len(set(order.rank)) == 1:
-            source.account.drop("all answers tie", one.item.id)
+            tied = EVEN if order.evidence.split else "all answers tie"
+            source.account.drop(tied, one.item.id)
             continue
         for answer, place in zip(payload.answers, order.rank, strict=True):
             found = replace(order.evidence, sources=(answer.source,))
@@ -82,7 +85,8 @@ def agreed_order(source: Source, one: Asked, size: int) -> Order:
     won = [[_chance(known, i, j) for j in range(size) if j != i] for i in range(size)]
     score = tuple(sum(chances) / len(chances) for chances in won)
     rank = _filled(one.truth["ranks"]) if one.truth is not None else _places(score, known)
-    source.account.tied += sum(rank[i] == rank[j] for i, j in combinations(range(size), 2))
+    split = frozenset(pair for pair, verdict in known.items() if math.isnan(verdict.value))
+    _count(source, rank, split)
     decided = [v for (i, j), v in known.items() if rank[i] != rank[j]]
     sure = sum(v.soft for v in decided) / len(decided) if decided else math.nan
     evidence = Evidence(
@@ -91,8 +95,16 @@ def agreed_order(source: Source, one: Asked, size: int) -> Order:
         posterior=None if math.isnan(sure) else sure,
         weight=weight_of(sure),
         known=one.truth is not None,
+        split=split,
     )
     return Order(rank, score, known, evidence)
+
+
+def _count(source: Source, rank: Sequence[int], split: frozenset[tuple[int, int]]) -> None:
+    """Pairs that share a place because they tie, and those on which raters are evenly split."""
+    shared = {(i, j) for i, j in combinations(range(len(rank)), 2) if rank[i] == rank[j]}
+    source.account.tied += len(shared - split)
+    source.account.undecided += len(split)
 
 
 def _chance(known: Mapping[tuple[int, int], Verdict], i: int, j: int) -> float:
@@ -161,12 +173,15 @@ def _by_rating(source: Source, answers: Sequence[Rated]) -> Lesson | None:
         return None
     payloads = [rated.one.payload for rated in answers]
     texts = [p.answer.text for p in payloads if isinstance(p, Rate)]
-    levels = sorted({round(rated.score, 9) for rated in answers}, reverse=True)
-    rank = tuple(levels.index(round(rated.score, 9)) for rated in answers)
-    source.account.tied += len(levels) == 1
+    split = frozenset(
+        pair for pair in combinations(range(len(answers)), 2) if _even(source, answers, *pair)
+    )
+    rank = _by_score([round(rated.score, 9) for rated in answers], split)
+    _count(source, rank, split)
     prompt = payloads[0]
     assert isinstance(prompt, Rate)
-    record = source.comparison(first, turns(prompt.prompt), texts, rank)
+    soft = 0.5 if rank == (0, 0) else 1.0
+    record = source.comparison(first, turns(prompt.prompt), texts, rank, soft=soft)
     if record is None:
         return None
     more = {
@@ -178,9 +193,41 @@ def _by_rating(source: Source, answers: Sequence[Rated]) -> Lesson | None:
         tuple(answer for rated in answers for answer in rated.one.said),
         sources=tuple(p.answer.source for p in payloads if isinstance(p, Rate)),
         known=all(rated.one.truth is not None for rated in answers),
+        split=split,
         more=more,
     )
     return Lesson(record, evidence)
+
+
+def _by_score(scores: Sequence[float], split: frozenset[tuple[int, int]]) -> tuple[int, ...]:
+    """Places by score, the highest first; neighbours that are equal or split share one."""
+    order = sorted(range(len(scores)), key=lambda k: -scores[k])
+    rank, place = [0] * len(scores), 0
+    for before, here in pairwise(order):
+        pair = (min(before, here), max(before, here))
+        place += scores[before] != scores[here] and pair not in split
+        rank[here] = place
+    return tuple(rank)
+
+
+def _even(source: Source, answers: Sequence[Rated], i: int, j: int) -> bool:
+    """Whether of the raters who rated both answers as many prefer one as the other."""
+    mine, other = (answers[k].one for k in (i, j))
+    if mine.truth is not None or other.truth is not None:
+        return False
+    marks = {a.person: _scaled(source, a.value) for a in other.answers}
+    gaps = [_scaled(source, a.value) - marks[a.person] for a in mine.answers if a.person in marks]
+    return even([sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)])
+
+
+def _scaled(source: Source, value: Mapping[str, Any]) -> float:
+    """The mean of one rating over its attributes, each brought to 0 … 1."""
+    given = [
+        (value["ratings"][one.name] - one.low) / (one.high - one.low)
+        for one in source.settings.attributes
+        if one.name in value["ratings"]
+    ]
+    return sum(given) / len(given) if given else 0.5
 
 
 def mean_rating(source: Source, one: Asked) -> Rated:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from backflip.crowd.consensus import weight_of
+from backflip.crowd.consensus import Verdict, even, weight_of
 from backflip.exchange.asked import Asked
+from backflip.exchange.comparing import EVEN
 from backflip.exchange.comparing import evidence as resting_on
 from backflip.exchange.lessons import Evidence, Lesson, Source
 from backflip.feedback.tasks import Steps
@@ -61,24 +63,42 @@ def solved(source: Source) -> Iterator[Lesson]:
 
 
 def _labelled(source: Source, one: Asked, payload: Steps) -> Iterator[tuple[list[int], Evidence]]:
-    """Labels of the steps up to the first that has none.
-
-    A step on which raters are evenly split is taken for bad: a doubtful step teaches no trust.
-    """
+    """Labels of the steps up to the first that has none, or on which raters are evenly split."""
     if source.per == "answer":
         for answer in one.said:
             right = source.consensus.reliability(answer.person)
             found = Evidence((one,), (answer,), weight=weight_of(right))
             yield _until_none(answer.value["labels"]), found
         return
-    judged = [source.verdict(one, str(place)) for place in range(len(payload.steps))]
-    known = judged[: next((i for i, v in enumerate(judged) if v is None), len(judged))]
-    sure = [verdict for verdict in known if verdict is not None]
-    source.account.undecided += sum(math.isnan(verdict.value) for verdict in sure)
-    labels = [BAD if math.isnan(v.value) else int(v.value) for v in sure]
-    least = min(sure, key=lambda verdict: verdict.posterior, default=None)
+    judged = [_step(source, one, place) for place in range(len(payload.steps))]
+    labels = _until_none([step and step[0] for step in judged])
+    halted = judged[len(labels)] if len(labels) < len(judged) else None
+    if halted is not None:
+        source.account.undecided += 1
+        if not labels:
+            source.account.drop(EVEN, one.item.id)
+            return
+    known = [step[1] for step in judged[: len(labels)] if step is not None]
+    least = min(known, key=lambda verdict: verdict.posterior, default=None)
     weight = weight_of(least.posterior) if least else 1.0
     yield labels, replace(resting_on(one, least), weight=weight)
+
+
+def _step(source: Source, one: Asked, place: int) -> tuple[int | None, Verdict] | None:
+    """A step's label (none: as many call it bad as do not) and its verdict; none: not judged."""
+    verdict = source.verdict(one, str(place))
+    if verdict is None:
+        return None
+    if verdict.known:
+        return int(verdict.value), verdict
+    marks = [answer.value["labels"][place] for answer in one.answers]
+    given = Counter(mark for mark in marks if mark is not None)
+    bad, fine = given[BAD], given[0] + given[1]
+    if not math.isnan(verdict.value) and bad != fine:
+        return int(verdict.value), verdict
+    if even([bad, fine]):
+        return None, verdict
+    return (BAD if bad > fine else int(given[1] > given[0])), verdict
 
 
 def _until_none(labels: Sequence[int | None]) -> list[int]:

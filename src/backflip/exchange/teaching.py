@@ -1,7 +1,7 @@
 """Which kind of project teaches what.
 
 ==========  ===================================================================================
-compare     a comparison of two, tied where the label is a tie or raters are evenly split
+compare     a comparison of two, tied where the label is a tie
 rank        a ranking of K by the mean of P(better) over the others; pairs that tie share a place
 rate        answers to the same prompt, ranked by their mean rating
 talk        turn by turn: what was picked or written above what was offered beside it
@@ -9,6 +9,9 @@ write       a demonstration; and what was made of a draft is better than the dra
 thumbs      a label
 steps       the whole solution, good where no step is bad
 ==========  ===================================================================================
+
+Where raters are evenly split nothing is taught as a hard label: it is counted and left out. As soft
+labels such pairs are ½.
 
 Votes on principles, marked passages and clips teach a language model nothing by themselves; they
 are exported as labels and answers.
@@ -35,7 +38,7 @@ from backflip.data.records import (
 )
 from backflip.exchange import comparing, conversing, ranking, solving
 from backflip.exchange.asked import PARTS, Asked
-from backflip.exchange.lessons import Lesson, Source, turns
+from backflip.exchange.lessons import Evidence, Lesson, Source, turns
 
 R = TypeVar("R", bound=Record)
 Teacher = Callable[[Source], Iterator[Lesson]]
@@ -108,28 +111,35 @@ def in_pairs(lesson: Lesson) -> Iterator[Lesson]:
         yield lesson
         return
     for i, j in combinations(range(len(record.answers)), 2):
-        sign = (record.rank[i] < record.rank[j]) - (record.rank[i] > record.rank[j])
-        verdict = evidence.pairs.get((i, j))
-        agrees = verdict is not None and verdict.value == sign
-        rank = {1: (0, 1), -1: (1, 0), 0: (0, 0)}[sign]
-        pair = replace(
-            record,
-            answers=(record.answers[i], record.answers[j]),
-            rank=rank,
-            soft=0.5 if sign == 0 else verdict.soft if verdict and agrees else 1.0,
-        )
+        yield _pair(record, evidence, i, j)
+
+
+def _pair(record: Comparison, evidence: Evidence, i: int, j: int) -> Lesson:
+    """Two of a ranking's answers. Where what was said of the two is against the order in which the
+    whole ranking puts them, they are undecided.
+    """
+    placed = (record.rank[i] < record.rank[j]) - (record.rank[i] > record.rank[j])
+    verdict = evidence.pairs.get((i, j))
+    said = float(placed) if verdict is None else verdict.value
+    split = (i, j) in evidence.split or said * placed < 0
+    side = 0.0 if split else said
+    rank = {1.0: (0, 1), -1.0: (1, 0)}.get(side, (0, 0))
+    soft = 0.5 if rank == (0, 0) else 1.0 if verdict is None else verdict.soft
+    pair = replace(record, answers=(record.answers[i], record.answers[j]), rank=rank, soft=soft)
+    proof = replace(
+        evidence,
+        sources=tuple(evidence.sources[k] for k in (i, j) if evidence.sources),
+        split=frozenset({(0, 1)} if split else ()),
+    )
+    if verdict is not None:
         proof = replace(
-            evidence, sources=tuple(evidence.sources[k] for k in (i, j) if evidence.sources)
+            proof,
+            posterior=verdict.posterior,
+            low=verdict.low,
+            high=verdict.high,
+            weight=verdict.weight,
         )
-        if verdict and agrees:
-            proof = replace(
-                proof,
-                posterior=verdict.posterior,
-                low=verdict.low,
-                high=verdict.high,
-                weight=verdict.weight,
-            )
-        yield Lesson(pair, proof)
+    return Lesson(pair, proof)
 
 
 # ---- as data of a recipe
@@ -152,7 +162,7 @@ def records(
     if kind is Prompt:
         held, dropped, said = _prompts(source), Tally(), ""
     else:
-        held = [styled(lesson, style).record for lesson in lessons(source, native)]
+        held = [styled(lesson, style).record for lesson in _usable(source, native, style)]
         converted = convert(held, kind)
         held, dropped, said = converted.records, converted.dropped, converted.said
     dropped.update(source.account.left_out)
@@ -163,6 +173,15 @@ def records(
     basis = "; ".join(part for part in parts if part)
     rows = len(held) + dropped.total
     return Loaded(source.name, source.kind, held[:limit], dropped, basis, rows)
+
+
+def _usable(source: Source, wanted: type[Record], style: str) -> Iterator[Lesson]:
+    """Lessons; as hard labels without what raters are evenly split on, which is counted."""
+    for lesson in lessons(source, wanted):
+        if style == HARD and lesson.undecided:
+            source.account.drop(comparing.EVEN, lesson.evidence.asked[0].item.id)
+        else:
+            yield lesson
 
 
 def native_kind(source: Source) -> str:

@@ -115,7 +115,7 @@ def _type(name: str, format: str) -> Any:
         "scores": pa.list_(real),
         "labels": pa.list_(pa.bool_()),
         "step_labels": pa.list_(whole),
-        **dict.fromkeys(("label", "tie", "surplus", "correct", "known"), pa.bool_()),
+        **dict.fromkeys(("label", "tie", "undecided", "surplus", "correct", "known"), pa.bool_()),
         **dict.fromkeys(("item", "event", "rubric_version", "repeat_of"), whole),
         "raters": pa.list_(text),
         **dict.fromkeys(("person", "stage", "project", "kind", "purpose", "origin", "batch"), text),

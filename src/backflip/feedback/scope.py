@@ -9,9 +9,8 @@ from sqlalchemy import Connection, Text, bindparam, select, type_coerce
 
 from backflip.feedback.aliases import alias_of, item_of
 from backflip.feedback.database import Database
-from backflip.feedback.schema import AnySelect, Memberships, Projects, Rubrics
+from backflip.feedback.schema import AnySelect, Memberships, Projects
 from backflip.feedback.settings import ProjectSettings, settings_of
-
 
 KEPT = type_coerce(Projects.settings, Text)
 """The settings as they are stored: comparing texts is cheaper than reading them."""

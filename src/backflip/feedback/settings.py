@@ -164,7 +164,7 @@ class ProjectSettings(Strict):
     overlap: Overlap | None = None
     order: Literal["shuffled", "given"] = "shuffled"
     """In which order items of the same priority are asked."""
-    adjudicate_below: Share = Field(default_factory=lambda known: _majority(known))
+    adjudicate_below: Share = Field(default_factory=_majority)
     """A finished item goes to the adjudicators where fewer answers than this share agree with the
     one that most agree with, by the rule that answers are compared with gold by; 0: never. Unless
     given: 0.51, so that what no majority decides is settled, and 0 for kinds without disputes."""

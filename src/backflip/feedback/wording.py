@@ -1,4 +1,4 @@
-"""Words: those that people give, fit for plain columns; and numbers and times as people say them."""
+"""Words that people give, fit for plain columns; numbers and times as people say them."""
 
 from __future__ import annotations
 
