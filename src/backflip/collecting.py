@@ -169,6 +169,7 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
         for wanted, chore in chores:
             if wanted is not None:
                 chore(opened, _named(project))
+        _say_stalls(opened, project)
         if backup is not None:
             _backup(opened, backup, files)
     finally:
@@ -185,6 +186,16 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
             endpoints=endpoints(policy or []),
         )
         _serve(project, store, listening, served, open_)
+
+
+def _say_stalls(store: Store, name: str | None) -> None:
+    """What stands still, in one project or in all, so that nobody waits for what cannot come."""
+    from backflip.console import say
+
+    for project in store.projects():
+        for stalled in project.stalls() if name in (None, project.name) else ():
+            advice = "invite some, or set raters_per_item lower"
+            say(f"{project.name}: {stalled}; {advice}", "yellow")
 
 
 def _check_installed() -> None:
@@ -234,7 +245,7 @@ def _serve(
     from backflip.collect.serve import serve
     from backflip.console import say
 
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S %z")
 
     def ready(address: str) -> None:
         say(f"Open {address}")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from backflip.crowd.consensus import RESAMPLES
 from backflip.crowd.figures import statistics
 from backflip.crowd.judgements import Judgements
 from backflip.feedback.gains import confirmed, gain_of
@@ -27,7 +28,6 @@ FORM = 4
 """Of the file; one of another form is worked out anew."""
 ARMED = ("compare", "clips", "principles")
 """Kinds whose arms are held against each other: an item has one verdict of two sides."""
-RESAMPLES = 500
 VERSIONS = 6
 """Newest versions of the rubric that get figures of their own."""
 

@@ -88,6 +88,7 @@ def page(
     shared = {
         "request": request,
         "csrf": token,
+        "status": status,
         "csrf_field": lambda: field,
         "me": me_of(visitor),
         "project": None,

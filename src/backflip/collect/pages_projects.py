@@ -14,6 +14,7 @@ from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor,
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.rendering import render
 from backflip.collect.site import Site
+from backflip.data.counting import counted, lasting
 from backflip.data.errors import UserError
 from backflip.feedback.projects import Project
 from backflip.feedback.refusals import RefusedError
@@ -209,7 +210,7 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
     cards = [
         _number("Items done", f"{found.done:,}", f"of {found.items:,}", share),
         _number("Answers", f"{found.given:,}", _wanted(found)),
-        _number("Raters’ time", _hours(found.hours), _left(found)),
+        _number("Raters’ time", lasting(3600 * found.hours), _left(found)),
     ]
     if found.money or found.money_left:
         cards.append(
@@ -217,7 +218,7 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
                     f"about {found.money_left:,.2f} to go")
         )  # fmt: skip
     if found.days_left is not None and found.wanted > found.given:
-        ahead = "1 day" if found.days_left < 1 else f"{found.days_left:.0f} days"
+        ahead = "less than a day" if found.days_left < 1 else counted(found.days_left, "day")
         cards.append(_number("To go", ahead, "at the pace of this week"))
     if found.calibrates:
         cards.append(
@@ -225,7 +226,13 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
                     "of the answers; 20 to 30 % of the budget is usual")
         )  # fmt: skip
     if found.adjudicate:
-        cards.append(_number("Disputed", f"{found.adjudicate:,}", "wait for an adjudicator"))
+        cards.append(
+            _number(
+                "Disputed",
+                f"{found.adjudicate:,}",
+                "waits for an adjudicator" if found.adjudicate == 1 else "wait for an adjudicator",
+            )
+        )
     return cards
 
 
@@ -239,18 +246,15 @@ def _wanted(found: Overview) -> str:
     return f"of {found.wanted:,} wanted" + (f"; {beside:,} more, as to gold" if beside > 0 else "")
 
 
-def _hours(hours: float) -> str:
-    if hours < 2:
-        return f"{hours * 60:.0f} min" if not 0 < hours < 1 / 60 else "under 1 min"
-    return f"{hours:.1f} h"
-
-
 def _left(found: Overview) -> str:
     if found.hours_left is None:
         return "no answer yet"
     if found.given >= found.wanted:
         return "all is done"
-    return f"about {_hours(found.hours_left)} to go" if found.hours_left else "too few to forecast"
+    if not found.hours_left:
+        return "too few to forecast"
+    about = "about " if found.hours_left * 60 >= 1 else ""
+    return f"{about}{lasting(3600 * found.hours_left)} to go"
 
 
 def _todo(site: Site, here: Place, found: Overview) -> list[dict[str, str]]:
@@ -270,6 +274,9 @@ def _todo(site: Site, here: Place, found: Overview) -> list[dict[str, str]]:
         steps.append({"text": text, "href": path_of(here, "/items")})
     if len(here.project.members()) < 2:
         steps.append({"text": "Invite raters", "href": path_of(here, "/people")})
+    for stalled in here.project.stalls():
+        text = f"{stalled}. Invite raters, or lower “Raters per item” in the settings"
+        steps.append({"text": text, "href": path_of(here, "/people")})
     if found.exhausted:
         steps.append(
             {"text": f"Raise the budget: {found.exhausted}", "href": path_of(here, "/settings")}

@@ -53,8 +53,8 @@ def days(project: Project) -> Markup:
     found = found[-MOST_DAYS:]
     values = [value for _, value in found]
     series = Series("answers", [float(n) for n in range(1, len(values) + 1)], values)
-    chart = Chart("Answers a day", [series], "answers", "day", zero=True)
-    return drawn(chart, ["Day", "Answers"], [(day, f"{value:,.0f}") for day, value in found])
+    chart = Chart("Answers a day", [series], "answers", "day (UTC)", zero=True)
+    return drawn(chart, ["Day (UTC)", "Answers"], [(day, f"{value:,.0f}") for day, value in found])
 
 
 def over_time(part: Part) -> Markup:

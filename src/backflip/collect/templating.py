@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from backflip.collect.characters import visible
 from backflip.collect.forms import KINDS
+from backflip.data.counting import coefficient, counted
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -32,7 +33,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["moment"] = moment
-    made.globals |= {"static": static, "kind_name": kind_name, "state_tag": state_tag}
+    made.filters["coefficient"] = coefficient
+    made.globals |= {
+        "static": static,
+        "kind_name": kind_name,
+        "counted": counted,
+        "state_tag": state_tag,
+    }
     parts: Any = made.get_template("parts.html").module
     names = (
         "brand",
@@ -59,18 +66,23 @@ PUT = (
 """States into which a lead puts items, and what the buttons say."""
 
 
-def moment(at: float) -> str:
-    """A point in time, in the server's own time zone."""
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%d %b %Y, %H:%M}"
+def moment(at: float | int) -> Markup:
+    """A point in time with its zone: UTC as it is sent, the viewer's own once the page is there."""
+    then = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        f"{then:%Y-%m-%dT%H:%M:%SZ}", f"{then:%d %b %Y, %H:%M} UTC"
+    )
 
 
-def took(seconds: float) -> str:
+def took(seconds: float | int) -> str:
     """A length of time in the two largest units."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
     if hours:
         return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+    if minutes:
+        return f"{minutes} min" + (f" {whole % 60} s" if whole % 60 else "")
+    return f"{whole} s" if whole else "less than a second"
 
 
 @lru_cache(maxsize=64)

@@ -33,7 +33,7 @@ from backflip.crowd.judgements import Flags, Floats, Judgements
 from backflip.functional.statistics import Interval, finite
 
 RESAMPLES = 200
-"""Bootstraps of an export's agreement: two digits of an interval."""
+"""Bootstraps of an agreement, wherever it is told: two digits of an interval."""
 TOSS = 0.55
 """P(label) that two raters or more must reach for a label."""
 DECIDES = 0.75

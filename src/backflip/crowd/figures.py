@@ -9,7 +9,7 @@ import numpy as np
 
 from backflip.crowd import figures_labels
 from backflip.crowd.agreement import Metric
-from backflip.crowd.consensus import Consensus, agreed
+from backflip.crowd.consensus import RESAMPLES, Consensus, agreed
 from backflip.crowd.disagreement import circles, most_disagreed
 from backflip.crowd.drift import alpha_over_time, by_rubric, leanings
 from backflip.crowd.fatigue import Stretch, over_session
@@ -27,7 +27,7 @@ def statistics(
     judgements: Judgements,
     *,
     ratings: bool = False,
-    resamples: int = 500,
+    resamples: int = RESAMPLES,
     consensus: Consensus | None = None,
 ) -> dict[str, Any]:
     """All figures of some judgements.

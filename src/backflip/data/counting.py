@@ -1,4 +1,4 @@
-"""Numbers and what they count, in words: ``1 row``, ``1,200 rows``, ``0.2 M parameters``; and time."""
+"""Numbers, what they count, and times, in words: ``1 row``, ``0.2 M parameters``, ``2.5 hours``."""
 
 from __future__ import annotations
 
@@ -36,3 +36,8 @@ def lasting(seconds: float | int) -> str:
         return counted(seconds / 60, "minute")
     hours = seconds / 3600
     return counted(hours, "hour") if hours >= 10 else f"{hours:.1f}".removesuffix(".0") + " hours"
+
+
+def coefficient(x: float | int) -> str:
+    """A coefficient of agreement in two digits, the same wherever it stands: 0.61, −0.12, 0.00."""
+    return f"{x:.2f}".replace("-0.00", "0.00").replace("-", "−")

@@ -18,7 +18,7 @@ from backflip.exchange.comparing import EVEN
 from backflip.exchange.foreign_setup import argilla_settings, label_studio_config
 from backflip.exchange.lessons import Evidence, Source, name_of, turns
 from backflip.exchange.solving import stepped
-from backflip.exchange.teaching import HARD, SOFT, in_pairs, lessons, styled
+from backflip.exchange.teaching import HARD, SOFT, agreement_in_words, in_pairs, lessons, styled
 from backflip.feedback.scoring import word_of
 from backflip.feedback.tasks import Rank, Steps
 from backflip.feedback.written import written
@@ -310,7 +310,7 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
         "undecided": account.undecided,
         "unranked": account.unranked,
         "left_out": dict(account.left_out.counts),
-        "said": account.lines(),
+        "said": [line for line in (*account.lines(), agreement_in_words(source)) if line],
         "answers_by_rubric_version": {str(k): n for k, n in sorted(account.rubrics.items())},
         "agreement": _each(source, {name: one["agreement"] for name, one in figures.items()}),
         "reliabilities": [] if source.kind == "rate" else source.consensus.raters(),

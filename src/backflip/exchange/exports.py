@@ -190,4 +190,4 @@ def export(
     beside = sidecar(path)
     made = export_rows.summary(source, chosen.name, count)
     write_summary(beside, made)
-    return Written(path, count, beside, tuple(source.account.lines()))
+    return Written(path, count, beside, tuple(made["said"]))

@@ -66,6 +66,8 @@ class Standing:
     """That wait for an adjudicator."""
     dropped: int
     """That nobody will judge: a lead has dropped them."""
+    stalled: tuple[str, ...] = ()
+    """What waits for raters who do not exist, in words."""
 
     @property
     def done(self) -> bool:
@@ -81,7 +83,7 @@ class Standing:
             )
         if self.disputed:
             parts.append(f"{counted(self.disputed, 'item waits', 'items wait')} for an adjudicator")
-        return " and ".join(parts) or "nothing is missing"
+        return "; ".join([" and ".join(parts) or "nothing is missing", *self.stalled])
 
 
 class Labeller:
@@ -118,6 +120,7 @@ class Labeller:
             missing=sum(max(row.wanted - row.given, 1) for row in waiting),
             disputed=sum(row.state == "adjudicate" for row in rows),
             dropped=sum(row.state == "dropped" for row in rows),
+            stalled=tuple(self.project.stalls()) if waiting else (),
         )
 
     def scores(self, groups: Sequence[Group], *, until: int | None = None) -> list[list[float]]:

@@ -24,8 +24,9 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any, TypeVar
 
-from backflip.crowd.consensus import agreed
+from backflip.crowd.consensus import RESAMPLES, agreed
 from backflip.data.conversions import KINDS, WAYS, convert, plural
+from backflip.data.counting import coefficient
 from backflip.data.errors import UserError
 from backflip.data.formats import Loaded
 from backflip.data.records import (
@@ -169,7 +170,7 @@ def records(
     if not held:
         raise UserError(_nothing(source, plural(kind), dropped))
     account = source.account
-    parts = [account.basis, *account.labels_counted, _agreement(source), said]
+    parts = [account.basis, *account.labels_counted, agreement_in_words(source), said]
     basis = "; ".join(part for part in parts if part)
     rows = len(held) + dropped.total
     return Loaded(source.name, source.kind, held[:limit], dropped, basis, rows)
@@ -219,15 +220,30 @@ def _prompts(source: Source) -> list[Prompt]:
     return list(found)
 
 
-def _agreement(source: Source) -> str:
-    """Krippendorff's α in words, where several raters judged the same items."""
-    found = agreed(source.consensus.judgements, ratings=source.kind == "rate")
+def agreement_in_words(source: Source) -> str:
+    """Krippendorff's α as the statistics have it, where several raters judged the same items; of
+    ratings for each attribute.
+    """
+    if source.kind != "rate":
+        return _alpha(agreed(source.consensus.judgements, resamples=RESAMPLES))
+    by_name = {
+        one.name: source.project.judgements(until=source.until, part=one.name)
+        for one in source.settings.attributes
+    }
+    told = {
+        name: _alpha(agreed(judgements, ratings=True, resamples=RESAMPLES), name)
+        for name, judgements in by_name.items()
+    }
+    return "; ".join(text for text in told.values() if text)
+
+
+def _alpha(found: dict[str, Any] | None, about: str = "") -> str:
     alpha = found["alpha"] if found else None
     if alpha is None:
         return ""
-    low, high = (f"{alpha[name]:.2f}".replace("-", "−") for name in ("low", "high"))
-    estimate = f"{alpha['estimate']:.2f}".replace("-", "−")
-    return f"Krippendorff's alpha {estimate} [{low}, {high}]"
+    estimate, low, high = (coefficient(alpha[name]) for name in ("estimate", "low", "high"))
+    of = f" of {about}" if about else ""
+    return f"Krippendorff's alpha{of} {estimate} [{low}, {high}]"
 
 
 def _nothing(source: Source, what: str, dropped: Tally) -> str:

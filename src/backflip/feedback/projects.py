@@ -17,6 +17,7 @@ from backflip.feedback import (
     items,
     members,
     reading,
+    stalls,
     tallies,
     upkeep,
 )
@@ -345,6 +346,10 @@ class Project:
     def tallies_by_person(self) -> dict[int, dict[str, float]]:
         with self.scope.database.read() as connection:
             return tallies.by_person(connection, self.id)
+
+    def stalls(self) -> list[str]:
+        """What waits for raters who do not exist, a sentence each (``stalls.stalls``)."""
+        return [one.in_words() for one in stalls.stalls(self.scope)]
 
     def overview(self) -> Overview:
         """Progress, budget and forecast, from counts alone."""

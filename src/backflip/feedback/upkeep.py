@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, insert, select, update
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
-from backflip.feedback import allocation, events, settling, tallies
+from backflip.feedback import allocation, events, settling, stalls, tallies
 from backflip.feedback.events import NewEvent
 from backflip.feedback.examples import with_examples
 from backflip.feedback.items import finite
@@ -306,9 +307,19 @@ def why_nothing(scope: Scope, person: int, queue: str) -> str:
     if queue != WORK:
         return "Nothing waits for an adjudicator."
     left = counts.get("items", 0) - counts.get("done", 0) - counts.get("dropped", 0)
-    if left > 0:
+    return _others(scope) if left > 0 else "Everything is done. Thank you."
+
+
+def _others(scope: Scope) -> str:
+    """Who has what is left, for a rater who has seen all that they may."""
+    waiting = sum(one.items for one in stalls.stalls(scope))
+    if not waiting:
         return "You have seen all that waits for you; other raters have the rest."
-    return "Everything is done. Thank you."
+    return (
+        f"You have seen all that waits for you. {counted(waiting, 'item waits', 'items wait')} for "
+        "raters who do not exist yet; the project’s lead can invite some, or ask for fewer answers "
+        "an item."
+    )
 
 
 def _shut(member: Member) -> str:

@@ -43,7 +43,7 @@ export function mount(stage, deck, item, config, submit) {
   const said = el("p", { class: "ends", "aria-hidden": "true" }, el("span", {}, marks[0].label), el("span", {}, marks[marks.length - 1].label));
 
   const cannotTell = async () => {
-    const reason = await ask({ title: "Why can you not tell?", reasons: WHY, needed: true, action: "Send", value: item.before?.reason });
+    const reason = await ask({ title: "Why can you not tell?", reasons: WHY, needed: true, action: "Send", value: item.before?.reason, place: `${config.project}:${config.person}:${item.item}:cannot tell` });
     if (reason) submit({ choice: "cannot_tell", reason });
   };
   const tieByScale = marks.some((mark) => mark.side === "=");

@@ -1,6 +1,7 @@
 // Small comforts of the other pages. Everything works without them.
 
 import { reach } from "./dom.js";
+import { keepForms } from "./words.js";
 
 reach(document);
 addEventListener("resize", () => reach(document));
@@ -36,6 +37,15 @@ function busy(form) {
   button.setAttribute("aria-busy", "true");
   addEventListener("pageshow", () => { button.textContent = text; button.removeAttribute("aria-busy"); }, { once: true });
 }
+
+// Times in the zone of whoever looks, with its name; without this script they stand in UTC.
+const clock = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+for (const node of document.querySelectorAll("time[datetime]")) {
+  node.title = node.textContent;
+  node.textContent = clock.format(new Date(node.dateTime));
+}
+
+keepForms();
 
 // A box that ticks all others of its form.
 for (const all of document.querySelectorAll("[data-all]")) {

@@ -47,7 +47,7 @@ export function breakDialog(work) {
   work.rest();
   const dialog = el("dialog", { "aria-labelledby": "break-title" },
     el("h2", { id: "break-title" }, "Time for a break?"),
-    el("p", {}, `You have been at it for ${minutes} minutes. Judgement tires before you notice: five minutes away from the screen help.`),
+    el("p", {}, `You have been at it for ${minutes} ${minutes === 1 ? "minute" : "minutes"}. Judgement tires before you notice: five minutes away from the screen help.`),
     el("p", { class: "soft" }, "Everything is saved. This item waits for you."),
     el("div", { class: "row" }, button("Go on", () => { dialog.close(); dialog.remove(); }, { class: "button first" })));
   document.body.append(dialog);

@@ -4,6 +4,7 @@ import { announce, button, el, typing, reach } from "./dom.js";
 import { Outbox, call, newKey } from "./outbox.js";
 import { Sent } from "./sent.js";
 import { ask } from "./reason.js";
+import { keep } from "./words.js";
 import * as compare from "./compare.js";
 import * as rank from "./rank.js";
 import * as spans from "./spans.js";
@@ -232,29 +233,36 @@ function signedOut() {
 async function skip(given) {
   if (!current) return;
   if (!skippable()) return passing("Questions of the quiz cannot be skipped");
-  const reason = typeof given === "string" ? given : await ask({ title: "Skip this item", hint: "Skipping costs you nothing.", reasons: ["I lack the knowledge", "I do not want to read this", "Something is broken"], action: "Skip" });
+  const reason = typeof given === "string" ? given : await ask({ title: "Skip this item", hint: "Skipping costs you nothing.", reasons: ["I lack the knowledge", "I do not want to read this", "Something is broken"], action: "Skip", place: place("skip", current) });
   if (reason === null || !current) return;
   const item = current;
   current = null;
   advance();
-  send(`/skips${query}`, { item: item.item, reason }).then(absorb, unheard("skipped"));
+  send(`/skips${query}`, { item: item.item, reason }).then(absorb, unheard("skipped", item, reason));
 }
 
 async function flag() {
   if (!current) return;
   const item = current;
-  const reason = await ask({ title: "Flag this item", hint: "The lead sees it. You can still answer.", reasons: ["Personal data", "Harmful or illegal", "Broken or empty"], needed: true, action: "Flag" });
-  if (reason) send("/flags", { item: item.item, reason }).then(() => passing("Flagged"), unheard("flagged"));
+  const reason = await ask({ title: "Flag this item", hint: "The lead sees it. You can still answer.", reasons: ["Personal data", "Harmful or illegal", "Broken or empty"], needed: true, action: "Flag", place: place("flag", item) });
+  if (reason) send("/flags", { item: item.item, reason }).then(() => passing("Flagged"), unheard("flagged", item, reason));
 }
 
 async function note() {
   if (!current) return;
   const item = current;
-  const text = await ask({ title: "Note on this item", needed: true, multiline: true, action: "Keep" });
-  if (text) send("/notes", { item: item.item, text }).then(() => passing("Noted"), unheard("noted"));
+  const text = await ask({ title: "Note on this item", needed: true, multiline: true, action: "Keep", place: place("note", item) });
+  if (text) send("/notes", { item: item.item, text }).then(() => passing("Noted"), unheard("noted", item, text));
 }
 
-const unheard = (what) => (problem) => notice(`This was not ${what}: ${problem.message}`, "bad");
+/** Where the words of a dialog are kept until they are sent. */
+const place = (what, item) => `${config.project}:${config.person}:${item.item}:${what}`;
+
+/** What was refused stands in its dialog again. */
+const unheard = (what, item, words) => (problem) => {
+  keep(`dialog:${place({ skipped: "skip", flagged: "flag", noted: "note" }[what], item)}`, words);
+  notice(`This was not ${what}: ${problem.message}`, "bad");
+};
 const send = (path, body) => outbox.add(`${config.api}${path}`, body);
 
 function passing(text) {

@@ -4,6 +4,7 @@
 import { announce, button, choice, el, promptBox } from "./dom.js";
 import { offer } from "./offer.js";
 import { call } from "./outbox.js";
+import { keep as keepWords, recall as recallWords } from "./words.js";
 
 const VERDICTS = [["kept", "Kept"], ["broken", "Broken"], ["unsure", "Unsure"]];
 const WORDS = { user: "You are the user", attacker: "You are the attacker: try to make the model break a rule", assistant: "You are the assistant; the model makes suggestions" };
@@ -56,10 +57,20 @@ export function mount(stage, deck, item, config, submit) {
   }
   const anew = () => (turns.length ? button("Begin anew", begin, { class: "button quiet little" }) : null);
 
+  /** A field whose words are kept until they are said; begun anew with every turn. */
+  function typed(id, text, attributes) {
+    const area = el("textarea", { id, dir: "auto", maxlength: 20000, ...attributes });
+    area.value = recallWords(`${place}:${turns.length}:${id}`) || text;
+    area.addEventListener("input", () => keepWords(`${place}:${turns.length}:${id}`, area.value));
+    return area;
+  }
+  const sent = (id) => keepWords(`${place}:${turns.length}:${id}`, "");
+
   function writing(label) {
-    const area = el("textarea", { id: "say", rows: 3, dir: "auto", maxlength: 20000 });
+    const area = typed("say", "", { rows: 3 });
     const say = () => {
       if (!area.value.trim()) return area.focus();
+      sent("say");
       add({ role: "user", content: area.value.trim(), candidates: [], picked: null, ranks: null, edited: false });
       turn();
     };
@@ -118,9 +129,12 @@ export function mount(stage, deck, item, config, submit) {
   }
 
   function editor(text, done, back) {
-    const area = el("textarea", { id: "edit", rows: 6, dir: "auto", maxlength: 20000 });
-    area.value = text;
-    const finish = () => area.value.trim() && done(area.value.trim());
+    const area = typed("edit", text, { rows: 6 });
+    const finish = () => {
+      if (!area.value.trim()) return;
+      sent("edit");
+      done(area.value.trim());
+    };
     area.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && finish());
     deck.replaceChildren(el("div", { class: "say field" }, el("label", { for: "edit" }, "What the reply should have been"), area), el("div", { class: "others" }, choice("Use this", "Ctrl ⏎", finish, { class: "choice first" }), choice("Back", "", back)));
     area.focus();
