@@ -13,7 +13,7 @@ from tests.collect.test_life import import_file, invite, join, make_project, tra
 
 PAIRS, SPLIT = 8, 4
 """Items, and those on which the two raters disagree."""
-TURNS = [("user" if n % 2 == 0 else "assistant", f"Turn {n}. " + "Well. " * 60) for n in range(8)]
+TURNS = [("user" if n % 2 == 0 else "assistant", f"Turn {n}. " + "Well. " * 6) for n in range(8)]
 
 
 def test_import_two_raters_who_disagree_settling_export_training(server: Served, tmp_path: Path):
@@ -87,7 +87,10 @@ def see_disputes(lead: Any) -> dict[str, str]:
     lead.get_by_text(f"{SPLIT} items on which raters are split").wait_for()
     found = dict[str, str]()
     for dispute in lead.locator(".dispute").all():
-        assert sorted(dispute.locator(".tag").all_inner_texts()) == ["A better", "B better"]
+        assert sorted(dispute.locator(".tag").all_inner_texts()) == [
+            "A much better",
+            "B much better",
+        ]
         better = dispute.locator(".answer", has_text="Yes")
         asked = dispute.locator(".peek > .turns").inner_text().splitlines()[-1]
         found[asked] = better.locator("h3").inner_text()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from backflip.data.errors import UserError
 from backflip.feedback.examples import with_examples
-from backflip.feedback.settings import ProjectSettings
+from backflip.feedback.settings import GOLDEN_KINDS, ProjectSettings
 from backflip.feedback.wording import cut, plain_name
 
 TEXTS = ("kind", "title", "rubric", "content_warning", "order")
@@ -109,6 +109,8 @@ def read(form: Mapping[str, str], base: ProjectSettings | None = None) -> Filled
     for name in SHARES:
         if name in form:
             data[name] = _share(form[name], name, errors)
+    if data.get("kind") not in GOLDEN_KINDS:  # a page without its script sends what is not shown
+        data.pop("adjudicate_below", None)
     data["screening"] = _screening(form, errors) if values["screening_on"] else None
     data["overlap"] = _overlap(form, errors) if values["overlap_on"] else None
     data["budget"] = _budget(form, errors)

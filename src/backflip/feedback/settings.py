@@ -58,16 +58,13 @@ RUBRIC = (
 """Settings that raters see, and that an answer is given under."""
 MAJORITY = 0.51
 """Share below which no answer has a majority."""
+NOT_GIVEN = -1.0
+"""Stands in ``adjudicate_below`` until the kind is known."""
 MOST = 1_000_000_000
 """Of anything that is counted: databases hold whole numbers of 63 bits, and sums of them."""
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 Short: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Long: TypeAlias = Annotated[str, Field(max_length=100_000)]
-
-
-def _majority(known: dict[str, Any]) -> float:
-    """Splits are settled without being asked for, where the kind has any."""
-    return MAJORITY if known.get("kind") in GOLDEN_KINDS else 0.0
 
 
 class Strict(BaseModel):
@@ -164,7 +161,7 @@ class ProjectSettings(Strict):
     overlap: Overlap | None = None
     order: Literal["shuffled", "given"] = "shuffled"
     """In which order items of the same priority are asked."""
-    adjudicate_below: Share = Field(default_factory=_majority)
+    adjudicate_below: Annotated[Share, Field(validate_default=True)] = NOT_GIVEN
     """A finished item goes to the adjudicators where fewer answers than this share agree with the
     one that most agree with, by the rule that answers are compared with gold by; 0: never. Unless
     given: 0.51, so that what no majority decides is settled, and 0 for kinds without disputes."""
@@ -210,6 +207,14 @@ class ProjectSettings(Strict):
         if info.data.get("kind") == "rate" and not attributes:
             return tuple(Attribute(name=name) for name in ("helpful", "honest", "harmless"))
         return attributes
+
+    @field_validator("adjudicate_below", mode="before")
+    @classmethod
+    def _unless_given(cls, share: Any, info: Any) -> Any:
+        """Splits are settled without being asked for, where the kind has any."""
+        if share is not NOT_GIVEN:
+            return share
+        return MAJORITY if info.data.get("kind") in GOLDEN_KINDS else 0.0
 
     @model_validator(mode="after")
     def _coherent(self) -> ProjectSettings:
