@@ -46,7 +46,7 @@ def talks(folder: Path) -> str:
     """Pairs at the end of long conversations, the better answer first in every second one."""
     path, rows = folder / "talks.jsonl", list[dict[str, Any]]()
     for number in range(PAIRS):
-        prompt = [{"role": role, "content": text} for role, text in TURNS]
+        prompt = [{"role": role, "content": f"Talk {number}. {text}"} for role, text in TURNS]
         prompt.append({"role": "user", "content": f"Is {number} a number?"})
         texts = [f"Yes, {number} is.", f"Hardly {number}."]
         answers = [{"text": text} for text in (texts[::-1] if number % 2 else texts)]
