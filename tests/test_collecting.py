@@ -61,13 +61,13 @@ def test_a_project_is_made_and_filled_in_one_line(place: Path, capsys: pytest.Ca
     store.close()
 
 
-def test_settings_of_a_project_that_is_there_become_a_new_version(
+def test_settings_of_a_project_that_is_there_are_changed(
     place: Path, capsys: pytest.CaptureFixture[str]
 ):
     write_jsonl(place / "pairs.jsonl", [pair(0)])
     run(capsys, "tone", "kind=compare", "scale=8", "--import", "pairs.jsonl")
     _, said, _ = run(capsys, "tone", "raters_per_item=5", "--import", "pairs.jsonl")
-    assert "tone: version 2 of the rubric" in said
+    assert "tone: version 1 of the rubric; what raters read stays as it was" in said
     store = open_store()
     settings = store.project("tone").settings
     assert (settings.raters_per_item, settings.scale) == (5, 8)
