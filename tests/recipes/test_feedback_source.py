@@ -259,9 +259,9 @@ def test_check_audits_a_project(capsys: pytest.CaptureFixture[str]):
     assert found.total == 24
     assert found.finding("ties").count == 1
     assert {f.name for f in found.findings if f.level == "error"} == {"both bad", "cannot tell"}
-    from backflip import console
+    from backflip.findings import print_audit
 
-    console.print_audit(found)
+    print_audit(found)
     assert "48 answers by 2 raters" in " ".join(capsys.readouterr().out.split())
     assert bf.check("feedback:tone", kind="prompts").total == 24
     assert bf.check("feedback:thumbs").kind == "Labelled answer"
