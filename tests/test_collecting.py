@@ -14,6 +14,7 @@ from backflip import cli  # noqa: E402
 from backflip.data.formats import load  # noqa: E402
 from backflip.data.records import Comparison  # noqa: E402
 from backflip.data.sources import read, write_jsonl  # noqa: E402
+from backflip.feedback.display import in_displayed_order  # noqa: E402
 from backflip.feedback.store import open_store  # noqa: E402
 from tests.feedback.answered import answer_all, better, opened, pair, project_of  # noqa: E402
 from tests.recipes.tiny import questions, tiny_model  # noqa: E402
@@ -247,3 +248,24 @@ def test_simulated_raters_do_other_kinds_too(place: Path, capsys: pytest.Capture
     code, said, _ = run(capsys, *words, "--simulate", "3")
     assert code == 0
     assert "18 answers; backflip collect mood shows them" in said
+
+
+def test_the_terminal_says_what_stands_still_and_what_a_threshold_moved(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_jsonl(place / "pairs.jsonl", [pair(n) for n in range(3)])
+    run(capsys, "tone", "kind=compare", "scale=2", "adjudicate_below=0", "--import", "pairs.jsonl")
+    store = open_store()
+    project = store.project("tone")
+    people = [store.people.add().id for _ in range(2)]
+    for person, choice in zip(people, "ab", strict=True):
+        project.enrol(person)
+        while shown := project.next(person):
+            given = in_displayed_order("compare", {"choice": choice, "strength": 1}, shown[0].order)
+            project.answer(person, shown[0].item_id, given)
+    store.close()
+    _, said, _ = run(capsys, "tone", "adjudicate_below=0.6", "--import", "pairs.jsonl")
+    assert "what is done, by the new settings: done to adjudicate: 3 items" in said
+    assert "who do not exist" not in said
+    _, said, _ = run(capsys, "tone", "raters_per_item=3", "--import", "pairs.jsonl")
+    assert "tone: 3 items wait for raters who do not exist: 3 answers each, and 2 raters" in said
