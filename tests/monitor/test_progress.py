@@ -87,9 +87,27 @@ def test_parts_of_a_stage_share_its_clock_and_quick_ones_are_not_told(clock):
             saving.advance()
     assert screen.file.getvalue().splitlines() == [
         "sft 1/3 (33 %)  loss 2  8 s left",
-        "validation 3/20 rows (15 %)  1 min 8 s left",
+        "sft 1/3 (33 %)  loss 2  32 s left: validation 3/20 rows (15 %)  1 min 8 s left",
         "sft 1/3 (33 %)  loss 2",
     ]
+
+
+def test_lines_that_say_nothing_new_come_ever_later_and_one_of_one_is_not_told(clock):
+    screen = console()
+    with Progress(screen, every=10.0) as progress:
+        progress.stage("sft", total=4)
+        with task("learning", 1, "micro-batches"):
+            for _ in range(300):
+                clock[0] += 1
+                progress.look()
+    told = screen.file.getvalue().splitlines()
+    assert [line.split("  ")[1] for line in told[:4]] == [
+        "10 s so far",
+        "20 s so far",
+        "40 s so far",
+        "1 min 20 s so far",
+    ]
+    assert all(line.startswith("sft 0/4 (0 %)") for line in told)
 
 
 def test_something_that_nobody_counts_is_told_while_it_lasts():

@@ -36,6 +36,8 @@ ROUNDING = 1e-4
 """Nats, of either sign, that arithmetic leaves between a model and itself."""
 PATIENCE = 1.5
 """Seconds that something takes before it is worth a line of its own."""
+STANDSTILL = 6
+"""Lines that say nothing new come ever later, at most this many times as late as others."""
 LABEL = 30
 """Letters of a label that are shown at most."""
 
@@ -59,6 +61,8 @@ class Progress:
         self._live = self._bars() if _draws(self._console) else None
         self._around = contextlib.ExitStack()
         self._told = 0.0
+        self._last, self._wait = "", 1
+        """The last line without its time, and by how much the next waits if nothing changes."""
 
     def __enter__(self) -> Progress:
         self._around.enter_context(listening(self))
@@ -109,9 +113,12 @@ class Progress:
         if self._live is not None:
             return
         with self._lock:
-            now = time.monotonic()
-            if now - self._told >= self._every and (task := self._current()) is not None:
-                self.tell(task)
+            waited, current = time.monotonic() - self._told, self._current()
+            if current is None or waited < self._every:
+                return
+            news = _amounts(self._around_of(current)) != self._last
+            if news or waited >= self._every * self._wait:
+                self.tell(current)
 
     def urgent(self, sentence: str) -> bool:
         """Draw a sentence below the bars from now on, where there are any."""
@@ -119,9 +126,15 @@ class Progress:
         return self._live is not None
 
     def tell(self, task: Task, *, over: bool = False) -> None:
-        """Print how far a task is, as a line; or, when it is ``over``, how far it came."""
+        """Print how far a task is, as a line; or, when it is ``over``, how far it came.
+
+        The stage that it is part of stands before it.
+        """
+        tasks = self._around_of(task)
+        same = _amounts(tasks) == self._last
+        self._last, self._wait = _amounts(tasks), min(2 * self._wait, STANDSTILL) if same else 1
         self._told = time.monotonic()
-        self._print(line(task, over=over))
+        self._print(": ".join(line(task, over=over) for task in tasks))
 
     def stepped(self, stage: StageProgress, *, first: bool) -> None:
         """A stage has taken steps: its first and its last have lines of their own."""
@@ -136,8 +149,18 @@ class Progress:
 
     def _current(self) -> Task | None:
         """The innermost task that takes its time, or the stage around it."""
-        slow = [task for task in self._tasks if task.lasting or task.seconds >= PATIENCE]
+        lasting = [task for task in self._tasks if task.lasting]
+        slow = [
+            task
+            for task in self._tasks
+            if task in lasting or (task.seconds >= PATIENCE and not (lasting and task.total == 1))
+        ]
         return slow[-1] if slow else None
+
+    def _around_of(self, task: Task) -> list[Task]:
+        """The stage that lasts around a task, where there is one, and the task itself."""
+        around = [other for other in self._tasks if other.lasting and other is not task]
+        return [task] if task.lasting or not around else [around[-1], task]
 
     def _watch(self) -> None:
         """Look now and then, where a single step takes long or nobody counts."""
@@ -237,6 +260,10 @@ def line(task: Task, *, over: bool = False) -> str:
     """A task in one line of plain text: ``sft 3/10 (30 %)  loss 1.2  12 s left``."""
     parts = [f"{task.label} {amount(task)}".rstrip(), task.numbers, "" if over else _time(task)]
     return "  ".join(part for part in parts if part)
+
+
+def _amounts(tasks: Sequence[Task]) -> str:
+    return "; ".join(f"{task.label} {amount(task)}" for task in tasks)
 
 
 def amount(task: Task) -> str:
