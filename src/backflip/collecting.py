@@ -99,7 +99,7 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     export: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="Write answers: preference, soft, hh, ….")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where --export writes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where --export writes: .jsonl, .json, .parquet, .csv.")] = None,
     per: Annotated[
         str | None, typer.Option(help="A row for each item (aggregated), or for each answer.")
     ] = None,
@@ -326,7 +326,7 @@ def _export(
 
     if out is None:
         raise UserError(
-            "where to? Give --out FILE, ending in .jsonl, .jsonl.gz, .json or .parquet."
+            "where to? Give --out FILE, ending in .jsonl, .jsonl.gz, .json, .parquet or .csv."
         )
     if per not in (None, "item", "answer"):
         raise UserError(f"--per {per}: a row is for each item or for each answer.")

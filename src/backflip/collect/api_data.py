@@ -181,7 +181,7 @@ def statistics(site: Parts, here: Senior) -> dict[str, Any]:
 def export(
     here: Lead,
     format: Annotated[str, Query(max_length=40)] = "answers",
-    file: Annotated[str, Query(pattern="^(jsonl|json|parquet|summary)$")] = "jsonl",
+    file: Annotated[str, Query(pattern="^(jsonl|json|parquet|csv|summary)$")] = "jsonl",
 ) -> FileResponse:
     """Answers as a file."""
     here.visitor.need("read")

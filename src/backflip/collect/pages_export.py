@@ -30,6 +30,7 @@ FILES = {
     "jsonl": "application/x-ndjson",
     "json": "application/json",
     "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv; charset=utf-8",
     "summary": "application/json",
 }
 """Endings of exports, and what a browser is told that they are."""
@@ -79,6 +80,8 @@ def downloaded(here: Place, format: str, file: str) -> FileResponse:
         raise UserError(f"there is no file type {file[:20]!r}; use {', '.join(FILES)}.")
     chosen = exports.format_of(here.project.settings.kind, format)
     account = file == "summary"
+    if chosen.listed and file in ("csv", "parquet"):
+        raise UserError(f"{format} is one JSON list, and no {file}; use file=json.")
     file = "json" if chosen.listed or account else file
     folder = Path(tempfile.mkdtemp(prefix="backflip-export-"))
     try:

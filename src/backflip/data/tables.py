@@ -3,6 +3,9 @@
 The header decides: which signs stand between cells and around them, and which columns there are.
 A cell is text, whatever it looks like, but for what no text can be: a list or an object written as
 JSON, and numbers and truth values in columns that hold such.
+
+A spreadsheet takes a cell for a formula where it begins with = + - @. Tables that we write have an
+apostrophe before such text (``guarded``), and it comes off again where we read our own.
 """
 
 from __future__ import annotations
@@ -28,6 +31,21 @@ NUMBERS = frozenset(
     )
 )
 """Columns that are never text."""
+FORMULA = r"[\s\ufeff]*[=+\-@＝＋－＠]|[\t\r]"
+"""How a text begins that a spreadsheet may take for a formula, or whose beginning it may eat."""
+UNSAFE, GUARDED = re.compile(rf"'*(?:{FORMULA})"), re.compile(rf"''*(?:{FORMULA})")
+OURS = ({"raters", "provenance"}, {"event", "item", "person", "value", "at", "payload", "kind"})
+"""Columns by which a table is one of our exports."""
+
+
+def guarded(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: an apostrophe stands before what begins so."""
+    return f"'{text}" if UNSAFE.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that ``guarded`` made a cell of."""
+    return cell[1:] if GUARDED.match(cell) else cell
 
 
 class Cells(dict[str, Any]):
@@ -73,6 +91,7 @@ def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]
     )
     try:
         columns = _columns(next(reader, list[str]()), name)
+        ours = any(known <= set(columns) for known in OURS)
         for cells in reader:
             while len(cells) > len(columns) and not cells[-1].strip():
                 cells.pop()
@@ -83,7 +102,7 @@ def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]
                 )
             if any(cells):
                 filled = itertools.zip_longest(columns, cells, fillvalue="")
-                found = Cells({c: _value(c, cell) if cell else None for c, cell in filled})
+                found = Cells({c: _value(c, cell, ours) if cell else None for c, cell in filled})
                 yield reader.line_num + begun, found
     except csv.Error as error:
         raise UserError(
@@ -134,7 +153,9 @@ def _columns(head: list[str], name: str) -> list[str]:
     return [column or f"column {place}" for place, column in enumerate(found, start=1)]
 
 
-def _value(column: str, cell: str) -> Any:
+def _value(column: str, cell: str, ours: bool) -> Any:
+    if ours and GUARDED.match(cell):
+        return unguarded(cell)
     bare = cell.strip()
     if column.lower() in NUMBERS:
         bare = bare.lower() if bare.lower() in ("true", "false") else bare

@@ -8,8 +8,6 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-from backflip.crowd.consensus import RESAMPLES
-from backflip.crowd.figures import statistics
 from backflip.data.errors import UserError
 from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
@@ -17,11 +15,11 @@ from backflip.exchange.asked import Asked, asked
 from backflip.exchange.comparing import EVEN
 from backflip.exchange.foreign_setup import argilla_settings, label_studio_config
 from backflip.exchange.lessons import Evidence, Source, name_of, turns
+from backflip.exchange.rater_rows import figures_of
 from backflip.exchange.solving import stepped
 from backflip.exchange.teaching import HARD, SOFT, agreement_in_words, in_pairs, lessons, styled
 from backflip.feedback.scoring import word_of
 from backflip.feedback.tasks import Rank, Steps
-from backflip.feedback.written import written
 
 TIE = "a tie, which this format cannot say"
 MARKS = ("\n\nHuman:", "\n\nAssistant:")
@@ -294,7 +292,7 @@ def _rating(one: Asked, name: str) -> dict[str, Any]:
 
 def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     """What was counted, how far raters agree, how reliable each is."""
-    account, figures = source.account, _statistics(source)
+    account, figures = source.account, figures_of(source)
     made: dict[str, Any] = {
         "source": source.name,
         "kind": source.kind,
@@ -325,23 +323,6 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     elif format == "label_studio":
         more = {"label_studio_config": label_studio_config(source.settings)}
     return made | more
-
-
-def _statistics(source: Source) -> dict[str, dict[str, Any]]:
-    """What the page shows of raters, groups, items and time; of ratings for each attribute."""
-    if source.kind == "write":
-        return {"": statistics(written(source.project, until=source.until))}
-    if source.kind != "rate":
-        judged = source.consensus.judgements
-        return {"": statistics(judged, resamples=RESAMPLES, consensus=source.consensus)}
-    return {
-        attribute.name: statistics(
-            source.project.judgements(until=source.until, part=attribute.name),
-            ratings=True,
-            resamples=RESAMPLES,
-        )
-        for attribute in source.settings.attributes
-    }
 
 
 def _each(source: Source, made: dict[str, Any]) -> Any:

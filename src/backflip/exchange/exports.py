@@ -15,6 +15,8 @@ from typing import Any, get_args
 from backflip.data.errors import UserError
 from backflip.exchange import argilla, export_rows, label_studio
 from backflip.exchange.lessons import Per, Source
+from backflip.exchange.rater_rows import rater_rows
+from backflip.exchange.sheet import Sheet
 from backflip.exchange.writing import check_suffix, sidecar, write_rows, write_summary
 from backflip.feedback.projects import Project
 from backflip.feedback.settings import KINDS
@@ -107,6 +109,13 @@ FORMATS = {
             _ONE_BY_ONE,
         ),
         ExportFormat(
+            "raters",
+            "Raters: one row each under their pseudonym, with what the statistics say of them",
+            _EVERY,
+            rater_rows,
+            _ONE_BY_ONE,
+        ),
+        ExportFormat(
             "argilla",
             "Argilla: records with fields and responses, as its 2.x reads them",
             argilla.KINDS,
@@ -164,12 +173,12 @@ def export(
     until: int | None = None,
     part: str = "",
 ) -> Written:
-    """Write a project's answers to a file, Parquet, JSON lines or JSON by its ending.
+    """Write a project's answers to a file: JSON lines, JSON, Parquet or CSV by its ending.
 
     Args:
         project: whose answers.
         format: one of ``offered``.
-        path: .jsonl, .jsonl.gz, .json or .parquet; appears whole or not at all.
+        path: .jsonl, .jsonl.gz, .json, .parquet or .csv; appears whole or not at all.
         per: a row for each item, aggregated over raters, or for each answer.
         until: the event up to which the log counts; none: the newest.
         part: golden: the judgements of seniors that are kept for probes.
@@ -183,11 +192,13 @@ def export(
     if per is not None and per not in chosen.pers:
         raise UserError(f"{format} has one row for each {chosen.pers[0]}; leave per={per} out.")
     source = Source(project, until=until, part=part, per=per or chosen.pers[0])
-    count = write_rows(path, chosen.rows(source), chosen.name)
+    sheet = Sheet()
+    count = write_rows(path, chosen.rows(source), chosen.name, sheet)
     if not count:
         path.unlink(missing_ok=True)
         raise UserError(f"nothing to export: {'; '.join(source.account.lines())}.")
     beside = sidecar(path)
     made = export_rows.summary(source, chosen.name, count)
+    made["said"] += sheet.lines()
     write_summary(beside, made)
     return Written(path, count, beside, tuple(made["said"]))

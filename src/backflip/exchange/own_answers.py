@@ -20,6 +20,8 @@ from backflip.feedback.settings import ProjectSettings
 COLUMNS = {"event", "item", "person", "value", "at", "payload", "kind"}
 AS_JSON = ("payload", "value", "order", "gold")
 """Columns that Parquet and tables hold as text."""
+COUNTED = ("event", "at", "seconds", "surplus", "repeat_of", "rubric_version")
+"""Numbers and truth values, which tables hold as text too."""
 NO_GOLD = "an item with a known answer, which this file does not have: it becomes an ordinary one"
 STAGES = ("work", "calibration", "adjudicate", "golden")
 
@@ -37,6 +39,7 @@ def item_of(fields: Mapping[str, Any]) -> Any:
 def read(fields: Mapping[str, Any], settings: ProjectSettings) -> Document:
     """A row as an item with one answer. Raises BadRecordError for what is none of ours."""
     row = {name: _cell(value) if name in AS_JSON else value for name, value in fields.items()}
+    row |= {name: _number(row.get(name)) for name in COUNTED}
     kind, payload, value = row["kind"], row["payload"], row["value"]
     if kind != settings.kind:
         raise UserError(
@@ -88,6 +91,11 @@ def parsed(value: Any) -> Any:
         return _cell(value)
     except BadRecordError:
         return value
+
+
+def _number(value: Any) -> Any:
+    """A cell of a table as a number or truth value, however its letters are written."""
+    return parsed(value.lower()) if isinstance(value, str) else value
 
 
 def _order(given: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Rows onto the disk: JSON lines, a JSON list, or Parquet with columns of one type each."""
+"""Rows onto the disk: JSON lines, a JSON list, Parquet with columns of one type each, or CSV."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from backflip.data.errors import UserError
 from backflip.data.sources import write_jsonl, written_whole
+from backflip.exchange.sheet import Sheet
 
-SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv")
 CHUNK = 2000
 """Rows of a Parquet file that are in memory at once."""
 AS_JSON = ("payload", "value", "order", "gold", "verdicts", "words", "ratings")
@@ -19,7 +20,7 @@ AS_JSON = ("payload", "value", "order", "gold", "verdicts", "words", "ratings")
 
 
 def check_suffix(path: Path, *, listed: bool) -> None:
-    """Raises UserError for an ending that nothing is written to. ``listed``: no Parquet."""
+    """Raises UserError for an ending that nothing is written to. ``listed``: no Parquet, no CSV."""
     known = SUFFIXES[:3] if listed else SUFFIXES
     if not path.name.lower().endswith(known):
         raise UserError(f"{path.name} has no ending that is known here; use {', '.join(known)}.")
@@ -30,9 +31,14 @@ def sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.summary.json")
 
 
-def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
-    """Write rows as they come; returns how many. The file appears whole or not at all."""
+def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str, sheet: Sheet) -> int:
+    """Write rows as they come; returns how many. The file appears whole or not at all.
+
+    ``sheet``: counts what became of cells in CSV.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".csv":
+        return written_whole(path, lambda draft: sheet.write(draft, rows))
     if path.suffix == ".parquet":
         return written_whole(path, lambda draft: _parquet(draft, rows, format))
     if path.suffix == ".json":
@@ -117,6 +123,8 @@ def _type(name: str, format: str) -> Any:
         "step_labels": pa.list_(whole),
         **dict.fromkeys(("label", "tie", "undecided", "surplus", "correct", "known"), pa.bool_()),
         **dict.fromkeys(("item", "event", "rubric_version", "repeat_of"), whole),
+        **dict.fromkeys(("judgements", "sittings", "very_fast", "very_slow"), whole),
+        **dict.fromkeys(("rater", "attribute"), text),
         "raters": pa.list_(text),
         **dict.fromkeys(("person", "stage", "project", "kind", "purpose", "origin", "batch"), text),
         "provenance": pa.struct(provenance),
