@@ -53,10 +53,10 @@ def tone(server: Served) -> Any:
 
 def choose(server: Served, lead: Browser, **form: str) -> str:
     """The page after a round has been chosen."""
-    lead.get("/projects/tone")
+    lead.get("/projects/tone/asking")
     lead.send("/projects/tone/asking", {"random_share": "20", "count": "10", **form})
     wait_for_jobs(server)
-    return lead.get("/projects/tone").text
+    return lead.get("/projects/tone/asking").text
 
 
 def test_a_round_is_chosen_beside_the_server_and_told_on_the_page(
@@ -113,7 +113,7 @@ def test_a_wrong_form_starts_nothing(
     server: Served, lead: Browser, form: dict[str, str], said: str
 ):
     server.project(items=2)
-    lead.get("/projects/tone")
+    lead.get("/projects/tone/asking")
     page = lead.send("/projects/tone/asking", {"random_share": "20", **form})
     assert page.status_code == 400
     assert said in page.text
@@ -211,13 +211,13 @@ def test_reward_models_of_the_page_may_estimate(
     for name in judged_by(tmp_path, 1, 2):
         jobs.start("tone", training.TITLE, [sys.executable, "-c", ""], name)
     wait_for_jobs(server)
-    assert "All 2 reward models, as an ensemble" in lead.get("/projects/tone").text
+    assert "All 2 reward models, as an ensemble" in lead.get("/projects/tone/asking").text
     page = choose(server, lead, strategy="disagreement", judge="every")
     assert "2 reward models estimated, as an ensemble." in page
     assert '<option value="every" selected>' in page
     page = choose(server, lead, strategy="information", judge="run1")
     assert "One reward model estimated." in page
-    lead.get("/projects/tone")
+    lead.get("/projects/tone/asking")
     form = {"random_share": "20", "strategy": "information", "judge": "../run1"}
     assert "There is no reward model" in lead.send("/projects/tone/asking", form).text
 

@@ -226,7 +226,7 @@ def test_an_empty_reply_is_left_out_and_counted(kept: Store, tmp_path: Path):
     [
         ("prefrence", "p.jsonl", "no export 'prefrence'. Use one of preference"),
         ("stepwise", "p.jsonl", "stepwise needs steps"),
-        ("preference", "p.csv", "no ending that is known here; use .jsonl.gz, .jsonl"),
+        ("preference", "p.xlsx", "no ending that is known here; use .jsonl.gz, .jsonl"),
         ("argilla", "p.parquet", "no ending that is known here"),
         ("labels", "p.jsonl", "one row for each item; leave per=answer out"),
     ],

@@ -156,6 +156,7 @@ def in_project(here: Place, tab: str) -> dict[str, Any]:
     archived = here.may("adjudicator") and here.archived
     if here.may("lead"):
         tabs += [("", "Overview", 0), ("/items", "Items", 0), ("/people", "People", 0)]
+        tabs += [("/asking", "Asking", 0)]
     if here.may("adjudicator"):
         disputes = int(here.project.tallies().get("adjudicate", 0))
         tabs += [("/statistics", "Statistics", 0), ("/adjudicate", "Adjudicate", disputes)]

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect import choosing
+from backflip.collect import asking, choosing
 from backflip.collect.gate import Form, Lead, Parts, Place, Posted
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.pages_data import gist
-from backflip.collect.pages_projects import overview_page
 from backflip.collect.site import Site
 from backflip.data.errors import UserError
 from backflip.feedback import prescreen
@@ -23,6 +22,43 @@ READ = 1000
 MOST_READ = 20
 
 
+@router.get("/projects/{name}/asking")
+def asking_page(request: Request, site: Parts, here: Lead) -> HTMLResponse:
+    """Strategies for asking, and how the last round went."""
+    return _page(request, site, here)
+
+
+def _page(request: Request, site: Site, here: Place, error: str = "") -> HTMLResponse:
+    return page(
+        request,
+        "asking.html",
+        here.visitor,
+        status=400 if error else 200,
+        error=error,
+        **_shown(site, here),
+        **in_project(here, "/asking"),
+    )
+
+
+def _shown(site: Site, here: Place) -> dict[str, Any]:
+    """What the page on the next questions shows."""
+    settings, last = here.project.settings, choosing.latest(site, here.name)
+    asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
+    ways = asking.offered(settings.kind)
+    usual = "information" if "information" in ways else ways[0]
+    return {
+        "strategies": [(key, *asking.STRATEGIES[key]) for key in ways],
+        "chosen": asked.get("strategy", usual),
+        "asked": {"count": None, "screen": None, **asked},
+        "voices": choosing.voices(site, here.name),
+        "voice": choosing.voice(asked),
+        "random_share": f"{100 * settings.random_share:g}",
+        "screens": settings.kind == "compare",
+        "last": last,
+        "running": last is not None and not last["job"].over,
+    }
+
+
 @router.post("/projects/{name}/asking")
 def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     """Set the random arm's share, and choose a round of questions beside the server."""
@@ -31,8 +67,8 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
         _share(here, form)
         choosing.choose(site, here.name, kind, _asked(site, here, form))
     except UserError as error:
-        return overview_page(request, site, here, error=sentence(error))
-    return go(path_of(here, "#asking"), "choosing")
+        return _page(request, site, here, sentence(error))
+    return go(path_of(here, "/asking"), "choosing")
 
 
 def _asked(site: Site, here: Place, form: Posted) -> dict[str, Any]:
@@ -84,7 +120,7 @@ def screened(
         here.visitor,
         items=shown,
         older=older,
-        **in_project(here, ""),
+        **in_project(here, "/asking"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.collect import asking, choosing, forms, plots
+from backflip.collect import forms, next_steps, plots
 from backflip.collect.forms import Filled
 from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of, sentence
@@ -21,8 +21,6 @@ from backflip.feedback.refusals import RefusedError
 from backflip.feedback.upkeep import Overview
 
 router = APIRouter(include_in_schema=False)
-NEWEST = 100
-"""Items of a talk whose policies are looked up."""
 SCALES = [
     (2, "2 points: A or B"),
     (3, "3 points: A, the same, B"),
@@ -159,49 +157,22 @@ def archive(here: Lead, form: Form) -> Response:
 
 @router.get("/projects/{name}")
 def overview(request: Request, site: Parts, here: Here) -> Response:
-    """How far the project is, for those who run it; raters go to their work."""
+    """What is to do and how far the project is, for those who run it; raters go to their work."""
     if not here.may("adjudicator"):
         return go(path_of(here, "/rate"))
     if not here.may("lead"):
         return go(path_of(here, "/adjudicate"))
-    return overview_page(request, site, here)
-
-
-def overview_page(request: Request, site: Site, here: Place, *, error: str = "") -> HTMLResponse:
-    """The same for a lead; ``error``: what was wrong with choosing the next questions."""
     found, settings = here.project.overview(), here.project.settings
     return page(
         request,
         "overview.html",
         here.visitor,
-        status=400 if error else 200,
-        asking_error=error,
         numbers=numbers(found, settings.budget.currency),
         days=plots.days(here.project),
-        rubric=render(settings.rubric or "*There is no rubric yet.*"),
-        todo=_todo(site, here, found),
-        **_asking(site, here),
+        rubric=render(settings.rubric) if settings.rubric else "",
+        steps=next_steps.steps(site, here, found),
         **in_project(here, ""),
     )
-
-
-def _asking(site: Site, here: Place) -> dict[str, Any]:
-    """What the section on the next questions shows."""
-    settings, last = here.project.settings, choosing.latest(site, here.name)
-    asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
-    ways = asking.offered(settings.kind)
-    usual = "information" if "information" in ways else ways[0]
-    return {
-        "strategies": [(key, *asking.STRATEGIES[key]) for key in ways],
-        "chosen": asked.get("strategy", usual),
-        "asked": {"count": None, "screen": None, **asked},
-        "voices": choosing.voices(site, here.name),
-        "voice": choosing.voice(asked),
-        "random_share": f"{100 * settings.random_share:g}",
-        "screens": settings.kind == "compare",
-        "last": last,
-        "running": last is not None and not last["job"].over,
-    }
 
 
 def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
@@ -255,39 +226,3 @@ def _left(found: Overview) -> str:
         return "too few to forecast"
     about = "about " if found.hours_left * 60 >= 1 else ""
     return f"{about}{lasting(3600 * found.hours_left)} to go"
-
-
-def _todo(site: Site, here: Place, found: Overview) -> list[dict[str, str]]:
-    """What a new project still lacks."""
-    steps: list[dict[str, str]] = []
-    if unknown := _unknown_policies(site, here):
-        flags = " ".join(f"--policy {name}=MODEL" for name in unknown)
-        text = f"Start the server with {flags}: items talk with it, and this server knows it not"
-        steps.append({"text": text, "href": ""})
-    if not found.items:
-        steps.append({"text": "Import items to judge", "href": path_of(here, "/items")})
-    if not here.project.settings.rubric:
-        steps.append({"text": "Write a rubric", "href": path_of(here, "/settings")})
-    screening = here.project.settings.screening
-    if screening and not here.project.items(purpose="screening", limit=1):
-        text = "Import questions for the quiz: items with purpose “screening” and a gold answer"
-        steps.append({"text": text, "href": path_of(here, "/items")})
-    if len(here.project.members()) < 2:
-        steps.append({"text": "Invite raters", "href": path_of(here, "/people")})
-    for stalled in here.project.stalls():
-        text = f"{stalled}. Invite raters, or lower “Raters per item” in the settings"
-        steps.append({"text": text, "href": path_of(here, "/people")})
-    if found.exhausted:
-        steps.append(
-            {"text": f"Raise the budget: {found.exhausted}", "href": path_of(here, "/settings")}
-        )
-    return steps
-
-
-def _unknown_policies(site: Site, here: Place) -> list[str]:
-    """Policies that the newest items of a talk name, and that this server cannot ask."""
-    if here.project.settings.kind != "talk":
-        return []
-    newest = here.project.items(newest=True, limit=NEWEST)
-    named = {str(name) for item in newest for name in item.payload["policies"]}
-    return sorted(named - set(site.talkers.places))

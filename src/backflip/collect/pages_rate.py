@@ -105,7 +105,7 @@ def nothing(request: Request, here: Place, queue: str) -> Response:
     """Why there is nothing to judge, and what one can do."""
     why = here.project.why_nothing(here.visitor.person.id, queue=queue)
     why = why or "Nothing waits for you just now."
-    links = [("/", "To the projects")]
+    links = [("/", "To the projects"), (path_of(here, "/mine"), "Your answers")]
     if queue == "adjudicate":
         links.insert(0, (path_of(here, "/adjudicate"), "To the disputes"))
     tabs = in_project(here, "")
@@ -125,7 +125,11 @@ def nothing(request: Request, here: Place, queue: str) -> Response:
 def pause(request: Request, here: Here) -> Response:
     """A rest that somebody takes: nothing is lost, and there is one way back."""
     lines = ["Your answers are saved.", "What you had before you waits for a while."]
-    links = [(path_of(here, "/rate"), "Go on"), ("/", "To the projects")]
+    links = [
+        (path_of(here, "/rate"), "Go on"),
+        (path_of(here, "/mine"), "Your answers"),
+        ("/", "To the projects"),
+    ]
     return said(
         request,
         here.visitor,

@@ -123,16 +123,7 @@ def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Shown:
         key = own_key(person, client_key)
         if before := events.by_key(connection, key):
             return _shown_again(connection, scope, member, before.item_id)
-        newest = connection.execute(
-            select(Answers)
-            .where(
-                Answers.person_id == person,
-                Answers.project_id == scope.id,
-                Answers.undone.is_(None),
-            )
-            .order_by(Answers.id.desc())
-            .limit(1)
-        ).first()
+        newest = _newest(connection, scope, person)
         if newest is None:
             raise RefusedError("nothing", "there is no answer of yours to take back.")
         row = locked(connection, scope, person, newest.item_id)
@@ -145,6 +136,31 @@ def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Shown:
         return _shown_again(connection, scope, member, row.id)
 
     return scope.database.transact(work)
+
+
+def _newest(connection: Connection, scope: Scope, person: int) -> AnyRow | None:
+    """The newest answer of a rater that was not taken back."""
+    return connection.execute(
+        select(Answers)
+        .where(
+            Answers.person_id == person,
+            Answers.project_id == scope.id,
+            Answers.undone.is_(None),
+        )
+        .order_by(Answers.id.desc())
+        .limit(1)
+    ).first()
+
+
+def undoable(connection: Connection, scope: Scope, member: Member) -> int | None:
+    """The number of the answer that ``undo`` would take back; none: it would refuse."""
+    newest = _newest(connection, scope, member.person)
+    try:
+        if newest is not None:
+            _check_undo(connection, member, newest)
+    except RefusedError:
+        return None
+    return None if newest is None else newest.id
 
 
 def _check_undo(connection: Connection, member: Member, newest: AnyRow) -> None:

@@ -16,6 +16,7 @@ from backflip.feedback import (
     flags,
     items,
     members,
+    own_work,
     reading,
     stalls,
     tallies,
@@ -216,6 +217,16 @@ class Project:
     def why_nothing(self, person: int, *, queue: str = WORK) -> str:
         """Why ``next`` has nothing for a rater, in words for them; empty where it may have."""
         return upkeep.why_nothing(self.scope, person, queue)
+
+    def own_answers(
+        self, person: int, *, words: str = "", before: int = 0, limit: int = 50
+    ) -> list[own_work.OwnAnswer]:
+        """A rater's own answers as they gave them, the newest first (``own_work``)."""
+        return own_work.own_answers(self.scope, person, words=words, before=before, limit=limit)
+
+    def own_progress(self, person: int) -> own_work.OwnProgress:
+        """How far a rater is: today, in all, and what is left for them."""
+        return own_work.own_progress(self.scope, person)
 
     # Members
 
