@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from backflip.collect import figures, plots
+from backflip.collect import figures, glance, plots
 from backflip.collect.gate import Parts, Place, Senior
 from backflip.collect.pages import in_project, page
 from backflip.collect.pages_data import gist
@@ -49,15 +49,24 @@ METHODS = {
 
 @router.get("/projects/{name}/statistics")
 def statistics(
-    request: Request, site: Parts, here: Senior, rubric: str = "", attribute: str = ""
+    request: Request,
+    site: Parts,
+    here: Senior,
+    rubric: str = "",
+    attribute: str = "",
+    every: str = "",
 ) -> HTMLResponse:
-    """Live counts, and the figures as last worked out: of all answers, or one rubric version's."""
+    """One screen of live counts and of what matters in the figures; all figures behind it.
+
+    The figures are as last worked out, of all answers or one rubric version's. ``every``: whether
+    all of them stand open.
+    """
     found, settings = here.project.overview(), here.project.settings
     made = figures.read(site.figures(here.name))
     computing = refresh(site, here, made)
     attributes = list((made or {}).get("attributes", {}))
-    attribute = attribute if attribute in attributes else next(iter(attributes), "")
-    whole = made["attributes"][attribute] if made and attribute else made
+    shown = attribute if attribute in attributes else next(iter(attributes), "")
+    whole = made["attributes"][shown] if made and shown else made
     versions = list((whole or {}).get("versions", {}))
     rubric = rubric if rubric in versions else ""
     part = whole and (whole["versions"][rubric] if rubric else whole)
@@ -66,17 +75,19 @@ def statistics(
         "statistics.html",
         here.visitor,
         numbers=numbers(found, settings.budget.currency),
+        glance=glance.of(here.project, part, made) if part else None,
+        opened=bool(every or rubric or attribute),
         made=made,
         f=part,
         versions=versions,
         rubric=rubric,
         attributes=attributes,
-        attribute=attribute,
+        attribute=shown,
         computing=computing,
         broken=made is None and site.jobs.lately_failed(here.name, TITLE, FRESH),
         days=plots.days(here.project),
         may_change=here.may("lead"),
-        **(_said(site, here, part, attribute) if part else {}),
+        **(_said(site, here, part, shown) if part else {}),
         **in_project(here, "/statistics"),
     )
 

@@ -52,6 +52,7 @@ def environment() -> Environment:
         "gauge",
         "tick",
         "ticked",
+        "number",
     )
     made.globals |= {name: getattr(parts, name) for name in names}
     made.globals["put"] = PUT
