@@ -57,7 +57,7 @@ class Scene:
     says: str
     path: str
     who: str = "lead"
-    """lead, rater, or nobody."""
+    """lead, rater, judge (who has answers), or nobody."""
     do: Callable[[Any], None] | None = None
 
 
@@ -90,7 +90,8 @@ SCENES = (
     Scene("invitation", "What an invitation opens", "{invitation}", "nobody"),
     Scene("projects", "All projects", "/"),
     Scene("new", "A new project", "/projects/new"),
-    Scene("overview", "A project at a glance, and what to ask next", "/projects/tone"),
+    Scene("overview", "A project at a glance", "/projects/tone"),
+    Scene("asking", "What to ask next", "/projects/tone/asking"),
     Scene("items", "Items and their import", "/projects/tone/items"),
     Scene("clips-items", "Sending clips", "/projects/walk/items"),
     Scene("item", "One item, as the lead sees it", "{item}"),
@@ -110,7 +111,8 @@ SCENES = (
     Scene("principles", "Voting on principles", "/projects/principles/rate", "rater", WORK),
     Scene("talk", "A talk", "/projects/talk/rate", "rater", speak),
     Scene("pause", "A pause", "/pause/pairs", "rater"),
-    Scene("me", "One's own page", "/me", "rater"),
+    Scene("mine", "One's own answers", "/projects/tone/mine", "judge"),
+    Scene("me", "One's own account", "/me", "rater"),
     Scene("adjudicate", "What is disputed", "/projects/tone/adjudicate"),
     Scene("flagged", "What raters flagged", "/projects/tone/flagged"),
     Scene("screened", "What a rule left out", "/projects/tone/screened"),
@@ -118,7 +120,7 @@ SCENES = (
     Scene(
         "statistics-raters",
         "Statistics, further down",
-        "/projects/tone/statistics",
+        "/projects/tone/statistics?every=yes",
         do=partial(scroll, "Who agrees with whom"),
     ),
     Scene("export", "Taking answers out, and training", "/projects/tone/export"),
@@ -164,7 +166,7 @@ def payloads() -> dict[str, list[dict[str, Any]]]:
 
 
 def fill(store: Store, files: Path) -> dict[str, int]:
-    """Projects with people in them: the numbers of the lead and of a rater."""
+    """Projects with people in them: the numbers of the lead, a rater, and one with answers."""
     lead = store.people.add(name="Ada Byron", email="ada@example.org", admin=True).id
     rater = store.people.add(name="Grace Murray", email="grace@example.org").id
     kinds = payloads()
@@ -174,7 +176,8 @@ def fill(store: Store, files: Path) -> dict[str, int]:
         make(store, name, kind, kinds[name if name in kinds else kind][:8], rater, lead)
     pictures(files / "media" / "walk")
     judged(store, kinds["compare"][:60], kinds["compare"][60:70], lead)
-    return {"lead": lead, "rater": rater}
+    judge = store.project("tone").members()[1].person
+    return {"lead": lead, "rater": rater, "judge": judge}
 
 
 def make(

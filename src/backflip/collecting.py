@@ -99,7 +99,9 @@ def collect(  # noqa: PLR0913, PLR0917 (options of a command)
     export: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="Write answers: preference, soft, hh, ….")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where --export writes: .jsonl, .json, .parquet, .csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --export writes: .jsonl, .json, .parquet, .csv.")
+    ] = None,
     per: Annotated[
         str | None, typer.Option(help="A row for each item (aggregated), or for each answer.")
     ] = None,

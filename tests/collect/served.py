@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,42 @@ def pairs(count: int) -> list[dict[str, Any]]:
         }
         for i in range(count)
     ]
+
+
+class Fields(HTMLParser):
+    """What a browser would send of the first form of a page as it stands, but for its buttons."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self.area, self.select, self.forms = "", "", 0
+        self.feed(page[page.index('<form method="post" class="form"') :])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, value = given.get("name") or "", given.get("value") or ""
+        self.forms += tag == "form"
+        if self.forms > 1:
+            return
+        ticked = given.get("type") not in ("checkbox", "radio") or "checked" in given
+        if tag == "input" and name and ticked:
+            self.found[name] = value
+        elif tag == "textarea":
+            self.area, self.found[name] = name, ""
+        elif tag == "select":
+            self.select = name
+        elif tag == "option" and (self.select not in self.found or "selected" in given):
+            self.found[self.select] = value
+
+    def handle_data(self, data: str) -> None:
+        if self.area:
+            self.found[self.area] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            text = self.found[self.area].removeprefix("\n")
+            self.found[self.area] = text.replace("\r\n", "\n").replace("\n", "\r\n")
+            self.area = ""
 
 
 def bodies(project: Any, kind: str) -> list[tuple[str | None, dict[str, Any]]]:

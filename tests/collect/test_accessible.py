@@ -21,7 +21,7 @@ axe_core = pytest.importorskip("axe_playwright_python.base", reason="axe-core is
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LEAD = (
     "", "/items", "/people", "/statistics", "/adjudicate", "/flagged", "/export", "/log",
-    "/settings", "/screened",
+    "/settings", "/screened", "/asking", "/statistics?every=yes",
 )  # fmt: skip
 LOOKS = {
     "desk, light": {"color_scheme": "light"},

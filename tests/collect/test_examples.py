@@ -15,7 +15,7 @@ from backflip.data.errors import UserError
 from backflip.exchange.item_rows import EXAMPLES
 from backflip.feedback.examples import spelled_out
 from backflip.feedback.schema import Projects, Rubrics
-from tests.collect.served import Browser, Served
+from tests.collect.served import Browser, Fields, Served
 
 ROW = {"prompt": "How do I boil an egg?", "answers": ["Ten minutes.", {"text": "Ask a hen."}]}
 GOOD = {"payload": ROW, "value": {"choice": "a", "strength": 2}, "why": "It **helps**."}
@@ -75,8 +75,11 @@ def test_an_example_that_does_not_fit_is_refused_wherever_it_comes_from(
     refused = lead.call("/api/v1/projects/tone/settings", settings, "PUT")
     assert refused.status_code == 422
     assert "example 2" in refused.json()["detail"]
-    form = {"kind": "compare", "scale": "4", "examples": json.dumps([GOOD, BAD[why]])}
-    assert forms.read(form).errors["examples"].startswith("Example 2, ")
+    form = {"kind": "compare", "scale": "4", "example_rows": "2"}
+    form |= {f"example-{n}-kept": json.dumps(one) for n, one in enumerate([GOOD, BAD[why]])}
+    form |= {f"example-{n}-why": "Because." for n in range(2)}
+    base = project.settings
+    assert forms.read(form, base).errors["examples"].startswith("Example 2, ")
     lead.get("/projects/tone/settings")
     page = lead.send("/projects/tone/settings", form)
     assert page.status_code == 400
@@ -86,9 +89,8 @@ def test_an_example_that_does_not_fit_is_refused_wherever_it_comes_from(
 
 def test_a_form_that_is_sent_back_keeps_its_examples(server: Served, lead: Browser):
     project = server.project(examples=[GOOD])
-    lead.get("/projects/tone/settings")
-    shown = forms.of(project.settings).values["examples"]
-    lead.send("/projects/tone/settings", {"kind": "compare", "rubric": "x", "examples": shown})
+    sent = Fields(lead.get("/projects/tone/settings").text).found
+    lead.send("/projects/tone/settings", {**sent, "rubric": "x"})
     assert project.settings.rubric == "x"
     assert project.settings.examples[0].payload["answers"][1]["text"] == "Ask a hen."
 

@@ -9,8 +9,8 @@ from tests.collect.served import Browser, Served, pairs
 
 PAGE = "/projects/tone/mine"
 LEADS = (
-    "/items", "/items/1", "/people", "/asking", "/screened", "/statistics", "/adjudicate", "/flagged",
-    "/export", "/log", "/log.jsonl", "/settings", "/download?format=answers",
+    "/items", "/items/1", "/people", "/asking", "/screened", "/statistics", "/adjudicate",
+    "/flagged", "/export", "/log", "/log.jsonl", "/settings", "/download?format=answers",
 )  # fmt: skip
 
 
@@ -59,8 +59,13 @@ def test_a_rater_sees_their_answers_as_they_gave_them_and_how_far_they_are(serve
 
 
 def test_sources_gold_and_repetitions_stay_secret(server: Served):
-    project = server.project(items=3, raters_per_item=1, gold_share=0.5, repeat_share=0.4, repeat_gap=1)
-    gold = [{**pair, "prompt": [{"role": "user", "content": f"Gold {n}"}]} for n, pair in enumerate(pairs(4))]
+    project = server.project(
+        items=3, raters_per_item=1, gold_share=0.5, repeat_share=0.4, repeat_gap=1
+    )
+    gold = [
+        {**pair, "prompt": [{"role": "user", "content": f"Gold {n}"}]}
+        for n, pair in enumerate(pairs(4))
+    ]
     project.add_items(gold, gold=[{"choice": "a"}] * 4, purpose="gold")
     ada, hers = seated(server, project, "Ada")
     for _ in range(20):
@@ -69,7 +74,9 @@ def test_sources_gold_and_repetitions_stay_secret(server: Served):
             break
         page = hers.get(PAGE).text
         assert "model-one" not in page
-        assert not re.search(r"\bgold\b|correct|repeat|right|wrong", words(page).replace("Gold", ""))
+        assert not re.search(
+            r"\bgold\b|correct|repeat|right|wrong", words(page).replace("Gold", "")
+        )
         assert f">{found[0].payload['prompt'][-1]['content']}<" not in page  # before them now
         project.answer(ada, found[0].item_id, {"choice": "b"})
     assert project.tallies(ada)["gold_seen"] > 0

@@ -125,7 +125,7 @@ def see_agreement(lead: Any, account: dict[str, Any]) -> None:
     alpha = account["agreement"]["alpha"]
     shown = f"{alpha['estimate']:.2f}".replace("-", "−")
     assert any(f"Krippendorff's alpha {shown} [" in line for line in account["said"])
-    lead.goto(lead.base + "/projects/tone/statistics")
+    lead.goto(lead.base + "/projects/tone/statistics?every=yes")
     lead.get_by_text("Krippendorff").first.wait_for(timeout=60_000)
     row = lead.locator("tr", has=lead.get_by_text("Krippendorff", exact=False)).first
     assert row.locator("td").inner_text().split()[0] == shown

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: no cell becomes a formula, numbers stay numbers, and our import undoes it."""
+"""CSV for spreadsheets: no cell becomes a formula, numbers stay numbers, our import undoes it."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backflip.collect import example_form
 from backflip.data.errors import UserError
 from backflip.feedback.examples import with_examples
 from backflip.feedback.settings import GOLDEN_KINDS, ProjectSettings
@@ -74,9 +75,7 @@ def of(settings: ProjectSettings) -> Filled:
     )
     values["span_labels"] = "\n".join(data["span_labels"])
     values["groups"] = "\n".join(f"{k}: {', '.join(v)}" for k, v in data["groups"].items())
-    values["examples"] = json.dumps(data["examples"], indent=2, ensure_ascii=False)
-    if not data["examples"]:
-        values["examples"] = ""
+    values |= {"example_rows": example_form.rows_of(settings), "another": 0}
     values |= {f"{name}_on": data[name] is not None for name in ("screening", "overlap")}
     screening = data["screening"] or {"questions": 10, "pass_mark": 0.8}
     overlap = data["overlap"] or {"threshold": 0.9, "max_raters": 5}
@@ -115,6 +114,8 @@ def read(form: Mapping[str, str], base: ProjectSettings | None = None) -> Filled
     data["overlap"] = _overlap(form, errors) if values["overlap_on"] else None
     data["budget"] = _budget(form, errors)
     _lists(form, data, errors)
+    if base is not None and example_form.ROWS in form:
+        _examples(form, base, data, values, errors)
     if not errors:
         try:
             settings = ProjectSettings.model_validate_json(json.dumps(data))
@@ -167,7 +168,7 @@ def _budget(form: Mapping[str, str], errors: dict[str, str]) -> dict[str, Any]:
 
 
 def _lists(form: Mapping[str, str], data: dict[str, Any], errors: dict[str, str]) -> None:
-    """Attributes, labels, groups and examples: each from its text."""
+    """Attributes, labels and groups: each from its text."""
     if "attributes" in form and data.get("kind") == "rate":
         data["attributes"] = [_attribute(line) for line in _lines(form["attributes"])]
     elif data.get("kind") != "rate":
@@ -179,11 +180,24 @@ def _lists(form: Mapping[str, str], data: dict[str, Any], errors: dict[str, str]
             data["groups"] = dict(_group(line) for line in _lines(form["groups"]))
         except UserError as error:
             errors["groups"] = str(error)
-    if "examples" in form:
-        try:
-            data["examples"] = json.loads(form["examples"]) if form["examples"].strip() else []
-        except ValueError as error:
-            errors["examples"] = f"This is not JSON: {error}."
+
+
+def _examples(
+    form: Mapping[str, str],
+    base: ProjectSettings,
+    data: dict[str, Any],
+    values: dict[str, Any],
+    errors: dict[str, str],
+) -> None:
+    """Examples from their rows; the rows come back as they were sent, with one more if asked."""
+    shown = example_form.as_sent(base, data.get("attributes", []), data.get("span_labels", []))
+    more = int("another" in form)
+    values["another"] = more
+    values[example_form.ROWS] = example_form.rows_sent(shown, form, more)
+    try:
+        data["examples"] = [] if more else example_form.examples_sent(shown, form)
+    except UserError as error:
+        errors["examples"] = f"{str(error)[:1].upper()}{str(error)[1:]}"
 
 
 def _lines(text: str) -> Iterable[str]:

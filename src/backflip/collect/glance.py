@@ -1,4 +1,4 @@
-"""The statistics at a glance: one agreement in a sentence, who needs attention, what they split on."""
+"""Statistics at a glance: one agreement in a sentence, who needs attention, what splits raters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEWEST_ANSWERS = 10
 """Answers from which on a rater is held against the others, or against their own pace."""
 HASTY = 0.05
 """Share of answers far too fast from which on it is told."""
-SHOWN = 4
+SHOWN = 3
 """Raters, items and attributes on the first screen."""
 COUNTED = {
     "rank": ("pair of answers", "pairs of answers"),

@@ -52,9 +52,7 @@ def _lacking(
         yield f"Invite raters{f'; {sent} to be opened' if open_links else ''}", "/people"
 
 
-def _waiting(
-    here: Place, found: Overview, members: list[Membership]
-) -> Iterator[tuple[str, str]]:
+def _waiting(here: Place, found: Overview, members: list[Membership]) -> Iterator[tuple[str, str]]:
     """What nobody but a senior or the lead can get on with."""
     if found.adjudicate:
         split = counted(found.adjudicate, "item", "items")

@@ -86,9 +86,7 @@ def _numbers(progress: OwnProgress) -> list[dict[str, str]]:
     ]
 
 
-def _line(
-    site: Site, here: Place, settings: ProjectSettings, one: OwnAnswer
-) -> dict[str, Any]:
+def _line(site: Site, here: Place, settings: ProjectSettings, one: OwnAnswer) -> dict[str, Any]:
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.collect import forms, next_steps, plots
 from backflip.collect.forms import Filled
-from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Place, Visitor, Who
+from backflip.collect.gate import RANK, Form, Here, Lead, Parts, Visitor, Who
 from backflip.collect.pages import go, in_project, page, path_of, sentence
 from backflip.collect.rendering import render
 from backflip.collect.site import Site
@@ -138,7 +138,9 @@ def settings_page(request: Request, here: Lead) -> HTMLResponse:
 def change(request: Request, here: Lead, form: Form) -> Response:
     """A new version of the rubric."""
     filled = forms.read(form.fields, here.project.settings)
-    if filled.settings is not None:
+    if "another" in form.fields:
+        filled = Filled(filled.values)
+    elif filled.settings is not None:
         try:
             here.project.configure(filled.settings, by=here.visitor.person.id)
             return go(path_of(here, "/settings"), "saved")

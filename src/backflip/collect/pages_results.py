@@ -75,7 +75,7 @@ def statistics(
         "statistics.html",
         here.visitor,
         numbers=numbers(found, settings.budget.currency),
-        glance=glance.of(here.project, part, made) if part else None,
+        glance=glance.of(here.project, part, made) if part and made else None,
         opened=bool(every or rubric or attribute),
         made=made,
         f=part,
