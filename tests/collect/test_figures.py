@@ -161,7 +161,8 @@ def test_the_page_and_an_export_have_the_same_agreement_for_every_attribute(
         assert shown["whom"]["light"] == exported["light"]
     page = text_of(lead.get("/projects/tone/statistics?attribute=kind").text)
     assert "on the mark for “kind”" in page
-    assert f"{made['attributes']['kind']['agreement']['alpha']['estimate']:.2f}" in page
+    alpha = made["attributes"]["kind"]["agreement"]["alpha"]["estimate"]
+    assert f"{alpha:.2f}".replace("-", "−") in page
     assert made["attributes"]["kind"]["agreement"] != made["attributes"]["helpful"]["agreement"]
 
 
