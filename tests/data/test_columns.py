@@ -182,12 +182,41 @@ def test_a_very_wide_table_names_some_columns_in_training_and_all_in_a_check(loa
         ({"image_url": "https://example.org/0.png"}, "image_url"),
         ({"Audio": {"path": "0.wav", "bytes": None}}, "Audio"),
         ({"clip": {"array": [0.0], "sampling_rate": 16000}}, "clip"),
+        ({"image_0": "0.png"}, "image_0"),
+        ({"Question Image": "https://example.org/0"}, "Question Image"),
+        ({"image_id": "COCO_000139"}, "image_id"),
+        ({"screenshot": [None, "0"]}, "screenshot"),
+        ({"jpg": "0"}, "jpg"),
+        ({"file_name": "train/0.PNG"}, "file_name"),
+        ({"page": "https://example.org/0.jpeg?size=2"}, "page"),
+        ({"page": "data:image/png;base64,AAAA"}, "page"),
+        ({"sources": [{"url": "0.mp4"}]}, "sources"),
     ],
 )
 def test_rows_with_other_media_are_left_out_by_name(row, column, loaded):
-    plain = {"messages": [U, A], "image": None, "images": []}
+    plain = {
+        "messages": [U, A],
+        "image": None,
+        "images": [None, ""],
+        "image_caption": "A cat",
+        "has_image": "no",
+        "image_count": 2,
+        "page": "See 0.png.",
+    }
     result = loaded([plain, {"messages": [U, A], **row}], "demonstrations")
     assert result.dropped.counts == {f"something other than text (column '{column}')": 1}
+
+
+def test_an_answer_that_names_a_picture_is_text(loaded):
+    rows = [{"question": "Which file holds the logo?", "answer": "logo.png"}]
+    assert loaded(rows, "demonstrations").records[0].messages[1].content == "logo.png"
+
+
+def test_pictures_among_the_fields_of_a_message_are_named(loaded):
+    seen = {"role": "user", "content": ASK, "images": ["0.png"]}
+    unseen = {**seen, "images": []}
+    result = loaded([{"messages": [unseen, A]}, {"messages": [seen, A]}], "demonstrations")
+    assert result.dropped.counts == {"a message holds something other than text ('images')": 1}
 
 
 def test_a_part_of_a_message_that_is_no_text_is_named(loaded):

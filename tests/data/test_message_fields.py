@@ -106,6 +106,23 @@ def test_calls_results_and_tools_reach_a_template_that_knows_them(learnt):
     assert kept == ('I look.<call>get_weather {"town": "Rome"}</call><|im_end|>Sunny.<|im_end|>')
 
 
+@pytest.mark.parametrize("given", [OFFERED, json.dumps(OFFERED), [OFFERED[0]["function"]]])
+@pytest.mark.parametrize("system", ["", "Be brief."])
+def test_tools_that_stand_in_a_message_are_those_of_the_conversation(given, system, learnt):
+    turns = [{"role": "system", "content": system, "tools": given}, user("Hi"), says("Yes?")]
+    whole, kept = learnt({"messages": turns})
+    assert '"name": "get_weather", "parameters"' in whole
+    assert kept == "Yes?<|im_end|>"
+    with pytest.raises(UserError, match="does not write tools"):
+        learnt({"messages": turns}, CHATML)
+
+
+def test_tools_in_a_message_of_one_answer_are_those_of_the_prompt(loaded):
+    start = [{"role": "system", "content": "Be brief.", "functions": OFFERED}, user("Hi")]
+    pair = {"chosen": [*start, says("Yes?")], "rejected": [*start, says("What?")]}
+    assert '"get_weather"' in loaded([pair], "comparisons").records[0].prompt[0].tools
+
+
 @pytest.mark.parametrize(
     "turn",
     [

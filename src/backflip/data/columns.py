@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from backflip.data.conversations import is_conversation, is_message
 from backflip.data.errors import UserError
+from backflip.data.media import is_media, names_file
 from backflip.data.records import BadRecordError
 from backflip.data.turns import KEYS
 
@@ -19,10 +20,6 @@ PROMPTS = (
 """Names of the column that was asked, the likeliest first."""
 CONTEXTS = ("messages", "conversations", "conversation", "context", "history")
 """Names of a column with the turns before an answer."""
-_OTHER_MEDIA = re.compile(
-    r"(?:input_)?(?:image|img|picture|photo|audio|video|pixel_value)s?"
-    r"(?:_(?:url|path|file|byte|data)s?)?"
-)
 
 
 @lru_cache(maxsize=10_000)
@@ -146,25 +143,15 @@ def _unread_keys(value: Any) -> Iterator[str]:
 
 
 def other_media(fields: Fields) -> str | None:
-    """The column that holds pictures, sound or film; None where the row is text alone."""
-    for column, value in fields.row.items():
-        if is_empty(value) or isinstance(value, bool | int | float):
-            continue
-        if _OTHER_MEDIA.fullmatch(plain(str(column))) or _is_binary(value):
-            return str(column)
-    return None
+    """The column whose name says pictures, sound or film; None where the row is text alone."""
+    names = (str(c) for c, value in fields.row.items() if is_media(plain(str(c)), value))
+    return next(names, None)
 
 
-def _is_binary(given: Any) -> bool:
-    """Bytes, or what ``datasets`` makes of a picture or a sound."""
-    value: Any = given
-    if isinstance(value, list | tuple) and value:
-        value = cast("Sequence[Any]", value)[0]
-    if isinstance(value, Mapping):
-        keys = set(cast("Mapping[str, Any]", value))
-        return {"bytes", "path"} <= keys or {"array", "sampling_rate"} <= keys
-    kind: type[Any] = cast("type[Any]", type(value))
-    return isinstance(value, bytes) or kind.__module__.startswith("PIL.")
+def unread_media(fields: Fields) -> str | None:
+    """The column that nobody read and that names a file of pictures, sound or film."""
+    names = (str(c) for c, v in fields.row.items() if c not in fields.read and names_file(v))
+    return next(names, None)
 
 
 def check_columns(columns: Mapping[str, str], row: Mapping[str, Any], source: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from backflip.data.records import BadRecordError, Message, Messages
-from backflip.data.turns import message_of
+from backflip.data.turns import message_of, tools_in
 
 _START = re.compile(r"\s*(?:Human|Assistant):")
 _BETWEEN = (re.compile(r"\n\n(Human|Assistant):"), re.compile(r"\n(Human|Assistant):"))
@@ -66,7 +67,7 @@ def _unix(text: str) -> str:
 def conversation_of(column: str, value: Any) -> Messages:
     """Messages in a list of mappings, in one mapping, or in a transcript. Raises BadRecordError.
 
-    A system message that says nothing is none.
+    A system message that says nothing is none. Tools that stand in a message are on the first.
     """
     if is_transcript(value):
         return tuple(Message(role, text) for role, text in transcript_turns(value))
@@ -77,8 +78,10 @@ def conversation_of(column: str, value: Any) -> Messages:
             f"column {column!r} holds {seen(value)} where messages are expected",
             "give a list of {role, content}",
         )
-    made = (message_of(column, row) for row in cast("Sequence[Any]", value))
-    return tuple(message for message in made if message is not None)
+    rows = cast("Sequence[Any]", value)
+    made = [message for row in rows if (message := message_of(column, row)) is not None]
+    tools = tools_in(rows)
+    return (replace(made[0], tools=tools), *made[1:]) if tools and made else tuple(made)
 
 
 def prompt_messages(value: Any, column: str = "prompt") -> Messages:

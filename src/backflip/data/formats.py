@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from backflip.data.adapters import FORMATS, known_formats, sides
-from backflip.data.columns import PROMPTS, Fields, check_columns, other_media
+from backflip.data.columns import PROMPTS, Fields, check_columns, other_media, unread_media
 from backflip.data.conversions import KINDS, check_convertible, convert, plural
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
@@ -162,14 +162,10 @@ class Reader:
     def read(self, row: Row) -> Record:
         """The record in a row. Raises BadRecordError."""
         fields = Fields(_raised(row.fields, self._lifted), self.columns)
-        media = other_media(fields)
-        if media is not None:
-            raise BadRecordError(
-                f"something other than text (column {media!r})",
-                "remove the column to learn from the text alone",
-            )
+        _check_text(other_media(fields))
         try:
             record = self.format.read(Line(row.where, fields))
+            _check_text(unread_media(fields))
         except KeyError as error:
             raise BadRecordError(
                 f"no column {error.args[0]!r}, which format {self.format.name} needs",
@@ -186,6 +182,15 @@ class Reader:
         remarks = [f"{remark} ({counted(count, 'row')})" for remark, count in self.remarks.items()]
         choice = [self.format.choice] if self.format.choice else []
         return [*lifted, *read_as, *choice, *remarks]
+
+
+def _check_text(media: str | None) -> None:
+    """Raises BadRecordError where this column holds something other than text."""
+    if media is not None:
+        raise BadRecordError(
+            f"something other than text (column {media!r})",
+            "remove the column to learn from the text alone",
+        )
 
 
 def _lifted(row: Mapping[str, Any], columns: Mapping[str, str], format: str | None) -> str:

@@ -19,10 +19,9 @@ from backflip.data.records import (
     Provenance,
     Record,
 )
-from backflip.data.turns import tools_of
+from backflip.data.turns import TOOLS, tools_of
 
 SYSTEMS = ("system", "system_prompt", "system_message")
-TOOLS = ("tools", "functions")
 SOFT = ("p_chosen", "soft", "soft_label")
 STRENGTHS = {
     "significantly better": 1.0,

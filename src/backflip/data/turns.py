@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from backflip.data.media import is_media
 from backflip.data.records import BadRecordError, Message
 
 ROLE, CONTENT = ("role", "from"), ("content", "value")
@@ -17,7 +18,9 @@ WEIGHTS = ("weight", "train", "training", "loss")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 CALLS = ("tool_calls", "function_call")
 BESIDE = ("tool_call_id", "name")
-KEYS = frozenset((*ROLE, *CONTENT, *WEIGHTS, *REASONING, *CALLS, *BESIDE))
+TOOLS = ("tools", "functions")
+"""What a conversation may call, in a column of the row or in a message."""
+KEYS = frozenset((*ROLE, *CONTENT, *WEIGHTS, *REASONING, *CALLS, *BESIDE, *TOOLS))
 """Every field of a message that is read."""
 ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
@@ -40,6 +43,11 @@ def message_of(column: str, row: Any) -> Message | None:
             f"column {column!r} holds something that is no message", "give {role, content}"
         )
     fields = cast("Mapping[str, Any]", row)
+    media = [name for name, value in fields.items() if name not in KEYS and is_media(name, value)]
+    if media:
+        raise BadRecordError(
+            f"a message holds something other than text ({media[0]!r})", "remove the row"
+        )
     named = str(_first(fields, ROLE) or "none")
     role = ROLES.get(named.lower(), named.lower())
     content, thought = _text_of(column, _first(fields, CONTENT))
@@ -68,6 +76,14 @@ def tools_of(value: Any) -> str:
     listed: list[Any] = [_without_nulls(one) for one in cast("list[Any]", tools)]
     listed = [one if "function" in one else {"type": "function", "function": one} for one in listed]
     return json.dumps(listed, ensure_ascii=False)
+
+
+def tools_in(rows: Sequence[Any]) -> str:
+    """The tools that the first message with any has, as ``tools_of`` gives them."""
+    found = (
+        row[name] for row in rows if isinstance(row, Mapping) for name in TOOLS if row.get(name)
+    )
+    return tools_of(next(found, None))
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
