@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from backflip.data.audit import audit
+from backflip.data.chat import ChatTemplate
 from backflip.data.errors import UserError
 from backflip.data.formats import load
+from backflip.data.marks import remarks
 from backflip.data.records import Message, messages
 from backflip.data.sources import write_jsonl
+from tests.data.tiny import CHATML, byte_tokenizer
 
 ASK, YES, NO = "Is it late?", "Yes, it is.", "Yes, maybe."
 BOTH = {"chosen": YES, "rejected": NO}
@@ -134,9 +137,9 @@ def test_conversations_that_repeat_their_prompt_are_believed(prompt, before, sai
 # ---- transcripts
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("lead", ["", "\n", "\n\n", " "])
-@pytest.mark.parametrize("between", ["\n\n", "\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("lead", ["", "\n\n", " "])
+@pytest.mark.parametrize("between", ["\n\n", "\n", "\n \n ", "\n\n\t"])
 def test_transcripts_are_told_by_their_speakers_however_lines_end(end, lead, between, loaded):
     start = f"{lead}Human: {ASK}{between}Assistant: Well?{between}Human: Now!{between}Assistant:"
     rows = [{"chosen": f"{start} {YES}", "rejected": f"{start} {NO}"}]
@@ -144,6 +147,31 @@ def test_transcripts_are_told_by_their_speakers_however_lines_end(end, lead, bet
     record = loaded(rows).records[0]
     assert record.prompt == messages(("user", ASK), ("assistant", "Well?"), ("user", "Now!"))
     assert record.answers[0] == messages(("assistant", YES))
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\r\n\r\n"])
+def test_text_before_the_first_turn_of_a_transcript_is_the_systems(between, loaded):
+    start = f"Be brief.{between}Human: {ASK}{between}Assistant:"
+    record = loaded([{"chosen": f"{start} {YES}", "rejected": f"{start} {NO}"}]).records[0]
+    assert record.prompt == messages(("system", "Be brief."), ("user", ASK))
+    assert record.answers[0] == messages(("assistant", YES))
+
+
+def test_speakers_who_are_not_told_apart_are_said(loaded):
+    start = f"### Human: {ASK}\n\n### Assistant:"
+    rows = [{"chosen": f"{start} {YES}", "rejected": f"{start} {NO}"}] * 2
+    said = " ".join(remarks(loaded(rows).records, ChatTemplate(byte_tokenizer(CHATML))))
+    assert "2 of 2 rows hold" in said
+    assert "### Human:" in said
+
+
+@pytest.mark.parametrize("sign", ["<image>", "<|image_pad|>", "[IMG]"])
+def test_the_place_of_a_picture_in_a_text_is_said(sign, loaded):
+    turns = [{"role": "user", "content": f"{sign} What is this?"}, A]
+    records = loaded([{"messages": turns}, {"messages": [U, A]}], "demonstrations").records
+    said = " ".join(remarks(records, ChatTemplate(byte_tokenizer(CHATML))))
+    assert "1 of 2 rows holds the place of a picture" in said
+    assert sign in said
 
 
 def test_text_that_begins_with_a_speakers_name_is_no_transcript(loaded):

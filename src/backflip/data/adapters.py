@@ -9,6 +9,7 @@ from backflip.data.columns import CONTEXTS, PROMPTS, Fields
 from backflip.data.conversations import (
     answer_messages,
     conversation_of,
+    holds_transcript,
     is_conversation,
     is_message,
     is_transcript,
@@ -16,6 +17,7 @@ from backflip.data.conversations import (
     shared_start,
     split_last,
     split_text,
+    transcript_messages,
 )
 from backflip.data.counting import counted
 from backflip.data.judgements import is_prose, label, thumb
@@ -132,6 +134,8 @@ def _shared_words(line: Line) -> Comparison:
         raise BadRecordError("no prompt", "add a column prompt")
     if not a.strip() or not b.strip():
         raise BadRecordError("empty answer", "remove the row, or write the missing text")
+    if holds_transcript(a) and holds_transcript(b):
+        return pair(line, *shared_start(*(transcript_messages(text) for text in (a, b))))
     text, a, b = split_text(a, b)
     chosen, rejected = (answer_messages(n, v) for n, v in zip(names, (a, b), strict=True))
     return pair(line, prompt_messages(text), chosen, rejected)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from backflip.data.chat import ChatTemplate
 from backflip.data.formats import Loaded
 from backflip.data.lengths import Sizes, answers_of
-from backflip.data.marks import marked, unwritten
+from backflip.data.marks import marked, placed, unwritten
 from backflip.data.readings import Reading, first_readings
 from backflip.data.records import (
     Comparison,
@@ -143,6 +143,7 @@ def audit(
 def _said(loaded: Loaded[Any], template: ChatTemplate | None) -> Iterable[str]:
     """What reading has chosen and left, and what the template does not write: a sentence each."""
     yield from filter(None, (loaded.converted, *loaded.notes, loaded.unread_line(None)))
+    yield from placed(loaded.records)
     if template is not None:
         yield from unwritten(loaded.records, template)
 

@@ -11,8 +11,12 @@ from backflip.data.records import BadRecordError, Message, Messages
 from backflip.data.turns import message_of, tools_in
 
 _START = re.compile(r"\s*(?:Human|Assistant):")
-_BETWEEN = (re.compile(r"\n\n(Human|Assistant):"), re.compile(r"\n(Human|Assistant):"))
+_BETWEEN = (
+    re.compile(r"\n[ \t]*\n[ \t]*(Human|Assistant):"),
+    re.compile(r"\n[ \t]*(Human|Assistant):"),
+)
 """How turns are told apart: by blank lines, as HH-RLHF writes them, or else by line ends."""
+_BEGUN = re.compile(r"\n[ \t]*\n[ \t]*Human:.*\n[ \t]*\n[ \t]*Assistant:", re.DOTALL)
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -25,6 +29,11 @@ def is_transcript(value: Any) -> bool:
         return False
     text = _unix(value)
     return text.startswith(("\n\nHuman:", "\n\nAssistant:")) or _between(text) is not None
+
+
+def holds_transcript(text: str) -> bool:
+    """Whether a transcript begins somewhere in this text, behind words for the system."""
+    return _BEGUN.search(_unix(text)) is not None
 
 
 def is_conversation(value: Any) -> bool:
@@ -42,7 +51,7 @@ def is_message(value: Any) -> bool:
 def transcript_turns(text: str) -> list[tuple[str, str]]:
     """(role, text) of each turn of an HH transcript; text before the first turn is the system's.
 
-    Line ends may be those of Windows; blank lines in front may be missing.
+    Line ends may be those of Windows or of old Macs; blank lines in front may be missing.
     """
     text = _unix(text)
     if _START.match(text):
@@ -55,13 +64,18 @@ def transcript_turns(text: str) -> list[tuple[str, str]]:
     ]
 
 
+def transcript_messages(text: str) -> Messages:
+    """The turns of an HH transcript as messages."""
+    return tuple(Message(role, words) for role, words in transcript_turns(text))
+
+
 def _between(text: str) -> re.Pattern[str] | None:
     """What stands between the turns of a text that begins with one; None where there is one."""
     return next((pattern for pattern in _BETWEEN if pattern.search(text.lstrip())), None)
 
 
 def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n") if "\r" in text else text
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def conversation_of(column: str, value: Any) -> Messages:
@@ -70,7 +84,7 @@ def conversation_of(column: str, value: Any) -> Messages:
     A system message that says nothing is none. Tools that stand in a message are on the first.
     """
     if is_transcript(value):
-        return tuple(Message(role, text) for role, text in transcript_turns(value))
+        return transcript_messages(value)
     if is_message(value):
         value = [value]
     if not is_conversation(value):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.lengths import answers_of
@@ -14,8 +15,24 @@ FOREIGN = (
     *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     *("<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<|user|>"),
     *("<|assistant|>", "<|system|>", "<|endoftext|>", "<|begin_of_text|>", "### Assistant:"),
+    *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|start|>", "<|message|>", "<|end|>"),
+    *(
+        "<|header_start|>",
+        "<|eot|>",
+        "<|start_of_role|>",
+        "<｜User｜>",
+        "<｜Assistant｜>",
+        "[gMASK]",
+    ),
+    *("### Instruction:", "### Response:", "### Human:", "### User:", "\n\nHuman:"),
+    "\n\nAssistant:",
 )
 """What the templates of well-known families write around a message."""
+PLACES = (
+    *("<image>", "<|image|>", "<|image_pad|>", "<|vision_start|>", "<start_of_image>"),
+    *("<image_soft_token>", "[IMG]", "<|image_1|>", "<image_1>", "<image 1>"),
+)
+"""What stands in a text where a picture belongs."""
 
 
 def marked(records: Sequence[Record], template: ChatTemplate | None) -> list[tuple[Record, str]]:
@@ -23,8 +40,11 @@ def marked(records: Sequence[Record], template: ChatTemplate | None) -> list[tup
 
     Without a template, only the signs of well-known families are looked for.
     """
-    signs = sorted({*(template.marks if template else ()), *FOREIGN} - {""}, key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, signs)))
+    return _with_any(records, {*(template.marks if template else ()), *FOREIGN} - {"", *PLACES})
+
+
+def _with_any(records: Sequence[Record], signs: Collection[str]) -> list[tuple[Record, str]]:
+    pattern = re.compile("|".join(map(re.escape, sorted(signs, key=len, reverse=True))))
     found: list[tuple[Record, str]] = []
     for record in records:
         texts = (m.content for said in (prompt_of(record), *answers_of(record)) for m in said)
@@ -38,14 +58,33 @@ def remarks(records: Sequence[Record], template: ChatTemplate) -> Iterator[str]:
     """Sentences about messages of which the template makes something else than was meant."""
     found = marked(records, template)
     if found:
-        signs = ", ".join(dict.fromkeys(sign for _, sign in found))
-        verb = "holds" if len(found) == 1 else "hold"
         yield (
-            f"{len(found)} of {len(records)} rows {verb} control tokens of a template in their "
-            f"text ({signs}; e.g. {found[0][0].where}): the template is put around them once "
+            f"{_rows(found, records)} control tokens of a template in their "
+            f"text ({_seen(found)}): the template is put around them once "
             "more, and the model reads them as its own. Give the text without them"
         )
+    yield from placed(records)
     yield from unwritten(records, template)
+
+
+def placed(records: Sequence[Record]) -> Iterator[str]:
+    """A sentence about texts in which a picture has its place, and none is read."""
+    found = _with_any(records, PLACES)
+    if found:
+        yield (
+            f"{_rows(found, records)} the place of a picture in their text ({_seen(found)}): no "
+            "picture is read, and the sign is learnt as text. Remove these rows, or the sign"
+        )
+
+
+def _rows(found: Sequence[Any], records: Sequence[Record]) -> str:
+    verb = "holds" if len(found) == 1 else "hold"
+    return f"{len(found)} of {len(records)} rows {verb}"
+
+
+def _seen(found: Sequence[tuple[Record, str]]) -> str:
+    signs = ", ".join(dict.fromkeys(sign.strip() for _, sign in found))
+    return f"{signs}; e.g. {found[0][0].where}"
 
 
 def unwritten(records: Sequence[Record], template: ChatTemplate) -> Iterator[str]:
