@@ -134,6 +134,38 @@ def test_conversations_that_repeat_their_prompt_are_believed(prompt, before, sai
     assert bool(result.notes) != said
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan"), [], "  "])
+def test_a_prompt_that_says_nothing_is_left_out_as_such(nothing, loaded):
+    result = loaded([{"prompt": nothing, **BOTH}, {"prompt": ASK, **BOTH}])
+    (reason,) = result.dropped.counts
+    assert reason.startswith(("no prompt", "empty prompt"))
+    assert len(result.records) == 1
+
+
+def test_not_a_number_is_null_in_every_column(loaded):
+    """As tables of pandas write what is missing."""
+    result = loaded([{"prompt": ASK, **BOTH, "margin": float("nan"), "note": float("nan")}])
+    assert result.records[0].margin == 0
+    assert not result.unread
+
+
+@pytest.mark.parametrize(
+    "history", [[["Hi", "Hello."]], [{"role": "user", "content": "Hi"}, A | {"content": "Hello."}]]
+)
+@pytest.mark.parametrize("rest", [BOTH, {"output": YES}])
+def test_a_history_stands_before_what_is_asked(history, rest, loaded):
+    """LLaMA-Factory's pairs of a question and an answer, or messages."""
+    row = {"instruction": ASK, "input": "", "system": "Be brief.", "history": history, **rest}
+    result = loaded([row, row | {"history": []}], "prompts")
+    before = messages(("user", "Hi"), ("assistant", "Hello."))
+    system, asked = messages(("system", "Be brief."), ("user", ASK))
+    assert [record.messages for record in result.records] == [
+        (system, *before, asked),
+        (system, asked),
+    ]
+    assert not result.unread
+
+
 # ---- transcripts
 
 

@@ -59,6 +59,11 @@ def learnt(loaded):
     return tokens
 
 
+def test_a_message_without_a_content_says_which_fields_it_has(loaded):
+    with pytest.raises(UserError, match="1 × a message has no content"):
+        loaded([{"messages": [{"role": "user", "text": "hi"}, says("!")]}])
+
+
 # ---- weight
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -57,7 +58,7 @@ class Fields(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         column = self._real[name]
         self.read.add(column if column in self.row else column.partition(".")[0])
-        return self.row[column] if column in self.row else at(self.row, column)
+        return at(self.row, column)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._real)
@@ -113,18 +114,24 @@ class Fields(Mapping[str, Any]):
 
 
 def at(row: Mapping[str, Any], column: str) -> Any:
-    """The value of a column, or of the key inside it that ``a.b`` names; None for none."""
-    if column in row:
-        return row.get(column)
+    """The value of a column, or of the key inside it that ``a.b`` names; None for none and NaN."""
     value: Any = row
-    for part in column.split("."):
+    for part in [column] if column in row else column.split("."):
         value = cast("Mapping[str, Any]", value).get(part) if isinstance(value, Mapping) else None
-    return value
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def is_empty(value: Any) -> bool:
     """Whether a column says nothing in this row."""
-    return value is None or (isinstance(value, str | list | tuple | dict) and not value)
+    return (
+        value is None
+        or _is_nan(value)
+        or (isinstance(value, str | list | tuple | dict) and not value)
+    )
 
 
 def _unread_keys(value: Any) -> Iterator[str]:

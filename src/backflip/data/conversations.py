@@ -105,6 +105,8 @@ def prompt_messages(value: Any, column: str = "prompt") -> Messages:
         if turns and turns[-1] == ("assistant", ""):
             turns = turns[:-1]
         return tuple(Message(role, text) for role, text in turns)
+    if isinstance(value, list | tuple) and not value:
+        raise BadRecordError(f"empty prompt: column {column!r}", "remove the row, or fill it")
     if value is None:
         raise BadRecordError(f"no prompt: column {column!r} is null", "remove the row, or fill it")
     if isinstance(value, str):

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from backflip.data.columns import CONTEXTS, PROMPTS, Fields, is_empty
-from backflip.data.conversations import after, answer_messages, is_conversation, prompt_messages
+from backflip.data.conversations import (
+    after,
+    answer_messages,
+    conversation_of,
+    is_conversation,
+    prompt_messages,
+)
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -22,6 +28,7 @@ from backflip.data.records import (
 from backflip.data.turns import TOOLS, tools_of
 
 SYSTEMS = ("system", "system_prompt", "system_message")
+TURNS = ("user", "assistant")
 SOFT = ("p_chosen", "soft", "soft_label")
 STRENGTHS = {
     "significantly better": 1.0,
@@ -82,7 +89,21 @@ def asked(fields: Fields) -> Messages:
         more = fields.get("input")
         if isinstance(more, str) and more.strip():
             value = f"{value}\n\n{more}"
-    return prompt_messages(value, source)
+    return (*_before(fields), *prompt_messages(value, source))
+
+
+def _before(fields: Fields) -> Messages:
+    """The turns in a column ``history``: pairs of a question and an answer, or messages."""
+    value = fields.peek("history")
+    if is_empty(value) or not isinstance(value, Sequence) or isinstance(value, str):
+        return ()
+    pairs = cast("Sequence[Any]", value)
+    if is_conversation(value):
+        return conversation_of("history", fields["history"])
+    if all(isinstance(two, list | tuple) and len(cast("Sequence[Any]", two)) == 2 for two in pairs):
+        said = [message for two in fields["history"] for message in zip(TURNS, two, strict=True)]
+        return tuple(Message(role, str(text)) for role, text in said)
+    return ()
 
 
 def asked_or_context(fields: Fields) -> Messages | None:

@@ -50,6 +50,10 @@ def message_of(column: str, row: Any) -> Message | None:
         )
     named = str(_first(fields, ROLE) or "none")
     role = ROLES.get(named.lower(), named.lower())
+    if not any(name in fields for name in (*CONTENT, *CALLS)):
+        raise BadRecordError(
+            "a message has no content", f"its fields are {', '.join(map(str, fields))}"
+        )
     content, thought = _text_of(column, _first(fields, CONTENT))
     extra = _extra(fields, thought)
     if named == "function_call":
@@ -80,10 +84,11 @@ def tools_of(value: Any) -> str:
 
 def tools_in(rows: Sequence[Any]) -> str:
     """The tools that the first message with any has, as ``tools_of`` gives them."""
-    found = (
-        row[name] for row in rows if isinstance(row, Mapping) for name in TOOLS if row.get(name)
-    )
-    return tools_of(next(found, None))
+    for row in rows:
+        tools = _first(cast("Mapping[str, Any]", row), TOOLS) if isinstance(row, Mapping) else None
+        if tools:
+            return tools_of(tools)
+    return ""
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
