@@ -122,6 +122,14 @@ def test_tools_that_stand_in_a_message_are_those_of_the_conversation(given, syst
         learnt({"messages": turns}, CHATML)
 
 
+def test_two_offers_of_tools_in_one_conversation_are_refused(loaded):
+    other = [{"name": "sing"}]
+    turns = [user("Hi", tools=OFFERED), says("Yes?"), user("Sing", tools=other), says("La.")]
+    for row in ({"messages": turns}, {"messages": turns[:2], "tools": other}):
+        with pytest.raises(UserError, match="1 × different tools are offered in one conversation"):
+            loaded([row])
+
+
 def test_tools_in_a_message_of_one_answer_are_those_of_the_prompt(loaded):
     start = [{"role": "system", "content": "Be brief.", "functions": OFFERED}, user("Hi")]
     pair = {"chosen": [*start, says("Yes?")], "rejected": [*start, says("What?")]}

@@ -72,5 +72,5 @@ def _is_binary(given: Any) -> bool:
     if isinstance(value, Mapping):
         keys = set(cast("Mapping[str, Any]", value))
         return {"bytes", "path"} <= keys or {"array", "sampling_rate"} <= keys
-    kind: type[Any] = cast("type[Any]", type(value))
+    kind = type(cast("object", value))
     return isinstance(value, bytes) or kind.__module__.startswith("PIL.")

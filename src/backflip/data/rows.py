@@ -25,7 +25,7 @@ from backflip.data.records import (
     Provenance,
     Record,
 )
-from backflip.data.turns import TOOLS, tools_of
+from backflip.data.turns import TOOLS, one_offer, tools_of
 
 SYSTEMS = ("system", "system_prompt", "system_message")
 TURNS = ("user", "assistant")
@@ -102,7 +102,7 @@ def _before(fields: Fields) -> Messages:
         return conversation_of("history", fields["history"])
     if all(isinstance(two, list | tuple) and len(cast("Sequence[Any]", two)) == 2 for two in pairs):
         said = [message for two in fields["history"] for message in zip(TURNS, two, strict=True)]
-        return tuple(Message(role, str(text)) for role, text in said)
+        return tuple(Message(role, "" if text is None else str(text)) for role, text in said)
     return ()
 
 
@@ -118,8 +118,10 @@ def dressed(line: Line, messages: Messages) -> Messages:
     """With the text of a column ``system`` in front, and the tools of a column ``tools``."""
     messages = _with_system(line.fields, messages)
     name = line.fields.first(TOOLS)
-    tools = tools_of(line.fields[name]) if name else ""
-    return (replace(messages[0], tools=tools), *messages[1:]) if tools and messages else messages
+    given = tools_of(line.fields[name]) if name else ""
+    tools = one_offer(given, *(message.tools for message in messages))
+    bare = (replace(message, tools="") if message.tools else message for message in messages[1:])
+    return (replace(messages[0], tools=tools), *bare) if tools else messages
 
 
 def _with_system(fields: Fields, messages: Messages) -> Messages:

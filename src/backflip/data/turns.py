@@ -83,12 +83,19 @@ def tools_of(value: Any) -> str:
 
 
 def tools_in(rows: Sequence[Any]) -> str:
-    """The tools that the first message with any has, as ``tools_of`` gives them."""
-    for row in rows:
-        tools = _first(cast("Mapping[str, Any]", row), TOOLS) if isinstance(row, Mapping) else None
-        if tools:
-            return tools_of(tools)
-    return ""
+    """The tools that messages offer, as ``tools_of`` gives them. Raises BadRecordError for two."""
+    messages = (cast("Mapping[str, Any]", row) for row in rows if isinstance(row, Mapping))
+    return one_offer(*(tools_of(_first(row, TOOLS)) for row in messages))
+
+
+def one_offer(*tools: str) -> str:
+    """The one of these lists of tools that there is. Raises BadRecordError where they differ."""
+    found = list(dict.fromkeys(filter(None, tools)))
+    if len(found) > 1:
+        raise BadRecordError(
+            "different tools are offered in one conversation", "give one list, in a column 'tools'"
+        )
+    return found[0] if found else ""
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
