@@ -121,7 +121,7 @@ def dressed(line: Line, messages: Messages) -> Messages:
     given = tools_of(line.fields[name]) if name else ""
     tools = one_offer(given, *(message.tools for message in messages))
     bare = (replace(message, tools="") if message.tools else message for message in messages[1:])
-    return (replace(messages[0], tools=tools), *bare) if tools else messages
+    return (replace(messages[0], tools=tools), *bare) if tools and messages else messages
 
 
 def _with_system(fields: Fields, messages: Messages) -> Messages:
