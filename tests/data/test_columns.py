@@ -152,18 +152,16 @@ def test_not_a_number_is_null_in_every_column(loaded):
 @pytest.mark.parametrize(
     "history", [[["Hi", "Hello."]], [{"role": "user", "content": "Hi"}, A | {"content": "Hello."}]]
 )
-@pytest.mark.parametrize("rest", [BOTH, {"output": YES}])
-def test_a_history_stands_before_what_is_asked(history, rest, loaded):
+def test_a_history_stands_before_what_is_asked(history, loaded):
     """LLaMA-Factory's pairs of a question and an answer, or messages."""
-    row = {"instruction": ASK, "input": "", "system": "Be brief.", "history": history, **rest}
-    result = loaded([row, row | {"history": []}], "prompts")
+    row = {"instruction": ASK, "input": "", "system": "Be brief.", "history": history}
     before = messages(("user", "Hi"), ("assistant", "Hello."))
     system, asked = messages(("system", "Be brief."), ("user", ASK))
-    assert [record.messages for record in result.records] == [
-        (system, *before, asked),
-        (system, asked),
-    ]
-    assert not result.unread
+    compared = loaded([row | BOTH, row | BOTH | {"history": []}])
+    assert [r.prompt for r in compared.records] == [(system, *before, asked), (system, asked)]
+    assert not compared.unread
+    (shown,) = loaded([row | {"output": YES}], "demonstrations").records
+    assert shown.messages == (system, *before, asked, Message("assistant", YES))
 
 
 # ---- transcripts
