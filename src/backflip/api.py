@@ -158,9 +158,9 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
     return Run(stages.resume(folder, judge=judge))
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (settings, as those of a command)
     model: str | Path | Run,
-    data: str,
+    data: Source,
     *,
     format: str | None = None,
     limit: int | None = None,
@@ -169,6 +169,7 @@ def evaluate(
     reference: str | None = None,
     beta: float | None = None,
     template: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> RewardReport:
     """Accuracy and calibration on comparisons, of a reward model or of a policy as one.
 
@@ -177,7 +178,7 @@ def evaluate(
 
     Args:
         model: a folder, a run or a hub name.
-        data: a file, folder, hub name or demo:NAME with comparisons.
+        data: a file, folder, hub name or demo:NAME with comparisons; or rows in memory.
         format: of the data; found by the columns when not given.
         limit: rows to read at most.
         max_length: tokens beyond which a row is dropped and counted.
@@ -185,6 +186,7 @@ def evaluate(
         reference: what a language model was trained from; of a run, another than its own.
         beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
         template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
+        columns: which column stands for what, as of ``check``.
 
     Raises:
         UserError: a language model without a reference, a reward model with one, no such model.
@@ -192,18 +194,25 @@ def evaluate(
     """
     with starting(aside=True):
         from backflip.recipes.judges import judge_of, measured
+        from backflip.recipes.load import known_columns
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model")))
     other = str(model_of(reference)) if reference is not None else None
     judge = judge_of(run, name, reference=other, beta=beta)
-    rows = {"format": format, "limit": limit, "max_length": max_length, "template": template}
+    rows: dict[str, Any] = {
+        "format": format,
+        "limit": limit,
+        "max_length": max_length,
+        "template": template,
+    }
+    rows["columns"] = known_columns(columns or {})
     with shown(aside=True):
         return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
 def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     model: str | Path | Run,
-    data: str,
+    data: Source,
     reward_model: str | Path | Run | RewardSource,
     *,
     n: int = 16,
@@ -215,12 +224,13 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     max_length: int | None = None,
     template: str | None = None,
     seed: int = 0,
+    columns: Mapping[str, str] | None = None,
 ) -> BestOfN:
     """Answer every prompt n times and keep what a reward model likes most.
 
     Args:
         model: who answers: a folder, a run or a hub name.
-        data: a file, folder, hub name or demo:NAME with prompts.
+        data: a file, folder, hub name or demo:NAME with prompts; or rows in memory.
         reward_model: who chooses; or a function, rollouts in, a ``Judgement`` out.
         n: answers to each prompt.
         out: where the best answers go, as JSON lines.
@@ -231,6 +241,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         max_length: tokens beyond which a prompt is dropped and counted.
         template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
         seed: decides the answers.
+        columns: which column stands for what, as of ``check``.
 
     Raises:
         UserError: fewer than two answers, a reward model with other tokens, no such model or data.
@@ -239,6 +250,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     with starting(aside=True):
         from backflip.generate.engine import SamplingParams
         from backflip.recipes.best_of import answer_best_of_n
+        from backflip.recipes.load import known_columns
     given = isinstance(reward_model, str | Path | Run)
     judge = str(model_of(reward_model, of=("reward_model",))) if given else reward_model
     with shown(aside=True):
@@ -254,6 +266,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
             max_length=max_length,
             template=template,
             seed=seed,
+            columns=known_columns(columns or {}),
         )
 
 

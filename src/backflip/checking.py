@@ -56,10 +56,10 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
 
     from backflip import api
     from backflip.recipes import slips
-    from backflip.recipes.names import hint, pairs
+    from backflip.recipes.names import hint, pairs, with_columns
 
     known = [name for name in inspect.signature(api.check).parameters if name != "data"]
-    given = _with_columns(pairs(settings)) | dict(options)
+    given = with_columns(pairs(settings)) | dict(options)
     for name in given:
         if name not in known:
             raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
@@ -70,18 +70,10 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
         if source is not None:
             slips.check_data(str(source))
     slips.check_models(given.get("model"))
+    slips.check_reading(data, given)
     from backflip import findings
 
     findings.print_audit(api.check(data, **given))
-
-
-def _with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with ``columns.prompt=ask`` and the like in one mapping, as of a recipe's data."""
-    begin = "columns."
-    named = {name.removeprefix("data."): value for name, value in given.items()}
-    columns = {n.removeprefix(begin): str(v) for n, v in named.items() if n.startswith(begin)}
-    others = {name: value for name, value in named.items() if not name.startswith(begin)}
-    return others | ({"columns": columns} if columns else {})
 
 
 def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:

@@ -25,7 +25,7 @@ def evaluate(
         typer.Argument(
             metavar="DATA [KEY=VALUE]...",
             help="Comparisons (file, folder, hub name, demo:…), then reference=MODEL for a "
-            "language model, beta=0.1, template=chatml, and the options below.",
+            "language model, beta=0.1, template=chatml, columns.NAME, and the options below.",
             show_default=False,
         ),
     ],
@@ -46,6 +46,8 @@ def evaluate(
     given = _evaluated(settings) | given
     slips.check_models(model, given.get("reference"), given.get("policy"))
     slips.check_data(given["data"])
+    slips.check_reading(given["data"], given)
+    slips.check_judge(model, given)
     report = api.evaluate(model, **given)
     if json_:
         import json
@@ -79,7 +81,8 @@ def best_of_n(
         typer.Argument(
             metavar="DATA KEY=VALUE...",
             help="Prompts (file, folder, hub name, demo:…), then reward_model=FOLDER, n=16, "
-            "out=best_of_n.jsonl, max_tokens, temperature, limit, format, template, seed.",
+            "out=best_of_n.jsonl, max_tokens, temperature, limit, format, columns.NAME, template, "
+            "seed.",
             show_default=False,
         ),
     ],
@@ -93,8 +96,10 @@ def best_of_n(
     given = settings_of(api.best_of_n, settings, "best-of-n")
     if "reward_model" not in given:
         raise UserError("who chooses? Give reward_model=FOLDER, a reward model or its run.")
+    slips.check_choice(given.get("n", 16), given.get("temperature", 1.0))
     slips.check_models(model, given["reward_model"])
     slips.check_data(given["data"])
+    slips.check_reading(given["data"], given)
     found = api.best_of_n(model, **given)
     if json_:
         import json

@@ -92,12 +92,25 @@ def test_an_example_is_its_line_and_how_it_begins_and_its_file_where_there_are_s
 
 
 def test_a_longer_reply_that_always_wins_is_a_warning_with_its_interval(audited):
-    rows = [pair(f"Q {n}?", "a long reply", "short") for n in range(20)]
+    rows = [pair(f"Q {n}?", "a long reply", "short") for n in range(40)]
     rows += [pair("Equal?", "one two", "two one"), pair("Tie?", "a b", "c", tie=True)]
     finding = audited(rows).finding("longer reply won")
-    assert (finding.count, finding.share, finding.level) == (20, 1.0, "warning")
-    assert "84% to 100%" in finding.advice
+    assert (finding.count, finding.share, finding.level) == (40, 1.0, "warning")
+    assert "91% to 100%" in finding.advice
     assert audited(rows).finding("ties").count == 1
+
+
+@pytest.mark.parametrize("rows", [4, 29, 40])
+def test_few_prompts_tell_nothing_of_length(audited, rows):
+    """Forty pairs about one prompt are one; and where all lengths are alike nothing is counted."""
+    asked = [f"Q {n}?" if rows < 30 else "Q?" for n in range(rows)]
+    made = [pair(ask, f"a long reply {n}", "short") for n, ask in enumerate(asked)]
+    finding = audited(made).finding("longer reply won")
+    assert (finding.count, finding.level) == (rows, "info")
+    assert "too few to tell" in finding.advice
+    assert "predicts" not in finding.advice
+    alike = audited([pair(f"Q {n}?", "one two", "two one") for n in range(rows)])
+    assert "longer reply won" not in [finding.name for finding in alike.rows()]
 
 
 def test_label_balance_counts_which_answer_of_the_row_is_the_best(audited):
@@ -189,15 +202,15 @@ def test_prompts_and_answers_with_both_labels_are_counted_apart(audited):
 
 
 def test_good_answers_that_are_longer_are_a_warning_with_both_means(audited):
-    rows = [thumb(f"Q {n}?", "one two three four five", True) for n in range(20)]
-    rows += [thumb(f"P {n}?", "one two three", False) for n in range(20)]
+    rows = [thumb(f"Q {n}?", "one two three four five", True) for n in range(40)]
+    rows += [thumb(f"P {n}?", "one two three", False) for n in range(40)]
     finding = audited(rows, "labelled").finding("good answer longer than the median bad")
-    assert (finding.count, finding.share, finding.level) == (20, 1.0, "warning")
+    assert (finding.count, finding.share, finding.level) == (40, 1.0, "warning")
     assert "good 5, bad 3" in finding.advice
     turned = [row | {"label": not row["label"]} for row in rows]
     finding = audited(turned, "labelled").finding("good answer longer than the median bad")
     assert (finding.count, finding.level) == (0, "warning")
-    short = audited(rows[18:22], "labelled").finding("good answer longer than the median bad")
+    short = audited(rows[38:42], "labelled").finding("good answer longer than the median bad")
     assert short.level == "info", "two answers are too few to tell"
 
 

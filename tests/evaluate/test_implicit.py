@@ -326,3 +326,32 @@ def test_scores_of_the_two_heads_are_no_business_of_a_policy(batch: ComparisonBa
     other = dataclasses.replace(batch, head=torch.ones(len(batch), dtype=torch.long))
     rewards = [implicit_rewards(policy, b, SimPO(), token_budget=BUDGET) for b in (batch, other)]
     torch.testing.assert_close(*rewards)
+
+
+def test_rows_in_memory_are_evaluated_and_what_is_left_or_unused_is_said(
+    models: tuple[str, str], rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    policy, start = models
+    usual = bf.evaluate(policy, rows, reference=start)
+    made = [json.loads(line) for line in Path(rows).read_text().splitlines()]
+    assert bf.evaluate(policy, made, reference=start) == usual
+    others = [
+        {"topic": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"], "zeal": 1}
+        for row in made
+    ]
+    others.append({**others[0], "topic": None})
+    others.append({**others[0], "topic": "word " * 200})
+    given = {"reference": start, "columns": {"prompt": "topic"}, "max_length": 500}
+    said = bf.evaluate(policy, others, **given)
+    assert said.accuracy == usual.accuracy
+    text = "\n".join(said.sentences)
+    assert "not used: zeal" in text
+    assert "left out: 1 × no prompt: column 'topic' is null" in text
+    assert "left out: 1 × longer than 500 tokens" in text or "left out: 1 × too long" in text
+    write_jsonl(tmp_path / "o.jsonl", others)
+    words = [str(tmp_path / "o.jsonl"), f"reference={start}", "columns.prompt=topic"]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["evaluate", policy, *words, "max_length=500", "--json"])
+    assert left.value.code == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert any("not used: zeal" in line for line in shown["sentences"])

@@ -97,3 +97,12 @@ def test_a_judge_of_other_tokens_is_refused(model: str, prompts: str, judge: str
     tokenizer.save_pretrained(other)
     with pytest.raises(bf.UserError, match="another tokenizer"):
         bf.best_of_n(str(other), prompts, judge, n=2, out=tmp_path / "best.jsonl")
+
+
+def test_prompts_in_memory_are_answered_and_what_is_not_used_is_said(model: str, tmp_path: Path):
+    rows = [{"ask": f"Is {n} even?", "zeal": n} for n in range(4)] + [{"ask": None, "zeal": 1}]
+    given = {"out": tmp_path / "best.jsonl", "max_tokens": 4, "columns": {"prompt": "ask"}}
+    found = bf.best_of_n(model, rows, even, n=2, **given)
+    assert found.prompts == 4
+    assert any(note == "not used: zeal" for note in found.notes)
+    assert any(note.startswith("left out: 1 × no prompt") for note in found.notes)

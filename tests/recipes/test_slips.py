@@ -39,10 +39,24 @@ COMMANDS = {
     "recipe spo": 2,
     "check sft modle=x": 2,
     "check missing.jsonl": 2,
+    "check demo:comparisons kind=comparison": 2,
+    "check demo:comparisons format=hhh": 2,
+    "check demo:comparisons columns.promt=ask": 2,
+    "check demo:comparisons model=smollm2 template=chatlm": 2,
+    "check demo:comparisons template=missing.jinja": 2,
+    "train dpo data.format=hhh": 2,
+    "train dpo template=chatlm": 2,
+    "train rlhf sft.template=missing.jinja": 2,
+    "evaluate owner/name demo:comparisons beta=-1": 2,
+    "evaluate owner/name demo:comparisons format=hhh": 2,
+    "evaluate smollm2 demo:comparisons": 2,
+    "evaluate plain demo:comparisons": 2,
+    "best-of-n owner/name demo:prompts reward_model=owner/judge template=missing.jinja": 2,
     "check demo:comparisons model=nothere": 2,
     "evaluate nothere demo:comparisons": 2,
     "evaluate owner/name missing.jsonl reference=owner/other": 2,
     "best-of-n owner/name missing.jsonl reward_model=owner/judge": 2,
+    "best-of-n owner/name demo:prompts reward_model=owner/judge n=1": 2,
     "chat nothere": 2,
     "resume nothere": 2,
     "show nothere": 2,
@@ -67,6 +81,8 @@ print(json.dumps(found))
 def test_no_slip_waits_for_torch(tmp_path):
     """Counted in modules, not in seconds. The first that imports something is the one to blame."""
     (tmp_path / "own.yaml").write_text("stage: sft\ndata: demo:demonstrations\nepochs: many\n")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
     run = [sys.executable, "-c", SCRIPT, json.dumps(list(COMMANDS)), json.dumps(HEAVY)]
     done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=tmp_path)
     found = json.loads(done.stdout)
@@ -97,6 +113,9 @@ def test_no_shipped_recipe_is_taken_for_a_slip(name):
         ("sft", "data.held_out=1"),
         ("sft", "data=missing.jsonl"),
         ("sft", "model=nothere"),
+        ("sft", "template=chatlm"),
+        ("dpo", "template=./missing.jinja"),
+        ("rlhf", "sft.template=chatlm"),
         ("dpo", "objective=dop"),
         ("dpo", "objective.betta=1"),
         ("dpo", "objective.label_smooting=1"),
@@ -127,12 +146,19 @@ def test_a_slip_is_told_in_the_same_words_as_by_the_classes(recipe, setting):
         ["trackers=tensorboard"],
         ["data=demo:demonstrations", "data.limit=5"],
         ["data=owner/name", "model=owner/name"],
+        ["data=a/b", "data.format=messages", "template=chatml"],
         ["optimizer.betas=[0.9,0.95]"],
     ],
 )
 def test_what_the_classes_take_is_no_slip(settings):
     slips.check("sft", settings)
     load_recipe("sft", settings)
+
+
+def test_a_project_has_formats_of_its_own():
+    slips.check("dpo", ["data=feedback:tone", "data.format=soft"])
+    with pytest.raises(UserError, match="format='soft' is not known"):
+        slips.check("dpo", ["data=rows/of", "data.format=soft"])
 
 
 def test_a_file_that_is_older_than_the_classes_is_not_believed(monkeypatch):

@@ -30,6 +30,8 @@ from backflip.data.template_fields import fields_of
 Level: TypeAlias = Literal["info", "warning", "error"]
 SHOWN = 3
 """Examples of a finding."""
+FEWEST = 30
+"""Prompts below which nothing is said of length beyond the count: ``statistics.FEWEST``."""
 QUOTED = 40
 """Letters of a row's text that are shown beside its line."""
 
@@ -257,21 +259,34 @@ def _labels(records: Sequence[Comparison], sizes: Sizes) -> Iterable[Finding]:
     decided = [r for r in records if not r.tied]
     first = [_row(r) for r in decided if r.rank[0] == 0]
     yield _finding("first answer is the best", first, len(decided), "", "info")
-    longer, unequal = list[str](), 0
+    longer, unequal, prompts = list[str](), 0, set[str]()
     for record, (_, answers) in zip(records, sizes.parts, strict=True):
         if record.tied or len(record.answers) != 2:
             continue
         best = record.rank.index(0)
         gap = len(answers[best]) - len(answers[1 - best])
         unequal += gap != 0
+        if gap:
+            prompts.add(opening_key(record))
         if gap > 0:
             longer.append(_row(record))
-    low, high = wilson(len(longer), unequal)
-    biased = unequal > 0 and not low <= 0.5 <= high and abs(len(longer) / unequal - 0.5) > 0.1
+    if not unequal:
+        return
+    (low, high), biased = wilson(len(longer), unequal), _biased(len(longer), unequal, len(prompts))
     advice = f"95 % interval {low:.0%} to {high:.0%}, of pairs that differ in length"
     if biased:
         advice += "; length alone predicts the label, so compare the reward model with it"
+    elif len(prompts) < FEWEST:
+        advice += "; too few to tell"
     yield _finding("longer reply won", longer, unequal, advice, "warning" if biased else "info")
+
+
+def _biased(longer: int, unequal: int, prompts: int) -> bool:
+    """Whether length goes with the label, as far as rows with so many prompts can tell."""
+    if prompts < FEWEST or not unequal:
+        return False
+    low, high = wilson(longer, unequal)
+    return not low <= 0.5 <= high and abs(longer / unequal - 0.5) > 0.1
 
 
 def _one_kind(records: Sequence[Labelled]) -> Iterable[Finding]:
@@ -315,8 +330,8 @@ def _length_of_good(records: Sequence[Labelled], sizes: Sizes) -> Iterable[Findi
         if record.label and n > middle
     ]
     unequal = sum(n != middle for n in good)
-    low, high = wilson(len(where), unequal)
-    biased = unequal > 0 and not low <= 0.5 <= high and abs(len(where) / unequal - 0.5) > 0.1
+    prompts = len({opening_key(record) for record in records if record.label})
+    biased = _biased(len(where), unequal, prompts)
     advice = (
         f"{sizes.unit} on average: good {statistics.mean(good):.0f}, bad {statistics.mean(bad):.0f}"
     )

@@ -35,7 +35,7 @@ ALWAYS = (
     Usual("optimizer.eps", 1e-8, 1e-5, "1e-5 in the OpenAI line, 1e-8 in PyTorch"),
     Usual("optimizer.weight_decay", 0.0, 0.1, "0 in RLHF, 0.1 at most elsewhere"),
     Usual("optimizer.warmup", 0.0, 0.1, "0 to 3 % of the steps, rarely 10 %"),
-    Usual("data.held_out", 0.01, 0.3, "too few held-out rows to measure, or too few to learn from"),
+    Usual("data.held_out", 0.01, 0.3, "1 to 30 % of the rows, to measure by and to learn from"),
     Usual("lora.rank", 4, 256, "8 to 64 is common (Hu et al., 2021)"),
 )
 BY_STAGE = {

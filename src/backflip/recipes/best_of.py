@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_prompts
 from backflip.data.errors import UserError
 from backflip.data.records import Prompt
+from backflip.data.sources import Source, name_of
 from backflip.evaluate.best_of_n import Picked, Point, best_of_n, best_of_n_curve
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler, suited
@@ -20,7 +21,8 @@ from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.monitor.numbers import TOO_FEW, standing
 from backflip.recipes.exam import shown_prompt
-from backflip.recipes.sources import load
+from backflip.recipes.slips import check_choice
+from backflip.recipes.sources import account, load
 from backflip.reward.model import RewardModelSource
 from backflip.reward.source import RewardSource
 from backflip.train.reference import check_same_vocabulary
@@ -53,12 +55,13 @@ class BestOfN:
 
 def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
     model: str,
-    data: str,
+    data: Source,
     judge: str | RewardSource,
     *,
     n: int,
     out: Path,
     sampling: SamplingParams,
+    columns: Mapping[str, str] | None = None,
     format: str | None = None,
     limit: int | None = None,
     max_length: int | None = None,
@@ -69,25 +72,21 @@ def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
 
     Raises UserError for fewer than 2 answers, greedy answers, a judge that reads other tokens.
     """
-    if n < 2:
-        raise UserError(f"n is {n}; best of n needs 2 answers or more.")
-    if sampling.temperature == 0:
-        raise UserError("temperature is 0: all answers would be the same. Set it to 1.")
+    check_choice(n, sampling.temperature)
     tokenizer = load_tokenizer(model)
     chat = ChatTemplate(tokenizer, template)
-    loaded = load(data, Prompt, format=format, limit=limit)
+    loaded = load(data, Prompt, format=format, limit=limit, columns=columns)
     records = loaded.records
     made = tokenize_prompts(records, chat, fit=Fit(max_length))
     if not len(made.data):
-        raise UserError(f"{data}: no prompt fits: {'; '.join(made.dropped.lines())}")
+        raise UserError(f"{name_of(data)}: no prompt fits: {'; '.join(made.dropped.lines())}")
     source = _source(judge, tokenizer, chat)
     causal = load_causal(model)
     engine = TorchEngine(causal, decode=tokenizer.decode)
     params = suited(sampling, chat, causal)
     sampler = Sampler(engine=engine, params=params, group_size=n, allow_filters=True)
     picked = best_of_n(sampler, source, made.data, seed=seed)
-    lines = [*loaded.dropped.lines(), *made.dropped.lines()]
-    said = [f"left out: {line}" for line in lines]
+    said = account(loaded, chat) + [f"left out: {line}" for line in made.dropped.lines()]
     said += [f"not judged: {line}" for line in picked.scoring.tally().lines()]
     prompts = [shown_prompt(records[i].messages) for i in made.kept]
     write_atomically(out, _lines(picked, prompts, chat))

@@ -16,7 +16,6 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized
 from backflip.data.conversions import plural, singular
 from backflip.data.counting import counted
-from backflip.data.marks import remarks
 from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
@@ -40,7 +39,7 @@ from backflip.recipes.schema import (
     SFTRecipe,
     Stage,
 )
-from backflip.recipes.sources import load
+from backflip.recipes.sources import account, load
 from backflip.recipes.watcher import Watcher
 from backflip.train.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
 from backflip.train.learner import SCHEDULES, Learner, make_optimizer
@@ -134,10 +133,7 @@ class Ground:
         self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
         if Path(source).name.startswith(MEMORY) and Path(source).parent == self.recipe.run:
             self.say("  written there out of memory; a run that is resumed reads them from there")
-        for line in loaded.dropped.lines():
-            self.say(f"  left out: {line}")
-        said = (*loaded.notes, loaded.unread_line(), *remarks(loaded.records, self.template))
-        for line in filter(None, said):
+        for line in account(loaded, self.template):
             self.say(f"  {line}")
         return loaded.records
 

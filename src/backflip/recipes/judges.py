@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_comparisons
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison
+from backflip.data.sources import Source
 from backflip.evaluate.implicit import evaluate_policy
 from backflip.evaluate.reward_model import RewardReport, evaluate_reward_model
 from backflip.models.load import (
@@ -25,12 +25,13 @@ from backflip.models.load import (
     parameters_of,
 )
 from backflip.models.save import load_reward_model
+from backflip.recipes import slips
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
 from backflip.recipes.objectives import NAMES
 from backflip.recipes.preferences import without_formatting
 from backflip.recipes.schema import DirectRecipe
-from backflip.recipes.sources import load
+from backflip.recipes.sources import account, load
 
 __all__ = ["Judge", "judge_of", "measured"]
 
@@ -71,8 +72,7 @@ def judge_of(run: Path, model: str, *, reference: str | None, beta: float | None
             not above 0.
 
     """
-    if beta is not None and not 0 < beta < math.inf:
-        raise UserError(f"beta is {beta:g}; it must be a number above 0, such as 0.1.")
+    slips.check_beta(beta)
     recipe = _direct_recipe(run.expanduser())
     if recipe is not None:
         return _run(recipe, model, reference, beta)
@@ -85,30 +85,37 @@ def judge_of(run: Path, model: str, *, reference: str | None, beta: float | None
             )
         return Judge(model)
     if reference is None:
-        raise UserError(
-            f"{model} is a {kind}, not a reward model. A language model judges by what it finds "
-            "likelier than another one does: give reference=MODEL, what it was trained from (or "
-            "the run folder of a direct method, which knows its own). Otherwise give a reward "
-            "model, as `backflip train reward_model` makes it."
-        )
+        raise slips.without_reference(model, kind)
     return Judge(model, DPO() if beta is None else DPO(beta=float(beta)), reference)
 
 
 def measured(
     judge: Judge,
-    data: str,
+    data: Source,
     *,
+    columns: Mapping[str, str] | None = None,
     format: str | None,
     limit: int | None,
     max_length: int | None,
     template: str | None,
     policy: str | None,
 ) -> RewardReport:
-    """What a judge makes of comparisons; the settings are those of ``backflip evaluate``."""
-    loaded = load(data, Comparison, format=format, limit=limit)
+    """What a judge makes of comparisons; the settings are those of ``backflip evaluate``.
+
+    Its sentences begin with what was left out of the data, or not used.
+    """
+    loaded = load(data, Comparison, format=format, limit=limit, columns=columns)
     chat = ChatTemplate(load_tokenizer(judge.model), template)
-    batch = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length)).data
+    made = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length))
     size = parameters_of(policy) if policy else None
+    found = _report(judge, made.data, chat, size)
+    left = [f"left out: {line}" for line in made.dropped.lines()]
+    return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
+
+
+def _report(
+    judge: Judge, batch: ComparisonBatch, chat: ChatTemplate, size: int | None
+) -> RewardReport:
     if judge.objective is None:
         model = load_reward_model(judge.model, template=chat.source)
         return evaluate_reward_model(model, batch, policy_parameters=size)

@@ -85,6 +85,15 @@ def any_of(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+def with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with ``columns.prompt=ask`` and the like in one mapping, as of a recipe's data."""
+    begin = "columns."
+    named = {name.removeprefix("data."): value for name, value in given.items()}
+    columns = {n.removeprefix(begin): str(v) for n, v in named.items() if n.startswith(begin)}
+    others = {name: value for name, value in named.items() if not name.startswith(begin)}
+    return others | ({"columns": columns} if columns else {})
+
+
 def settings_of(command: Any, words: Sequence[str], name: str) -> dict[str, Any]:
     """The data, wherever it is named, and the settings beside it, by what the function takes."""
     kinds = {p.name: str(p.annotation) for p in inspect.signature(command).parameters.values()}
@@ -93,6 +102,7 @@ def settings_of(command: Any, words: Sequence[str], name: str) -> dict[str, Any]
     given: dict[str, Any] = ({"data": words[0]} if first else {}) | pairs(
         words[1:] if first else words
     )
+    given = with_columns(given) if "columns" in known else given
     for key, value in given.items():
         if key not in known:
             raise UserError(f"unknown setting {key!r} of {name}. {hint(key, known)}")

@@ -7,16 +7,30 @@ words; it only takes their import to get there. So this may let pass whatever it
 from __future__ import annotations
 
 import difflib
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Union, cast, runtime_checkable
 
 from backflip.data.errors import UserError
 from backflip.data.sources import check_there
+from backflip.data.templates import template_text
 from backflip.recipes import known
 from backflip.recipes.names import any_of, find_recipe, hint, pairs, read_yaml
 
-__all__ = ["check", "check_data", "check_models", "meant", "wanted"]
+__all__ = [
+    "check",
+    "check_beta",
+    "check_choice",
+    "check_data",
+    "check_judge",
+    "check_models",
+    "check_reading",
+    "meant",
+    "wanted",
+    "without_reference",
+]
 
 WANTED = {
     "float": "a number",
@@ -119,6 +133,8 @@ def check(name: str, overrides: Sequence[str] = ()) -> None:
     for key, value in given.items():
         _check_source(key, value)
         _check_model(key, value)
+        _check_template(key, value, f"recipe {name}")
+    _check_formats(given)
 
 
 def _flat(raw: Mapping[str, Any], names: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -194,6 +210,85 @@ def _check_model(key: str, value: Any) -> None:
             check_models(value)
         except UserError as error:
             raise UserError(f"{key}: {error}") from error
+
+
+def _check_template(key: str, value: Any, where: str) -> None:
+    if key.rpartition(".")[2] != "template" or not isinstance(value, str):
+        return
+    try:
+        template_text(value)
+    except UserError as error:
+        raise UserError(f"{key} in {where}: {error}") from error
+
+
+def _check_formats(given: Mapping[str, Any]) -> None:
+    """The formats of data that is named beside them, or is the recipe's own; not of a project."""
+    for key, value in given.items():
+        group, _, last = key.rpartition(".")
+        if last == "format" and group.rpartition(".")[2] in SOURCES:
+            source = given.get(f"{group}.source", given.get(group, ""))
+            check_reading(source, {"format": value})
+
+
+def check_reading(source: Any, given: Mapping[str, Any]) -> None:
+    """How data is read: raises UserError for a format, kind, template or column nobody knows."""
+    from backflip.data.conversions import KINDS
+    from backflip.data.formats import named
+
+    kind, format, template = (given.get(name) for name in ("kind", "format", "template"))
+    if format is not None and not str(source).startswith(FEEDBACK):
+        named(str(format))
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"kind {kind!r} is not known; use {', '.join(KINDS)}")
+    if template is not None:
+        template_text(str(template))
+    begin = "data.columns."
+    leaves = [leaf.path for leaf in known.leaves("direct") if leaf.path.startswith(begin)]
+    columns = [path.removeprefix(begin) for path in leaves]
+    for name in given.get("columns", ()) if known.believed() else ():
+        if name not in columns:
+            raise UserError(f"unknown setting 'columns.{name}'. {hint(name, columns)}")
+
+
+def check_judge(model: str, given: Mapping[str, Any]) -> None:
+    """Raises UserError for a language model that is to judge alone, seen by its config."""
+    from backflip.models.smollm2 import NAME
+
+    check_beta(given.get("beta"))
+    folder = Path(model).expanduser()
+    if given.get("reference") is not None or (folder / "recipe.yaml").exists():
+        return
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = str(config["architectures"][0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        kind = "LlamaForCausalLM" if model == NAME else ""
+    if kind.endswith(("ForCausalLM", "LMHeadModel")):
+        raise without_reference(model, kind)
+
+
+def check_beta(beta: float | None) -> None:
+    """Raises UserError for a scale of implicit rewards that is not above 0."""
+    if beta is not None and not 0 < beta < math.inf:
+        raise UserError(f"beta is {beta:g}; it must be a number above 0, such as 0.1.")
+
+
+def check_choice(n: int, temperature: float) -> None:
+    """Raises UserError where there would be nothing to choose among n answers."""
+    if n < 2:
+        raise UserError(f"n is {n}; best of n needs 2 answers or more.")
+    if temperature == 0:
+        raise UserError("temperature is 0: all answers would be the same. Set it to 1.")
+
+
+def without_reference(model: str, kind: str) -> UserError:
+    """The refusal of a language model of class ``kind`` as a judge on its own."""
+    return UserError(
+        f"{model} is a {kind}, not a reward model. A language model judges by what it finds "
+        "likelier than another one does: give reference=MODEL, what it was trained from (or "
+        "the run folder of a direct method, which knows its own). Otherwise give a reward "
+        "model, as `backflip train reward_model` makes it."
+    )
 
 
 def check_data(source: str) -> None:

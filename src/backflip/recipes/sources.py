@@ -21,16 +21,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backflip.data import formats
 from backflip.data.errors import UserError
 from backflip.data.formats import Loaded
+from backflip.data.marks import remarks
 from backflip.data.records import Record
 from backflip.data.sources import Source as DataSource
 from backflip.data.sources import read
 from backflip.feedback.wording import project_name
 
 if TYPE_CHECKING:
+    from backflip.data.chat import ChatTemplate
     from backflip.exchange.lessons import Source
     from backflip.feedback.store import Store
 
-__all__ = ["PREFIX", "Address", "check_readable", "kind_of", "load", "one_moment", "pin_all"]
+__all__ = [
+    "PREFIX",
+    "Address",
+    "account",
+    "check_readable",
+    "kind_of",
+    "load",
+    "one_moment",
+    "pin_all",
+]
 
 R = TypeVar("R", bound=Record)
 PREFIX = "feedback:"
@@ -86,6 +97,13 @@ def load(
 
     with opened(address) as found:
         return records(found, kind, style=format, limit=limit)
+
+
+def account(loaded: Loaded[Any], template: ChatTemplate) -> list[str]:
+    """Sentences on rows that were read: left out, chosen, unused, changed by the template."""
+    left = [f"left out: {line}" for line in loaded.dropped.lines()]
+    said = (*loaded.notes, loaded.unread_line(), *remarks(loaded.records, template))
+    return left + [line for line in said if line]
 
 
 def kind_of(
