@@ -72,7 +72,16 @@ def test_help_loads_nothing_heavy():
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize("words", [["train", "pp"], ["check", "rows.jsonl", "limt=3"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "pp"],
+        ["check", "rows.jsonl", "limt=3"],
+        ["train", "simpo", "objective.beta=x"],
+        ["train", "ppo", "algorithm.kl_coef=x"],
+        ["train", "ppo", "algorithm=one_step_ppo", "algorithm.eps=x"],
+    ],
+)
 def test_a_slip_is_answered_before_anything_heavy_is_loaded(words: list[str]):
     """Typer by itself may load pydantic when it reads arguments."""
     code = f"from backflip.cli import main\ntry: main({words})\nexcept SystemExit: pass"
@@ -267,7 +276,7 @@ def test_a_model_brings_the_length_that_recipes_allow(
     assert audit.finding("answers identical after truncation").count == 1
     words = ["check", str(path), f"model={model}"]
     flat = " ".join(run(capsys, *words)[1].split())
-    assert "not checked: prompts in train and test (give against=…)" in flat
+    assert "not checked: whether held-out prompts are in here too (give against=HELD_OUT)" in flat
     flat = " ".join(run(capsys, *words, f"against={path}")[1].split())
     assert "not checked" not in flat
 

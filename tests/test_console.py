@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,31 @@ def test_a_comparison_of_runs_with_long_names_fits(narrow: io.StringIO):
     for line in rows:
         assert line[0] in narrow.getvalue()
     lines_of(narrow)
+
+
+def test_a_measurement_has_no_infinity_and_no_slice_that_is_the_whole(narrow: io.StringIO):
+    one = Interval(0.5, 0.2, 0.8, 0.95, 4)
+    slope = Interval(math.inf, -math.inf, math.inf, 0.95, 4)
+    scores = SimpleNamespace(mean=0.0, std=1.0, low=-1.0, high=1.0)
+    report: Any = SimpleNamespace(
+        pairs=4, prompts=4, ties=0, accuracy=one, longer=one, shorter=one, log_loss=one, brier=one,
+        ece=0.1, slope=slope, scores=scores, reliability=(), sentences=(),
+        slices=[SimpleNamespace(name="shorter reply preferred", pairs=4, accuracy=one)],
+    )  # fmt: skip
+    console.print_report(report)
+    said = narrow.getvalue()
+    assert "none is wrong" in said
+    assert "inf" not in said
+    assert "shorter reply preferred" not in said
+    report.slices[0].pairs = 3
+    console.print_report(report)
+    assert "shorter reply preferred (3)" in narrow.getvalue()
+
+
+def test_meanings_of_settings_have_no_marks_of_docstrings(narrow: io.StringIO):
+    from backflip.recipes.describe import settings
+
+    assert not any("`" in setting.meaning for setting in settings("direct"))
 
 
 def test_best_of_n_with_many_parts_fits(narrow: io.StringIO, tmp_path: Path):

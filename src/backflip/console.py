@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,7 +112,7 @@ def print_sweep(folder: Path) -> None:
     head = ["run", "#held-out accuracy", "#95 % interval", "#KL, nats", "#length, tokens"]
     table("", head, rows)
     if any("kl_after" in summary for _, summary in found):
-        say(f"KL to the reference is {KL_BY_ANSWERS} that each policy wrote")
+        say(f"KL, nats: {KL_BY_ANSWERS} that each policy wrote, to the reference")
     notes(_about_sweep([summary for _, summary in found]))
     if found and isinstance(base := found[0][1].get("baseline_longer"), float):
         say(f"the longer reply wins {share(base)}, the shorter one {share(1 - base)}")
@@ -316,11 +317,15 @@ def print_report(report: RewardReport) -> None:
         ("accuracy", *_percent(report.accuracy)),
         ("“the longer reply wins”", *_percent(report.longer)),
         ("“the shorter reply wins”", *_percent(report.shorter)),
-        *((f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy)) for s in report.slices),
+        *(
+            (f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy))
+            for s in report.slices
+            if s.pairs < report.pairs
+        ),
         ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
         ("Brier score (guessing: 0.25)", *_number(report.brier)),
         ("expected calibration error", f"{report.ece:.3f}", ""),
-        ("calibration slope (calibrated: 1)", *_number(report.slope, 2)),
+        ("calibration slope (calibrated: 1)", *_slope(report.slope)),
         ("scores: mean ± deviation", f"{report.scores.mean:.2f} ± {report.scores.std:.2f}", ""),
         ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
     ]
@@ -369,6 +374,13 @@ def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
 
     value, ends = ranged(Estimate.of(interval), digits=digits)
     return value, ends or "unknown"
+
+
+def _slope(interval: Interval) -> tuple[str, str]:
+    """A slope; where every pair is right by its score, no finite one is the best."""
+    if math.isinf(interval.estimate):
+        return "no limit", "none is wrong" if interval.estimate > 0 else "all are wrong"
+    return _number(interval, 2)
 
 
 def share(value: float | int) -> str:

@@ -37,8 +37,9 @@ def print_audit(audit: Audit) -> None:
     ]
     if sizes:
         table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
-    out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
-    for finding in audit.rows():
+    if found := audit.rows():
+        out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
+    for finding in found:
         _print_finding(finding)
     unusable = f"{audit.errors} of {counted(audit.total, 'row')} cannot be used."
     say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")

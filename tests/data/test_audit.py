@@ -72,13 +72,13 @@ def test_prompts_in_both_train_and_test_are_counted(audited):
     test = [Prompt(messages(("user", "question 3?"))), Prompt(messages(("user", "Other?")))]
     result = audited(CLEAN, against=test)
     assert result.finding("prompts in both train and test").count == 1
-    assert "prompts in train and test" not in " ".join(result.unchecked)
+    assert "held-out prompts" not in " ".join(result.unchecked)
 
 
 def test_what_was_not_looked_for_is_said_with_what_to_give(audited, tokenizers):
     assert audited(CLEAN).unchecked == (
         "lengths in tokens, twins after truncation (give model=smollm2)",
-        "prompts in train and test (give against=…)",
+        "whether held-out prompts are in here too (give against=HELD_OUT)",
     )
     assert audited(CLEAN, template=ChatTemplate(tokenizers["chatml"]), against=[]).unchecked == ()
 
@@ -96,7 +96,7 @@ def test_a_longer_reply_that_always_wins_is_a_warning_with_its_interval(audited)
     rows += [pair("Equal?", "one two", "two one"), pair("Tie?", "a b", "c", tie=True)]
     finding = audited(rows).finding("longer reply won")
     assert (finding.count, finding.share, finding.level) == (40, 1.0, "warning")
-    assert "91% to 100%" in finding.advice
+    assert "91 to 100 %" in finding.advice
     assert audited(rows).finding("ties").count == 1
 
 
@@ -111,6 +111,20 @@ def test_few_prompts_tell_nothing_of_length(audited, rows):
     assert "predicts" not in finding.advice
     alike = audited([pair(f"Q {n}?", "one two", "two one") for n in range(rows)])
     assert "longer reply won" not in [finding.name for finding in alike.rows()]
+
+
+def test_a_shorter_reply_that_always_wins_is_a_warning_too(audited):
+    rows = [pair(f"Q {n}?", "short", "a long reply") for n in range(40)]
+    (found,) = audited(rows).rows()
+    assert (found.name, found.count, found.level) == ("shorter reply won", 40, "warning")
+    assert "length alone predicts the label" in found.advice
+
+
+def test_nothing_is_listed_that_was_not_found(audited):
+    """Columns that name the better answer put it first; without two lengths nothing is longer."""
+    assert audited([pair("Q?", "a", "b")]).rows() == []
+    soft = [pair(f"Q {n}?", "a", "b", p_chosen=0.1 + 0.8 * (n % 2)) for n in range(4)]
+    assert audited(soft).finding("first answer is the best").share == 0.5
 
 
 def test_label_balance_counts_which_answer_of_the_row_is_the_best(audited):
@@ -132,6 +146,15 @@ def test_lengths_are_tokens_where_a_template_is_given_and_its_refusals_are_error
     assert result.errors == 1
     prompt = template.prompt(messages(("user", "Question 0?")))
     assert result.lengths["prompt"][1] == len(prompt)
+
+
+def test_a_row_that_the_template_refuses_has_no_length_in_tokens_and_the_remedy_is_said(
+    audited, tokenizers
+):
+    row = {"prompt": "?", "completion": "!", "tools": [{"type": "function"}]}
+    result = audited([row], "demonstrations", template=ChatTemplate(tokenizers["chatml"]))
+    assert (result.errors, result.lengths) == (1, {})
+    assert "set template= to one that does" in result.rows()[0].advice
 
 
 def test_text_that_would_end_a_turn_by_itself_is_counted(audited, tokenizers):
@@ -208,8 +231,8 @@ def test_good_answers_that_are_longer_are_a_warning_with_both_means(audited):
     assert (finding.count, finding.share, finding.level) == (40, 1.0, "warning")
     assert "good 5, bad 3" in finding.advice
     turned = [row | {"label": not row["label"]} for row in rows]
-    finding = audited(turned, "labelled").finding("good answer longer than the median bad")
-    assert (finding.count, finding.level) == (0, "warning")
+    finding = audited(turned, "labelled").finding("good answer shorter than the median bad")
+    assert (finding.count, finding.level) == (40, "warning")
     short = audited(rows[38:42], "labelled").finding("good answer longer than the median bad")
     assert short.level == "info", "two answers are too few to tell"
 

@@ -198,6 +198,8 @@ def test_what_a_template_leaves_out_without_harm_is_said_once(loaded):
     records = loaded([{"messages": [user("?", name="Ada"), says("!")]}] * 3).records
     said = list(remarks(records, ChatTemplate(byte_tokenizer(CHATML))))
     assert said == ["the template does not write name, which messages of 3 rows have"]
+    (said,) = remarks(records[:1], ChatTemplate(byte_tokenizer(CHATML)))
+    assert said.endswith("messages of 1 row have")
 
 
 def test_tools_stay_with_a_system_message_that_is_folded_into_the_users():

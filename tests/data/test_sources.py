@@ -86,6 +86,11 @@ def broken(tmp_path, name, content):
     ("name", "content", "said"),
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', r"a.jsonl:2: malformed line, not JSON .*'{\"a\":'"),
+        (
+            "a.jsonl",
+            b'{"a": 1}\n{"a" 1}\n',
+            r"a.jsonl:2: .*\(Expecting ':' \w+, character 6\)",
+        ),
         ("a.jsonl", b'{"a": 1}\n[1]\n', r"a.jsonl:2: malformed line, a JSON list instead"),
         ("a.jsonl", b'{"a": "\xff"}\n', r"a.jsonl is not UTF-8"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50, mtime=0)[:-12], r"not whole gzip data"),

@@ -13,6 +13,7 @@ from backflip.monitor.direct_verdict import direct_sentences
 from backflip.monitor.folder import Run, Stage
 from backflip.monitor.log import Alarm, Entry
 from backflip.monitor.numbers import Estimate, apart, change, ranged, share, share_ranged
+from backflip.monitor.reward_verdict import reward_cards
 from backflip.monitor.rounds_verdict import rounds_sentences
 from backflip.monitor.verdict import sentences
 
@@ -161,11 +162,19 @@ def test_numbers_that_contradict_each_other_get_no_verdict():
     assert not any(word in said for word in VERDICTS)
 
 
+def test_rewards_without_any_spread_have_no_interval_by_name():
+    same = estimates(-1.0, 0.0, 48)
+    summary = {"reward_before": same, "reward_after": same, "reward_gain": estimates(0, 0, 48)}
+    (card,) = reward_cards(run_of("ppo", summary))
+    assert card.detail == "after: all the same, 48 prompts"
+
+
 @given(st.integers(1, 29), st.floats(0.0, 0.09))
 def test_few_answers_that_were_cut_off_are_no_verdict(units, finished):
     summary = wilson(finished * units, units).named("finished_after") | {"missing_eos": -1.0}
     (said,) = sentences(run_of("ppo", summary))
-    assert re.search(r"were cut off \([\d.]+ to [\d.]+ %, \d+ prompts?\): too few to tell\.$", said)
+    on = r"were cut off \([\d.]+ to [\d.]+ %, \d+ prompts?\)"
+    assert re.search(rf"{on}, and each got shaping.missing_eos \(−1\): too few to tell\.$", said)
 
 
 # ---- sentences about accuracies

@@ -34,6 +34,9 @@ FEWEST = 30
 """Prompts below which nothing is said of length beyond the count: ``statistics.FEWEST``."""
 QUOTED = 40
 """Letters of a row's text that are shown beside its line."""
+CORRECT = "correct or remove it"
+BEST_BY_NAME = frozenset({"preference", "hh", "openai_preference", "shared_words"})
+"""Formats whose columns name the better answer, so that its place tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Audit:
     def rows(self) -> list[Finding]:
         """Findings, the worst first, what was not found left out."""
         order = {"error": 0, "warning": 1, "info": 2}
-        found = [f for f in self.findings if f.count or f.level == "info"]
+        found = [f for f in self.findings if f.count]
         return sorted(found, key=lambda f: order[f.level])
 
     @property
@@ -109,8 +112,8 @@ def audit(
     records: list[Record] = [replace(r, where=_place(r.where, source)) for r in loaded.records]
     sizes = Sizes(records, template)
     findings = [
-        *_unusable(loaded.dropped, loaded.rows, source),
-        *_unusable(sizes.refused, loaded.rows, source),
+        *_unusable(loaded.dropped, loaded.rows, source, {}),
+        *_unusable(sizes.refused, loaded.rows, source, sizes.remedies),
     ]
     findings += [*_duplicates(records), *_near_duplicates(records)]
     findings += _too_long(records, sizes, max_length)
@@ -125,7 +128,7 @@ def audit(
         ]
     if comparisons:
         findings += _contradictions(comparisons)
-        findings += _labels(comparisons, sizes)
+        findings += _labels(comparisons, sizes, loaded.format)
     if against is not None:
         findings += _leaks(records, against)
     return Audit(
@@ -160,7 +163,7 @@ def _unchecked(
             yield f"whether the chat template writes {', '.join(fields)} (give model=smollm2)"
         yield "lengths in tokens, twins after truncation (give model=smollm2)"
     if against is None:
-        yield "prompts in train and test (give against=…)"
+        yield "whether held-out prompts are in here too (give against=HELD_OUT)"
 
 
 def _place(where: Provenance, source: str) -> Provenance:
@@ -184,11 +187,13 @@ def _finding(
     return Finding(name, len(where), share, tuple(where[:SHOWN]), advice, level)
 
 
-def _unusable(dropped: Tally, total: int, source: str) -> Iterable[Finding]:
-    """Rows that were dropped, by reason."""
+def _unusable(
+    dropped: Tally, total: int, source: str, remedies: Mapping[str, str]
+) -> Iterable[Finding]:
+    """Rows that were dropped, by reason, with the remedy where the reason has one of its own."""
     for reason, count in dropped.counts.items():
+        advice = f"the row is left out of training; {remedies.get(reason) or CORRECT}"
         examples = tuple(place.removeprefix(source) for place in dropped.examples[reason])
-        advice = "the row is left out of training; correct or remove it"
         yield Finding(reason, count, count / total, examples, advice, "error")
 
 
@@ -252,33 +257,40 @@ def _contradictions(records: Sequence[Comparison]) -> Iterable[Finding]:
     yield _finding("contradictory pairs", swapped, len(records), advice)
 
 
-def _labels(records: Sequence[Comparison], sizes: Sizes) -> Iterable[Finding]:
-    """Ties, the column that wins, and how often the longer reply won."""
+def _labels(records: Sequence[Comparison], sizes: Sizes, form: str) -> Iterable[Finding]:
+    """Ties, the place that wins, and how often the longer reply won."""
     ties = [_row(record) for record in records if record.tied]
     yield _finding("ties", ties, len(records), "learnt as such by a tie model only", "info")
     decided = [r for r in records if not r.tied]
     first = [_row(r) for r in decided if r.rank[0] == 0]
-    yield _finding("first answer is the best", first, len(decided), "", "info")
-    longer, unequal, prompts = list[str](), 0, set[str]()
+    if form not in BEST_BY_NAME or len(first) < len(decided):
+        yield _finding("first answer is the best", first, len(decided), "", "info")
+    yield from _length_of_best(records, sizes)
+
+
+def _length_of_best(records: Sequence[Comparison], sizes: Sizes) -> Iterable[Finding]:
+    """How often the longer of two replies won, or the shorter where that predicts the label."""
+    longer, shorter, prompts = list[str](), list[str](), set[str]()
     for record, (_, answers) in zip(records, sizes.parts, strict=True):
         if record.tied or len(record.answers) != 2:
             continue
         best = record.rank.index(0)
-        gap = len(answers[best]) - len(answers[1 - best])
-        unequal += gap != 0
-        if gap:
+        if gap := len(answers[best]) - len(answers[1 - best]):
             prompts.add(opening_key(record))
-        if gap > 0:
-            longer.append(_row(record))
-    if not unequal:
+            (longer if gap > 0 else shorter).append(_row(record))
+    if not (unequal := len(longer) + len(shorter)):
         return
-    (low, high), biased = wilson(len(longer), unequal), _biased(len(longer), unequal, len(prompts))
-    advice = f"95 % interval {low:.0%} to {high:.0%}, of pairs that differ in length"
+    biased = _biased(len(longer), unequal, len(prompts))
+    name, where = "longer reply won", longer
+    if biased and len(shorter) > len(longer):
+        name, where = "shorter reply won", shorter
+    low, high = wilson(len(where), unequal)
+    advice = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %, of pairs that differ in length"
     if biased:
         advice += "; length alone predicts the label, so compare the reward model with it"
     elif len(prompts) < FEWEST:
         advice += "; too few to tell"
-    yield _finding("longer reply won", longer, unequal, advice, "warning" if biased else "info")
+    yield _finding(name, where, unequal, advice, "warning" if biased else "info")
 
 
 def _biased(longer: int, unequal: int, prompts: int) -> bool:
@@ -317,28 +329,29 @@ def _both_kinds(records: Sequence[Labelled]) -> Iterable[Finding]:
 
 
 def _length_of_good(records: Sequence[Labelled], sizes: Sizes) -> Iterable[Finding]:
-    """How many good answers are longer than the median bad one."""
+    """How many good answers are longer than the median bad one, or shorter where that tells."""
     lengths = [len(answers[0]) for _, answers in sizes.parts]
     good = [n for n, record in zip(lengths, records, strict=True) if record.label]
     bad = [n for n, record in zip(lengths, records, strict=True) if not record.label]
     if not good or not bad:
         return
     middle = statistics.median(bad)
-    where = [
-        _row(record)
-        for n, record in zip(lengths, records, strict=True)
-        if record.label and n > middle
-    ]
-    unequal = sum(n != middle for n in good)
+    pairs = list(zip(lengths, records, strict=True))
+    longer = [_row(record) for n, record in pairs if record.label and n > middle]
+    shorter = [_row(record) for n, record in pairs if record.label and n < middle]
+    unequal = len(longer) + len(shorter)
     prompts = len({opening_key(record) for record in records if record.label})
-    biased = _biased(len(where), unequal, prompts)
+    biased = _biased(len(longer), unequal, prompts)
     advice = (
         f"{sizes.unit} on average: good {statistics.mean(good):.0f}, bad {statistics.mean(bad):.0f}"
     )
     if biased:
         advice += "; length alone predicts the label, so watch the length of what is generated"
+    side, where = "longer", longer
+    if biased and len(shorter) > len(longer):
+        side, where = "shorter", shorter
     level = "warning" if biased else "info"
-    yield _finding("good answer longer than the median bad", where, unequal, advice, level)
+    yield _finding(f"good answer {side} than the median bad", where, unequal, advice, level)
 
 
 def _leaks(records: Sequence[Record], against: Sequence[Record]) -> Iterable[Finding]:

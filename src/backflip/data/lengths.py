@@ -26,17 +26,39 @@ class Sizes:
     def __init__(self, records: Sequence[Record], template: ChatTemplate | None) -> None:
         self.unit = "tokens" if template else "words"
         self.refused = Tally()
-        """What the template cannot take; such rows are measured in words."""
-        if template:
-            self.parts = _tokens(records, template, self.refused)
-        else:
-            self.parts = [_words(record) for record in records]
+        """What the template cannot take; such rows have no length."""
+        self.remedies: dict[str, str] = {}
+        """What to do about a reason for which rows were refused."""
+        self._unread: set[int] = set()
+        self.parts = self._tokens(records, template) if template else [*map(_words, records)]
 
     def summary(self) -> dict[str, tuple[float, float, float, float]]:
-        prompts = [len(prompt) for prompt, _ in self.parts]
-        answers = [len(answer) for _, answers in self.parts for answer in answers]
+        """Mean, median, 90th percentile and maximum, of rows that the template takes."""
+        read = [part for place, part in enumerate(self.parts) if place not in self._unread]
+        prompts = [len(prompt) for prompt, _ in read]
+        answers = [len(answer) for _, answers in read for answer in answers]
         sizes = {"prompt": prompts, "answer": answers}
         return {name: _quantiles(values) for name, values in sizes.items() if values}
+
+    def _tokens(self, records: Sequence[Record], template: ChatTemplate) -> list[Parts]:
+        asked = iter(template.prompts([r.messages for r in records if isinstance(r, Prompt)]))
+        flat = iter(template.answers([(prompt_of(r), a) for r in records for a in answers_of(r)]))
+        out: list[Parts] = []
+        for place, record in enumerate(records):
+            alone = isinstance(record, Prompt)
+            results = [next(asked)] if alone else [next(flat) for _ in answers_of(record)]
+            errors = [result for result in results if isinstance(result, BadRecordError)]
+            turns = [result for result in results if isinstance(result, Turns)]
+            if errors:
+                self.refused.add(errors[0].reason, record.where)
+                self.remedies.setdefault(errors[0].reason, errors[0].advice)
+                self._unread.add(place)
+                out.append(_words(record))
+            elif turns:
+                out.append((turns[0].prompt, [turn.answer for turn in turns]))
+            else:
+                out.append((cast("list[int]", results[0]), []))
+        return out
 
 
 Parts: TypeAlias = tuple[Sequence[Any], list[Sequence[Any]]]
@@ -56,25 +78,6 @@ def _words(record: Record) -> Parts:
         return [word for message in messages for word in message.content.split()]
 
     return words(prompt_of(record)), [words(answer) for answer in answers_of(record)]
-
-
-def _tokens(records: Sequence[Record], template: ChatTemplate, refused: Tally) -> list[Parts]:
-    asked = iter(template.prompts([r.messages for r in records if isinstance(r, Prompt)]))
-    flat = iter(template.answers([(prompt_of(r), a) for r in records for a in answers_of(r)]))
-    out: list[Parts] = []
-    for record in records:
-        alone = isinstance(record, Prompt)
-        results = [next(asked)] if alone else [next(flat) for _ in answers_of(record)]
-        errors = [result for result in results if isinstance(result, BadRecordError)]
-        turns = [result for result in results if isinstance(result, Turns)]
-        if errors:
-            refused.add(errors[0].reason, record.where)
-            out.append(_words(record))
-        elif turns:
-            out.append((turns[0].prompt, [turn.answer for turn in turns]))
-        else:
-            out.append((cast("list[int]", results[0]), []))
-    return out
 
 
 def _quantiles(values: Sequence[int]) -> tuple[float, float, float, float]:

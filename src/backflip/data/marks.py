@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from backflip.data.chat import ChatTemplate
+from backflip.data.counting import counted
 from backflip.data.lengths import answers_of
 from backflip.data.records import Record, prompt_of
 from backflip.data.template_fields import NEEDED, fields_of
@@ -96,5 +97,5 @@ def unwritten(records: Sequence[Record], template: ChatTemplate) -> Iterator[str
         if name not in NEEDED and name not in template.writes
     ]
     for name in dict.fromkeys(found):
-        count = found.count(name)
-        yield f"the template does not write {name}, which messages of {count} rows have"
+        rows = counted(found.count(name), "row")
+        yield f"the template does not write {name}, which messages of {rows} have"

@@ -188,9 +188,11 @@ def _row(line: str, where: Provenance) -> Row:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
-        seen = line.strip()[:40]
+        seen, fault = line.strip()[:40], str(error)
+        if isinstance(error, json.JSONDecodeError):
+            fault = f"{error.msg.removesuffix(' at')}, character {error.colno}"
         raise UserError(
-            f"{where}: malformed line, not JSON ({error}); it begins with {seen!r}. Correct or "
+            f"{where}: malformed line, not JSON ({fault}); it begins with {seen!r}. Correct or "
             "remove the line"
         ) from error
     if not isinstance(fields, dict):

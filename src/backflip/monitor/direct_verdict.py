@@ -22,7 +22,15 @@ from backflip.monitor.direct_rules import (
     RewardFollowsLength,
 )
 from backflip.monitor.folder import Run, Stage
-from backflip.monitor.numbers import TOO_FEW, apart, estimate, share, share_ranged, standing
+from backflip.monitor.numbers import (
+    TOO_FEW,
+    apart,
+    estimate,
+    interval_said,
+    share,
+    share_ranged,
+    standing,
+)
 from backflip.monitor.pictures import intervals
 from backflip.monitor.rules import KLTooHigh
 from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS, KL_EXACT
@@ -179,7 +187,7 @@ def _accuracy_card(stage: Stage) -> Card | None:
         said = "at the last validation"
         return None if value is None else Card("Implicit accuracy", share(value), said)
     value, ends = share_ranged(found)
-    detail = [f"95 % interval {ends}"] if ends else []
+    detail = [interval_said(ends)] if ends else []
     if found.units is not None:
         detail.append(standing(found.units))
     rows = [("policy", found.value, found.low, found.high)] if found.known else []

@@ -20,6 +20,8 @@ MOST_DIGITS = 6
 """Behind the point: numbers that differ by less are the same to a reader."""
 TOO_FEW = "too few to tell"
 """All that is said where a number stands on fewer than ``FEWEST`` units."""
+SAME = "all the same"
+"""Instead of the ends of an interval that has no width."""
 UNCOUNTED = "how many it stands on is not on record, so it cannot tell"
 
 
@@ -110,7 +112,12 @@ def ranged(
     value, low, high = apart(
         [found.value, found.low, found.high, *beside], digits=digits, percent=percent
     )[:3]
-    return value, "all the same" if low == high else f"{low} to {high}"
+    return value, SAME if low == high else f"{low} to {high}"
+
+
+def interval_said(ends: str) -> str:
+    """The ends of an interval with its name; numbers without any spread have none."""
+    return ends if ends == SAME else f"95 % interval {ends}"
 
 
 def share(value: float, *, digits: int = 1) -> str:

@@ -23,6 +23,7 @@ from backflip.monitor.numbers import (
     beyond,
     change,
     estimate,
+    interval_said,
     ranged,
     share_ranged,
     standing,
@@ -67,12 +68,12 @@ def _cut_off_sentence(run: Run) -> str:
     cut = Estimate(1 - finished.value, 1 - finished.high, 1 - finished.low, finished.units)
     value, ends = share_ranged(cut, beside=(1 - most,))
     text = f"{value} of the answers were cut off"
+    (paid,) = apart([price], digits=0 if price == int(price) else 2)
     if cut.doubt:
-        on = standing(cut.units)
-        return f"{text}{f' ({ends}, {on})' if on else ''}: {cut.doubt}."
+        on = f" ({ends}, {standing(cut.units)})" if standing(cut.units) else ""
+        return f"{text}{on}, and each got shaping.missing_eos ({paid}): {cut.doubt}."
     if beyond(finished, most) >= 0:
         return ""
-    (paid,) = apart([price], digits=0 if price == int(price) else 2)
     return (
         f"{text} ({ends}, {standing(cut.units)}) and got "
         f"shaping.missing_eos ({paid}), whatever they say: there was next to nothing to "
@@ -239,7 +240,7 @@ def kl_card(run: Run) -> Card | None:
     colour = "fill bad" if kl.value > LEASH else "fill c1"
     picture = Markup(gauge).format(bar.format("rail", 230), bar.format(colour, 230 * part))
     value, ends = _nats(kl)
-    detail = f"{called}, per answer; " + (f"95 % interval {ends}; " if ends else "")
+    detail = f"{called}, per answer; " + (f"{interval_said(ends)}; " if ends else "")
     return Card("KL to the reference", f"{value} nats", f"{detail}the leash is 20", picture)
 
 
@@ -273,7 +274,7 @@ def _gain_card(run: Run, name: str, label: str) -> Card | None:
     rows = [(n, m.value, m.low, m.high) for n, m in (("before", before), ("after", after))]
     ends = ranged(after, digits=2)[1]
     on = f", {standing(after.units)}" if after.units is not None else ""
-    return Card(label, value, f"after: 95 % interval {ends}{on}", intervals(rows))
+    return Card(label, value, f"after: {interval_said(ends)}{on}", intervals(rows))
 
 
 def change_card(run: Run, metric: str, label: str, end: str = "so far") -> Card | None:

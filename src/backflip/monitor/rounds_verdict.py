@@ -17,6 +17,7 @@ from backflip.monitor.numbers import (
     apart,
     beyond,
     estimate,
+    interval_said,
     ranged,
     share,
     share_ranged,
@@ -81,7 +82,7 @@ def rounds_cards(run: Run) -> list[Card]:
     last = rows[-1][1]
     value, ends = share_ranged(last, beside=(COIN,))
     on = f"{standing(last.units, 'held-out prompt')}" if last.units else "held-out prompts"
-    detail = f"95 % interval {ends}, on {on}"
+    detail = f"{interval_said(ends)}, on {on}"
     drawn = [(f"round {step}", rate.value, rate.low, rate.high) for step, rate in rows]
     picture = intervals(drawn) if len(rows) <= 6 else Markup()
     return [Card("Win rate against round 0", value, detail, picture)]

@@ -163,5 +163,5 @@ def _own_docstrings(owner: type[Any]) -> dict[str, str]:
             continue
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             text = str(after.value.value)
-            found[field.target.id] = " ".join(text.split())
+            found[field.target.id] = " ".join(text.replace("``", "").split())
     return found

@@ -128,13 +128,23 @@ def check(name: str, overrides: Sequence[str] = ()) -> None:
         for key in given:
             if key not in names:
                 raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings)}")
+        mine = [s for s in settings if not s.choice or s.choice == _chosen(s, raw, given)]
         for key, value in {**dict(_flat(raw, names)), **given}.items():
-            _check_value(key, value, settings, f"recipe {name}")
+            _check_value(key, value, mine, f"recipe {name}")
     for key, value in given.items():
         _check_source(key, value)
         _check_model(key, value)
         _check_template(key, value, f"recipe {name}")
     _check_formats(given)
+
+
+def _chosen(leaf: known.Leaf, raw: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """The algorithm that a recipe uses in the group of a setting that only some algorithms have."""
+    group, there = leaf.path.rpartition(".")[0], cast("Any", raw)
+    for part in group.split("."):
+        there = there.get(part) if isinstance(there, Mapping) else None
+    said = given.get(f"{group}.name", given.get(group, there))
+    return cast("Any", said).get("name") if isinstance(said, Mapping) else said
 
 
 def _flat(raw: Mapping[str, Any], names: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
