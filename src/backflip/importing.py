@@ -24,8 +24,11 @@ def endpoints(policies: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def project_of(store: Store, name: str) -> Project:
-    """The project. Raises UserError that says how to make one."""
+def project_of(store: Store, name: str, because: str = "") -> Project:
+    """The project. Raises UserError that says how to make one.
+
+    ``because``: why the file that is imported tells of none.
+    """
     from backflip.feedback.refusals import RefusedError
 
     try:
@@ -33,6 +36,7 @@ def project_of(store: Store, name: str) -> Project:
     except RefusedError as error:
         raise UserError(
             f"{error} To make it, say what is asked: backflip collect {name} kind=compare …"
+            f"{because and f'; and {because}'}"
         ) from error
 
 
@@ -43,7 +47,12 @@ def _ready(store: Store, name: str, source: str) -> Project:
     from backflip.exchange.suggesting import suggested
 
     there = {project.name for project in store.projects(archived=True)}
-    settings = suggested(source) if name not in there else None
+    if name in there:
+        return project_of(store, name)
+    try:
+        settings = suggested(source)
+    except UserError as error:
+        return project_of(store, name, str(error))
     if settings is not None:
         make_project(store, name, settings)
         say(f"made the project {name}: {settings.kind}, as the answers in {source} are")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backflip.crowd.consensus import DECIDES, TOSS, Consensus, even
+from backflip.crowd.figures import statistics
 from backflip.crowd.judgements import Judgements
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Labelled
@@ -54,6 +55,14 @@ def test_hard_exports_leave_even_splits_out_and_count_them(kept, tmp_path, forma
     assert told["undecided"] == AGREED
     assert told["left_out"] == {"raters are evenly split": AGREED}
     assert f"labels left open, raters being evenly split: {AGREED}" in told["said"]
+
+
+def test_every_place_tells_the_same_number_of_open_labels(kept, tmp_path):
+    project = halved(kept)
+    files = ("preference", "soft", "rankings", "unpaired", "labels")
+    assert {account(project, name, tmp_path)["undecided"] for name in files} == {AGREED}
+    ways = statistics(project.judgements())["labels"]["methods"]
+    assert [way["undecided"] for way in ways if way["method"] == "dawid_skene"] == [AGREED]
 
 
 def test_soft_labels_of_even_splits_are_a_half_and_say_that_they_are_no_tie(kept, tmp_path):

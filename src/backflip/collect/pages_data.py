@@ -165,7 +165,7 @@ def receive(request: Request, site: Parts, here: Lead, form: Form) -> Response:
         except UserError as error:
             came = int(here.project.tallies().get("items", 0) - had)
             return items_page(request, site, here, form.fields, error=str(error), before=came)
-        if done.left_out.total or done.noted.total:
+        if done.left_out.total or done.remarks():
             return items_page(request, site, here, {}, report=done.lines())
     counts = (done.added, done.duplicates, done.twins, done.left_out.total, done.answers)
     return go(path_of(here, "/items"), f"imported.{'-'.join(map(str, counts))}")

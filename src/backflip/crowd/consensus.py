@@ -226,7 +226,8 @@ class Compared:
     differs: Interval
     """Share of items with another label, of those on which both have one."""
     undecided: int
-    """Items whose likeliest labels are equally likely."""
+    """Items without a known answer that get no label: by Dawid and Skene as in exports
+    (``settled``), by another way those whose likeliest labels are equally likely."""
     sure: float
     """Mean of P(label) by its own account."""
     right: Interval
@@ -244,11 +245,12 @@ def compared(consensus: Consensus) -> list[Compared]:
         judged = labels.raters > 0
         both = judged & (labels.label >= 0) & (base.label >= 0)
         hits = right(labels, gold)
+        told = settled(consensus.judgements, labels) if labels is base else labels
         found.append(
             Compared(
                 method,
                 _share(labels.label[both] != base.label[both]),
-                int((judged & (labels.label < 0)).sum()),
+                int((judged & np.isnan(gold) & (told.label < 0)).sum()),
                 _mean(labels.certainty[judged]),
                 _share(hits),
                 len(hits),

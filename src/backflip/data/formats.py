@@ -58,15 +58,21 @@ class Loaded(Generic[R]):
 
     def unread_line(self, most: int | None = SHOWN) -> str:
         """What nobody has read, in a sentence; empty where all was read."""
-        if not self.unread:
-            return ""
-        used = self.rows - self.dropped.total
-        named = [
-            name if count >= used else f"{name} ({counted(count, 'row')})"
-            for name, count in self.unread.items()
-        ]
-        more = f" and {len(named) - most} more" if most and len(named) > most else ""
-        return f"not used: {', '.join(named[:most])}{more}"
+        return not_used(self.unread, self.rows - self.dropped.total, most)
+
+
+def not_used(unread: Mapping[str, int], rows: int, most: int | None = SHOWN) -> str:
+    """Columns, or keys of messages, that nobody has read, each with the rows in which it held
+    something unless that is every one of ``rows``; empty where there is none.
+    """
+    if not unread:
+        return ""
+    named = [
+        name if count >= rows else f"{name} ({counted(count, 'row')})"
+        for name, count in unread.items()
+    ]
+    more = f" and {len(named) - most} more" if most and len(named) > most else ""
+    return f"not used: {', '.join(named[:most])}{more}"
 
 
 def load(

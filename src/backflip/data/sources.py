@@ -146,9 +146,9 @@ def _file(path: Path, name: str, broken: Tally | None) -> Iterator[Row]:
     lower = path.name.lower()
     readers: dict[tuple[str, ...], Callable[[Path, str], Iterator[Row]]] = {
         (".jsonl", ".jsonl.gz"): partial(_jsonl, broken=broken),
-        (".json", ".json.gz"): _json,
+        (".json", ".json.gz"): partial(_json, broken=broken),
         (".parquet",): _parquet,
-        (".csv", ".tsv"): _table,
+        (".csv", ".tsv"): partial(_table, broken=broken),
     }
     for suffixes, reader in readers.items():
         if lower.endswith(suffixes):
@@ -203,7 +203,7 @@ def _row(line: str, where: Provenance) -> Row:
     return Row(where, cast("dict[str, Any]", fields))
 
 
-def _json(path: Path, name: str) -> Iterator[Row]:
+def _json(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Row]:
     """A JSON list of objects, or an object that holds one such list."""
     try:
         with opened(path) as file:
@@ -215,11 +215,15 @@ def _json(path: Path, name: str) -> Iterator[Row]:
                     f"{name} holds no list of rows; write [{{…}}, {{…}}], or one row per line"
                 )
             for number, fields in enumerate(data, start=1):
-                if not isinstance(fields, dict):
+                where = Provenance(name, number)
+                if isinstance(fields, dict):
+                    yield Row(where, cast("dict[str, Any]", fields))
+                elif broken is not None:
+                    broken.add("row that is no object", where)
+                else:
                     raise UserError(
                         f'{name}: row {number} is not an object; write {{"column": value}}'
                     )
-                yield Row(Provenance(name, number), cast("dict[str, Any]", fields))
     except (UserError, UnicodeDecodeError):
         raise
     except (ValueError, RecursionError) as error:
@@ -233,9 +237,9 @@ def _only_list(data: Any) -> Iterator[Any] | None:
     return iter(lists[0]) if len(lists) == 1 else None
 
 
-def _table(path: Path, name: str) -> Iterator[Row]:
+def _table(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Row]:
     with opened(path, newline="") as lines:
-        for number, fields in tables.rows(lines, name):
+        for number, fields in tables.rows(lines, name, broken):
             yield Row(Provenance(name, number), fields)
 
 

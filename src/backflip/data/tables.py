@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from backflip.data.counting import counted
 from backflip.data.errors import UserError
-from backflip.data.records import BadRecordError
+from backflip.data.records import BadRecordError, Provenance, Tally
 
 DELIMITERS = ",;\t|"
 QUOTES = "\"'"
@@ -70,8 +71,12 @@ class Dialect:
     columns: tuple[str, ...]
 
 
-def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows(
+    lines: Iterable[str], name: str, broken: Tally | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """(Line on which the row ends, cells under every column) of each row that is not empty.
+
+    Rows with more cells than the header are counted in ``broken``, where it is given.
 
     Raises:
         UserError: a column named twice, a row with more cells than the header, quotes that never
@@ -96,9 +101,13 @@ def rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]
             while len(cells) > len(columns) and not cells[-1].strip():
                 cells.pop()
             if len(cells) > len(columns):
+                fault = f"{len(cells)} cells under {counted(len(columns), 'column')}"
+                if broken is not None:
+                    broken.add(fault, Provenance(name, reader.line_num + begun))
+                    continue
                 raise UserError(
-                    f"{name}:{reader.line_num + begun}: {len(cells)} cells under {len(columns)} "
-                    'columns; put quotes (") around a cell that holds the sign between columns'
+                    f"{name}:{reader.line_num + begun}: {fault}; "
+                    'put quotes (") around a cell that holds the sign between columns'
                 )
             if any(cells):
                 filled = itertools.zip_longest(columns, cells, fillvalue="")

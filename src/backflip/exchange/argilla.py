@@ -18,7 +18,7 @@ from typing import Any
 from backflip.exchange import argilla_columns as columns
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import Document, sources_field, sources_of, taken_over
+from backflip.exchange.foreign import Document, objects, sources_field, sources_of, taken_over
 from backflip.exchange.foreign_values import Said
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
@@ -65,8 +65,8 @@ def _suggested(suggestions: Any) -> list[str]:
 
 def _said(responses: Any) -> tuple[list[Said], list[str]]:
     """What each person said, and why some of it does not count."""
-    found, unsent = list[Said](), dict[tuple[str, str], None]()
-    for number, user, at, status, values in _responses(responses):
+    found, unsent, faults = list[Said](), dict[tuple[str, str], None](), list[str]()
+    for number, user, at, status, values in _responses(responses, faults):
         named = str(user or f"unknown {number}")
         if status in UNSENT:
             unsent.setdefault((named, status))
@@ -77,19 +77,22 @@ def _said(responses: Any) -> tuple[list[Said], list[str]]:
             one = Said(named, at=at, unnamed=not user)
             found.append(one)
         one.values.update(values)
-    return found, [f"response is {status}" for _, status in unsent]
+    return found, [*faults, *(f"response is {status}" for _, status in unsent)]
 
 
-def _responses(responses: Any) -> Iterator[tuple[int, Any, Any, str, dict[str, Any]]]:
+def _responses(
+    responses: Any, faults: list[str]
+) -> Iterator[tuple[int, Any, Any, str, dict[str, Any]]]:
     """(Place, user, time, status, values by question) of every response."""
     if isinstance(responses, Mapping):
         for question, given in responses.items():
-            for number, one in enumerate(given or (), start=1):
+            for number, one in enumerate(objects(given, "response", faults), start=1):
                 yield number, *_who(one), {question: one.get("value")}
         return
-    listed: list[Any] = list(responses or ())
-    for number, one in enumerate(listed, start=1):
-        values = {name: _value(value) for name, value in (one.get("values") or {}).items()}
+    for number, one in enumerate(objects(responses, "response", faults), start=1):
+        given = one.get("values")
+        given = given if isinstance(given, Mapping) else {}
+        values = {name: _value(value) for name, value in given.items()}
         yield number, *_who(one), values
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backflip.data.records import BadRecordError
+
 RESPONSES, SUGGESTION, FORMER = ".responses", ".suggestion", "-suggestion"
 OWN = ("id", "status", "_server_id", "external_id", "metadata", "vectors", "score")
 """Columns of the record itself."""
@@ -23,7 +25,7 @@ def questions(row: Mapping[str, Any]) -> list[str]:
     newer = [
         name.removesuffix(RESPONSES)
         for name in row
-        if name.endswith(RESPONSES) and (f"{name}.users" in row or f"{name}.status" in row)
+        if name.endswith(RESPONSES) and _told(row, name)
     ]
     lone = [
         name.removesuffix(SUGGESTION)
@@ -32,6 +34,12 @@ def questions(row: Mapping[str, Any]) -> list[str]:
     ]
     former = [name for name in row if f"{name}{FORMER}" in row and (_listed(row[name]) is not None)]
     return list(dict.fromkeys([*newer, *lone, *former]))
+
+
+def _told(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a column of responses is Argilla's: its own columns stand beside it, or it lists."""
+    beside = f"{name}.users" in row or f"{name}.status" in row
+    return beside or isinstance(row[name], list)
 
 
 def fields(row: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any]:
@@ -51,11 +59,10 @@ def responses(row: Mapping[str, Any], asked: Sequence[str]) -> dict[str, list[di
 
 
 def _beside(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    values = row.get(f"{name}{RESPONSES}") or []
-    users = row.get(f"{name}{RESPONSES}.users") or []
-    status = row.get(f"{name}{RESPONSES}.status") or []
-    if isinstance(values, Mapping):  # a sequence of objects
-        values = [dict(zip(values, one, strict=True)) for one in zip(*values.values(), strict=True)]
+    column = f"{name}{RESPONSES}"
+    values, users, status = (
+        _column(row, part) for part in (column, f"{column}.users", f"{column}.status")
+    )
     return [
         {
             "value": value,
@@ -66,10 +73,31 @@ def _beside(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     ]
 
 
+def _column(row: Mapping[str, Any], name: str) -> list[Any]:
+    """What stands in a column of responses. Raises BadRecordError for what is no list."""
+    value = row.get(name)
+    if isinstance(value, Mapping):  # a sequence of objects
+        return _turned(value)
+    if value is None or isinstance(value, list):
+        return value or []
+    raise BadRecordError(
+        f"column {name!r} holds no list",
+        f"seen: {str(value)[:40]!r}; a table keeps lists only as JSON: save JSON lines or Parquet",
+    )
+
+
+def _turned(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An object of lists as a list of objects. Raises BadRecordError where they do not match."""
+    lists = [value if isinstance(value, list) else [value] for value in columns.values()]
+    if len({len(one) for one in lists}) > 1:
+        raise BadRecordError("lists of one response that are not equally long")
+    return [dict(zip(columns, one, strict=True)) for one in zip(*lists, strict=True)]
+
+
 def _listed(value: Any) -> list[dict[str, Any]] | None:
     """Version 1's list of responses; none for what is no such list."""
     if isinstance(value, Mapping) and set(value) >= {"user_id", "value"}:
-        return [dict(zip(value, one, strict=True)) for one in zip(*value.values(), strict=True)]
+        return _turned(value)
     if not isinstance(value, list):
         return None
     fits = all(isinstance(one, Mapping) and set(one) <= PART for one in value)

@@ -252,6 +252,7 @@ def _verdicts(source: Source, one: Asked) -> list[dict[str, Any]]:
     for part in _parts(source, one):
         verdict = source.verdict(one, part)
         if verdict is not None:
+            source.account.undecided += math.isnan(verdict.value)
             found.append(
                 {
                     "part": part,

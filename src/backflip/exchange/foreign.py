@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,18 @@ def sources_of(field: Any) -> list[str]:
     return [str(name) for name in found]
 
 
+def objects(given: Any, what: str, faults: list[str]) -> Iterator[Mapping[str, Any]]:
+    """The objects of a list, or the one that stands without one. All else is counted: a bare
+    number is the name of something that the file does not hold.
+    """
+    for one in given if isinstance(given, list | tuple) else [given] if given else ():
+        if isinstance(one, Mapping):
+            yield one
+        else:
+            seen = type(one).__name__
+            faults.append(f"{what} that is no object ({seen}); export it whole, not by its number")
+
+
 def taken_over(
     fields: Mapping[str, Any],
     said: Iterable[Said],
@@ -188,7 +200,7 @@ def taken_over(
             except BadRecordError as error:
                 wrong.append(error.reason)
                 continue
-            noted.extend([UNNAMED] * one.unnamed)
+            noted.extend([UNNAMED] * one.unnamed + one.notes)
             noted.extend(f"question {n!r}, which {settings.kind} does not ask" for n in unread)
             found.append(Given(one.user, value, one.seconds, one.at))
         return found

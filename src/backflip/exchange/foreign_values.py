@@ -47,6 +47,8 @@ class Said:
     """When, as the document writes it."""
     faults: list[str] = field(default_factory=list)
     """Parts of it that cannot be read."""
+    notes: list[str] = field(default_factory=list)
+    """What is not lost, but is to be said."""
     unnamed: bool = False
     """Whether the document does not say who."""
 
@@ -89,6 +91,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping) and value and set(value) <= LISTED:
         columns = list(value.values())
         if all(isinstance(column, list) for column in columns):
+            if len({len(column) for column in columns}) > 1:
+                raise BadRecordError("columns of parts that are not equally long")
             return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return value[0]
@@ -161,7 +165,9 @@ def _ranks(value: Any, names: Sequence[str]) -> list[int | None] | None:
         given = {str(entry): place for place, entry in enumerate(value, start=1)}
     else:
         return None
-    if not set(given) <= set(names):
+    ranks = [rank for rank in given.values() if rank is not None]
+    numbers = all(isinstance(rank, int | float) for rank in ranks)
+    if not set(given) <= set(names) or not numbers:
         return None
     levels = sorted({rank for rank in given.values() if rank is not None})
     places = [given.get(name) for name in names]

@@ -88,6 +88,8 @@ class Imported:
     """Rows, and answers within rows, by reason."""
     noted: Tally = field(default_factory=Tally)
     """What is not lost, but is not quite what the source says."""
+    read_by: formats.Reader | None = None
+    """Who reads data that models are trained on."""
 
     def lines(self) -> list[str]:
         """All of it, a sentence each."""
@@ -108,7 +110,12 @@ class Imported:
 
     def remarks(self) -> list[str]:
         """What is to be said of what was taken over."""
-        return _told(self.noted, self.source)
+        found = _told(self.noted, self.source)
+        if self.read_by is not None:
+            used = self.rows - self.left_out.total
+            found += self.read_by.notes()
+            found += filter(None, [formats.not_used(self.read_by.unread, used)])
+        return found
 
 
 def _told(tally: Tally, source: str) -> list[str]:
@@ -213,7 +220,7 @@ def _incoming(
     peeked = list(itertools.islice(rows, PEEK))
     if not peeked:
         return
-    form, (done.format, reader) = _form(peeked, settings, wishes)
+    form, (done.format, reader) = _form(peeked, settings, wishes, done)
     tool = TOOLS.get(done.format)
     share = tool.item if tool and tool.item and tool.item(form) is not None else None
     every = itertools.chain(peeked, rows)
@@ -234,7 +241,7 @@ def _incoming(
 
 
 def _form(
-    peeked: Sequence[Row], settings: ProjectSettings, wishes: Wishes
+    peeked: Sequence[Row], settings: ProjectSettings, wishes: Wishes, done: Imported
 ) -> tuple[dict[str, Any], tuple[str, Reader]]:
     """The form of the first row, or, where bad rows are left out, of the first that has a known
     one. Raises UserError where none has.
@@ -243,7 +250,8 @@ def _form(
     for start in range(1 if wishes.strict else len(peeked)):
         form = columns_of(peeked[start:])
         try:
-            return form, _reader(form, peeked[start].where.source, settings, wishes)
+            source = peeked[start].where.source
+            return form, _reader(form, source, settings, wishes, done)
         except UserError as error:
             first = first or error
     assert first is not None
@@ -301,7 +309,11 @@ Reader = Callable[[Row], Iterator[Incoming]]
 
 
 def _reader(
-    form: Mapping[str, Any], source: str, settings: ProjectSettings, wishes: Wishes
+    form: Mapping[str, Any],
+    source: str,
+    settings: ProjectSettings,
+    wishes: Wishes,
+    done: Imported,
 ) -> tuple[str, Reader]:
     """What the rows are, told by their columns, and how all are read."""
     kind = settings.kind
@@ -319,7 +331,7 @@ def _reader(
             [Incoming(str(row.where), own(row.fields, kind, str(row.where)))]
         )
     told = formats.Reader.of(form, source)
-    make = converted(told, settings, source)
+    make, done.read_by = converted(told, settings, source), told
 
     def convert(row: Row) -> Iterator[Incoming]:
         for item in make(row, wishes.gold or wishes.purpose in EVERYBODY):

@@ -7,6 +7,7 @@ annotation ``{"completed_by", "created_at", "lead_time", "was_cancelled", "groun
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from backflip.data.records import BadRecordError
 from backflip.exchange import foreign
 from backflip.exchange.asked import Asked
-from backflip.exchange.foreign import Document, sources_field, sources_of, taken_over
+from backflip.exchange.foreign import Document, objects, sources_field, sources_of, taken_over
 from backflip.exchange.foreign_values import Said
 from backflip.exchange.lessons import Source
 from backflip.feedback.reading import AnswerRow
@@ -27,6 +28,8 @@ PLACE = "rank_"
 CHOSEN = {"left": "a", "right": "b"}
 RATERS = "@raters.invalid"
 """Behind the pseudonyms of our own raters, as if it were an address."""
+NUMBER = re.compile(r"[0-9]{1,9}([.,][0-9]+)?")
+NO_DURATION = "lead_time that is no number; the answer is kept without a duration"
 SINGLE = {"annotation_id", "annotator"}
 """Columns that tell a row of one annotation: JSON-MIN, CSV and TSV."""
 CIRCUMSTANCES = (*SINGLE, "id", "created_at", "updated_at", "lead_time")
@@ -53,13 +56,15 @@ def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     sources = data.pop("sources", None)
     answers = _listed(data)
     said, faults, truths = list[Said](), list[str](), list[Said]()
-    for number, annotation in enumerate(row.get("annotations") or row.get("completions") or ()):
+    given = row.get("annotations") or row.get("completions")
+    for number, annotation in enumerate(objects(given, "annotation", faults)):
         if annotation.get("was_cancelled"):
             faults.append("annotation was cancelled")
             continue
         known = annotation.get("ground_truth")
         (truths if known else said).append(_said(annotation, number, data, answers))
-    guessed = [one for one in row.get("predictions") or () if one]
+    faults += ["draft of an annotation, which nobody submitted"] * len(_many(row.get("drafts")))
+    guessed = [one for one in _many(row.get("predictions")) if one]
     return taken_over(
         data,
         said,
@@ -72,13 +77,17 @@ def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     )
 
 
+def _many(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
 def _single(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     """One annotation with the task's data beside it (JSON-MIN, CSV): questions are columns."""
     data = {name: value for name, value in row.items() if name not in CIRCUMSTANCES}
     answers = _listed(data)
     who = row.get("annotator")
     said = Said(_name(who) if who else "unknown 1", unnamed=not who, at=_time(row))
-    said.seconds = _seconds(row)
+    said.seconds = _seconds(row, said.notes)
     shown = {name for name in data if name in foreign.PROMPTS or foreign.ANSWERS.fullmatch(name)}
     said.values = {name: _bare(v) for name, v in data.items() if name not in shown}
     sources = sources_of(data.get("sources"))
@@ -128,13 +137,13 @@ def _said(
     ours = annotation.get("rater")
     who = f"{ours}{RATERS}" if ours else annotation.get("completed_by")
     said = Said(_name(who) if who is not None else f"unknown {number + 1}", unnamed=who is None)
-    said.seconds, said.at = _seconds(annotation), _time(annotation)
+    said.seconds, said.at = _seconds(annotation, said.notes), _time(annotation)
     texts = list((answers or {}).values()) + [v for v in data.values() if isinstance(v, str)]
-    for result in annotation.get("result") or ():
+    for result in objects(annotation.get("result"), "result", said.faults):
         value, name = result.get("value") or {}, str(result.get("from_name", ""))
         kind = str(result.get("type"))
         try:
-            found = _value(kind, value, texts)
+            found = _value(kind, value if isinstance(value, Mapping) else {kind: value}, texts)
         except BadRecordError as error:
             said.faults.append(error.reason)
             continue
@@ -157,9 +166,16 @@ def _time(annotation: Mapping[str, Any]) -> Any:
     return annotation.get("created_at") or annotation.get("updated_at")
 
 
-def _seconds(annotation: Mapping[str, Any]) -> float | None:
+def _seconds(annotation: Mapping[str, Any], notes: list[str]) -> float | None:
+    """How long it took; tables write numbers as text, some with a comma."""
     lead = annotation.get("lead_time")
-    return float(lead) if isinstance(lead, int | float) else None
+    if isinstance(lead, int | float) and not isinstance(lead, bool):
+        return float(lead)
+    if isinstance(lead, str) and NUMBER.fullmatch(lead.strip()):
+        return float(lead.strip().replace(",", "."))
+    if lead not in (None, ""):
+        notes.append(NO_DURATION)
+    return None
 
 
 def _value(kind: str, value: Mapping[str, Any], texts: Sequence[str] = ()) -> Any:
@@ -168,7 +184,7 @@ def _value(kind: str, value: Mapping[str, Any], texts: Sequence[str] = ()) -> An
         case "pairwise":
             return CHOSEN.get(str(value.get("selected")), value.get("selected"))
         case "choices":
-            chosen = list(value.get("choices") or ())
+            chosen = _texts(value.get("choices"))
             if len(chosen) > 1:
                 raise BadRecordError("several choices where one is needed")
             return chosen[0] if chosen else None
@@ -185,6 +201,11 @@ def _value(kind: str, value: Mapping[str, Any], texts: Sequence[str] = ()) -> An
             raise BadRecordError(f"a result of type {kind!r}, which is not read")
 
 
+def _texts(given: Any) -> list[Any]:
+    """Several labels, or the one that stands without a list."""
+    return given if isinstance(given, list) else [given] if given else []
+
+
 def _spans(value: Mapping[str, Any], texts: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A marked passage under each of its labels, counted in characters.
 
@@ -196,7 +217,7 @@ def _spans(value: Mapping[str, Any], texts: Sequence[str] = ()) -> list[dict[str
         raise BadRecordError("a passage whose place is no number of characters")
     if isinstance(marked, str) and texts and not any(text[start:end] == marked for text in texts):
         start, end = _in_letters(start, end, marked, texts)
-    labels = value.get("labels") or ()
+    labels = _texts(value.get("labels"))
     return [{"start": start, "end": end, "label": label} for label in labels]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backflip.data.errors import UserError
+from backflip.data.records import Tally
 from backflip.data.sources import Row, read
 from backflip.exchange import foreign
 from backflip.exchange.foreign import Document
@@ -24,7 +25,9 @@ ROWS = 500
 
 def suggested(source: str) -> ProjectSettings | None:
     """Settings under which a file's answers can be taken over; none where it brings no answers."""
-    rows = list(read(source, limit=ROWS))
+    rows = list(read(source, limit=ROWS, broken=Tally()))
+    if not rows:
+        return None
     form = columns_of(rows[:PEEK])
     name = next((name for name, tool in TOOLS.items() if tool.fits(form)), None)
     if name is None:
