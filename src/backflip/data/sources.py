@@ -221,9 +221,7 @@ def _json(path: Path, name: str, *, broken: Tally | None = None) -> Iterator[Row
                 elif broken is not None:
                     broken.add("row that is no object", where)
                 else:
-                    raise UserError(
-                        f'{name}: row {number} is not an object; write {{"column": value}}'
-                    )
+                    raise UserError(f'{name}: row {number} is no object; write {{"column": value}}')
     except (UserError, UnicodeDecodeError):
         raise
     except (ValueError, RecursionError) as error:
