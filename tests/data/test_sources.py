@@ -97,7 +97,7 @@ def broken(tmp_path, name, content):
         ("a.jsonl.gz", b"plain text", r"not whole gzip data"),
         ("a.json", b'{"a": 1}\n{"a": 2}\n', r"is not JSON: .*is it JSONL\?"),
         ("a.json", b'{"a": 1}', r"holds no list of rows"),
-        ("a.json", b"[1]", r"row 1 is not an object"),
+        ("a.json", b"[1]", r"row 1 is no object"),
         ("a.jsonl", b'{"a": ' + b"[" * 50_000, r"a.jsonl:1: malformed line, not JSON .*recursion"),
         ("a.json", b"[" * 50_000, r"is not JSON: .*recursion"),
         ("a.json", b'{"a": ' + b"[" * 50_000, r"is not JSON: .*recursion"),
