@@ -36,7 +36,7 @@ def test_rows_of_an_unusual_form_are_counted_and_break_nothing(
     kind: str, row: dict[str, Any], said: str, kept: Store, tmp_path: Path
 ):
     whole = TWO | {"prompt": "And?"}
-    more = {"span_labels": ["x"]} if kind == "spans" else {}
+    more: dict[str, Any] = {"span_labels": ["x"]} if kind == "spans" else {}
     fine = {"id": 2, "data": whole} if "data" in row else {"fields": whole, "responses": []}
     fine = (
         fine
