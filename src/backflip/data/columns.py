@@ -58,7 +58,9 @@ class Fields(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         column = self._real[name]
         self.read.add(column if column in self.row else column.partition(".")[0])
-        return at(self.row, column)
+        # a row of a table is asked itself: it says of an empty cell that it is empty
+        value = self.row[column] if column in self.row else at(self.row, column)
+        return None if _is_nan(value) else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._real)
