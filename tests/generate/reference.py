@@ -16,7 +16,7 @@ FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "gpt2", "gemma2", "gemma3", "b
 def next_logits(model: nn.Module, tokens: Sequence[int]) -> Tensor:
     """Logits after a sequence, by the definition."""
     with torch.no_grad():
-        return model(torch.tensor([list(tokens)])).logits[0, -1]
+        return model(torch.tensor([list(tokens)]), use_cache=False).logits[0, -1]
 
 
 def answer_logp(
@@ -24,7 +24,7 @@ def answer_logp(
 ) -> Tensor:
     """Log-probability of each token of an answer, from one forward pass over the whole."""
     with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *answer]])).logits[0]
+        logits = model(torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0]
     logp = (logits[len(prompt) - 1 : -1].float() / temperature).log_softmax(-1)
     return logp.gather(1, torch.tensor(list(answer))[:, None])[:, 0]
 

@@ -87,7 +87,7 @@ def test_two_readings_are_the_same_bits(family, lora, checkpointing):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "kimi_linear"])  # minutes each
 def test_two_readings_are_the_same_bits_in_every_family_that_loads(family, lora):
     """What cannot be made tiny, or is refused in words, is skipped and says why."""
     try:

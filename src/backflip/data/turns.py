@@ -179,7 +179,7 @@ def _call(given: Any) -> dict[str, Any]:
     inner: Any = call.get("function")
     function = cast("dict[str, Any]", inner) if isinstance(inner, dict) else call
     if not function.get("name"):
-        raise BadRecordError("a tool call names no function", f"{str(given)[:60]!r} was given")
+        raise BadRecordError("a tool call names no function", f"{str(call)[:60]!r} was given")
     arguments: Any = function.get("arguments") or {}
     if isinstance(arguments, str):
         arguments = _parsed(arguments) if arguments.strip() else {}

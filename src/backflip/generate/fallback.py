@@ -133,6 +133,8 @@ class ModelDecoder:
             self._reorder(torch.tensor([1, 0], device=self.device))
             self.rows = len(rows)
             said += [self._forward(column[:, None]) for column in tokens.flip(0)[:, FIRST:].T]
+            self.keep([1])  # a row has ended: not every cache lets it go (MiniMax's)
+            self._forward(tokens[:1, :1])
             return list(torch.stack(said, dim=1).float().log_softmax(-1))
 
         with evaluating(self.model):

@@ -98,9 +98,21 @@ class CausalPolicy(nn.Module):
         """
         if is_adapted(self.model) and adapters_are_new(self.model):
             return AdaptersOff(self)
+        _let_go_of_graphs(self)
         frozen = copy.deepcopy(self).requires_grad_(requires_grad=False)
         frozen.value_head = None
         return frozen
+
+
+def _let_go_of_graphs(model: nn.Module) -> None:
+    """Detach tensors that modules keep from their last pass, such as a recurrent state.
+
+    A tensor with a graph cannot be copied.
+    """
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                setattr(module, name, value.detach())
 
 
 class AdaptersOff:
