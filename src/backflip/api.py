@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +271,7 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         )
 
 
-def check(
+def check(  # noqa: PLR0913 (settings, as those of a command)
     data: Source,
     *,
     kind: str | None = None,
@@ -281,6 +282,7 @@ def check(
     max_length: int | None = None,
     against: str | None = None,
     columns: Mapping[str, str] | None = None,
+    streaming: bool = False,
 ) -> Audit:
     """Count what is wrong with a dataset: ``print(bf.check("comparisons.jsonl").rows())``.
 
@@ -295,6 +297,7 @@ def check(
         against: test data, whose prompts should not be in this one.
         columns: which column stands for what: ``{"prompt": "ask"}``, as ``data.columns`` of a
             recipe.
+        streaming: look at the first rows only, ``limit`` or 10,000; of the hub, fetch no more.
 
     """
     with starting(aside=True):
@@ -307,11 +310,16 @@ def check(
         from backflip.recipes.sources import kind_of, load
     with shown(aside=True):
         columns = known_columns(columns or {})
-        data = data if isinstance(data, str) else list(rows(data))
-        found = kind or kind_of(data, format, columns)
+        if streaming:
+            limit = limit or int(DataSettings.model_fields["shuffle_buffer"].default)
+        data = data if isinstance(data, str) else list(islice(rows(data), limit))
+        found = kind or kind_of(data, format, columns, streamed=streaming)
         other = load(against, kind_of(against)).records if against else None
         chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
-        loaded = load(data, found, format=format, limit=limit, columns=columns)
+        loaded = load(data, found, format=format, limit=limit, columns=columns, streamed=streaming)
+        if streaming and loaded.rows == limit:
+            note = f"streamed: only the first {limit:,} rows were looked at"
+            loaded = replace(loaded, notes=(note, *loaded.notes))
         if chat and max_length is None:
             max_length = int(DataSettings.model_fields["max_length"].default)
         with task("looking for what is wrong"):

@@ -25,7 +25,8 @@ def check(
         typer.Argument(
             metavar="KEY=VALUE",
             help="Of a recipe: its settings, and price=MONEY per hour. "
-            "Of data: kind, format, columns.NAME, limit, model, template, max_length, against.",
+            "Of data: kind, format, columns.NAME, limit, streaming, model, template, max_length, "
+            "against.",
             show_default=False,
             autocompletion=completing.settings,
         ),
@@ -63,6 +64,8 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     for name in given:
         if name not in known:
             raise UserError(f"unknown setting {name!r} for data. {hint(name, known)}")
+    if not isinstance(given.get("streaming", False), bool):
+        raise UserError(f"streaming is {given['streaming']!r}; it must be true or false.")
     for name in ("limit", "max_length"):
         if not isinstance(given.get(name), int | None):
             raise UserError(f"{name} is {given[name]!r}; it must be a whole number.")

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Listener", "Task", "each", "listener", "listening", "task"]
+__all__ = ["Listener", "Task", "each", "listener", "listening", "silently", "task"]
 
 T = TypeVar("T")
 
@@ -113,8 +113,8 @@ def listener() -> Listener | None:
 
 
 @contextlib.contextmanager
-def listening(shows: Listener) -> Generator[None, None, None]:
-    """Inside, ``shows`` is told of every task of this thread."""
+def listening(shows: Listener | None) -> Generator[None, None, None]:
+    """Inside, ``shows`` is told of every task of this thread; None silences them."""
     before = _LISTENER.get()
     _LISTENER.set(shows)
     try:
@@ -151,3 +151,15 @@ def each(items: Iterable[T], label: str, total: int | None = None, unit: str = "
         for item in items:
             yield item
             under_way.advance()
+
+
+def silently(items: Iterable[T]) -> Iterator[T]:
+    """The items, whose making is shown by nobody: it goes on beside other things for long."""
+    made = iter(items)
+    while True:
+        with listening(None):
+            try:
+                item = next(made)
+            except StopIteration:
+                return
+        yield item

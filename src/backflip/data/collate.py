@@ -37,6 +37,14 @@ TOO_LONG = ("drop", "cut")
 TURNS = ("all", "last")
 
 
+class NoneLeftError(UserError):
+    """None of the records could be used."""
+
+    def __init__(self, sentence: str, dropped: Tally) -> None:
+        super().__init__(sentence)
+        self.dropped = dropped
+
+
 @dataclass(frozen=True)
 class Tokenized(Generic[Data]):
     """A whole dataset as tokens, and what did not make it."""
@@ -287,7 +295,9 @@ class _Stage:
     def finished(self, data: Data, kept: Sequence[int], total: int, noun: str) -> Tokenized[Data]:
         if not kept:
             why = "; ".join(self.dropped.lines()) or "there were none"
-            raise UserError(f"no {noun} out of {total} is left to learn from: {why}")
+            raise NoneLeftError(
+                f"no {noun} out of {total} is left to learn from: {why}", self.dropped
+            )
         return Tokenized(data, tuple(kept), self.dropped, self.cut)
 
 

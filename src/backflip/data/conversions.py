@@ -69,6 +69,16 @@ def check_convertible(
         )
 
 
+def check_row_by_row(held: Format, wanted: type[Record], source: str) -> None:
+    """Raises UserError where what is wanted is made of several rows, which a stream may part."""
+    if wanted is Comparison and held.kind is not Comparison:
+        raise UserError(
+            f"{source}: comparisons would be put together out of {plural(held.kind)} with the same "
+            "prompt, wherever they stand, so the source cannot be streamed. Set "
+            "data.streaming=false, or give comparisons"
+        )
+
+
 def convert(records: Sequence[Record], wanted: type[Record]) -> Converted:
     """The records, all of one kind, as another.
 

@@ -83,6 +83,7 @@ def load(
     limit: int | None = None,
     strict: bool = False,
     columns: Mapping[str, str] | None = None,
+    streamed: bool = False,
 ) -> Loaded[R]:
     """Read records of one kind from a file, a folder, the package's own data or the hub.
 
@@ -94,6 +95,7 @@ def load(
         limit: read at most so many rows.
         strict: stop at the first row that cannot be used, instead of counting it.
         columns: which column of the source stands for which name: ``{"prompt": "ask"}``.
+        streamed: of the hub, fetch no more than is read.
 
     Raises:
         UserError: the source cannot be read, its format is unknown, or no row can be used.
@@ -102,7 +104,7 @@ def load(
     wanted, name = _kind(kind), name_of(source)
     reader: Reader | None = None
     held, dropped = list[Record](), Tally()
-    for row in read(source, limit=limit):
+    for row in read(source, limit=limit, streamed=streamed):
         if reader is None:
             reader = Reader.of(row.fields, name, format=format, columns=columns)
             check_convertible(reader.format, wanted, name, row.fields)
@@ -224,7 +226,11 @@ def _raised(row: Mapping[str, Any], lifted: str) -> Mapping[str, Any]:
 
 
 def kind_of(
-    source: Source, format: str | None = None, columns: Mapping[str, str] | None = None
+    source: Source,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    streamed: bool = False,
 ) -> str:
     """Which kind of record a source holds, told by the columns of its first row.
 
@@ -232,7 +238,7 @@ def kind_of(
     """
     if format:
         return _name_of(named(format).kind)
-    first = next(read(source, limit=1))
+    first = next(read(source, limit=1, streamed=streamed))
     return _name_of(Reader.of(first.fields, name_of(source), columns=columns).format.kind)
 
 

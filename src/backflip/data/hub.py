@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -12,6 +13,8 @@ OFFLINE: dict[Kind, tuple[str, ...]] = {
     "dataset": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"),
 }
 """Variables of the environment by which a user says not to ask the hub, for what they hold."""
+HUB_SECONDS = 4.5
+"""How long an unreachable hub may keep anybody waiting."""
 
 
 def offline_variable(kind: Kind = "model") -> str:
@@ -19,6 +22,32 @@ def offline_variable(kind: Kind = "model") -> str:
     said = ("1", "TRUE", "YES", "ON")
     found = [name for name in OFFLINE[kind] if os.environ.get(name, "").upper() in said]
     return found[0] if found else ""
+
+
+def hub_answers(seconds: float = HUB_SECONDS) -> bool:
+    """Whether the model and data hub can be reached; never takes longer than ``seconds``."""
+    import urllib.error
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds):
+                answered.set()
+        except urllib.error.HTTPError as error:  # 403 and 5xx are a proxy's way to say no
+            if error.code < 500 and error.code != 403:
+                answered.set()
+        except (OSError, ValueError):
+            finished.set()
+        finished.set()
+
+    finished = threading.Event()
+    threading.Thread(target=ask, daemon=True).start()
+    finished.wait(seconds)
+    return answered.is_set()
 
 
 def hub_refusal(kind: Kind, name: str, error: BaseException | None = None) -> str:

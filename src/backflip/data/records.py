@@ -235,6 +235,11 @@ class Tally:
         if len(shown) < self.KEPT:
             shown.append(str(where))
 
+    def clear(self) -> None:
+        """Forget all counts."""
+        self.counts.clear()
+        self.examples.clear()
+
     def update(self, other: Tally) -> None:
         """Add another tally to this one."""
         for reason, count in other.counts.items():

@@ -16,7 +16,6 @@ import importlib.resources
 import json
 import os
 import re
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from typing import Any, TypeAlias, cast
 from backflip.data import memory, tables
 from backflip.data.arrays import values
 from backflip.data.errors import UserError
-from backflip.data.hub import hub_refusal, offline_variable
+from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.data.opening import opened
 from backflip.data.records import Provenance, Tally
 from backflip.progress import each, task
@@ -39,8 +38,6 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".ts
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
 SPACES = 10_000
 """White space with which a JSON file may begin."""
-HUB_SECONDS = 4.5
-"""How long an unreachable hub may keep anybody waiting."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,18 @@ def name_of(source: Source) -> str:
 
 
 def read(
-    source: Source, *, limit: int | None = None, broken: Tally | None = None, called: str = ""
+    source: Source,
+    *,
+    limit: int | None = None,
+    broken: Tally | None = None,
+    called: str = "",
+    streamed: bool = False,
 ) -> Iterator[Row]:
     """Rows of a source, one after the other, at most ``limit``.
 
     Malformed lines are counted in ``broken``, where it is given, and left out. ``called``: what a
-    file is called in messages and in the rows' places, where that is not its path.
+    file is called in messages and in the rows' places, where that is not its path. ``streamed``: of
+    the hub, fetch no more than is read.
 
     Raises:
         UserError: nothing there, no row in it, a malformed line (with its number), an unreachable
@@ -75,7 +78,8 @@ def read(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit} rows; it must be at least 1")
-    return islice(_any(_rows(source, broken, called), called or name_of(source), broken), limit)
+    rows = _rows(source, broken, called, streamed=streamed)
+    return islice(_any(rows, called or name_of(source), broken), limit)
 
 
 def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row]:
@@ -87,7 +91,7 @@ def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row
         raise UserError(f"{source} is empty: write one row a line")
 
 
-def _rows(source: Source, broken: Tally | None = None, called: str = "") -> Iterator[Row]:
+def _rows(source: Source, broken: Tally | None, called: str, *, streamed: bool) -> Iterator[Row]:
     if not isinstance(source, str):
         return _numbered(memory.rows(source), memory.NAME)
     if source.startswith("demo:"):
@@ -102,7 +106,7 @@ def _rows(source: Source, broken: Tally | None = None, called: str = "") -> Iter
         return _local(Path(stem).expanduser(), split, broken)
     if source.endswith(SUFFIXES) or not HUB_NAME.fullmatch(source):
         raise UserError(_nothing_there(source, path))
-    return _hub(source)
+    return _hub(source, streamed=streamed)
 
 
 def check_there(source: str) -> None:
@@ -312,33 +316,7 @@ def _demo(name: str) -> Iterator[Row]:
 # ---- the hub
 
 
-def hub_answers(seconds: float = HUB_SECONDS) -> bool:
-    """Whether the model and data hub can be reached; never takes longer than ``seconds``."""
-    import urllib.error
-    import urllib.request
-
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    answered = threading.Event()
-
-    def ask() -> None:
-        request = urllib.request.Request(address, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=seconds):
-                answered.set()
-        except urllib.error.HTTPError as error:  # 403 and 5xx are a proxy's way to say no
-            if error.code < 500 and error.code != 403:
-                answered.set()
-        except (OSError, ValueError):
-            finished.set()
-        finished.set()
-
-    finished = threading.Event()
-    threading.Thread(target=ask, daemon=True).start()
-    finished.wait(seconds)
-    return answered.is_set()
-
-
-def _hub(source: str) -> Iterator[Row]:
+def _hub(source: str, *, streamed: bool) -> Iterator[Row]:
     name, *rest = source.split(":")
     config = rest[0] if len(rest) == 2 else None
     split = rest[-1] if rest else "train"
@@ -348,10 +326,18 @@ def _hub(source: str) -> Iterator[Row]:
         hub: Any = import_module("datasets")
         hub.disable_progress_bars()  # ours says that it is loading, among the other bars
         with task(f"loading {name} from the hub"):
-            data: Any = hub.load_dataset(name, config, split=split)
+            data: Any = hub.load_dataset(name, config, split=split, streaming=streamed)
     except Exception as error:
         raise UserError(hub_refusal("dataset", source, error)) from error
-    return _numbered(data, source)
+    return _fetched(data, source)
+
+
+def _fetched(data: Iterable[Any], source: str) -> Iterator[Row]:
+    """The rows; a network that fails on the way, while they are streamed, is said in a line."""
+    try:
+        yield from _numbered(data, source)
+    except Exception as error:
+        raise UserError(hub_refusal("dataset", source, error)) from error
 
 
 def _first_line(error: BaseException) -> str:

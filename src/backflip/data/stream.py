@@ -114,7 +114,7 @@ class Batches(Generic[Rows]):
         """Row numbers in the order of this epoch."""
         if not self.shuffle:
             return torch.arange(len(self.data))
-        generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
+        generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
         return torch.randperm(len(self.data), generator=generator)
 
     def __iter__(self) -> Iterator[Rows]:
@@ -150,7 +150,7 @@ class Batches(Generic[Rows]):
         }
 
 
-def _mixed(seed: int, epoch: int) -> int:
+def mixed(seed: int, epoch: int) -> int:
     """One number out of two, so that epoch 1 of seed 0 is not epoch 0 of seed 1."""
     digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backflip.data.errors import UserError
-from backflip.data.hub import offline_variable
-from backflip.data.sources import hub_answers
+from backflip.data.hub import hub_answers, offline_variable
 
 CARD = "README.md"
 WEIGHTS = re.compile(r"(pytorch_)?model.*\.(safetensors|bin)(\.index\.json)?")

@@ -17,8 +17,7 @@ import zipfile
 from pathlib import Path
 
 from backflip.data.errors import UserError
-from backflip.data.hub import offline_variable
-from backflip.data.sources import hub_answers
+from backflip.data.hub import hub_answers, offline_variable
 from backflip.progress import task
 
 NAME = "smollm2"

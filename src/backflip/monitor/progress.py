@@ -23,14 +23,15 @@ from rich.text import Text
 from backflip.progress import Task, listener, listening, task
 
 HEADLINES: Mapping[str, Sequence[str]] = {
-    "sft": ("loss", "val_loss"),
-    "reward_model": ("loss", "accuracy", "val_accuracy"),
-    "direct": ("loss", "accuracy", "val_accuracy", "margin"),
+    "sft": ("loss", "val_loss", "rows_left_out"),
+    "reward_model": ("loss", "accuracy", "val_accuracy", "rows_left_out"),
+    "direct": ("loss", "accuracy", "val_accuracy", "margin", "rows_left_out"),
     "ppo": ("reward", "reward_heldout", "kl"),
 }
 """What is worth a glance. Never a policy-gradient loss: on-policy it says nothing."""
 ONLINE: Sequence[str] = ("reward", "reward_heldout", "kl")
 UNITS: Mapping[str, str] = {"kl": " nats"}
+COUNTS = frozenset({"rows_left_out"})
 SHARES = frozenset({"accuracy", "val_accuracy", "finished"})
 ROUNDING = 1e-4
 """Nats, of either sign, that arithmetic leaves between a model and itself."""
@@ -85,8 +86,11 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def stage(self, name: str, *, total: int, done: int = 0) -> StageProgress:
-        """Begin a stage of ``total`` steps, of which a resumed run has ``done`` behind it."""
+    def stage(self, name: str, *, total: int | None, done: int = 0) -> StageProgress:
+        """Begin a stage of ``total`` steps, of which a resumed run has ``done`` behind it.
+
+        None where nobody knows how many there are.
+        """
         self._end_stage()
         self._stage = StageProgress(name, total, done, self)
         self.begin(self._stage.task)
@@ -138,7 +142,7 @@ class Progress:
 
     def stepped(self, stage: StageProgress, *, first: bool) -> None:
         """A stage has taken steps: its first and its last have lines of their own."""
-        if stage.done >= stage.total:
+        if stage.total is not None and stage.done >= stage.total:
             self._end_stage()
         elif first and self._live is None:
             self.tell(stage.task)
@@ -206,7 +210,7 @@ class Progress:
 class StageProgress:
     """One stage of a run: count its steps with ``advance``."""
 
-    def __init__(self, name: str, total: int, done: int, shown: Progress) -> None:
+    def __init__(self, name: str, total: int | None, done: int, shown: Progress) -> None:
         self.name, self._progress = name, shown
         label = name.replace("_", " ")
         self.task = Task(label, total, done=done, first=done, lasting=True)
@@ -218,9 +222,9 @@ class StageProgress:
         return self.task.done
 
     @property
-    def total(self) -> int:
-        """Steps in all."""
-        return self.task.total or 0
+    def total(self) -> int | None:
+        """Steps in all; None where nobody knows."""
+        return self.task.total
 
     def advance(self, metrics: Mapping[str, float], steps: int = 1) -> None:
         """One step further, with its metrics; numbers not measured now keep their last value."""
@@ -296,6 +300,8 @@ def headline(name: str, value: float | int) -> str:
         return f"{label} {value:.0%}".replace("%", " %")
     if name == "kl" and abs(value) < ROUNDING:
         value = 0.0
+    if name in COUNTS:
+        return f"{label} {value:,.0f}"
     return f"{label} {value:.3g}{UNITS.get(name, '')}"
 
 

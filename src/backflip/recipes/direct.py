@@ -9,6 +9,7 @@ from typing import Any
 
 from backflip.algorithms.tr_dpo import TRDPO
 from backflip.data.batches import ComparisonBatch
+from backflip.data.streaming import StreamedBatches
 from backflip.evaluate.implicit import implicit_report
 from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
@@ -20,11 +21,12 @@ from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
 from backflip.recipes.exam import Answers, Questions, answered, shown_rows
-from backflip.recipes.ground import Ground, basics, learn_offline
+from backflip.recipes.ground import Ground, basics, learn_offline, rows_learnt
 from backflip.recipes.preferences import PreferenceRows
 from backflip.recipes.schema import DirectRecipe
 from backflip.recipes.watcher import Watcher
 from backflip.train.reference import (
+    FixedReference,
     MovingReference,
     ReferenceWork,
     check_same_vocabulary,
@@ -57,10 +59,12 @@ def run_direct(
         else PreferenceRows.ready(ground, recipe, ready)
     )
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
-    reference = _reference(ground, recipe, policy)
+    streamed = isinstance(rows.train, StreamedBatches)
+    reference = _reference(ground, recipe, policy, beside=streamed)
     with _kept(recipe, reference or policy) as kept:
         said = _Statements(ground, recipe, reference or policy, kept)
-        data, held_out = said.of(rows.train), said.of(rows.held_out)
+        data = rows.train if streamed else said.of(rows.train)
+        held_out = said.of(rows.held_out)
         pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
         golden = said.of(rows.golden)
         said.done()
@@ -74,10 +78,10 @@ def run_direct(
         run,
         watcher,
         beside=samples.metrics if samples else None,
-        referee=_referee(recipe, policy),
+        referee=_referee(recipe, policy, reference if streamed else None),
     )
     save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
-    summary: dict[str, Any] = basics(outcome, policy, len(data))
+    summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data))
     if pairs is not None:
         summary |= _measured(ground, policy, pairs, "")
     if golden is not None:
@@ -93,25 +97,31 @@ def run_direct(
 # ---- the reference
 
 
-def _reference(ground: Ground, recipe: DirectRecipe, policy: CausalPolicy) -> Model | None:
+def _reference(
+    ground: Ground, recipe: DirectRecipe, policy: CausalPolicy, *, beside: bool
+) -> Model | None:
     """The model to hold on to; None where the policy itself can state its numbers before it learns.
 
     With adapters it is the policy without them. For all weights a copy stays in memory only where
-    sampled answers are to be compared with it.
+    sampled answers are to be compared with it, or where it speaks ``beside`` the learning.
     """
     if recipe.reference is None:
+        asked = beside and recipe.objective.needs_reference
         adapted = recipe.lora is not None
-        return policy.reference() if adapted or recipe.sampled_prompts else None
+        return policy.reference() if adapted or asked or recipe.sampled_prompts else None
     check_same_vocabulary(ground.tokenizer, load_tokenizer(recipe.reference), recipe.reference)
     model = load_causal(recipe.reference, precision=recipe.precision)
     return CausalPolicy(model.requires_grad_(requires_grad=False))
 
 
-def _referee(recipe: DirectRecipe, policy: CausalPolicy) -> MovingReference | None:
-    """A reference that follows the policy, where the objective has one."""
+def _referee(
+    recipe: DirectRecipe, policy: CausalPolicy, beside: Model | None
+) -> MovingReference | FixedReference | None:
+    """A reference that follows the policy, where the objective has one; or the one ``beside``."""
     objective = recipe.objective
     if not isinstance(objective, TRDPO):
-        return None
+        asked = beside is not None and objective.needs_reference
+        return FixedReference(beside, token_budget=recipe.token_budget) if asked else None
     return MovingReference(
         policy, mix=objective.mix, every=objective.every, token_budget=recipe.token_budget
     )

@@ -32,7 +32,14 @@ from backflip.recipes.preferences import tokenized
 from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import stages_of
 from backflip.recipes.scale import scaling
-from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
+from backflip.recipes.schema import (
+    DataSettings,
+    DirectRecipe,
+    PPORecipe,
+    RewardModelRecipe,
+    SFTRecipe,
+    Stage,
+)
 from backflip.recipes.trial import measured
 
 TRIAL_STEPS = 4
@@ -131,6 +138,8 @@ def _planned(stage: Stage) -> Plan:
     rows = len(made.data)
     if not rows:
         raise UserError(f"no row of {stage.data.source} fits: {'; '.join(made.dropped.lines())}")
+    if stage.data.streaming:
+        said.append(f"  {stage.stage.replace('_', ' ')}: counted on these first rows alone")
     said += _left_out(stage, "to learn from", made)
     said += _left_out(stage, "held out", kept) if kept else []
     size = _rows_per_step(stage)
@@ -293,6 +302,8 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
     source = _sample(train, rows, folder / f"{name}.jsonl", stage.seed)
     validation = _sample(held or train, 4, folder / f"{name}_held_out.jsonl", stage.seed)
     data = {"source": source, "validation": validation, "format": None, "limit": None}
+    usual = DataSettings.model_fields["shuffle_buffer"].default
+    data |= {"streaming": False, "shuffle_buffer": usual}
     changes: dict[str, Any] = {
         "run": run,
         "data": stage.data.model_copy(update=data),

@@ -20,6 +20,7 @@ from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.data.stream import Batches
+from backflip.data.streaming import StreamedBatches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models import smollm2
@@ -47,6 +48,11 @@ from backflip.train.offline import OfflineLoop, Referee, assess
 from backflip.train.run import RunFolder
 
 R = TypeVar("R", bound=Record)
+STREAMED = (
+    "{source} is streamed: rows are shuffled among {buffer:,} at a time, and held out by the "
+    "prompts of the first {buffer:,}, which are looked at now. How many there are is not known before the "
+    "end, so neither are the steps of a pass, nor which share is held out"
+)
 Say = Callable[[str], None]
 
 
@@ -105,12 +111,19 @@ class Ground:
     def records(self, kind: type[R]) -> tuple[list[R], list[R]]:
         """(train, held out) records, with every dropped row said aloud."""
         data = self.recipe.data
-        train = self.read(data.source, kind, data.format, data.limit, data.columns.given)
+        limit = data.limit
+        if data.streaming:
+            self.say(STREAMED.format(source=data.source, buffer=data.shuffle_buffer))
+            limit = min(data.shuffle_buffer, limit or data.shuffle_buffer)
+        train = self.read(
+            data.source, kind, data.format, limit, data.columns.given, streamed=data.streaming
+        )
         if data.validation is None:
             return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
         held = self.read(data.validation, kind, data.format, None, data.columns.given)
         learnt = set(map(opening_key, train))
-        if shared := sum(opening_key(record) in learnt for record in held):
+        shared = sum(opening_key(record) in learnt for record in held)
+        if shared and not data.streaming:  # else they are kept apart
             self.say(
                 f"  held-out rows with a prompt that is also learnt from: {shared} of {len(held)}; "
                 f"on these the model looks better than it is (backflip check {data.validation} "
@@ -125,9 +138,11 @@ class Ground:
         format: str | None = None,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        *,
+        streamed: bool = False,
     ) -> list[R]:
         """Records of one kind, with every dropped row, and all that nobody reads, said aloud."""
-        loaded = load(source, kind, format=format, limit=limit, columns=columns)
+        loaded = load(source, kind, format=format, limit=limit, columns=columns, streamed=streamed)
         rows = counted(len(loaded.records), singular(kind), plural(kind))
         read = f"{source}: {rows}, format {loaded.format}"
         self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
@@ -153,8 +168,11 @@ class Ground:
         """The same, ended by the template's stop tokens, and without ids the tokenizer lacks."""
         return suited(params, self.template, model)
 
-    def learner(self, model: Any, optimizer: OptimizerSettings, total: int) -> Learner:
-        """A learner for ``total`` optimiser steps of ``model``."""
+    def learner(self, model: Any, optimizer: OptimizerSettings, total: int | None) -> Learner:
+        """A learner for ``total`` optimiser steps of ``model``; None where nobody knows."""
+        if total is None and optimizer.warmup:
+            self.say("  no warm-up, which is a share of the steps: their number is not known")
+        total = total or 0
         warmup = int(-(-optimizer.warmup * total // 1))
         return Learner(
             model,
@@ -204,7 +222,7 @@ def learn_offline(
     ground: Ground,
     objective: Objective,
     model: Any,
-    rows: tuple[TensorRecord, TensorRecord | None],
+    rows: tuple[TensorRecord | StreamedBatches[Any], TensorRecord | None],
     run: RunFolder,
     watcher: Watcher,
     *,
@@ -220,13 +238,13 @@ def learn_offline(
     """
     recipe, (train, held_out) = ground.recipe, rows
     assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
-    batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
-    total = total_steps(recipe, batches.per_epoch)
-    watcher.announce(recipe, model, rows=len(train), steps=total)
+    batches, total, many = _planned(recipe, train)
+    watcher.announce(recipe, model, rows=many, steps=total)
     learner = ground.learner(model, recipe.optimizer, total)
     learner.on_skip = keep_batches(run)
 
-    loop = OfflineLoop(learner, objective, referee)
+    counted_by = batches.counts if isinstance(batches, StreamedBatches) else None
+    loop = OfflineLoop(learner, objective, referee, beside=counted_by)
     counts = {"val_units": float(prompts_in(held_out))} if held_out else {}
 
     def validate(step: int) -> dict[str, float]:
@@ -234,7 +252,7 @@ def learn_offline(
         return found | counts | dict(beside(step) if beside else {})
 
     name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
-    return ground.drive(
+    outcome = ground.drive(
         loop,
         batches,
         run=run,
@@ -243,12 +261,31 @@ def learn_offline(
         assess=validate,
         validate_first=validate_first and held_out is not None,
     )
+    for line in batches.account.lines() if isinstance(batches, StreamedBatches) else ():
+        ground.say(line)
+    return outcome
+
+
+def _planned(
+    recipe: SFTRecipe | RewardModelRecipe | DirectRecipe,
+    train: TensorRecord | StreamedBatches[Any],
+) -> tuple[Batches[Any] | StreamedBatches[Any], int | None, int | None]:
+    """(batches, steps, rows); None is a number of a streamed source that nobody knows."""
+    if isinstance(train, StreamedBatches):
+        return train, recipe.steps, None
+    batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
+    return batches, total_steps(recipe, batches.per_epoch), len(train)
 
 
 def prompts_in(data: TensorRecord) -> int:
     """How many different prompts the rows have: what a number of held-out rows stands on."""
     steps = data.sequences()[0]
     return len({tuple(prompt.tolist()) for prompt in steps.prompt.rows()})
+
+
+def rows_learnt(data: TensorRecord | StreamedBatches[Any]) -> int:
+    """How many different rows were learnt from."""
+    return data.account.learnt if isinstance(data, StreamedBatches) else len(data)
 
 
 def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:

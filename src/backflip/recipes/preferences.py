@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,10 +21,12 @@ from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.splits import split_by_prompt
+from backflip.data.streaming import StreamedBatches
 from backflip.recipes.ground import Ground
 from backflip.recipes.objectives import NAMES, PAIRED, learns_from
 from backflip.recipes.schema import DirectRecipe
 from backflip.recipes.sources import load
+from backflip.recipes.streams import StageRows
 
 __all__ = ["PreferenceRows", "tokenized", "without_formatting"]
 
@@ -34,9 +37,9 @@ WITH_TIES = (DavidsonDPO, RaoKupperDPO)
 
 @dataclass(frozen=True)
 class PreferenceRows:
-    """All rows of a stage, read before anything is trained."""
+    """The rows of a stage, read before anything is trained unless they are streamed."""
 
-    train: Preferences
+    train: Preferences | StreamedBatches[Any]
     held_out: Preferences | None
     pairs: ComparisonBatch | None
     """Held-out comparisons by which implicit rewards are judged: those of ``held_out``, or, of
@@ -49,9 +52,9 @@ class PreferenceRows:
     def of(ground: Ground, recipe: DirectRecipe) -> PreferenceRows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
         kind = learns_from(recipe.objective)
-        train, held = ground.records(kind)
-        data = _told(ground, train)
-        _check(ground, recipe, data)
+        rows: StageRows[Any, Any] = StageRows.of(ground, kind, functools.partial(tokenized, ground))
+        held = rows.held
+        _check(ground, recipe, rows.sample)
         held_out = _told(ground, held) if held else None
         pairs = held_out if isinstance(held_out, ComparisonBatch) else _comparisons(ground)
         golden = None
@@ -64,7 +67,7 @@ class PreferenceRows:
                     "is better."
                 )
         return PreferenceRows(
-            train=data,
+            train=rows.train,
             held_out=held_out,
             pairs=pairs if pairs is not None and _decided(pairs) else None,
             golden=golden,

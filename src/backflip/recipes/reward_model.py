@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,19 +15,21 @@ from backflip.algorithms.bradley_terry import BradleyTerry
 from backflip.algorithms.plackett_luce import PlackettLuce
 from backflip.algorithms.rated import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch
-from backflip.data.collate import tokenize_comparisons, with_head
+from backflip.data.collate import Tokenized, tokenize_comparisons, with_head
 from backflip.data.counting import counted
 from backflip.data.errors import UserError
 from backflip.data.records import Comparison
 from backflip.data.splits import half_of
+from backflip.data.streaming import StreamedBatches
 from backflip.evaluate.reward_model import report
 from backflip.functional.reward_losses import decided_pairs
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_config, parameter_count, parameters_of
 from backflip.models.save import check_savable, save_reward_model
-from backflip.recipes.ground import Ground, basics, learn_offline
+from backflip.recipes.ground import Ground, basics, learn_offline, rows_learnt
 from backflip.recipes.scale import scaled
 from backflip.recipes.schema import RewardModelRecipe
+from backflip.recipes.streams import StageRows
 from backflip.recipes.watcher import Watcher
 from backflip.reward.model import score_all
 from backflip.train.run import RunFolder
@@ -47,48 +51,52 @@ def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher
     outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
     scale: dict[str, float | int] = {}
     if recipe.normalise:
-        scale = scaled(ground, recipe, model, (rows.train, held_out), outcome.steps)
+        scale = scaled(ground, recipe, model, (rows.sample, held_out), outcome.steps)
     save_reward_model(
         model, ground.tokenizer, run.path, dtype=ground.saved_dtype(model.trunk.model)
     )
     found = _report(ground, model, rows, policy_size)
-    return basics(outcome, model, len(rows.train)) | scale | found
+    return basics(outcome, model, rows_learnt(rows.train)) | scale | found
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """All comparisons of the stage, read before anything is trained."""
+    """The comparisons of the stage, read before anything is trained unless they are streamed."""
 
-    train: ComparisonBatch
+    train: ComparisonBatch | StreamedBatches[Comparison]
+    sample: ComparisonBatch
+    """Those to learn from, or of a streamed source its first ones."""
     held_out: ComparisonBatch | None
     golden: ComparisonBatch | None
 
     @staticmethod
     def of(ground: Ground, recipe: RewardModelRecipe) -> _Rows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
-        train, held = ground.records(Comparison)
-        data = _tokens(ground, train, held_out_head=recipe.held_out_head)
-        _check_ties(ground, recipe, data)
+        tokenize = functools.partial(_tokenized, ground, held_out_head=recipe.held_out_head)
+        rows = StageRows.of(ground, Comparison, tokenize)
+        held = rows.held
+        _check_ties(ground, recipe, rows.sample)
         held_out = _decided(ground, held, "data: the held-out rows") if held else None
         golden = None
         if recipe.golden:
             records = ground.read(recipe.golden, Comparison)
             golden = _decided(ground, records, f"golden: {recipe.golden}")
-        return _Rows(data, held_out, golden)
+        return _Rows(rows.train, rows.sample, held_out, golden)
 
 
-def _tokens(ground: Ground, records: list[Comparison], *, held_out_head: bool) -> ComparisonBatch:
-    tokenized = tokenize_comparisons(records, ground.template, fit=ground.fit())
-    data = ground.told(tokenized)
+def _tokenized(
+    ground: Ground, records: Sequence[Comparison], *, held_out_head: bool
+) -> Tokenized[ComparisonBatch]:
+    made = tokenize_comparisons(records, ground.template, fit=ground.fit())
     if not held_out_head:
-        return data
-    halves = [half_of(records[i], seed=ground.recipe.seed) for i in tokenized.kept]
-    return with_head(data, torch.tensor(halves))
+        return made
+    halves = [half_of(records[i], seed=ground.recipe.seed) for i in made.kept]
+    return replace(made, data=with_head(made.data, torch.tensor(halves)))
 
 
 def _decided(ground: Ground, records: list[Comparison], what: str) -> ComparisonBatch:
     """Comparisons to measure by. Raises UserError where no pair of them is decided."""
-    data = _tokens(ground, records, held_out_head=False)
+    data: ComparisonBatch = ground.told(_tokenized(ground, records, held_out_head=False))
     if not len(decided_pairs(data.rank.values, data.answers.owner()).better):
         raise UserError(
             f"{what} hold {counted(len(data), 'comparison')}, nothing but ties: accuracy has no "

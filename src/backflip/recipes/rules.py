@@ -19,6 +19,7 @@ from backflip.recipes.registry import Recipe
 from backflip.recipes.round_rules import check_rounds
 from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
 from backflip.recipes.sources import check_readable
+from backflip.recipes.stream_rules import stream_problems
 from backflip.train.run import RunFolder
 
 BOUNDS = {
@@ -87,6 +88,7 @@ def check_free(run: Path) -> None:
 
 
 def _problems(stage: Stage, prefix: str, *, alone: bool) -> Iterator[str]:
+    yield from stream_problems(stage, prefix)
     if stage.data.validation is None and stage.data.held_out == 0 and _needs_held_out(stage):
         yield (
             f"{prefix}data.held_out is 0 and {prefix}data.validation null: nothing is left to "

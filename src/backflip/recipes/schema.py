@@ -110,6 +110,10 @@ class DataSettings(Group):
     """Share of the prompts kept apart for validation, where ``validation`` is null."""
     limit: Count | None = None
     """Rows to read at most; null reads all."""
+    streaming: bool = False
+    """Read rows while they are learnt from, for a source that does not fit in memory."""
+    shuffle_buffer: Count = 10_000
+    """Of a streamed source, rows among which the order is random, and first rows to hold out of."""
     max_length: Annotated[int, Field(ge=2)] = 512
     """Longest prompt and answer together, in tokens (for PPO: longest prompt)."""
     too_long: Literal["drop", "cut"] = "drop"

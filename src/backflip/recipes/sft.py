@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch
-from backflip.data.collate import tokenize_demonstrations
+from backflip.data.collate import Tokenized, tokenize_demonstrations
 from backflip.data.conversations import split_at_last_answer
 from backflip.data.records import BadRecordError, Demonstration, Prompt
 from backflip.generate.engine import SamplingParams
@@ -18,8 +19,9 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
 from backflip.recipes.exam import Questions, plain
-from backflip.recipes.ground import Ground, basics, learn_offline
+from backflip.recipes.ground import Ground, basics, learn_offline, rows_learnt
 from backflip.recipes.schema import SFTRecipe
+from backflip.recipes.streams import StageRows
 from backflip.recipes.watcher import Watcher
 from backflip.train.run import RunFolder
 
@@ -39,8 +41,10 @@ def run_sft(
     instead of what the recipe names.
     """
     ground = Ground.of(recipe, watcher.say)
-    train, held = ground.records(Demonstration) if ready is None else ([], [])
-    data = _tokens(ground, train)[0] if ready is None else ready
+    tokenize = functools.partial(_tokenized, ground)
+    rows = StageRows.of(ground, Demonstration, tokenize) if ready is None else None
+    data, held = (rows.train, rows.held) if rows else (ready, [])
+    assert data is not None
     held_out, measured = _tokens(ground, held) if held else (None, [])
     policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
     replies = _Replies.of(ground, recipe, measured, policy, watcher.log)
@@ -50,7 +54,7 @@ def run_sft(
     )
     save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
     losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
-    summary: dict[str, Any] = basics(outcome, policy, len(data)) | losses
+    summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data)) | losses
     summary |= _loss_before(watcher.log)
     if replies:
         summary["examples"] = replies.examples(before, replies.take(outcome.steps, write=True))
@@ -61,11 +65,15 @@ def _tokens(
     ground: Ground, records: list[Demonstration]
 ) -> tuple[DemonstrationBatch, list[Demonstration]]:
     """(rows, the records that they are of)."""
+    made = _tokenized(ground, records)
+    return ground.told(made), [records[i] for i in made.kept]
+
+
+def _tokenized(ground: Ground, records: Sequence[Demonstration]) -> Tokenized[DemonstrationBatch]:
     recipe = ground.recipe
     assert isinstance(recipe, SFTRecipe)
     fit, turns = ground.fit(), recipe.turns
-    made = tokenize_demonstrations(records, ground.template, fit=fit, turns=turns)
-    return ground.told(made), [records[i] for i in made.kept]
+    return tokenize_demonstrations(records, ground.template, fit=fit, turns=turns)
 
 
 def _loss_before(log: MetricsLog) -> dict[str, float]:

@@ -88,11 +88,14 @@ def load(
     format: str | None = None,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
+    streamed: bool = False,
 ) -> Loaded[R]:
     """Records of one kind, as ``data.formats.load``, from a project too."""
     address = Address.of(source)
     if address is None:
-        return formats.load(source, kind, format=format, limit=limit, columns=columns)
+        return formats.load(
+            source, kind, format=format, limit=limit, columns=columns, streamed=streamed
+        )
     from backflip.exchange.teaching import records
 
     with opened(address) as found:
@@ -107,12 +110,16 @@ def account(loaded: Loaded[Any], template: ChatTemplate) -> list[str]:
 
 
 def kind_of(
-    source: DataSource, format: str | None = None, columns: Mapping[str, str] | None = None
+    source: DataSource,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    streamed: bool = False,
 ) -> str:
     """Which kind of record a source holds, the plural."""
     address = Address.of(source)
     if address is None:
-        return formats.kind_of(source, format, columns)
+        return formats.kind_of(source, format, columns, streamed=streamed)
     from backflip.exchange.teaching import native_kind
 
     with opened(address) as found:

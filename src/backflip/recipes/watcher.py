@@ -44,27 +44,30 @@ class Watcher:
         self.kl_stop = kl_stop
         self.alarms = Alarms(rules_of(self.stage, kl_stop=kl_stop))
         self.bar: StageProgress | None = None
-        self.total = 0
+        self.total: int | None = 0
 
     def say(self, sentence: str) -> None:
         """One line above the progress bar."""
         self.progress.say(sentence)
 
-    def announce(self, recipe: Stage, model: nn.Module, *, rows: int, steps: int) -> None:
-        """Say what is about to happen."""
+    def announce(
+        self, recipe: Stage, model: nn.Module, *, rows: int | None, steps: int | None
+    ) -> None:
+        """Say what is about to happen; None is a number that nobody knows yet."""
         everything, trainable = parameter_count(model)
         how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
         self.say(
             f"{self.title}: {millions(everything)} parameters, "
-            f"{millions(trainable)} trainable ({how}); {counted(rows, 'row')}, "
-            f"{counted(steps, 'step')}"
+            f"{millions(trainable)} trainable ({how}); "
+            f"{'rows as they come' if rows is None else counted(rows, 'row')}, "
+            f"{'steps to the end of the data' if steps is None else counted(steps, 'step')}"
         )
         self.total = steps
 
     def begin(self, step: int) -> None:
         """A stage starts, or goes on after ``step`` steps: forget what was written beyond them."""
         self.log.truncate_after(step)
-        self.alarms = Alarms(rules_of(self.stage, kl_stop=self.kl_stop, steps=self.total))
+        self.alarms = Alarms(rules_of(self.stage, kl_stop=self.kl_stop, steps=self.total or 0))
         self.alarms.replay(self.log.history)
         self.bar = self.progress.stage(self.stage, total=self.total, done=step)
 

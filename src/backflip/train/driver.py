@@ -112,7 +112,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
     *,
     run: RunFolder,
     stage: str,
-    total: int,
+    total: int | None,
     modules: Mapping[str, nn.Module],
     watch: Watch,
     assess: Assess | None = None,
@@ -129,7 +129,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
         batches: as many as there are steps.
         run: where checkpoints go; locked meanwhile.
         stage: what is trained, such as ``sft``; a checkpoint of another stage is refused.
-        total: number of steps.
+        total: number of steps; None goes on until the batches end, which is then validated.
         modules: whose weights are saved, by a name that is a file name.
         watch: sees every step, and may stop the run.
         assess: validation; its metrics join those of the step.
@@ -153,7 +153,7 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
 @dataclass(frozen=True)
 class _Plan:
     stage: str
-    total: int
+    total: int | None
     eval_every: int
     checkpoint_every: int
     keep_last: int
@@ -190,8 +190,12 @@ class _Driver:
             self._tell_validated(0, self._validated(0))
         with Signals() as signals:
             stream = iter(self.batches)
-            while self.now.steps < self.plan.total and self.now.stopped is None:
-                self._step(stream)
+            while self._goes_on():
+                batch = next(stream, None)
+                if batch is None:
+                    self._end()
+                    break
+                self._step(batch)
                 if signals.first is not None:
                     break
             self._save()
@@ -199,9 +203,13 @@ class _Driver:
                 raise Interrupted(self._farewell(signals.first))
         return self.now
 
-    def _step(self, stream: Iterator[Any]) -> None:
+    def _goes_on(self) -> bool:
+        done = self.plan.total is not None and self.now.steps >= self.plan.total
+        return not done and self.now.stopped is None
+
+    def _step(self, batch: Any) -> None:
         step = self.now.steps + 1
-        metrics = dict(self.loop.step(step, self._next(stream)))
+        metrics = dict(self.loop.step(step, batch))
         validated = self.plan.validates(step)
         if validated:
             metrics |= self._validated(step)
@@ -214,13 +222,19 @@ class _Driver:
         if self._note_best(metrics) or self.plan.saves(step):
             self._save()
 
-    def _next(self, stream: Iterator[Any]) -> Any:
-        for batch in stream:
-            return batch
-        raise UserError(
-            f"{self.plan.stage}: the data ended after {self.now.steps} of {self.plan.total} "
-            "steps. Ask for fewer steps or more epochs."
-        )
+    def _end(self) -> None:
+        """The batches have ended: the last step is validated, unless more steps were asked for."""
+        step = self.now.steps
+        if self.plan.total is not None:
+            raise UserError(
+                f"{self.plan.stage}: the data ended after {step} of {self.plan.total} "
+                "steps. Ask for fewer steps or more epochs."
+            )
+        if step and not self.plan.validates(step):
+            last = self._validated(step)
+            self._tell_validated(step, last)
+            self.now = dataclasses.replace(self.now, metrics={**self.now.metrics, **last})
+            self._note_best(self.now.metrics)
 
     def _validated(self, step: int) -> Metrics:
         return self.assess(step) if self.assess is not None else {}
@@ -294,8 +308,9 @@ class _Driver:
             )
 
     def _farewell(self, name: str) -> str:
+        of = "" if self.plan.total is None else f" of {self.plan.total}"
         return (
-            f"{name}: stopped after step {self.now.steps} of {self.plan.total} and saved. "
+            f"{name}: stopped after step {self.now.steps}{of} and saved. "
             f"Go on with: {resume_command(self.run.path)}"
         )
 

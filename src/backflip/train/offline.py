@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +40,8 @@ class OfflineLoop:
     objective: Objective
     referee: Referee | None = None
     """What a moving reference says of each batch; without one, the batches are as they come."""
+    beside: Callable[[], Mapping[str, float]] | None = None
+    """Further metrics of each step, such as counts of the rows that a stream has left out."""
 
     def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
         """Learn from one batch; ``index`` is the number of the step, counted from 1."""
@@ -48,7 +51,7 @@ class OfflineLoop:
         if self.referee is not None:
             self.referee.after(index)
         self.objective = self.objective.adapted(metrics)
-        return metrics
+        return metrics | dict(self.beside() if self.beside is not None else {})
 
     def state_dict(self) -> dict[str, Any]:
         numbers = {

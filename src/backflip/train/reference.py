@@ -36,7 +36,13 @@ from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.progress import Task, task
 from backflip.train.reference_cache import ReferenceCache, ReferenceRows, row_key
 
-__all__ = ["MovingReference", "ReferenceWork", "check_same_vocabulary", "with_reference"]
+__all__ = [
+    "FixedReference",
+    "MovingReference",
+    "ReferenceWork",
+    "check_same_vocabulary",
+    "with_reference",
+]
 
 Plain = ComparisonBatch | LabelledBatch
 Referenced = ReferencedComparisons | ReferencedLabels
@@ -292,7 +298,31 @@ def _check_tokens(steps: TokenSteps, model: CausalPolicy | AdaptersOff) -> None:
         )
 
 
-# ---- a reference that follows
+# ---- a reference that speaks while the policy learns
+
+
+@dataclass(frozen=True)
+class FixedReference:
+    """States its numbers of each batch before its step, where rows are not known beforehand.
+
+    The model must be another than the policy: a copy, or the policy with its adapters off.
+    """
+
+    model: CausalPolicy | AdaptersOff
+    token_budget: int
+
+    def before(self, batch: Any) -> Any:
+        """The batch with what the reference says of it."""
+        return with_reference(batch, self.model, token_budget=self.token_budget)
+
+    def after(self, step: int) -> None:
+        """It does not move."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
 
 
 class MovingReference:

@@ -1,0 +1,52 @@
+"""What a streamed source cannot be, said before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backflip.data.records import Labelled
+from backflip.recipes.objectives import NAMES, learns_from
+from backflip.recipes.schema import DataSettings, DirectRecipe, RewardModelRecipe, SFTRecipe, Stage
+from backflip.recipes.sources import Address
+
+__all__ = ["stream_problems"]
+
+
+def stream_problems(stage: Stage, prefix: str) -> Iterator[str]:
+    """Sentences about settings of a stage that do not go together with how its data is read."""
+    data = stage.data
+    usual = DataSettings.model_fields["shuffle_buffer"].default
+    if not data.streaming:
+        if data.shuffle_buffer != usual:
+            yield (
+                f"{prefix}data.shuffle_buffer is {data.shuffle_buffer}, but {prefix}data.streaming "
+                f"is false, where all rows are shuffled. Leave it out, or set "
+                f"{prefix}data.streaming=true."
+            )
+        return
+    set_false = f"Set {prefix}data.streaming=false"
+    if not isinstance(stage, SFTRecipe | RewardModelRecipe | DirectRecipe):
+        yield (
+            f"{prefix}data.streaming is true, but this stage draws from all of its prompts: sft, "
+            f"reward_model and the direct family read rows as they come. {set_false}, with "
+            f"{prefix}data.limit where they do not fit in memory."
+        )
+        return
+    if isinstance(stage, DirectRecipe) and learns_from(stage.objective) is Labelled:
+        yield (
+            f"{prefix}data.streaming is true, but {NAMES[type(stage.objective)]} pairs each answer "
+            f"with the prompt of another row, for which all rows must be known. {set_false}, or "
+            "learn from comparisons, such as objective=dpo."
+        )
+    if Address.of(data.source) is not None:
+        yield (
+            f"{prefix}data.source {data.source} is a project, which is read from its database "
+            f"whole. {set_false}."
+        )
+    if stage.steps is None and stage.optimizer.schedule != "constant":
+        yield (
+            f"{prefix}steps is null: how many rows a streamed source has is not known, and "
+            f"{prefix}optimizer.schedule={stage.optimizer.schedule} must know the last step. Set "
+            f"{prefix}steps=NUMBER, or {prefix}optimizer.schedule=constant to go on to the end of "
+            "the data."
+        )
