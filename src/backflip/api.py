@@ -306,12 +306,12 @@ def check(  # noqa: PLR0913 (settings, as those of a command)
         from backflip.data.memory import rows
         from backflip.models.load import load_tokenizer
         from backflip.recipes.load import known_columns
-        from backflip.recipes.schema import DataSettings
+        from backflip.recipes.schema import SHUFFLE_BUFFER, DataSettings
         from backflip.recipes.sources import kind_of, load
     with shown(aside=True):
         columns = known_columns(columns or {})
         if streaming:
-            limit = limit or int(DataSettings.model_fields["shuffle_buffer"].default)
+            limit = limit or SHUFFLE_BUFFER
         data = data if isinstance(data, str) else list(islice(rows(data), limit))
         found = kind or kind_of(data, format, columns, streamed=streaming)
         other = load(against, kind_of(against)).records if against else None

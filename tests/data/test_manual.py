@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from backflip.data import adapters, columns, published, rows, turns
 from backflip.data.adapters import FORMATS, known_formats
 from backflip.data.errors import UserError
 from backflip.data.formats import kind_of, load
+from backflip.data.sources import write_jsonl
 from backflip.recipes.schema import Columns
+from tests.recipes.tiny import tiny_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"### `(\w+)`\n.*?```jsonl\n(.*?)```", PAGE, re.DOTALL))
@@ -65,3 +68,27 @@ def test_a_refusal_names_the_page(row, tmp_path):
     file.write_text(row)
     with pytest.raises(UserError, match=r"docs/data\.md lists all formats"):
         load(str(file), "comparisons")
+
+
+def test_all_that_the_section_on_streams_shows_is_done(tmp_path, monkeypatch, capsys):
+    from typer.testing import CliRunner
+
+    from backflip.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    model = str(tiny_model(tmp_path / "model"))
+    rows = [{"prompt": f"Is {n} even?", "chosen": "Yes.", "rejected": "No."} for n in range(40)]
+    write_jsonl("pairs.jsonl", rows)
+    section = PAGE.split("## Sources that do not fit in memory")[1].replace("smollm2", model)
+    (shell,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    for line in shell.splitlines():
+        small = " normalise=false" * ("reward_model" in line) + " sampled_prompts=0" * (
+            " dpo" in line
+        )
+        done = CliRunner().invoke(app, [*shlex.split(line)[1:], *small.split()])
+        assert done.exit_code == 0, done.output
+        assert "streamed" in done.output or "check" in line
+    (python,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    capsys.readouterr()
+    exec(python, {})
+    assert int(capsys.readouterr().out.split()[-1]) == 40

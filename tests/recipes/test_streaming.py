@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from backflip.train.offline import OfflineLoop
 SMALL = {
     "lora": None,
     "batch_size": 4,
+    "epochs": 1,
     "threads": 1,
     "sampled_prompts": 0,
     "optimizer.schedule": "constant",
@@ -47,34 +49,38 @@ def streamed(pairs, model, run, **more):
     return {"model": model, "data": pairs, "run": str(run), **settings, **more}
 
 
-def seen(monkeypatch):
-    """Every batch that a step is taken on, and how many records lived at that time."""
+def seen(monkeypatch, *, count=False):
+    """Every batch that a step is taken on; with ``count``, how many records lived at that time."""
     taken, alive = [], []
     step = OfflineLoop.step
 
     def noted(self, index, batch):
         taken.append(batch)
-        kinds = (Demonstration, Comparison)
-        alive.append(sum(type(one) in kinds for one in gc.get_objects()))
+        if count:
+            alive.append(living())
         return step(self, index, batch)
 
     monkeypatch.setattr(OfflineLoop, "step", noted)
     return taken, alive
 
 
+def living():
+    return sum(type(one) in (Demonstration, Comparison) for one in gc.get_objects())
+
+
 def prompts_of(batch):
     steps = batch.sequences()[0]
-    return {bytes(row.tolist()) for row in steps.prompt.rows()}
+    return {tuple(row.tolist()) for row in steps.prompt.rows()}
 
 
 @pytest.mark.parametrize("name", ["sft", "reward_model", "dpo"])
 def test_a_stage_learns_to_the_end_of_the_data_and_never_what_is_held_out(
     name, pairs, model, tmp_path, monkeypatch, capsys
 ):
-    taken, alive = seen(monkeypatch)
+    taken, alive = seen(monkeypatch, count=True)
     settings = REWARD if name == "reward_model" else SMALL
     gc.collect()
-    before = sum(type(one) in (Demonstration, Comparison) for one in gc.get_objects())
+    before = living()
     run = bf.train(name, **streamed(pairs, model, tmp_path / "run", **settings))
     said = " ".join(capsys.readouterr().out.split())
     prompts = [prompt for batch in taken for prompt in prompts_of(batch)]
@@ -89,7 +95,7 @@ def test_a_stage_learns_to_the_end_of_the_data_and_never_what_is_held_out(
     assert max(alive) - before <= 30 + 4 + 1 + apart
     assert any("val_loss" in row for row in run.metrics)
     assert run.metrics[-1]["step"] == run.summary["steps"] == math.ceil(learnt / 4)
-    assert taken and [row["rows_left_out"] for row in run.metrics if "lr" in row][-1] == 1
+    assert [row["rows_left_out"] for row in run.metrics if "lr" in row][-1] == 1
 
 
 def test_the_first_loss_of_a_streamed_dpo_is_log_2(pairs, model, tmp_path, monkeypatch):
@@ -104,7 +110,7 @@ def test_the_first_loss_of_a_streamed_dpo_is_log_2(pairs, model, tmp_path, monke
 def test_a_run_that_was_interrupted_ends_in_the_same_bits(
     name, pairs, model, tmp_path, monkeypatch
 ):
-    more = {"epochs": 2, "checkpoint_every": 3, "eval_every": 5, **SMALL}
+    more = {**SMALL, "epochs": 2, "checkpoint_every": 3, "eval_every": 20}
     whole = bf.train(name, **streamed(pairs, model, tmp_path / "whole", **more))
     step = OfflineLoop.step
 
@@ -139,7 +145,7 @@ def test_where_the_buffer_holds_all_the_same_rows_are_held_out(pairs, model, tmp
 
 def test_prompts_of_a_validation_file_are_kept_apart(pairs, model, tmp_path, monkeypatch):
     taken, _ = seen(monkeypatch)
-    rows = [json.loads(line) for line in open(pairs)]
+    rows = [json.loads(line) for line in Path(pairs).read_text().splitlines()]
     write_jsonl(tmp_path / "held.jsonl", rows[3:5])
     more = {"data.validation": str(tmp_path / "held.jsonl")}
     run = bf.train("sft", **streamed(pairs, model, tmp_path / "run", **SMALL, **more))
@@ -154,9 +160,9 @@ def test_an_iterable_dataset_is_written_down_and_then_streamed(model, tmp_path, 
         for n in range(80):
             yield {"prompt": f"Is {n} even?", "completion": f"Ask {n}."}
 
-    _, alive = seen(monkeypatch)
+    _, alive = seen(monkeypatch, count=True)
     gc.collect()
-    before = sum(type(one) in (Demonstration, Comparison) for one in gc.get_objects())
+    before = living()
     stream = datasets.IterableDataset.from_generator(rows)
     data = {"source": stream, "streaming": True, "shuffle_buffer": 16}
     run = bf.train("sft", model=model, data=data, run=str(tmp_path / "run"), **SMALL)
@@ -170,7 +176,7 @@ def test_an_iterable_dataset_is_written_down_and_then_streamed(model, tmp_path, 
     [
         ("sft", {"optimizer.schedule": "cosine"}, r"steps is null: .* optimizer.schedule=constant"),
         ("ppo", {"reward_model": "none"}, r"data.streaming is true, but this stage draws from all"),
-        ("iterative_dpo", {}, r"data.streaming is true, but this stage"),
+        ("iterative_dpo", {"judge": "self"}, r"data.streaming is true, but this stage"),
         ("kto", {"steps": 2}, r"kto pairs each answer with the prompt of another row"),
         ("rlhf", {"sft.steps": 2, "reward_model.steps": 2}, r"ppo.data.streaming is true"),
         ("sft", {"data.source": "feedback:tone@3", "steps": 2}, r"feedback:tone@3 is a project"),

@@ -33,7 +33,7 @@ from backflip.recipes.registry import Recipe
 from backflip.recipes.rules import stages_of
 from backflip.recipes.scale import scaling
 from backflip.recipes.schema import (
-    DataSettings,
+    SHUFFLE_BUFFER,
     DirectRecipe,
     PPORecipe,
     RewardModelRecipe,
@@ -302,8 +302,7 @@ def _short(stage: Stage, run: Path, folder: Path) -> Stage:
     source = _sample(train, rows, folder / f"{name}.jsonl", stage.seed)
     validation = _sample(held or train, 4, folder / f"{name}_held_out.jsonl", stage.seed)
     data = {"source": source, "validation": validation, "format": None, "limit": None}
-    usual = DataSettings.model_fields["shuffle_buffer"].default
-    data |= {"streaming": False, "shuffle_buffer": usual}
+    data |= {"streaming": False, "shuffle_buffer": SHUFFLE_BUFFER}
     changes: dict[str, Any] = {
         "run": run,
         "data": stage.data.model_copy(update=data),

@@ -50,8 +50,8 @@ from backflip.train.run import RunFolder
 R = TypeVar("R", bound=Record)
 STREAMED = (
     "{source} is streamed: rows are shuffled among {buffer:,} at a time, and held out by the "
-    "prompts of the first {buffer:,}, which are looked at now. How many there are is not known before the "
-    "end, so neither are the steps of a pass, nor which share is held out"
+    "prompts of the first {buffer:,}, which are looked at now. How many rows there are is known at "
+    "the end only, and so are the steps of a pass and the share that is held out"
 )
 Say = Callable[[str], None]
 

@@ -40,6 +40,8 @@ SHORT_FORMS = {
     "imitate": "name",
 }
 """Groups that may be given as one word, and the key which that word is."""
+SHUFFLE_BUFFER = 10_000
+"""Rows of a streamed source that are held at a time, unless a recipe says otherwise."""
 
 
 class Group(BaseModel):
@@ -112,7 +114,7 @@ class DataSettings(Group):
     """Rows to read at most; null reads all."""
     streaming: bool = False
     """Read rows while they are learnt from, for a source that does not fit in memory."""
-    shuffle_buffer: Count = 10_000
+    shuffle_buffer: Count = SHUFFLE_BUFFER
     """Of a streamed source, rows among which the order is random, and first rows to hold out of."""
     max_length: Annotated[int, Field(ge=2)] = 512
     """Longest prompt and answer together, in tokens (for PPO: longest prompt)."""

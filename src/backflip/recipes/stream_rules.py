@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 from backflip.data.records import Labelled
 from backflip.recipes.objectives import NAMES, learns_from
-from backflip.recipes.schema import DataSettings, DirectRecipe, RewardModelRecipe, SFTRecipe, Stage
+from backflip.recipes.schema import (
+    SHUFFLE_BUFFER,
+    DirectRecipe,
+    RewardModelRecipe,
+    SFTRecipe,
+    Stage,
+)
 from backflip.recipes.sources import Address
 
 __all__ = ["stream_problems"]
@@ -15,9 +21,8 @@ __all__ = ["stream_problems"]
 def stream_problems(stage: Stage, prefix: str) -> Iterator[str]:
     """Sentences about settings of a stage that do not go together with how its data is read."""
     data = stage.data
-    usual = DataSettings.model_fields["shuffle_buffer"].default
     if not data.streaming:
-        if data.shuffle_buffer != usual:
+        if data.shuffle_buffer != SHUFFLE_BUFFER:
             yield (
                 f"{prefix}data.shuffle_buffer is {data.shuffle_buffer}, but {prefix}data.streaming "
                 f"is false, where all rows are shuffled. Leave it out, or set "
