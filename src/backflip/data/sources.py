@@ -326,7 +326,8 @@ def _hub(source: str, *, streamed: bool) -> Iterator[Row]:
         hub: Any = import_module("datasets")
         hub.disable_progress_bars()  # ours says that it is loading, among the other bars
         with task(f"loading {name} from the hub"):
-            data: Any = hub.load_dataset(name, config, split=split, streaming=streamed)
+            how = {"streaming": True} if streamed else {}
+            data: Any = hub.load_dataset(name, config, split=split, **how)
     except Exception as error:
         raise UserError(hub_refusal("dataset", source, error)) from error
     return _fetched(data, source)
