@@ -176,7 +176,7 @@ def test_an_iterable_dataset_is_written_down_and_then_streamed(model, tmp_path, 
     [
         ("sft", {"optimizer.schedule": "cosine"}, r"steps is null: .* optimizer.schedule=constant"),
         ("ppo", {"reward_model": "none"}, r"data.streaming is true, but this stage draws from all"),
-        ("iterative_dpo", {"judge": "self"}, r"data.streaming is true, but this stage"),
+        ("iterative_dpo", {"judge": "self"}, r"data.streaming is true, but rounds draw"),
         ("kto", {"steps": 2}, r"kto pairs each answer with the prompt of another row"),
         ("rlhf", {"sft.steps": 2, "reward_model.steps": 2}, r"ppo.data.streaming is true"),
         ("sft", {"data.source": "feedback:tone@3", "steps": 2}, r"feedback:tone@3 is a project"),

@@ -19,7 +19,7 @@ from backflip.recipes.registry import Recipe
 from backflip.recipes.round_rules import check_rounds
 from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
 from backflip.recipes.sources import check_readable
-from backflip.recipes.stream_rules import stream_problems
+from backflip.recipes.stream_rules import check_rounds_not_streamed, stream_problems
 from backflip.train.run import RunFolder
 
 BOUNDS = {
@@ -61,6 +61,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     if isinstance(recipe, IterativeRecipe):
         check_rounds(recipe)
+        check_rounds_not_streamed([recipe.data, *(stage.data for stage, _ in stages_of(recipe))])
     for stage, prefix in stages_of(recipe):
         for problem in _problems(stage, prefix, alone=not prefix):
             raise UserError(problem)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from backflip.data.errors import UserError
 from backflip.data.records import Labelled
 from backflip.recipes.objectives import NAMES, learns_from
 from backflip.recipes.schema import (
     SHUFFLE_BUFFER,
+    DataSettings,
     DirectRecipe,
     RewardModelRecipe,
     SFTRecipe,
@@ -15,7 +17,16 @@ from backflip.recipes.schema import (
 )
 from backflip.recipes.sources import Address
 
-__all__ = ["stream_problems"]
+__all__ = ["check_rounds_not_streamed", "stream_problems"]
+
+
+def check_rounds_not_streamed(named: Iterable[DataSettings]) -> None:
+    """Raises UserError where rounds, which draw from all prompts, are to read a stream of them."""
+    if any(data.streaming for data in named):
+        raise UserError(
+            "data.streaming is true, but rounds draw from all of their prompts. Set "
+            "data.streaming=false, with data.limit where they do not fit in memory."
+        )
 
 
 def stream_problems(stage: Stage, prefix: str) -> Iterator[str]:
