@@ -120,8 +120,9 @@ def _referee(
     """A reference that follows the policy, where the objective has one; or the one ``beside``."""
     objective = recipe.objective
     if not isinstance(objective, TRDPO):
-        asked = beside is not None and objective.needs_reference
-        return FixedReference(beside, token_budget=recipe.token_budget) if asked else None
+        if beside is None or not objective.needs_reference:
+            return None
+        return FixedReference(beside, token_budget=recipe.token_budget)
     return MovingReference(
         policy, mix=objective.mix, every=objective.every, token_budget=recipe.token_budget
     )
