@@ -135,7 +135,8 @@ def _reading(config: Mapping[str, Any]) -> str:
     if len(config["backflip"]["mean"]) > 1:
         text += (
             " The second logit is a head that learnt from the half of the comparisons which the "
-            "first never saw, to judge by what was optimised against the first."
+            "first never saw, to judge by what was optimised against the first. Read the logit "
+            "of the label `score`: a pipeline of transformers reports whichever is larger."
         )
     return text
 
