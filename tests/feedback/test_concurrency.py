@@ -164,7 +164,7 @@ def _elsewhere(url, person, queue):
 
 def test_raters_in_several_processes(make, url):
     """As with several servers on one database: three processes, one rater each."""
-    project, people = make(3, raters_per_item=2)
+    project, people = make(3, raters_per_item=2, adjudicate_below=0.0)
     project.add_items(pairs(20))
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

@@ -93,7 +93,7 @@ def test_a_chain_waits_for_labels_and_goes_on_to_its_end(
     kind: str, model: str, prompts: str, kept: Store, tmp_path: Path
 ):
     more = {"attributes": [{"name": "good", "low": 1, "high": 7}]} if kind == "rate" else {}
-    project, people = project_of(kept, kind, [], raters=2, **more)
+    project, people = project_of(kept, kind, [], raters=2, adjudicate_below=0.0, **more)
     made = recipe(kind, model, prompts, tmp_path / "run")
     check_recipe(made)
     stops = [waits(lambda progress: train(made, progress=progress))[0]]
@@ -181,7 +181,7 @@ def test_a_disputed_item_waits_for_an_adjudicator_and_a_dropped_one_for_nobody(
     answer_all(project, people, said)
     project.to_adjudication([items[0].id])
     told, _ = waits(lambda progress: resume(tmp_path / "run", progress=progress))
-    assert "waiting for labels: 1 items wait for an adjudicator" in told
+    assert "waiting for labels: 1 item waits for an adjudicator" in told
     project.drop([items[0].id])
     told, _ = waits(lambda progress: resume(tmp_path / "run", progress=progress))
     assert "held out" in told
@@ -275,7 +275,7 @@ def test_a_ring_is_the_mean_over_its_two_neighbours(kept: Store):
 
 
 def test_a_ranking_is_the_mean_chance_against_the_others(kept: Store):
-    scores = scored(kept, "rank", ("aaa", "bbb", "bba"), raters=3)
+    scores = scored(kept, "rank", ("aaa", "bbb", "bba"), raters=3, adjudicate_below=0.0)
     assert scores[1] > scores[2] > scores[0]
     assert sum(scores) == pytest.approx(0)
 

@@ -63,7 +63,7 @@ def _waiting(here: Place, found: Overview, members: list[Membership]) -> Iterato
     if paused:
         raters = counted(paused, "rater is", "raters are")
         yield f"{raters} paused, for wrong answers where the right one is known", "/people"
-    for stalled in here.project.stalls():
+    for stalled in here.project.stalls(glance=True):
         yield f"{stalled}. Invite raters, or lower “Raters per item” in the settings", "/people"
     if found.exhausted:
         yield f"Raise the budget: {found.exhausted}", "/settings"

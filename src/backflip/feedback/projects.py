@@ -358,9 +358,10 @@ class Project:
         with self.scope.database.read() as connection:
             return tallies.by_person(connection, self.id)
 
-    def stalls(self) -> list[str]:
+    def stalls(self, *, glance: bool = False) -> list[str]:
         """What waits for raters who do not exist, a sentence each (``stalls.stalls``)."""
-        return [one.in_words() for one in stalls.stalls(self.scope)]
+        most = stalls.GLANCE if glance else stalls.MOST
+        return [one.in_words() for one in stalls.stalls(self.scope, most)]
 
     def overview(self) -> Overview:
         """Progress, budget and forecast, from counts alone."""

@@ -17,7 +17,9 @@ from backflip.feedback.schema import Answers, Items, Leases, Memberships
 from backflip.feedback.scope import Scope
 
 MOST = 20_000
-"""Open items of one route that are looked at: a page must not read a million."""
+"""Open items that are looked at."""
+GLANCE = 300
+"""Open items that are looked at where somebody waits for a page, which must not read a million."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class Stall:
     """Members who may judge them."""
     wanted: int
     """Answers that the item with most of them wants."""
+    more: bool = False
+    """Whether there are more open items than were looked at."""
 
     def in_words(self) -> str:
         """A sentence for whoever leads the project."""
         group = f" of {self.route.replace('=', ' ')}" if self.route else ""
         waits = counted(self.items, "item waits", "items wait")
+        waits = f"at least {waits}" if self.more else waits
         if not self.raters:
             why = f"no member of the project rates{' as ' + group[4:] if group else ''}"
         elif self.raters < self.wanted:
@@ -47,15 +52,19 @@ class Stall:
         return f"{waits} for raters who do not exist: {why}"
 
 
-def stalls(scope: Scope) -> list[Stall]:
-    """What stands still in a project, by route; nothing before anybody was let in to rate."""
+def stalls(scope: Scope, most: int = MOST) -> list[Stall]:
+    """What stands still in a project, by route; nothing before anybody was let in to rate.
+
+    ``most``: open items of each route that are looked at.
+    """
     with scope.database.read() as connection:
         members = _raters(connection, scope)
         if not members:
             return []
         mine = (Items.project_id == scope.id, Items.purpose == WORK, Items.state == "open")
-        routes = connection.scalars(select(Items.route).where(*mine).distinct()).all()
-        found = [_stall(connection, scope, route, members) for route in sorted(routes)]
+        open_ = select(Items.route).where(*mine).limit(most).subquery()
+        routes = connection.scalars(select(open_.c.route).distinct()).all()
+        found = [_stall(connection, scope, route, members, most) for route in sorted(routes)]
     return [one for one in found if one is not None]
 
 
@@ -83,6 +92,7 @@ def _stall(
     scope: Scope,
     route: str,
     members: Sequence[tuple[int, dict[str, str]]],
+    most: int,
 ) -> Stall | None:
     group, _, value = route.partition("=")
     able = [person for person, groups in members if not route or groups.get(group) == value]
@@ -103,7 +113,7 @@ def _stall(
             Items.state == "open",
             Items.route == route,
         )
-        .limit(MOST)
+        .limit(most)
         .subquery()
     )
     row = connection.execute(
@@ -111,4 +121,6 @@ def _stall(
             looked.c.missing > len(able) - looked.c.had
         )
     ).one()
-    return Stall(route, row.many, len(able), row.wanted) if row.many else None
+    if not row.many:
+        return None
+    return Stall(route, row.many, len(able), row.wanted, more=row.many >= most)

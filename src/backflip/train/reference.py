@@ -123,10 +123,11 @@ def with_reference(
 def check_same_vocabulary(tokenizer: Any, other_tokenizer: Any, name: str) -> None:
     """Refuse a model ``name`` (a reference, a reward model) that was trained on other tokens.
 
-    Further tokens of its own, such as padding that was added to it, do no harm.
+    Further special tokens of its own, such as padding that was added to it, do no harm.
     """
     ours, theirs = tokenizer.get_vocab(), other_tokenizer.get_vocab()
-    if ours.items() <= theirs.items():
+    further = theirs.keys() - ours.keys()
+    if ours.items() <= theirs.items() and further <= set(other_tokenizer.all_special_tokens):
         return
     strangers = len(set(ours.items()) ^ set(theirs.items()))
     raise UserError(
