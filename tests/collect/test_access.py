@@ -12,11 +12,11 @@ from tests.collect.chrome import chromium
 from tests.collect.served import Served, running
 
 PAGES = (
-    "", "/items", "/people", "/people/{rater}", "/statistics", "/adjudicate", "/flagged",
-    "/items/1", "/screened", "/export", "/log", "/settings",
+    "", "/items", "/people", "/people/{rater}", "/statistics", "/statistics?every=yes",
+    "/adjudicate", "/flagged", "/items/1", "/screened", "/export", "/log", "/settings",
 )  # fmt: skip
 FAULTS = """() => {
-  const seen = (node) => node.offsetParent !== null;
+  const seen = (node) => node.offsetParent !== null && node.checkVisibility();  // no closed fold
   const all = (query) => [...document.querySelectorAll(query)].filter(seen);
   const named = (node) => node.ariaLabel || node.getAttribute('aria-labelledby')
     || node.innerText?.trim() || node.labels?.length || node.querySelector?.('svg, .sr');
