@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from backflip.data.formats import load
+from backflip.data.sources import write_jsonl
 from tests.data.tiny import TEMPLATES, byte_tokenizer
 
 
@@ -14,6 +16,18 @@ from tests.data.tiny import TEMPLATES, byte_tokenizer
 def tokenizers():
     """One byte-level tokenizer per family of templates."""
     return {name: byte_tokenizer(source) for name, source in TEMPLATES.items()}
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Reads rows as a file of JSON lines."""
+
+    def load_rows(rows, kind="comparisons", **options):
+        file = tmp_path / "rows.jsonl"
+        write_jsonl(file, rows)
+        return load(str(file), kind, **options)
+
+    return load_rows
 
 
 @pytest.fixture(scope="session")

@@ -10,23 +10,12 @@ from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.marks import remarks
 from backflip.data.records import Message, messages
-from backflip.data.sources import write_jsonl
 from tests.data.tiny import CHATML, byte_tokenizer
 
 ASK, YES, NO = "Is it late?", "Yes, it is.", "Yes, maybe."
 BOTH = {"chosen": YES, "rejected": NO}
 U, A, B = ({"role": r, "content": c} for r, c in zip("uab", (ASK, YES, NO), strict=True))
 U, A, B = U | {"role": "user"}, A | {"role": "assistant"}, B | {"role": "assistant"}
-
-
-@pytest.fixture
-def loaded(tmp_path):
-    def load_rows(rows, kind="comparisons", **options):
-        file = tmp_path / "rows.jsonl"
-        write_jsonl(file, rows)
-        return load(str(file), kind, **options)
-
-    return load_rows
 
 
 # ---- the prompt

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backflip.data.errors import UserError
-from backflip.data.formats import load
 from backflip.data.records import messages
-from backflip.data.sources import write_jsonl
 
 ASK, YES, NO = "Is it late?", "Yes.", "No."
 U, A, B = (
@@ -15,16 +13,6 @@ U, A, B = (
     {"role": "assistant", "content": YES},
     {"role": "assistant", "content": NO},
 )
-
-
-@pytest.fixture
-def loaded(tmp_path):
-    def load_rows(rows, kind="comparisons", **options):
-        file = tmp_path / "rows.jsonl"
-        write_jsonl(file, rows)
-        return load(str(file), kind, **options)
-
-    return load_rows
 
 
 def rated(text, mean, overall):
