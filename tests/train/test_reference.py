@@ -157,8 +157,9 @@ def test_a_broken_reference_is_named_and_not_kept(cache):
 
 
 class Words:
-    def __init__(self, *words):
-        self.words = words
+    def __init__(self, *words, special=()):
+        self.words = (*words, *special)
+        self.all_special_tokens = list(special)
 
     def get_vocab(self):
         return {word: number for number, word in enumerate(self.words)}
@@ -168,3 +169,9 @@ def test_another_vocabulary_is_refused():
     check_same_vocabulary(Words("a", "b"), Words("a", "b"), "it")
     with pytest.raises(UserError, match=r"ref/model has another tokenizer .*: 4 entries differ"):
         check_same_vocabulary(Words("a", "b", "c"), Words("a", "c", "b"), "ref/model")
+    with pytest.raises(UserError, match="1 entries differ"):
+        check_same_vocabulary(Words("a", "b"), Words("a", "b", "c"), "ref/model")
+
+
+def test_padding_that_was_added_is_no_other_vocabulary():
+    check_same_vocabulary(Words("a", "b"), Words("a", "b", special=["<pad>"]), "it")

@@ -117,6 +117,18 @@ class Database:
         self.engine.dispose()
 
 
+def in_turn(connection: Connection, database: Database, space: int, key: int) -> None:
+    """Wait for other transactions with the same key, until this one ends.
+
+    SQLite has one writer at a time anyway; PostgreSQL takes an advisory lock.
+    """
+    if not database.embedded:
+        connection.execute(_TURN, {"space": space, "key": key})
+
+
+_TURN = text("SELECT pg_advisory_xact_lock(:space, :key)")
+
+
 def insert_into(table: type[Table], embedded: bool) -> Any:
     """An INSERT of the database's own kind, which has ON CONFLICT."""
     return (sqlite if embedded else postgresql).insert(table)

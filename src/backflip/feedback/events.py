@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text
+from sqlalchemy import Connection, bindparam, insert, select
 
-from backflip.feedback.database import Database
+from backflip.feedback.database import Database, in_turn
 from backflip.feedback.schema import AnyRow, Events, People, Projects
 from backflip.feedback.wording import clean
 
@@ -61,8 +61,7 @@ def own_key(person: int, client_key: str | None) -> str | None:
 
 def append(connection: Connection, database: Database, project: int | None, event: NewEvent) -> int:
     """Write one event and return its number. The transaction should end soon after."""
-    if not database.embedded:
-        connection.execute(_LOCK, {"space": _LOCK_SPACE, "project": project or 0})
+    in_turn(connection, database, _LOCK_SPACE, project or 0)
     row = {
         "project_id": project,
         "person_id": event.person,
@@ -77,7 +76,6 @@ def append(connection: Connection, database: Database, project: int | None, even
     return connection.execute(_APPEND, row).scalar_one()
 
 
-_LOCK = text("SELECT pg_advisory_xact_lock(:space, :project)")
 _APPEND = insert(Events).returning(Events.id)
 
 

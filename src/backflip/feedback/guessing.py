@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, or_, select
 
-from backflip.feedback.database import Database, insert_into
+from backflip.feedback.database import Database, in_turn, insert_into
 from backflip.feedback.schema import AnyRow, Tries
 
 FREE = 4
@@ -33,6 +33,8 @@ MOST = 100_000
 """Rows that are kept; the oldest go first."""
 TIDY = 50
 """One try in so many clears old rows away."""
+_LOCK_SPACE = 7_239_107
+"""Advisory locks of PostgreSQL: one for each network, more or less (28 bits of its key)."""
 
 
 def network(address: str) -> str:
@@ -119,9 +121,14 @@ class Guessing:
     def _rows(
         self, connection: Connection, place: str, account: str
     ) -> tuple[AnyRow | None, AnyRow | None]:
-        """What is known of an account as tried from a network, and of the network."""
+        """What is known of an account as tried from a network, and of the network.
+
+        Tries of a network take turns until the transaction ends: a first one leaves no row that the
+        next at the same moment could be kept waiting by.
+        """
         keys = (self._key(place, account), self._key(place, ""))
-        query = select(Tries).where(Tries.key.in_(keys)).order_by(Tries.key).with_for_update()
+        in_turn(connection, self.database, _LOCK_SPACE, int(keys[1][:7], 16))
+        query = select(Tries).where(Tries.key.in_(keys))
         found = {row.key: row for row in connection.execute(query)}
         return found.get(keys[0]), found.get(keys[1])
 
