@@ -4,18 +4,15 @@ import krippendorff as krippendorff_package
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
 from backflip.crowd.agreement import (
     agreement,
     alpha,
-    cohen,
     fleiss,
     gwet,
     krippendorff,
     percent,
-    rater_pairs,
     sums,
     table,
 )
@@ -113,23 +110,6 @@ def test_fleiss_agrees_with_statsmodels_where_all_items_have_as_many_raters():
     assert ours == pytest.approx(fleiss_kappa(counts), abs=1e-6)
 
 
-@pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
-def test_cohen_agrees_with_scikit_learn(weights):
-    said = _random(1, raters=4)
-    found = rater_pairs(_judgements(said), weights=weights)
-    for j in range(4):
-        for k in range(j):
-            both = ~np.isnan(said[j]) & ~np.isnan(said[k])
-            x, y = said[j][both].astype(int), said[k][both].astype(int)
-            theirs = cohen_kappa_score(x, y, weights=weights, labels=[1, 2, 3, 4])
-            assert found.kappa[j, k] == found.kappa[k, j] == pytest.approx(theirs, abs=1e-6)
-            assert found.same[j, k] == pytest.approx((x == y).mean())
-            assert found.shared[j, k] == both.sum()
-            alone = cohen(x - 1, y - 1, weights=weights)
-            assert alone.estimate == pytest.approx(theirs, abs=1e-6)
-            assert alone.low < theirs < alone.high
-
-
 def test_items_folded_or_one_by_one_are_the_same_sums():
     """The fold is what makes a million items cheap; it must change nothing."""
     said = _random(2, raters=3, items=500, classes=2, missing=0.1)
@@ -219,4 +199,3 @@ def test_a_handful_of_items_that_all_agree_on_is_no_certainty():
         assert one.estimate == one.high == 1
         assert one.low < 0.2
     a = (said[0] > 0).astype(int)
-    assert cohen(a, a).low < 0.2

@@ -6,26 +6,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from backflip.crowd.agreement import agreement, alpha
-from backflip.crowd.judgements import Judgements
 from backflip.crowd.power import (
     Learner,
-    alpha_of_mean,
     dimensions_from_pilot,
-    expected_agreement,
-    expected_alpha,
     items_for_accuracy,
-    items_for_alpha,
-    learning_curve,
     majority_error,
     plans,
-    raters_for_alpha,
-    raters_for_label_error,
-    reliability_from_agreement,
     reward_accuracy,
     simulated_accuracy,
 )
-from backflip.crowd.simulate import Items, Population, simulate
+from backflip.crowd.simulate import Population
 
 
 @pytest.mark.parametrize("raters", [1, 2, 3, 4, 5])
@@ -36,41 +26,6 @@ def test_the_majoritys_error_is_enumerated(raters):
         right = sum(votes)
         wrong += p * (1.0 if 2 * right < raters else 0.5 if 2 * right == raters else 0.0)
     assert majority_error(0.8, raters) == pytest.approx(wrong)
-
-
-def test_the_fewest_raters_reach_the_error_and_one_fewer_do_not():
-    raters = raters_for_label_error(0.7, 0.05)
-    assert majority_error(0.7, raters) <= 0.05 < majority_error(0.7, raters - 2)
-    assert raters_for_label_error(0.5, 0.1) is None
-
-
-def test_agreement_and_alpha_are_what_simulated_raters_have():
-    rng = np.random.default_rng(0)
-    truth = rng.choice([-1.0, 1.0], 20_000)
-    hit = rng.random((3, 20_000)) < 0.8
-    said = Judgements.of(
-        np.tile(np.arange(20_000), 3),
-        np.repeat(np.arange(3), 20_000),
-        np.where(hit, truth, -truth).ravel(),
-    )
-    found = agreement(said, resamples=10)
-    assert found.percent.estimate == pytest.approx(expected_agreement(0.8), abs=0.01)
-    assert found.alpha.estimate == pytest.approx(expected_alpha(0.8), abs=0.02)
-    assert reliability_from_agreement(expected_agreement(0.8)) == pytest.approx(0.8)
-
-
-def test_spearman_brown_and_its_inverse():
-    assert alpha_of_mean(0.4, 1) == pytest.approx(0.4)
-    raters = raters_for_alpha(0.4, 0.8)
-    assert alpha_of_mean(0.4, raters) >= 0.8 > alpha_of_mean(0.4, raters - 1)
-    assert raters_for_alpha(0.0, 0.8) is None
-
-
-def test_items_for_alpha_give_the_wished_interval():
-    people = Population.uniform(6, reliability=0.85)
-    items = items_for_alpha(people, 0.05, raters_per_item=3)
-    found = alpha(simulate(people, Items.drawn(items, seed=9), raters_per_item=3))
-    assert (found.high - found.low) / 2 == pytest.approx(0.05, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +102,3 @@ def test_shared_tastes_cost_what_the_formula_does_not_know():
         for p in (fair, tasteful)
     )
     assert two < one - 0.01
-
-
-def test_curves_rise_with_items():
-    people = Population.uniform(8, reliability=0.8)
-    curve = learning_curve(people, Learner(20, 0.9), [100, 1000], seeds=4)
-    assert [n for n, _ in curve] == [100, 1000]
-    assert curve[0][1].high < curve[1][1].estimate

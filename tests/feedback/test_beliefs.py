@@ -9,10 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from backflip.feedback.beliefs import (
     expected_information,
-    fit_ensemble,
     fit_linear,
     informative,
-    standardised,
 )
 from backflip.feedback.queries import entropy
 
@@ -96,21 +94,6 @@ def test_draws_have_the_posteriors_mean_and_spread():
     drawn = found.draws(x[:7], 20_000, seed=1)
     np.testing.assert_allclose(drawn.mean(0), mean, atol=0.03)
     np.testing.assert_allclose(drawn.var(0), variance, rtol=0.06)
-
-
-def test_members_of_an_ensemble_differ_by_about_the_posteriors_spread():
-    _, x, said = _asked(400)
-    found = fit_linear(x, said)
-    logits = fit_ensemble(x, said, members=200, seed=2) @ x[:20].T
-    np.testing.assert_allclose(logits.std(0), np.sqrt(found.log_odds(x[:20])[1]), rtol=0.35)
-
-
-def test_standardised_members_speak_equally_loud():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(3, 50, 2)) * np.array([1.0, 10.0, 100.0])[:, None, None] + 5
-    found = standardised(scores).reshape(3, -1)
-    np.testing.assert_allclose(found.mean(1), 0, atol=1e-12)
-    np.testing.assert_allclose(found.std(1), np.median(scores.reshape(3, -1).std(1)))
 
 
 def test_information_is_what_the_answer_takes_off_the_entropy_of_the_weights():

@@ -7,7 +7,6 @@ from backflip.functional.shaping import (
     length_penalty,
     missing_eos,
     overlong,
-    standardise,
 )
 
 
@@ -31,8 +30,3 @@ def test_the_overlong_penalty_by_hand():
 
 def test_clipped_scores_stay_in_their_range():
     assert clip_scores(torch.tensor([-9.0, 0.5, 9.0]), limit=2.0).tolist() == [-2.0, 0.5, 2.0]
-
-
-def test_standardised_scores_are_in_standard_deviations_from_the_mean():
-    scores = torch.tensor([3.0, 5.0, 1.0])
-    assert standardise(scores, mean=3.0, std=2.0).tolist() == [0.0, 1.0, -1.0]

@@ -285,30 +285,6 @@ def _beyond(sums: Sums, close: Floats, chance: Floats) -> Floats:
         return np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
 
 
-def cohen(
-    x: Ints,
-    y: Ints,
-    *,
-    weights: Literal["linear", "quadratic"] | None = None,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Cohen's κ of two raters (1960; weighted 1968) who judged the same items, as class numbers.
-
-    Weights go by the place of a class in the order of classes, not by its value.
-    """
-    size = int(max(x.max(initial=0), y.max(initial=0))) + 1
-    cells = np.bincount(x * size + y, minlength=size * size)
-    if not len(x):
-        return Interval(np.nan, -np.inf, np.inf, level)
-    drawn = np.random.default_rng(seed).multinomial(len(x), cells / len(x), size=resamples)
-    together = np.concatenate([cells[None], drawn]).reshape(-1, size, size).astype(np.float64)
-    alike = wilson(int((x == y).sum()), len(x), level=level)
-    shares = together[0].sum(0) + together[0].sum(1)
-    return _interval(_kappa(together, weights), level, alike, shares)
-
-
 def _kappa(confusion: Floats, weights: str | None) -> Floats:
     """[…] κ of confusion matrices [P, C, C]."""
     size = confusion.shape[-1]

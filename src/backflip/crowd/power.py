@@ -25,10 +25,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit
 from scipy.stats import binom
 
-from backflip.crowd.agreement import Metric, alpha
 from backflip.crowd.judgements import Floats
 from backflip.crowd.simulate import (
     Asked,
@@ -36,11 +35,9 @@ from backflip.crowd.simulate import (
     Population,
     answers,
     assign,
-    simulate,
     tie_weight,
     uniform,
 )
-from backflip.functional.statistics import Interval
 
 NODES = 96
 """Of the Gauss-Hermite rule."""
@@ -57,66 +54,6 @@ def majority_error(reliability: float, raters: int) -> float:
     return wrong + (
         float(binom.pmf(raters // 2, raters, reliability)) / 2 if raters % 2 == 0 else 0
     )
-
-
-def raters_for_label_error(reliability: float, error: float, *, most: int = 1001) -> int | None:
-    """The fewest raters (odd) whose majority is wrong at most this often; None: no number is
-    enough.
-
-    Holds for errors that raters do not share: where items are hard for all, or tastes common, more
-    raters agree on the same mistake, and ``simulate`` tells more.
-    """
-    for raters in range(1, most + 1, 2):
-        if majority_error(reliability, raters) <= error:
-            return raters
-    return None
-
-
-def expected_agreement(reliability: float) -> float:
-    """Chance that two raters, each right with this chance, take the same side."""
-    return reliability**2 + (1 - reliability) ** 2
-
-
-def reliability_from_agreement(agreement: float) -> float:
-    """The inverse, above ½; raters who agree on less than half of the sides are put at ½."""
-    return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
-
-
-def expected_alpha(reliability: float) -> float:
-    """Krippendorff's α for such raters, sides equally common, many items: (2r − 1)²."""
-    return (2 * reliability - 1) ** 2
-
-
-def alpha_of_mean(alpha_of_one: float, raters: int) -> float:
-    """Reliability of the mean of n raters (Spearman, 1910; Brown, 1910)."""
-    return raters * alpha_of_one / (1 + (raters - 1) * alpha_of_one)
-
-
-def raters_for_alpha(alpha_of_one: float, wished: float) -> int | None:
-    """The fewest raters whose mean reaches this reliability; None where one rater has none."""
-    if alpha_of_one <= 0 or not 0 < wished < 1:
-        return None
-    needed = wished * (1 - alpha_of_one) / (alpha_of_one * (1 - wished))
-    return max(1, math.ceil(needed - 1e-9))
-
-
-def items_for_alpha(
-    population: Population,
-    half_width: float,
-    *,
-    raters_per_item: int = 3,
-    metric: Metric = "nominal",
-    pilot: int = 400,
-) -> int:
-    """Items until the 95 % interval of α is no wider than ± ``half_width``.
-
-    By simulating ``pilot`` items and bootstrapping; the width falls with the root of the items.
-    """
-    said = simulate(
-        population, Items.drawn(pilot, seed=population.seed), raters_per_item=raters_per_item
-    )
-    seen = alpha(said, metric=metric)
-    return math.ceil(pilot * ((seen.high - seen.low) / (2 * half_width)) ** 2)
 
 
 @dataclass(frozen=True)
@@ -330,26 +267,3 @@ def plans(
             )
         )
     return sorted(found, key=lambda plan: plan.labels)
-
-
-def learning_curve(
-    population: Population,
-    learner: Learner,
-    sizes: list[int],
-    *,
-    raters_per_item: int = 1,
-    seeds: int = 5,
-) -> list[tuple[int, Interval]]:
-    """Simulated accuracy by number of items: mean over seeds, and its 95 % interval (Student's
-    t).
-    """
-    found = list[tuple[int, Interval]]()
-    for size in sizes:
-        runs = [
-            simulated_accuracy(population, learner, size, raters_per_item=raters_per_item, seed=s)
-            for s in range(seeds)
-        ]
-        mean, error = float(np.mean(runs)), float(np.std(runs, ddof=1) / math.sqrt(seeds))
-        reach = float(stdtrit(seeds - 1, 0.975)) * error
-        found.append((size, Interval(mean, mean - reach, mean + reach, 0.95)))
-    return found

@@ -120,38 +120,6 @@ def modes(
     return w
 
 
-def fit_ensemble(
-    x: Floats,
-    share: Floats,
-    weight: Floats | None = None,
-    *,
-    members: int = 8,
-    scale: float | None = None,
-    seed: int = 0,
-) -> Floats:
-    """[members, d] Weights of models that each learnt from a draw with replacement of the items.
-
-    The bootstrap of Christiano et al. (2017), by Poisson(1) weights. Log odds are ``w @ x.T``.
-    """
-    weight = np.ones(len(x)) if weight is None else weight
-    whole = fit_linear(x, share, weight, scale=scale)
-    rng = np.random.default_rng(seed)
-    drawn = rng.poisson(1.0, (members, len(x))) * weight
-    return modes(x, share, drawn, whole.scale, np.tile(whole.mean, (members, 1)))
-
-
-def standardised(scores: Floats) -> Floats:
-    """Scores [M, …] of M reward models, each with mean 0 over all answers and a common spread.
-
-    Members are trained apart, so their zeros and units mean nothing; without this the widest one
-    speaks for all (Christiano et al., 2017, normalise each). The spread is the members' median.
-    """
-    flat = scores.reshape(len(scores), -1)
-    width = flat.std(1)
-    flat = (flat - flat.mean(1, keepdims=True)) / np.where(width > 0, width, 1.0)[:, None]
-    return (flat * np.median(width)).reshape(scores.shape)
-
-
 # ---- expected information of a posterior
 
 

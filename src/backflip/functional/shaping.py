@@ -35,8 +35,3 @@ def overlong(lengths: Int[Tensor, " B"], *, limit: int, buffer: int) -> Float[Te
 def clip_scores(scores: Float[Tensor, " B"], *, limit: float) -> Float[Tensor, " B"]:
     """Scores held within ±``limit``, so that no single answer rules the batch."""
     return scores.clamp(-limit, limit)
-
-
-def standardise(scores: Float[Tensor, " B"], *, mean: float, std: float) -> Float[Tensor, " B"]:
-    """(score − mean) / std, both measured once on the reference policy (Ziegler et al., 2019)."""
-    return (scores - mean) / std

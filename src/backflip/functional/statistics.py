@@ -319,11 +319,6 @@ def pearson(x: Data, y: Data) -> float:
     return float((a * b).sum() / math.sqrt((a**2).sum() * (b**2).sum()))
 
 
-def spearman(x: Data, y: Data) -> float:
-    """Correlation of ranks, equal numbers sharing their mean rank (Spearman, 1904)."""
-    return pearson(_ranks(_numbers(x)), _ranks(_numbers(y)))
-
-
 def distinct_n(answers: Sequence[Sequence[Hashable]], *, n: int) -> float:
     """Different n-grams per n-gram over all answers, 0 to 1 (Li et al., 2016); low is repetitive.
 
@@ -333,11 +328,6 @@ def distinct_n(answers: Sequence[Sequence[Hashable]], *, n: int) -> float:
     for answer in answers:
         seen.update(zip(*(answer[i:] for i in range(n)), strict=False))
     return len(seen) / seen.total() if seen else math.nan
-
-
-def unique_token_ratio(answers: Sequence[Sequence[Hashable]]) -> Numbers:
-    """Different tokens per token, answer by answer; not a number for an empty answer."""
-    return _numbers([len(set(a)) / len(a) if len(a) else math.nan for a in answers])
 
 
 def kl_best_of_n(n: int) -> float:

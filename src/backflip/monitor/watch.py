@@ -61,31 +61,6 @@ def experience_metrics(experience: Experience) -> dict[str, float]:
     return _existing(metrics)
 
 
-def ratio_metrics(
-    logp: Float[Tensor, "B T"],
-    logp_old: Float[Tensor, "B T"],
-    mask: Bool[Tensor, "B T"],
-    *,
-    clip: float = 0.2,
-) -> dict[str, float]:
-    """How far the policy has moved since it sampled: the ratio π/π_old of each choice.
-
-    ``approx_kl`` is k3 of KL(π_old‖π), in nats per choice; ``clip_fraction`` is the share of
-    choices whose ratio lies outside 1 ± ``clip``.
-    """
-    difference = torch.where(mask, logp - logp_old, 0.0)
-    ratio = difference.exp()
-    outside = ((ratio - 1).abs() > clip).to(logp.dtype)
-    return _existing(
-        {
-            "ratio_mean": masked_mean(ratio, mask),
-            "ratio_max": float(ratio[mask].max()) if bool(mask.any()) else math.nan,
-            "clip_fraction": masked_mean(outside, mask),
-            "approx_kl": masked_mean(kl_k3(logp_old, logp), mask),
-        }
-    )
-
-
 def diversity_metrics(answers: Tokens, groups: Sequence[Hashable]) -> dict[str, float]:
     """Diversity across all answers, and within the answers to one prompt (Kirk et al., 2023).
 
