@@ -198,4 +198,3 @@ def test_a_handful_of_items_that_all_agree_on_is_no_certainty():
     for one in (found.alpha, found.fleiss, found.gwet):
         assert one.estimate == one.high == 1
         assert one.low < 0.2
-    a = (said[0] > 0).astype(int)
