@@ -83,7 +83,7 @@ def drawn(kind: str, seed: int) -> tuple[Pairs, Pairs]:
     The exam's margins have r.m.s. 1, and features know the share of them that makes ``CEILING``
     the best accuracy there is for features N(0, I).
     """
-    from backflip.crowd.power import Learner
+    from backflip.feedback.statistics.power import Learner
 
     rng = np.random.default_rng([seed, len(kind)])
     w = rng.normal(size=DIMENSIONS)
@@ -105,7 +105,7 @@ def ask(pool: Pairs, rows: np.ndarray, seed: int) -> np.ndarray:
 
     Which pair gets which rater does not depend on the strategy.
     """
-    from backflip.crowd.simulate import Asked, Items, Population, answers, uniform
+    from backflip.feedback.statistics.simulate import Asked, Items, Population, answers, uniform
 
     items = Items(
         margin=pool.margin,
@@ -145,15 +145,15 @@ def by_chance(now: Round, count: int) -> np.ndarray:
 
 def by_information(now: Round, count: int) -> np.ndarray:
     """The greedy batch of expected information about the weights."""
-    from backflip.feedback.beliefs import fit_linear, informative
+    from backflip.feedback.choose.beliefs import fit_linear, informative
 
     return informative(fit_linear(now.asked, now.share), now.free, count, noise=NOISE)
 
 
 def by_score(now: Round, count: int, *, name: str) -> np.ndarray:
     """An acquisition of ``queries`` over draws of the posterior, spread out."""
-    from backflip.feedback import queries
-    from backflip.feedback.beliefs import fit_linear
+    from backflip.feedback.choose import queries
+    from backflip.feedback.choose.beliefs import fit_linear
 
     logits = fit_linear(now.asked, now.share).draws(now.free, DRAWS, seed=now.seed)
     return queries.spread(getattr(queries, name)(logits), now.free, count)
@@ -161,15 +161,15 @@ def by_score(now: Round, count: int, *, name: str) -> np.ndarray:
 
 def by_ensemble(now: Round, count: int) -> np.ndarray:
     """Christiano et al. (2017): variance over bootstrapped members, best first."""
-    from backflip.feedback import queries
-    from backflip.feedback.beliefs import fit_ensemble
+    from backflip.feedback.choose import queries
+    from backflip.feedback.choose.beliefs import fit_ensemble
 
     w = fit_ensemble(now.asked, now.share, members=MEMBERS, seed=now.seed)
     return queries.top(queries.disagreement(w @ now.free.T), count)
 
 
 def by_diversity(now: Round, count: int) -> np.ndarray:
-    from backflip.feedback.queries import k_centre
+    from backflip.feedback.choose.queries import k_centre
 
     return k_centre(now.free, count, asked=now.asked, odd=True)
 
@@ -189,9 +189,9 @@ STRATEGIES: dict[str, tuple[Order, float]] = {
 
 def curve(kind: str, name: str, seed: int) -> list[float]:
     """Accuracy on the exam's gold after ``FIRST``, ``FIRST + BATCH`` … ``MOST`` labels."""
-    from backflip.crowd.simulate import uniform
-    from backflip.feedback.beliefs import fit_linear
-    from backflip.feedback.queries import with_random_arm
+    from backflip.feedback.choose.beliefs import fit_linear
+    from backflip.feedback.choose.queries import with_random_arm
+    from backflip.feedback.statistics.simulate import uniform
 
     order, share = STRATEGIES[name]
     pool, exam = drawn(kind, seed)

@@ -124,9 +124,9 @@ def fill(
     url: str, items: int, raters: int, *, small: bool = False, **settings: Any
 ) -> list[dict[str, Any]]:
     """A project with items, and raters who are signed in: their cookies, as browsers hold them."""
-    from backflip.collect.security import Session, Sessions
-    from backflip.collect.settings import ServerSettings
-    from backflip.feedback.store import open_store
+    from backflip.feedback.projects.store import open_store
+    from backflip.server.base.sessions import Session, Sessions
+    from backflip.server.base.settings import ServerSettings
 
     store = open_store(url)
     chosen = {
@@ -247,9 +247,9 @@ def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
     """
     from sqlalchemy import select
 
-    from backflip.feedback.display import in_item_order
-    from backflip.feedback.schema import Answers, Events, Items
-    from backflip.feedback.store import open_store
+    from backflip.feedback.kinds.display import in_item_order
+    from backflip.feedback.projects.store import open_store
+    from backflip.feedback.store.schema import Answers, Events, Items
 
     store = open_store(url)
     project = store.project(PROJECT)

@@ -47,7 +47,7 @@ def lease(kind: str, size: Size, folder: Path) -> dict[str, Any]:
             time.sleep(11)
             after = other.next()
             first, late = other.answer(after[0], "other-one"), slow.answer(held[0], "slow-one")
-        from backflip.feedback.store import open_store
+        from backflip.feedback.projects.store import open_store
 
         store = open_store(url)
         rows = list(store.project(PROJECT).answers())
@@ -76,7 +76,7 @@ def clock(kind: str, size: Size, folder: Path) -> dict[str, Any]:
                     item = hand.next()[0]
                     said = hand.answer(item, f"{number}-{step}-clock")
                     statuses.append(said.status_code)
-        from backflip.feedback.store import open_store
+        from backflip.feedback.projects.store import open_store
 
         store = open_store(url)
         project = store.project(PROJECT)
@@ -108,7 +108,7 @@ def disk(kind: str, size: Size, folder: Path) -> dict[str, Any]:
 
 
 def _full(running: Server, mount: Path, hand: Hand, url: str) -> dict[str, Any]:
-    from backflip.feedback.store import open_store
+    from backflip.feedback.projects.store import open_store
 
     for number in range(20):
         hand.answer(hand.next()[0], f"{number}-before")
@@ -147,7 +147,7 @@ def _full(running: Server, mount: Path, hand: Hand, url: str) -> dict[str, Any]:
 
 def million(kind: str, size: Size, folder: Path) -> dict[str, Any]:
     """A million items: the next one, and the pages of the lead."""
-    from backflip.feedback.store import open_store
+    from backflip.feedback.projects.store import open_store
 
     with database(kind, folder) as url:
         start = time.monotonic()

@@ -97,5 +97,5 @@ METHOD = """
   acknowledged.
 * PostgreSQL runs with its own defaults (durable) on the same cores; SQLite in WAL mode, an answer
   is on the disk before it is acknowledged.
-* `tests/collect/test_faults.py` tries the same faults in seconds, whenever the tests run.
+* `tests/server/test_faults.py` tries the same faults in seconds, whenever the tests run.
 """

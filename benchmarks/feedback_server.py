@@ -28,8 +28,8 @@ def main() -> None:
     database, port, folder, *clock = sys.argv[1:]
     if clock:
         turned(Path(clock[0]))
-    from backflip.collect.serve import Listening, serve
-    from backflip.collect.settings import ServerSettings
+    from backflip.server.base.settings import ServerSettings
+    from backflip.server.serve import Listening, serve
 
     serve(
         store=database,

@@ -27,7 +27,7 @@ from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import split_by_prompt
-from backflip.recipes.sources import load
+from backflip.stages.sources import load
 
 HELD_OUT, SEED = 0.118, 0
 """Of the prompts; 0.118 of the file leaves about 1,500 rows to learn from and 200 to judge by."""

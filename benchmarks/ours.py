@@ -11,19 +11,19 @@ from timing import LR, answer, peak_gb, score_head, timed, versions
 from workloads import ANSWER_TOKENS, GROUP, Demonstration, Pair, Prompt, Workload
 
 import backflip
-from backflip.algorithms.bradley_terry import BradleyTerry
-from backflip.algorithms.ppo import PPO
+from backflip.algorithms.online.ppo import PPO
+from backflip.algorithms.reward.bradley_terry import BradleyTerry
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import ComparisonBatch, DemonstrationBatch, TokenSteps
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel, ValueModel
 from backflip.models.load import load_causal
 from backflip.reward.model import RewardModelSource
-from backflip.train.learner import Learner, Work, make_optimizer
-from backflip.train.online import Critic, OnlineLoop
+from backflip.training.learner import Learner, Work, make_optimizer
+from backflip.training.online import Critic, OnlineLoop
 
 
 def reward_model(load: Workload) -> dict[str, Any]:

@@ -9,17 +9,17 @@ from ours import comparisons, new_learner, result
 from timing import BETA, GAMMA, now
 from workloads import Label, Workload
 
-from backflip.algorithms.dpo import DPO
-from backflip.algorithms.kto import KTO
-from backflip.algorithms.orpo import ORPO
-from backflip.algorithms.plackett_luce_dpo import PlackettLuceDPO
-from backflip.algorithms.simpo import SimPO
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.kto import KTO
+from backflip.algorithms.preference.orpo import ORPO
+from backflip.algorithms.preference.plackett_luce_dpo import PlackettLuceDPO
+from backflip.algorithms.preference.simpo import SimPO
 from backflip.data.batches import ComparisonBatch, LabelledBatch, TensorRecord, TokenSteps
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal
 from backflip.models.packing import token_budget_here
-from backflip.train.learner import Work
-from backflip.train.reference import with_reference
+from backflip.training.learner import Work
+from backflip.training.reference import with_reference
 
 
 def dpo(load: Workload) -> dict[str, Any]:

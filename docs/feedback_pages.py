@@ -24,14 +24,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from backflip.collect.app import create_app
-from backflip.collect.pages_account import door
-from backflip.collect.settings import ServerSettings
-from backflip.collect.simulation import simulate
 from backflip.demo import run as demo
-from backflip.feedback import prescreen
-from backflip.feedback.items import NewItem
-from backflip.feedback.store import Store, open_store
+from backflip.feedback.choose import prescreen
+from backflip.feedback.projects.store import Store, open_store
+from backflip.feedback.rating.items import NewItem
+from backflip.server.app import create_app
+from backflip.server.base.settings import ServerSettings
+from backflip.server.pages.account import door
+from backflip.server.rehearse.simulation import simulate
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "pictures" / "pages"
@@ -252,9 +252,9 @@ def judged(
 
 def look(names: list[str]) -> None:
     sys.path.insert(0, str(HERE.parent))
-    from tests.collect.chrome import chromium
-    from tests.collect.echo import echoing
-    from tests.collect.served import Served, running
+    from tests.server.chrome import chromium
+    from tests.server.echo import echoing
+    from tests.server.served import Served, running
 
     chosen = [scene for scene in SCENES if not names or scene.name in names]
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from backflip.data.sources import read
 from backflip.demo.run import _tell
-from backflip.evaluate.perplexity import Perplexities
-from backflip.recipes.exam import shown_rows
+from backflip.evaluation.perplexity import Perplexities
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import HERE
+from backflip.stages.prompt_eval import shown_rows
 
 PROMPT = "The ferry to the island is fully booked and my stall at the craft fair opens tomorrow."
 

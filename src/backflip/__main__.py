@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backflip.cli import main
+from backflip.cli.main import main
 
 if __name__ == "__main__":
     main()

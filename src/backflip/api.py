@@ -9,18 +9,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.progress import shown, starting
 from backflip.progress import task
 
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.data.sources import Source
-    from backflip.evaluate.reward_model import RewardReport
+    from backflip.evaluation.reward_model import RewardReport
     from backflip.models.hub import Pushed
     from backflip.recipes.best_of import BestOfN
     from backflip.recipes.registry import Recipe
-    from backflip.reward.source import RewardSource
+    from backflip.reward.protocol import RewardSource
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
 
     """
     with starting():
-        from backflip.recipes import stages
+        from backflip.recipes import run as stages
+        from backflip.recipes.check import check_recipe
         from backflip.recipes.in_memory import written
-        from backflip.recipes.rules import check_recipe
     judge: Any = None
     if callable(overrides.get("judge")):
         judge = overrides.pop("judge")
@@ -150,12 +150,12 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
 
     ``judge``: the function that judged, where one did.
     """
-    from backflip.train.place import check_run
+    from backflip.training.place import check_run
 
     folder = run.folder if isinstance(run, Run) else Path(run)
     check_run(folder)
     with starting():
-        from backflip.recipes import stages
+        from backflip.recipes import run as stages
     return Run(stages.resume(folder, judge=judge))
 
 
@@ -306,8 +306,8 @@ def check(  # noqa: PLR0913 (settings, as those of a command)
         from backflip.data.memory import rows
         from backflip.models.load import load_tokenizer
         from backflip.recipes.load import known_columns
-        from backflip.recipes.schema import SHUFFLE_BUFFER, DataSettings
-        from backflip.recipes.sources import kind_of, load
+        from backflip.stages.settings import SHUFFLE_BUFFER, DataSettings
+        from backflip.stages.sources import kind_of, load
     with shown(aside=True):
         columns = known_columns(columns or {})
         if streaming:

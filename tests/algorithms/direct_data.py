@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from backflip.algorithms.cpo import CPO
-from backflip.algorithms.davidson_dpo import DavidsonDPO
-from backflip.algorithms.direct import tell
-from backflip.algorithms.dpo import DPO
-from backflip.algorithms.mixture import Mixture
+from backflip.algorithms.preference.base import tell
+from backflip.algorithms.preference.cpo import CPO
+from backflip.algorithms.preference.davidson_dpo import DavidsonDPO
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.mixture import Mixture
 from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons, TokenSteps
 
 GOOD = 5

@@ -8,25 +8,25 @@ import math
 import pytest
 import torch
 
-from backflip.algorithms.cpo import CPO
-from backflip.algorithms.davidson_dpo import DavidsonDPO
-from backflip.algorithms.direct import DirectObjective, tell
-from backflip.algorithms.dpo import DPO
-from backflip.algorithms.f_dpo import FDPO
-from backflip.algorithms.ipo import IPO
-from backflip.algorithms.ipo_sum import IPOSum
-from backflip.algorithms.length_normalised_dpo import LengthNormalisedDPO
-from backflip.algorithms.mixture import Mixture
-from backflip.algorithms.orpo import ORPO
-from backflip.algorithms.plackett_luce_dpo import PlackettLuceDPO
-from backflip.algorithms.psi_po import PsiPO
-from backflip.algorithms.r_dpo import RDPO
-from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
-from backflip.algorithms.robust_dpo import RobustDPO
-from backflip.algorithms.simpo import SimPO
-from backflip.algorithms.slic import SLiC
-from backflip.algorithms.sppo import SPPO
-from backflip.algorithms.tr_dpo import TRDPO
+from backflip.algorithms.preference.base import DirectObjective, tell
+from backflip.algorithms.preference.cpo import CPO
+from backflip.algorithms.preference.davidson_dpo import DavidsonDPO
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.f_dpo import FDPO
+from backflip.algorithms.preference.ipo import IPO
+from backflip.algorithms.preference.ipo_sum import IPOSum
+from backflip.algorithms.preference.length_normalised_dpo import LengthNormalisedDPO
+from backflip.algorithms.preference.mixture import Mixture
+from backflip.algorithms.preference.orpo import ORPO
+from backflip.algorithms.preference.plackett_luce_dpo import PlackettLuceDPO
+from backflip.algorithms.preference.psi_po import PsiPO
+from backflip.algorithms.preference.r_dpo import RDPO
+from backflip.algorithms.preference.rao_kupper_dpo import RaoKupperDPO
+from backflip.algorithms.preference.robust_dpo import RobustDPO
+from backflip.algorithms.preference.simpo import SimPO
+from backflip.algorithms.preference.slic import SLiC
+from backflip.algorithms.preference.sppo import SPPO
+from backflip.algorithms.preference.tr_dpo import TRDPO
 from backflip.data.batches import ComparisonBatch, Ragged
 from backflip.data.stream import narrowed
 from tests.algorithms.direct_data import Unigram, comparisons, good_beats_bad, referenced, value

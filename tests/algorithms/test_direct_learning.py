@@ -5,30 +5,30 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backflip.algorithms.apo_down import APODown
-from backflip.algorithms.apo_zero import APOZero
-from backflip.algorithms.cpo import CPO
-from backflip.algorithms.davidson_dpo import DavidsonDPO
-from backflip.algorithms.direct import preference_metrics, tell
-from backflip.algorithms.dpo import DPO
-from backflip.algorithms.exo import EXO
-from backflip.algorithms.f_dpo import FDPO
-from backflip.algorithms.ipo import IPO
-from backflip.algorithms.ipo_sum import IPOSum
-from backflip.algorithms.length_normalised_dpo import LengthNormalisedDPO
-from backflip.algorithms.nca import NCA
-from backflip.algorithms.orpo import ORPO
-from backflip.algorithms.plackett_luce_dpo import PlackettLuceDPO
-from backflip.algorithms.psi_po import PsiPO
-from backflip.algorithms.r_dpo import RDPO
-from backflip.algorithms.rao_kupper_dpo import RaoKupperDPO
-from backflip.algorithms.robust_dpo import RobustDPO
-from backflip.algorithms.simpo import SimPO
-from backflip.algorithms.slic import SLiC
-from backflip.algorithms.sppo import SPPO
-from backflip.algorithms.tr_dpo import TRDPO
+from backflip.algorithms.preference.apo_down import APODown
+from backflip.algorithms.preference.apo_zero import APOZero
+from backflip.algorithms.preference.base import preference_metrics, tell
+from backflip.algorithms.preference.cpo import CPO
+from backflip.algorithms.preference.davidson_dpo import DavidsonDPO
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.exo import EXO
+from backflip.algorithms.preference.f_dpo import FDPO
+from backflip.algorithms.preference.ipo import IPO
+from backflip.algorithms.preference.ipo_sum import IPOSum
+from backflip.algorithms.preference.length_normalised_dpo import LengthNormalisedDPO
+from backflip.algorithms.preference.nca import NCA
+from backflip.algorithms.preference.orpo import ORPO
+from backflip.algorithms.preference.plackett_luce_dpo import PlackettLuceDPO
+from backflip.algorithms.preference.psi_po import PsiPO
+from backflip.algorithms.preference.r_dpo import RDPO
+from backflip.algorithms.preference.rao_kupper_dpo import RaoKupperDPO
+from backflip.algorithms.preference.robust_dpo import RobustDPO
+from backflip.algorithms.preference.simpo import SimPO
+from backflip.algorithms.preference.slic import SLiC
+from backflip.algorithms.preference.sppo import SPPO
+from backflip.algorithms.preference.tr_dpo import TRDPO
 from backflip.models.causal import CausalPolicy
-from backflip.train.learner import Learner, Work, make_optimizer
+from backflip.training.learner import Learner, Work, make_optimizer
 from tests.algorithms.direct_data import good_beats_bad, mixed, referenced
 from tests.models.families import tiny
 
@@ -97,7 +97,7 @@ def _accuracy(objective, policy, batch):
 
 def test_every_objective_of_comparisons_is_taught_here():
     """Whoever adds one is reminded."""
-    from backflip.algorithms.direct import DirectObjective
+    from backflip.algorithms.preference.base import DirectObjective
 
     def leaves(cls):
         below = cls.__subclasses__()

@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 
-from backflip.algorithms.answers import moments
-from backflip.algorithms.cpo import CPO
-from backflip.algorithms.direct import DirectObjective, preference_metrics, tell
-from backflip.algorithms.ipo import IPO
-from backflip.algorithms.ipo_sum import IPOSum
-from backflip.algorithms.mixture import Mixture
-from backflip.algorithms.r_dpo import RDPO
-from backflip.algorithms.simpo import SimPO
-from backflip.algorithms.slic import SLiC
-from backflip.algorithms.sppo import SPPO
+from backflip.algorithms.preference.answers import moments
+from backflip.algorithms.preference.base import DirectObjective, preference_metrics, tell
+from backflip.algorithms.preference.cpo import CPO
+from backflip.algorithms.preference.ipo import IPO
+from backflip.algorithms.preference.ipo_sum import IPOSum
+from backflip.algorithms.preference.mixture import Mixture
+from backflip.algorithms.preference.r_dpo import RDPO
+from backflip.algorithms.preference.simpo import SimPO
+from backflip.algorithms.preference.slic import SLiC
+from backflip.algorithms.preference.sppo import SPPO
 from tests.algorithms.direct_data import comparisons, referenced
 from tests.algorithms.test_direct import POLICY, REFERENCE, _of_all_kinds, told_of
 from tests.algorithms.test_direct_learning import _name

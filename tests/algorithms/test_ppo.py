@@ -7,19 +7,19 @@ import copy
 import pytest
 import torch
 
-from backflip.algorithms.one_step_ppo import OneStepPPO
-from backflip.algorithms.ppo import PPO
+from backflip.algorithms.online.one_step_ppo import OneStepPPO
+from backflip.algorithms.online.ppo import PPO
+from backflip.algorithms.online.values import ValueLoss
 from backflip.algorithms.sft import SFT
-from backflip.algorithms.values import ValueLoss
 from backflip.data.batches import DemonstrationBatch, Rollouts, Scored, TokenSteps
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
-from backflip.reward.source import Judgement
-from backflip.train.learner import Learner, Work, make_optimizer
-from backflip.train.online import (
+from backflip.reward.protocol import Judgement
+from backflip.training.learner import Learner, Work, make_optimizer
+from backflip.training.online import (
     Critic,
     OnlineLoop,
     PretrainingMix,

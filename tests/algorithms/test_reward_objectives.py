@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backflip.algorithms.bradley_terry import BradleyTerry
-from backflip.algorithms.davidson import Davidson
-from backflip.algorithms.plackett_luce import PlackettLuce
-from backflip.algorithms.rao_kupper import RaoKupper
-from backflip.algorithms.rated import Rated, pair_metrics
+from backflip.algorithms.reward.base import Rated, pair_metrics
+from backflip.algorithms.reward.bradley_terry import BradleyTerry
+from backflip.algorithms.reward.davidson import Davidson
+from backflip.algorithms.reward.plackett_luce import PlackettLuce
+from backflip.algorithms.reward.rao_kupper import RaoKupper
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import all_pairs
 from backflip.models.heads import RewardModel
-from backflip.train.learner import Learner, Work, make_optimizer
+from backflip.training.learner import Learner, Work, make_optimizer
 from tests.models.families import tiny
 
 GOOD, BAD = 7, 9

@@ -7,16 +7,16 @@ import dataclasses
 import pytest
 import torch
 
-from backflip.algorithms.apo_zero_unpaired import APOZeroUnpaired
-from backflip.algorithms.bco import BCO, balance_warning
-from backflip.algorithms.kto import ADVISED, KTO, weights_warning
+from backflip.algorithms.preference.apo_zero_unpaired import APOZeroUnpaired
+from backflip.algorithms.preference.bco import BCO, balance_warning
+from backflip.algorithms.preference.kto import ADVISED, KTO, weights_warning
 from backflip.data.batches import LabelledBatch, ReferencedLabels, TokenSteps
 from backflip.data.collate import mismatched
 from backflip.data.stream import Batches
 from backflip.functional.unpaired_losses import kto
 from backflip.models.causal import CausalPolicy
-from backflip.train.learner import Learner, Work, make_optimizer
-from backflip.train.offline import OfflineLoop, assess
+from backflip.training.learner import Learner, Work, make_optimizer
+from backflip.training.offline import OfflineLoop, assess
 from tests.models.families import tiny
 
 GOOD, BAD = 7, 9

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backflip.data.chat import ChatTemplate, Turns
-from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Message, messages
+from backflip.errors import UserError
 from tests.data.tiny import CHATML, TEMPLATES, byte_tokenizer
 
 END = {

@@ -16,10 +16,10 @@ from backflip.data.collate import (
     tokenize_prompts,
     with_head,
 )
-from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration, Prompt, Provenance, messages
 from backflip.data.stream import Batches
+from backflip.errors import UserError
 
 ASKED = messages(("user", "Is it late? " * 5))
 GOOD, BAD = messages(("assistant", "Yes, go to bed.")), messages(("assistant", "No."))

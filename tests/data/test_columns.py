@@ -6,10 +6,10 @@ import pytest
 
 from backflip.data.audit import audit
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.marks import remarks
 from backflip.data.records import Message, messages
+from backflip.errors import UserError
 from tests.data.tiny import CHATML, byte_tokenizer
 
 ASK, YES, NO = "Is it late?", "Yes, it is.", "Yes, maybe."

@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from backflip.data import sources
-from backflip.data.errors import UserError
 from backflip.data.hub import offline_variable
+from backflip.errors import UserError
 from backflip.models import load
 
 SCRIPT = """
 import json
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.data.sources import read
 from backflip.models.load import load_config
 said = {}

@@ -10,10 +10,10 @@ import pytest
 
 from backflip.data import adapters, columns, published, rows, turns
 from backflip.data.adapters import FORMATS, known_formats
-from backflip.data.errors import UserError
 from backflip.data.formats import kind_of, load
 from backflip.data.sources import write_jsonl
-from backflip.recipes.schema import Columns
+from backflip.errors import UserError
+from backflip.stages.settings import Columns
 from tests.recipes.tiny import tiny_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def test_a_refusal_names_the_page(row, tmp_path):
 def test_all_that_the_section_on_streams_shows_is_done(tmp_path, monkeypatch, capsys):
     from typer.testing import CliRunner
 
-    from backflip.cli import app
+    from backflip.cli.main import app
 
     monkeypatch.chdir(tmp_path)
     model = str(tiny_model(tmp_path / "model"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
 from backflip.data.records import messages
+from backflip.errors import UserError
 
 ASK, YES, NO = "Is it late?", "Yes.", "No."
 U, A, B = (

@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from backflip.data.errors import UserError
 from backflip.data.records import (
     Comparison,
     Demonstration,
@@ -16,6 +15,7 @@ from backflip.data.records import (
     Tally,
     messages,
 )
+from backflip.errors import UserError
 
 ASKED = messages(("user", "Hi"))
 GOOD, BAD = messages(("assistant", "Yes?")), messages(("assistant", "No."))

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from backflip.data import sources
-from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Tally
 from backflip.data.sources import hub_answers, read, write_jsonl
+from backflip.errors import UserError
 
 ROWS = [{"prompt": "Hi", "completion": "Yes?"}, {"prompt": "Grüße", "completion": "Na?"}]
 

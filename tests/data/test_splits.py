@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Demonstration, Prompt, messages
 from backflip.data.splits import half_of, opening_key, place_of, split_by_prompt
+from backflip.errors import UserError
 
 GOOD, BAD = messages(("assistant", "Yes?")), messages(("assistant", "No."))
 PINNED = 0.8657292879361036

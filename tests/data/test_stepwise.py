@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from backflip.data.errors import UserError
 from backflip.data.formats import detect, kind_of, load
 from backflip.data.records import Labelled, Tally, messages
 from backflip.data.sources import read, write_jsonl
+from backflip.errors import UserError
 
 ROW: dict[str, Any] = {
     "prompt": "Which is larger, 9.11 or 9.8?",

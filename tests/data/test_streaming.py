@@ -9,13 +9,13 @@ import pytest
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_demonstrations
-from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import opening_key
 from backflip.data.stream import Batches
 from backflip.data.streaming import StreamedBatches, StreamedRecords, shuffled
+from backflip.errors import UserError
 from tests.data.tiny import CHATML, byte_tokenizer
 
 

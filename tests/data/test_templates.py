@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
 from backflip.data.records import messages
+from backflip.errors import UserError
 from backflip.recipes.load import load_recipe, parse, read_yaml, to_yaml
 from tests.data.tiny import byte_tokenizer
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from backflip.data.sources import read
-from backflip.exchange.exports import export
-from backflip.feedback.projects import Project
-from backflip.feedback.store import Store
+from backflip.feedback.exchange.exports import export
+from backflip.feedback.projects.project import Project
+from backflip.feedback.projects.store import Store
 from tests.feedback.answered import answer_all, ask, better, pair, project_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from backflip.feedback.aliases import alias_of, item_of
+from backflip.feedback.store.aliases import alias_of, item_of
 from tests.feedback.conftest import pairs
 
 KEYS = ("salt:1", "salt:2", "other:1")

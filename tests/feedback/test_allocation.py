@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.feedback.items import NewItem
-from backflip.feedback.refusals import RefusedError
+from backflip.feedback.rating.items import NewItem
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import as_shown, pair, pairs
 
 A = {"choice": "a", "strength": 1}

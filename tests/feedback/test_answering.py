@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.refusals import RefusedError
+from backflip.errors import UserError
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import as_shown, pairs
 
 A = {"choice": "a", "strength": 1}

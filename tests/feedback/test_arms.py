@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from backflip.feedback.arms import Told, gain
+from backflip.feedback.choose.experiment_arms import Told, gain
 
 
 def _world(seed, *, stretch=1.0, n=300, d=12):

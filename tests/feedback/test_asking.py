@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from backflip.crowd.simulate import uniform
-from backflip.data.errors import UserError
-from backflip.feedback.asking import Ask, ask_next
-from backflip.feedback.gains import confirmed, gain_of, known
-from backflip.feedback.prescreen import SAME, Screen
-from backflip.feedback.store import open_store
+from backflip.errors import UserError
+from backflip.feedback.choose.asking import Ask, ask_next
+from backflip.feedback.choose.learning_curves import confirmed, gain_of, known
+from backflip.feedback.choose.prescreen import SAME, Screen
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.statistics.simulate import uniform
 from tests.feedback.conftest import pairs
 
 GOOD = ["kind", "warm", "clear", "helpful", "honest", "careful"]

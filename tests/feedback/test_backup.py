@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.backup import restore
-from backflip.feedback.store import open_store
+from backflip.errors import UserError
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.store.backup import restore
 from tests.feedback import postgres
 from tests.feedback.conftest import pairs
 

@@ -7,12 +7,12 @@ import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from backflip.feedback.beliefs import (
+from backflip.feedback.choose.beliefs import (
     expected_information,
     fit_linear,
     informative,
 )
-from backflip.feedback.queries import entropy
+from backflip.feedback.choose.queries import entropy
 
 
 def _asked(n=300, d=5, seed=0, size=2.0):

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, select
 
-from backflip.feedback.schema import Answers, Items, Leases
-from backflip.feedback.store import open_store
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.store.schema import Answers, Items, Leases
 from tests.feedback.conftest import pairs
 
 A = {"choice": "a", "strength": 1}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backflip.data.errors import UserError
-from backflip.feedback.display import (
+from backflip.errors import UserError
+from backflip.feedback.kinds.display import (
     as_displayed,
     first_shown,
     in_displayed_order,
@@ -18,7 +18,7 @@ from backflip.feedback.display import (
     order_of,
     seed_of,
 )
-from backflip.feedback.tasks import payload_of
+from backflip.feedback.kinds.tasks import payload_of
 
 TURN = [{"role": "user", "content": "why?"}]
 SECRET = "model-of-the-secret-kind"

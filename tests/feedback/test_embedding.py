@@ -4,7 +4,14 @@ import numpy as np
 from scipy.sparse.linalg import svds
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from backflip.feedback.embedding import Embedding, by_words, counts, difference, texts_of, words
+from backflip.feedback.choose.embedding import (
+    Embedding,
+    by_words,
+    counts,
+    difference,
+    texts_of,
+    words,
+)
 
 TEXTS = [
     "Boil the pasta in salted water.",

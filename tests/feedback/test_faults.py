@@ -10,15 +10,15 @@ import sys
 import pytest
 from sqlalchemy import event
 
-from backflip.feedback import allocation
-from backflip.feedback.refusals import RefusedError
-from backflip.feedback.store import open_store
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.rating import allocation
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import pairs
 
 A = {"choice": "a", "strength": 1}
 RATER = """
 import sys
-from backflip.feedback.store import open_store
+from backflip.feedback.projects.store import open_store
 project = open_store(sys.argv[1]).project("tone")
 person = int(sys.argv[2])
 (shown,) = project.next(person)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from backflip.data.errors import UserError
-from backflip.feedback import migrate
-from backflip.feedback.items import NewItem
-from backflip.feedback.refusals import RefusedError
+from backflip.errors import UserError
+from backflip.feedback.rating.items import NewItem
+from backflip.feedback.store import migrate
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import pair, pairs
 
 

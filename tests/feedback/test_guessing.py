@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.feedback import guessing
-from backflip.feedback.guessing import FREE, LONGEST, Guessing, delay, network
+from backflip.feedback.projects import guessing
+from backflip.feedback.projects.guessing import FREE, LONGEST, Guessing, delay, network
 from tests.feedback.conftest import Turned
 
 

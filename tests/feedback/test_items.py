@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.items import NewItem
+from backflip.errors import UserError
+from backflip.feedback.rating.items import NewItem
 from tests.feedback.conftest import pair, pairs
 
 

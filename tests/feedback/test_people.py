@@ -7,8 +7,8 @@ import json
 import pytest
 from sqlalchemy import text
 
-from backflip.data.errors import UserError
-from backflip.feedback.refusals import RefusedError
+from backflip.errors import UserError
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import pairs
 
 PASSWORD = "correct horse battery"

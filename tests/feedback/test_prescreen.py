@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backflip.feedback.prescreen import (
+from backflip.feedback.choose.prescreen import (
     BROKEN,
     SAME,
     SURE_A,

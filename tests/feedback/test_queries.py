@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from backflip.crowd.simulate import uniform
-from backflip.feedback.queries import (
+from backflip.feedback.choose.queries import (
     best_against_worst,
     disagreement,
     entropy,
@@ -18,6 +17,7 @@ from backflip.feedback.queries import (
     votes_as_evidence,
     with_random_arm,
 )
+from backflip.feedback.statistics.simulate import uniform
 
 SURE, SPLIT, UNSURE = 0, 1, 2
 P = np.array([[0.9, 0.9, 0.5], [0.9, 0.1, 0.5]])

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.refusals import RefusedError
+from backflip.errors import UserError
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import TODAY, as_shown, pair, pairs
 
 
@@ -176,7 +176,7 @@ def test_every_kind_has_its_values(store, settings, payload, value, values):
 
 
 def test_rows_are_read_page_by_page(make, monkeypatch):
-    monkeypatch.setattr("backflip.feedback.reading.PAGE", 2)
+    monkeypatch.setattr("backflip.feedback.projects.reading.PAGE", 2)
     project, people = make(1)
     project.add_items(pairs(5))
     for _ in range(5):

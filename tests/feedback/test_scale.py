@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event
 
-from backflip.feedback.items import NewItem
-from backflip.feedback.store import open_store
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.rating.items import NewItem
 from tests.feedback.conftest import pair, pairs
 
 A = {"choice": "a", "strength": 1}

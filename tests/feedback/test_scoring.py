@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from backflip.feedback.parts import parts_of
-from backflip.feedback.scoring import agrees, posterior, score_of, words
-from backflip.feedback.settings import settings_of
+from backflip.feedback.kinds.parts import parts_of
+from backflip.feedback.kinds.scoring import agrees, posterior, score_of, words
+from backflip.feedback.kinds.settings import settings_of
 
 
 def test_strengths_lie_evenly_between_a_tie_and_certainty():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.feedback.refusals import RefusedError
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import as_shown, pair, pairs
 
 A, B = {"choice": "a", "strength": 1}, {"choice": "b", "strength": 1}

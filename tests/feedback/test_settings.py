@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.settings import KINDS, settings_of
+from backflip.errors import UserError
+from backflip.feedback.kinds.settings import KINDS, settings_of
 
 
 @pytest.mark.parametrize("kind", KINDS)

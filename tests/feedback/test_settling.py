@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.refusals import RefusedError
-from backflip.feedback.settings import Overlap, settings_of
+from backflip.errors import UserError
+from backflip.feedback.kinds.settings import Overlap, settings_of
+from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.answered import answer_all, ask, project_of
 from tests.feedback.conftest import as_shown, pairs
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.crowd.aggregate import majority, right
-from backflip.crowd.judgements import Judgements
-from backflip.crowd.simulate import Items, Population, simulate
-from backflip.feedback.display import as_displayed, in_item_order, order_of
-from backflip.feedback.identity import identify
-from backflip.feedback.scoring import score_of
-from backflip.feedback.settings import settings_of
-from backflip.feedback.simulated_answers import Bench, quality, write_pairs
-from backflip.feedback.tasks import payload_of, value_of
+from backflip.feedback.kinds.display import as_displayed, in_item_order, order_of
+from backflip.feedback.kinds.identity import identify
+from backflip.feedback.kinds.scoring import score_of
+from backflip.feedback.kinds.settings import settings_of
+from backflip.feedback.kinds.simulated_answers import Bench, quality, write_pairs
+from backflip.feedback.kinds.tasks import payload_of, value_of
+from backflip.feedback.statistics.aggregate import majority, right
+from backflip.feedback.statistics.judgements import Judgements
+from backflip.feedback.statistics.simulate import Items, Population, simulate
 
 COMPARE = settings_of({"kind": "compare", "scale": 8})
 

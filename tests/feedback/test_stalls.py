@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.feedback.projects import Project
+from backflip.feedback.projects.project import Project
 from tests.feedback.conftest import pairs
 
 SIDE = {"choice": "tie"}

@@ -10,11 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from backflip.data.errors import UserError
-from backflip.feedback import migrate
-from backflip.feedback.refusals import RefusedError
-from backflip.feedback.schema import Table
-from backflip.feedback.store import open_store
+from backflip.errors import UserError
+from backflip.feedback.store import migrate, open_store
+from backflip.feedback.store.refusals import RefusedError
+from backflip.feedback.store.schema import Table
 
 
 def test_migrations_make_the_tables_that_the_code_speaks_of(store):

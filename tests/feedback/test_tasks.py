@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
-from backflip.feedback.settings import settings_of
-from backflip.feedback.tasks import payload_of, value_of
+from backflip.errors import UserError
+from backflip.feedback.kinds.settings import settings_of
+from backflip.feedback.kinds.tasks import payload_of, value_of
 
 TURN = [{"role": "user", "content": "why?"}]
 TWO = [{"text": "x", "source": "m"}, {"text": "y"}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.feedback import waiting
+from backflip.feedback.rating import waiting
 from tests.feedback.conftest import pair, pairs
 from tests.feedback.test_scale import Counted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from backflip.generate.cache import SharedCache, attention
+from backflip.generate.torch.cache import SharedCache, attention
 
 KV, REPEATS, DIM = 2, 3, 4
 WIDTH = 2 * KV * DIM

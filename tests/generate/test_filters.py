@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from backflip.data.errors import UserError
-from backflip.generate import filters
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
-from backflip.generate.torch_engine import choose
+from backflip.generate.torch import filters
+from backflip.generate.torch.engine import choose
 
 P = torch.tensor([[0.1, 0.4, 0.05, 0.3, 0.15]])
 """Most likely first: tokens 1, 3, 4, 0, 2."""

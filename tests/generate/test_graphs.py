@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from backflip.generate.decoder import LlamaDecoder
 from backflip.generate.engine import SamplingParams
-from backflip.generate.graphs import STEADY
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.decoder import LlamaDecoder
+from backflip.generate.torch.engine import TorchEngine
+from backflip.generate.torch.graphs import STEADY
 from tests.models.families import tiny
 
 PROMPTS = [[3, 4, 5, 6, 7], [8, 9], [10, 11, 12]]

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from backflip.data.batches import TokenSteps
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from tests.generate.reference import answer_logp
 from tests.models.every_family import FAMILIES, tiny_of

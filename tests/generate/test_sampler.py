@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.generate.engine import Engine, SamplingParams
 from backflip.generate.sampler import Sampler
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from tests.generate.reference import PROMPTS, answer_logp, greedy
 from tests.models.families import tiny

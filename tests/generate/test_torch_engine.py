@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel
 
-from backflip.data.errors import UserError
-from backflip.generate import cache, weights
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
-from backflip.generate.torch_engine import TorchEngine, fill_holes
+from backflip.generate.torch import cache, weights
+from backflip.generate.torch.engine import TorchEngine, fill_holes
 from backflip.models.causal import CausalPolicy
 from tests.generate.reference import FAMILIES, PROMPTS, VOCABULARY, answer_logp, greedy, words
 from tests.models.families import tiny

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.average import average
 from tests.models.families import tiny
 

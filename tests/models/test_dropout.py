@@ -13,7 +13,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from backflip.data.batches import TokenSteps
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.functional.preference_losses import dpo
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel, ValueModel

@@ -20,8 +20,8 @@ from transformers import (
 
 from backflip.data.batches import TokenSteps
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
 from backflip.data.records import Message
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models.causal import CausalPolicy

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models import load
 from backflip.monitor.progress import Progress
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BloomForCausalLM
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy
 from tests.models.families import FALLBACK, SCALED, tiny
 from tests.models.test_policy_forest import TOLERANCE, naive_logp, ragged_steps

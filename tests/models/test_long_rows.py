@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from backflip.data.batches import TokenSteps
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models import probing
 from backflip.models.attention import FAR, Sight, sight_of
 from backflip.models.causal import CausalPolicy

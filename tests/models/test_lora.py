@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.lora import LoraSettings, add_lora
 from tests.models.families import tiny
 

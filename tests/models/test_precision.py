@@ -11,7 +11,7 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.forest import plant
 from backflip.models.heads import RewardModel, ValueModel
 from backflip.models.load import load_causal, masters
-from backflip.train.learner import make_optimizer
+from backflip.training.learner import make_optimizer
 from tests.models.families import CONFIGS, VOCABULARY, tiny
 from tests.models.test_policy_forest import naive_logp, ragged_steps
 

@@ -14,7 +14,7 @@ from transformers import (
     MambaConfig,
 )
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_causal

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models import load
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel

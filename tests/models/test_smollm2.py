@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backflip.models import smollm2
-from backflip.recipes.ground import Ground
 from backflip.recipes.load import load_recipe
+from backflip.stages.context import Ground
 from tests.recipes.tiny import tiny_model
 
 

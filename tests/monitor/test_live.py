@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.live import address, server
 from backflip.monitor.log import METRICS, MetricsLog
 from tests.monitor.folders import ppo_run

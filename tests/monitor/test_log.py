@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor import log as log_module
 from backflip.monitor.log import ALARMS, METRICS, SAMPLES, Alarm, MetricsLog, read_metrics
 

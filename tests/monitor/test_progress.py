@@ -9,7 +9,7 @@ from rich.console import Console
 from backflip.monitor import progress as progress_module
 from backflip.monitor.progress import Progress, amount, duration, headline, line
 from backflip.progress import Task, each, task
-from backflip.train.signals import Signals
+from backflip.training.signals import Signals
 
 
 def console(*, terminal=False, width=120):

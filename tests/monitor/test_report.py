@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.folder import newest_change, read_run
 from backflip.monitor.log import METRICS, Alarm, MetricsLog
 from backflip.monitor.report import compare, render, write_comparison, write_report

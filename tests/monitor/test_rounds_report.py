@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from backflip.monitor.charts import Chart, Series, line_chart
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import Alarm, MetricsLog
 from backflip.monitor.panels import main_charts
-from backflip.monitor.pictures import Chart, Series, line_chart
 from backflip.monitor.report import render
 from backflip.monitor.rounds_verdict import rounds_cards, rounds_sentences, rounds_table
 

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.trackers import open_trackers
 

@@ -10,10 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 import backflip as bf
-from backflip import cli
+from backflip.cli import main as cli
 from backflip.data.sources import write_jsonl
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import train
+from backflip.recipes.run import train
 from tests.recipes.test_rounds import even
 from tests.recipes.tiny import tiny_model
 

@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from backflip.algorithms.direct import tell
-from backflip.algorithms.mixture import Mixture
+from backflip.algorithms.preference.base import tell
+from backflip.algorithms.preference.mixture import Mixture
 from backflip.data.batches import (
     ComparisonBatch,
     LabelledBatch,
@@ -26,15 +26,15 @@ from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.monitor.progress import Progress
-from backflip.recipes.ground import Ground
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
-from backflip.recipes.objectives import PAIRED
-from backflip.recipes.preferences import tokenized, without_formatting
-from backflip.recipes.stages import resume, train
-from backflip.train.checkpoints import CheckpointStore
-from backflip.train.driver import Interrupted
-from backflip.train.offline import assess
+from backflip.recipes.run import resume, train
+from backflip.stages.context import Ground
+from backflip.stages.objectives import PAIRED
+from backflip.stages.preferences import tokenized, without_formatting
+from backflip.training.checkpoints import CheckpointStore
+from backflip.training.driver import Interrupted
+from backflip.training.offline import assess
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     whole, _ = heard(direct(name, model, rows, tmp_path / "whole", **more))
     broken = direct(name, model, rows, tmp_path / "broken", **more)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backflip.recipes.direct._Samples.metrics", _power_cut)
+        patch.setattr("backflip.stages.direct._Samples.metrics", _power_cut)
         with pytest.raises(Interrupted, match=f"backflip resume {broken.run}"):
             train(broken)
     resume(broken.run)
@@ -331,7 +331,7 @@ def test_held_out_answers_are_judged_by_what_the_objective_has_become(
         seen.append(objective)
         return assess(objective, *more)
 
-    monkeypatch.setattr("backflip.recipes.ground.assess", kept)
+    monkeypatch.setattr("backflip.stages.context.assess", kept)
     settings = {"steps": 4, "eval_every": 2, "lora": None, "optimizer.lr": 1e-3}
     train(direct("bco", model, rows, tmp_path / "run", **settings))
     assert abs(seen[-1].shift) > 1e-6

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from backflip.data.errors import UserError
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.monitor.progress import Progress
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
-from backflip.recipes.rules import check_recipe
-from backflip.recipes.stages import train
+from backflip.recipes.run import train
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -13,18 +13,18 @@ import pytest
 from rich.console import Console
 
 import backflip as bf
-from backflip.data.errors import UserError
 from backflip.data.formats import load as load_file
 from backflip.data.records import Comparison, Prompt
-from backflip.exchange.exports import export
-from backflip.feedback.projects import Project
-from backflip.feedback.store import Store
+from backflip.errors import UserError
+from backflip.feedback.exchange.exports import export
+from backflip.feedback.projects.project import Project
+from backflip.feedback.projects.store import Store
 from backflip.monitor.progress import Progress
-from backflip.recipes import sources
 from backflip.recipes.load import load_recipe, read_yaml
-from backflip.recipes.stages import resume, train
+from backflip.recipes.run import resume, train
 from backflip.recipes.sweep import points
-from backflip.train.driver import Interrupted
+from backflip.stages import sources
+from backflip.training.driver import Interrupted
 from tests.feedback.answered import answer_all, ask, better, opened, pair, project_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -259,7 +259,7 @@ def test_check_audits_a_project(capsys: pytest.CaptureFixture[str]):
     assert found.total == 24
     assert found.finding("ties").count == 1
     assert {f.name for f in found.findings if f.level == "error"} == {"both bad", "cannot tell"}
-    from backflip.findings import print_audit
+    from backflip.cli.findings import print_audit
 
     print_audit(found)
     assert "48 answers by 2 raters" in " ".join(capsys.readouterr().out.split())

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from backflip.data.errors import UserError
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.models.heads import RewardModel
 from backflip.models.lora import LoraSettings, add_lora
 from backflip.monitor.log import MetricsLog

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import backflip as bf
-from backflip.data.errors import UserError
 from backflip.data.memory import kept, rows
+from backflip.errors import UserError
 from backflip.monitor.progress import Progress
-from backflip.recipes import stages
-from backflip.train.driver import Interrupted
+from backflip.recipes import run as stages
+from backflip.training.driver import Interrupted
 
 PAIRS = [
     {"prompt": f"Is {n} even?", "chosen": "Yes, it is.", "rejected": "No idea, sorry."}
@@ -67,7 +67,7 @@ def test_a_list_is_learnt_from_and_its_run_goes_on_without_it(model, tmp_path, m
     """What resume reads is the file in the run's folder; the list may be gone."""
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr("backflip.recipes.sft.save_policy", _interrupt)
+        patched.setattr("backflip.stages.sft.save_policy", _interrupt)
         with pytest.raises(Interrupted):
             bf.train("sft", model=model, data=list(TALKS), run=folder, **SMALL)
     (file,) = folder.glob("rows-*.jsonl")

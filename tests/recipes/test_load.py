@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 import yaml
 
-from backflip.algorithms.apo_zero import APOZero
-from backflip.algorithms.dpo import DPO
-from backflip.algorithms.one_step_ppo import OneStepPPO
-from backflip.algorithms.ppo import PPO
-from backflip.algorithms.simpo import SimPO
-from backflip.data.errors import UserError
-from backflip.recipes.chains import RLHFRecipe
+from backflip.algorithms.online.one_step_ppo import OneStepPPO
+from backflip.algorithms.online.ppo import PPO
+from backflip.algorithms.preference.apo_zero import APOZero
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.simpo import SimPO
+from backflip.errors import UserError
 from backflip.recipes.describe import paths, settings
 from backflip.recipes.load import load_recipe, parse, to_yaml
 from backflip.recipes.names import HERE, shipped
-from backflip.recipes.objectives import DIRECT
 from backflip.recipes.registry import FAMILIES, RECIPES
-from backflip.recipes.schema import PPORecipe
+from backflip.stages.chain import RLHFRecipe
+from backflip.stages.objectives import DIRECT
+from backflip.stages.settings import PPORecipe
 
 
 def loaded(name: str | Path, *overrides: str) -> Any:

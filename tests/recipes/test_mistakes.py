@@ -10,16 +10,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from backflip.data.errors import UserError
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.models.save import load_reward_model
 from backflip.monitor.progress import Progress
-from backflip.recipes.ground import Ground
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import resume, train
+from backflip.recipes.run import resume, train
 from backflip.reward.model import score_all
-from backflip.train.driver import Interrupted
+from backflip.stages.context import Ground
+from backflip.training.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
 WORDS = ["apples", "pears", "plums", "figs", "dates", "limes", "kiwis", "grapes", "melons", "nuts"]
@@ -95,7 +95,7 @@ def test_a_run_that_has_taken_a_step_stays_whatever_happens(model, tmp_path, mon
     def full(*_, **__):
         raise UserError("the disk is full")
 
-    monkeypatch.setattr("backflip.recipes.reward_model.save_reward_model", full)
+    monkeypatch.setattr("backflip.stages.reward_model.save_reward_model", full)
     run = tmp_path / "run"
     with pytest.raises(UserError, match="the disk is full"):
         train(judge(model, rows(tmp_path / "rows.jsonl"), run, steps=1))
@@ -108,7 +108,7 @@ def test_ctrl_c_while_a_stage_loads_or_saves_names_the_way_back(model, tmp_path,
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("backflip.recipes.reward_model.save_reward_model", stopped)
+    monkeypatch.setattr("backflip.stages.reward_model.save_reward_model", stopped)
     run = tmp_path / "run"
     with pytest.raises(Interrupted, match=f"backflip resume {run}"):
         train(judge(model, rows(tmp_path / "rows.jsonl"), run, steps=1))
@@ -157,7 +157,7 @@ def test_a_model_that_could_not_be_saved_is_refused_before_training(model, tmp_p
     def refuse(config):
         raise UserError(f"{config.model_type} cannot be saved")
 
-    monkeypatch.setattr("backflip.recipes.reward_model.check_savable", refuse)
+    monkeypatch.setattr("backflip.stages.reward_model.check_savable", refuse)
     with pytest.raises(UserError, match="llama cannot be saved"):
         train(judge(model, rows(tmp_path / "rows.jsonl"), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -227,7 +227,7 @@ def test_the_scale_is_set_on_the_answers_of_the_model_itself_unless_a_policy_is_
         scored.append([prompt.tolist() for prompt in steps.prompt.rows()])
         return real(model, steps, *more, **settings)
 
-    monkeypatch.setattr("backflip.recipes.scale.score_all", listen)
+    monkeypatch.setattr("backflip.stages.scale.score_all", listen)
     data = rows(tmp_path / "rows.jsonl")
     run, said = heard(judge(model, data, tmp_path / "run", steps=1, scale_answers=20))
     assert f"answers of {model} (the model this one started from" in said
@@ -258,7 +258,7 @@ def test_a_report_does_not_fail_when_training_has_diverged(model, tmp_path, monk
     def broken(model, steps, *_, **__):
         return torch.full((len(steps), model.heads), float("nan"))
 
-    monkeypatch.setattr("backflip.recipes.reward_model.score_all", broken)
+    monkeypatch.setattr("backflip.stages.reward_model.score_all", broken)
     recipe = judge(model, rows(tmp_path / "rows.jsonl"), tmp_path / "run", steps=1)
     run, said = heard(recipe)
     assert "Some scores are not numbers" in said

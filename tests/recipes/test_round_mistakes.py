@@ -13,13 +13,13 @@ from transformers import AutoTokenizer
 
 import backflip as bf
 from backflip.data.batches import Rollouts
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.recipes.advice import advise
-from backflip.recipes.iterative import IterativeRecipe
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
-from backflip.recipes.rules import check_recipe
-from backflip.recipes.stages import resume, train
-from backflip.reward.source import Judgement
+from backflip.recipes.run import resume, train
+from backflip.reward.protocol import Judgement
+from backflip.rounds.settings import IterativeRecipe
 from tests.recipes.test_rounds import even, heard, rounds
 from tests.recipes.tiny import tiny_model
 

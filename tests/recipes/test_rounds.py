@@ -13,21 +13,21 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import backflip as bf
-from backflip.algorithms.dpo import DPO
+from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import Rollouts
 from backflip.models.load import resolve
 from backflip.monitor.log import Alarm, MetricsLog, read_lines, read_metrics
 from backflip.monitor.progress import Progress
-from backflip.recipes import rounds as chain
-from backflip.recipes import stages
+from backflip.recipes import run as stages
 from backflip.recipes.load import load_recipe
-from backflip.recipes.round_folders import RoundFolders, alarms_of
-from backflip.recipes.round_rows import Sat
-from backflip.recipes.speakers import Speaker
-from backflip.recipes.stages import resume, train
-from backflip.reward.source import Judgement
-from backflip.train.driver import Interrupted
-from backflip.train.samples import read, unpack
+from backflip.recipes.run import resume, train
+from backflip.reward.protocol import Judgement
+from backflip.rounds import run as chain
+from backflip.rounds.folders import RoundFolders, alarms_of
+from backflip.rounds.policy_sampler import Speaker
+from backflip.rounds.rows import Sat
+from backflip.sampling.samples import read, unpack
+from backflip.training.driver import Interrupted
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

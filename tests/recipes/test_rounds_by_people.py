@@ -13,18 +13,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from backflip import cli
-from backflip.data.errors import UserError
+from backflip.cli import main as cli
 from backflip.data.records import messages
-from backflip.exchange.labeller import Group, Labeller
-from backflip.feedback.projects import Project
-from backflip.feedback.store import Store
+from backflip.errors import UserError
+from backflip.feedback.labellers.people import Group, Labeller
+from backflip.feedback.projects.project import Project
+from backflip.feedback.projects.store import Store
 from backflip.monitor.progress import Progress
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
-from backflip.recipes.people import WaitingForLabels
-from backflip.recipes.rules import check_recipe
-from backflip.recipes.stages import resume, train
-from backflip.train.samples import read
+from backflip.recipes.run import resume, train
+from backflip.rounds.people import WaitingForLabels
+from backflip.sampling.samples import read
 from tests.feedback.answered import answer_all, opened, project_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.recipes.advice import advise
-from backflip.recipes.chains import Chain
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
-from backflip.recipes.rules import check_recipe
+from backflip.stages.chain import Chain
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from backflip.data.batches import ComparisonBatch
 from backflip.data.sources import write_jsonl
 from backflip.models.heads import RewardModel
 from backflip.monitor.progress import Progress
-from backflip.recipes import scale
 from backflip.recipes.load import load_recipe
-from backflip.recipes.scale import FEWEST, LONGEST, MOST, READ, affordable, mean_within
-from backflip.recipes.stages import train
+from backflip.recipes.run import train
+from backflip.stages import scale
+from backflip.stages.scale import FEWEST, LONGEST, MOST, READ, affordable, mean_within
 from tests.recipes.tiny import tiny_model
 
 

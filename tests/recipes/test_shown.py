@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backflip.recipes.exam import shown_rows
+from backflip.stages.prompt_eval import shown_rows
 
 
 def test_every_tenth_of_fifty_from_the_first():

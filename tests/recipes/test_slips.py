@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.recipes import known, listing, slips
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
-from backflip.recipes.rules import check_recipe
 
 HEAVY = ("torch", "transformers", "datasets", "numpy", "scipy", "peft", "sqlalchemy", "fastapi")
 COMMANDS = {
@@ -65,7 +65,7 @@ COMMANDS = {
 }
 SCRIPT = """
 import contextlib, io, json, sys
-from backflip.cli import main
+from backflip.cli.main import main
 found = {}
 for command in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -9,17 +9,17 @@ import torch
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import tokenize_prompts
-from backflip.data.errors import UserError
 from backflip.data.formats import load
 from backflip.data.records import Prompt
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import train
-from backflip.train.online import evaluate_all
+from backflip.recipes.run import train
+from backflip.training.online import evaluate_all
 
 pytestmark = pytest.mark.slow
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from backflip import console
 from backflip.api import Run, model_of
-from backflip.data.errors import UserError
+from backflip.cli import console
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.models.load import REWARD_MODELS, resolve
 from backflip.models.save import load_reward_model
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import resume, train
-from backflip.train.checkpoints import CheckpointStore
-from backflip.train.driver import Best, Interrupted
+from backflip.recipes.run import resume, train
+from backflip.training.checkpoints import CheckpointStore
+from backflip.training.driver import Best, Interrupted
 from tests.recipes.tiny import tiny_model
 
 QUICK = {
@@ -116,7 +116,7 @@ def test_an_interrupted_chain_goes_on_with_the_stage_that_was_open(chain, model,
     folder = tmp_path / "chain"
     recipe = load_recipe("rlhf", {"model": str(model), "run": str(folder), **QUICK})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backflip.recipes.stages.run_ppo", _power_cut)
+        patch.setattr("backflip.recipes.run.run_ppo", _power_cut)
         with pytest.raises(Interrupted, match=f"backflip resume {folder}$"):
             train(recipe)
     done = (folder / "sft" / "metrics.jsonl").stat().st_mtime
@@ -146,7 +146,7 @@ def test_a_policy_that_got_no_better_says_so_and_keeps_its_last_weights(chain, t
         **{key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")},
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backflip.recipes.ppo._best", lambda _: Best("val_reward", start=1e9))
+        patch.setattr("backflip.stages.online._best", lambda _: Best("val_reward", start=1e9))
         folder = train(load_recipe("ppo", settings))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["best_step"] == 0
@@ -268,7 +268,7 @@ def test_a_fine_tuning_that_goes_on_keeps_the_one_validation_before_its_first_st
     named = {"model": str(model), "data": str(tmp_path / "rows.jsonl"), "steps": 2}
     folder = tmp_path / "run"
     with monkeypatch.context() as broken:
-        broken.setattr("backflip.train.offline.OfflineLoop.step", _fails)
+        broken.setattr("backflip.training.offline.OfflineLoop.step", _fails)
         with pytest.raises(ZeroDivisionError):
             train(load_recipe("sft", named | {"run": str(folder)}))
     resume(folder)

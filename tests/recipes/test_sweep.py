@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from backflip import cli
-from backflip.data.errors import UserError
+from backflip.cli import main as cli
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.recipes import sweep as sweeping
 from backflip.recipes.sweep import points, results, resume_sweep, train_sweep
-from backflip.train.driver import Interrupted
+from backflip.training.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -9,7 +9,7 @@ import pytest
 from backflip.data.sources import write_jsonl
 from backflip.monitor.progress import Progress
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import train
+from backflip.recipes.run import train
 from tests.recipes.tiny import tiny_model
 
 STAGES = {

@@ -9,13 +9,13 @@ import torch
 
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
 from backflip.data.records import messages
+from backflip.errors import UserError
 from backflip.generate.engine import Completion, SamplingParams
 from backflip.generate.sampler import suited
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
-from backflip.reward.judged import RUBRIC, PolicyJudge, read_score
+from backflip.reward.judge import RUBRIC, PolicyJudge, read_score
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.recipes.tiny import tiny_model
 

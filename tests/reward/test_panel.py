@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Message
+from backflip.errors import UserError
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_classifier, load_tokenizer
 from backflip.models.save import save_reward_model

@@ -8,7 +8,7 @@ import pytest
 
 from backflip.data.chat import ChatTemplate
 from backflip.reward.verifier import Verifier
-from backflip.train.rounds import judge_all
+from backflip.sampling.draw import judge_all
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.reward.test_judged import rollouts
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.protocol import Objective, Outcome
+from backflip.algorithms.base import Objective, Outcome
 from backflip.data.batches import DemonstrationBatch
 from backflip.functional.reductions import weighted_mean
 

@@ -19,8 +19,6 @@ from backflip.data.conversations import (
     split_text,
     transcript_messages,
 )
-from backflip.data.counting import counted
-from backflip.data.judgements import is_prose, label, thumb
 from backflip.data.published import PUBLISHED
 from backflip.data.records import (
     BadRecordError,
@@ -51,6 +49,8 @@ from backflip.data.rows import (
     ranked,
     together,
 )
+from backflip.data.thumbs import is_prose, label, thumb
+from backflip.text import counted
 
 ANSWERS = ("completions", "responses", "answers")
 REPLIES = ("completion", "response", "answer", "reply", "output", "solution")

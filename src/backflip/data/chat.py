@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
 from backflip.data.conversations import split_at_first_answer
-from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Message, Messages
 from backflip.data.template_fields import NEEDED, fields_of, written
 from backflip.data.templates import BUILT_IN, template_text
+from backflip.errors import UserError
 from backflip.progress import each, task
 
 TOGETHER = 4096

@@ -20,7 +20,6 @@ from backflip.data.batches import (
 )
 from backflip.data.chat import ChatTemplate, Turns
 from backflip.data.conversations import split_at_last_answer
-from backflip.data.errors import UserError
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -31,6 +30,7 @@ from backflip.data.records import (
     Provenance,
     Tally,
 )
+from backflip.errors import UserError
 
 Data = TypeVar("Data")
 TOO_LONG = ("drop", "cut")

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 from backflip.data.conversations import is_conversation, is_message
-from backflip.data.errors import UserError
 from backflip.data.media import is_media, names_file
 from backflip.data.records import BadRecordError
 from backflip.data.turns import KEYS
+from backflip.errors import UserError
 
 PROMPTS = (
     *("prompt", "question", "query", "instruction", "input", "problem"),

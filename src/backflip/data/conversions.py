@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -20,6 +18,8 @@ from backflip.data.records import (
     prompt_of,
 )
 from backflip.data.rows import Format
+from backflip.errors import UserError
+from backflip.text import counted
 
 KINDS: dict[str, type[Record]] = {
     "demonstrations": Demonstration,

@@ -14,9 +14,6 @@ from typing import Any, Generic, TypeVar, cast
 from backflip.data.adapters import FORMATS, known_formats, sides
 from backflip.data.columns import PROMPTS, Fields, check_columns, other_media, unread_media
 from backflip.data.conversions import KINDS, check_convertible, convert, plural
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
-from backflip.data.judgements import SCORE
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -29,6 +26,9 @@ from backflip.data.records import (
 )
 from backflip.data.rows import Format, Line, holds_text
 from backflip.data.sources import Row, Source, name_of, read
+from backflip.data.thumbs import SCORE
+from backflip.errors import UserError
+from backflip.text import counted
 
 R = TypeVar("R", bound=Record)
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.counting import counted
 from backflip.data.lengths import answers_of
 from backflip.data.records import Record, prompt_of
 from backflip.data.template_fields import NEEDED, fields_of
+from backflip.text import counted
 
 FOREIGN = (
     *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 NAME = "rows in memory"
 PREFIX = "rows-"

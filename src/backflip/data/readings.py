@@ -17,8 +17,8 @@ from backflip.data.collate import (
     tokenize_labelled,
     tokenize_prompts,
 )
-from backflip.data.errors import UserError
 from backflip.data.records import Comparison, Demonstration, Labelled, Prompt, Record
+from backflip.errors import UserError
 
 ROWS = 2
 """Rows that are shown."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
+from backflip.errors import UserError
+from backflip.text import counted
 
 ROLES = ("system", "user", "assistant", "tool")
 

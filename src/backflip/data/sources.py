@@ -28,10 +28,10 @@ from typing import Any, TypeAlias, cast
 
 from backflip.data import memory, tables
 from backflip.data.arrays import values
-from backflip.data.errors import UserError
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.data.opening import opened
 from backflip.data.records import Provenance, Tally
+from backflip.errors import UserError
 from backflip.progress import each, task
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".tsv")

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeVar
 
-from backflip.data.errors import UserError
 from backflip.data.records import Demonstration, Message, Messages, Record, prompt_of
+from backflip.errors import UserError
 
 R = TypeVar("R", bound=Record)
 

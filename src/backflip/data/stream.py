@@ -20,8 +20,8 @@ from backflip.data.batches import (
     TensorRecord,
     TokenSteps,
 )
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
+from backflip.errors import UserError
+from backflip.text import counted
 
 Rows = TypeVar("Rows", bound="TensorRecord | Ragged[Any]")
 

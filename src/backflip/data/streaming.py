@@ -17,14 +17,14 @@ from typing import Any, Generic, TypeVar
 
 from backflip.data.collate import NoneLeftError, Tokenized
 from backflip.data.conversions import check_convertible, check_row_by_row, convert
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
 from backflip.data.formats import Reader, not_used
 from backflip.data.records import BadRecordError, Record, Tally
 from backflip.data.sources import Row, read
 from backflip.data.splits import opening_key
 from backflip.data.stream import mixed
+from backflip.errors import UserError
 from backflip.progress import silently, task
+from backflip.text import counted
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
 from backflip.data.records import BadRecordError, Provenance, Tally
+from backflip.errors import UserError
+from backflip.text import counted
 
 DELIMITERS = ",;\t|"
 QUOTES = "\"'"

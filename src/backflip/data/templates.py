@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' \
 + message['content'] + '<|im_end|>\\n' }}{% endfor %}\

@@ -12,13 +12,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from backflip.evaluate.perplexity import Perplexities, measure_perplexities
+from backflip.evaluation.perplexity import Perplexities, measure_perplexities
 from backflip.monitor.accuracy import measured
 from backflip.monitor.numbers import apart, estimate, share, share_ranged
 from backflip.monitor.titles import KL_BY_ANSWERS
 from backflip.recipes.load import load_recipe
-from backflip.recipes.stages import resume, train
-from backflip.train.run import RunFolder
+from backflip.recipes.run import resume, train
+from backflip.training.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 

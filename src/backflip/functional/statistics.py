@@ -346,10 +346,3 @@ def _numbers(x: Data | float | int) -> Numbers:
 
 def _sigmoid(x: Numbers) -> Numbers:
     return np.exp(-np.logaddexp(0, -x))
-
-
-def _ranks(x: Numbers) -> Numbers:
-    """1 for the smallest; equal numbers share their mean rank."""
-    _, place, repeats = np.unique(x, return_inverse=True, return_counts=True)
-    last = repeats.cumsum()
-    return (last - (repeats - 1) / 2)[place]

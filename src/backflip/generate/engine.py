@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 FinishReason = Literal["stop", "length", "stop_string"]
 Progress = Callable[[int, int, int], None]

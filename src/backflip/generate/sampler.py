@@ -10,7 +10,7 @@ import torch
 
 from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
 from backflip.models.special_tokens import other_ends
 

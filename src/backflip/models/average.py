@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backflip.data.counting import counted
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.load import resolve
 from backflip.models.save import written_whole
+from backflip.text import counted
 
 __all__ = ["average"]
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from backflip.data.batches import TensorRecord, TokenSteps
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.functional.logprobs import linear_entropy, linear_logp
 from backflip.models.dropout import evaluating
 from backflip.models.packing import plan

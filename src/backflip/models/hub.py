@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backflip.data.errors import UserError
 from backflip.data.hub import hub_answers, offline_variable
+from backflip.errors import UserError
 
 CARD = "README.md"
 WEIGHTS = re.compile(r"(pytorch_)?model.*\.(safetensors|bin)(\.index\.json)?")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from backflip.data.errors import UserError
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
+from backflip.errors import UserError
 from backflip.models import smollm2
 from backflip.models.memory import keep_freed_memory
 from backflip.progress import task

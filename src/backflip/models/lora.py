@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import nn
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.causal import is_adapted
 
 ALL = "all-linear"

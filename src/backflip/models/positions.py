@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 
 def rotary(model: nn.Module) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 Rows = list[list[int]]
 Reader = Callable[[Rows], list[Tensor]]

@@ -20,7 +20,7 @@ import torch.nn.functional as nnf
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import Reading, RewardModel
 from backflip.models.line_ends import drop_line_end

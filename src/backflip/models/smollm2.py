@@ -16,8 +16,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from backflip.data.errors import UserError
 from backflip.data.hub import hub_answers, offline_variable
+from backflip.errors import UserError
 from backflip.progress import task
 
 NAME = "smollm2"

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.models.heads import Reading
 
 PADDING = "<|pad|>"

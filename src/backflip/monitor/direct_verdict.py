@@ -15,6 +15,7 @@ from backflip.functional.statistics import FEWEST
 from backflip.monitor import accuracy as accuracies
 from backflip.monitor.card import Card
 from backflip.monitor.cause import RANK, cause, pointer
+from backflip.monitor.charts import intervals
 from backflip.monitor.direct_rules import (
     FALLEN,
     WAYS_OUT,
@@ -31,7 +32,6 @@ from backflip.monitor.numbers import (
     share_ranged,
     standing,
 )
-from backflip.monitor.pictures import intervals
 from backflip.monitor.rules import KLTooHigh
 from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS, KL_EXACT
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.log import ALARMS, METRICS, SAMPLES, Entry, read_lines, read_metrics
 
 FILES = ("recipe.yaml", METRICS, SAMPLES, ALARMS, "environment.json", "summary.json")

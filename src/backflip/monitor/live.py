@@ -12,7 +12,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.folder import newest_change, read_run
 from backflip.monitor.report import render
 

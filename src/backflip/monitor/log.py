@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.trackers import Tracker
 
 METRICS, SAMPLES, ALARMS = "metrics.jsonl", "samples.jsonl", "alarms.jsonl"

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backflip.data.counting import counted
 from backflip.functional.statistics import FEWEST, Interval
 from backflip.monitor.folder import number
+from backflip.text import counted
 
 MOST_DIGITS = 6
 """Behind the point: numbers that differ by less are the same to a reader."""

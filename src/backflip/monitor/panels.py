@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from backflip.monitor.charts import Chart, Series, histogram, line_chart, reliability_diagram
 from backflip.monitor.direct_panels import DIRECT, DIRECT_ENGINE
 from backflip.monitor.folder import Run, Stage, number
 from backflip.monitor.panel import Panel
-from backflip.monitor.pictures import Chart, Series, histogram, line_chart, reliability_diagram
 from backflip.monitor.rounds_panels import rounds_panels
 from backflip.monitor.rounds_verdict import STAGE as ROUNDS_STAGE
 from backflip.monitor.titles import KL_BY_ANSWERS

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from backflip.monitor.card import Card
 from backflip.monitor.cause import pointer
+from backflip.monitor.charts import intervals
 from backflip.monitor.direct_verdict import direct_stages
 from backflip.monitor.folder import Run, number
 from backflip.monitor.numbers import (
@@ -28,7 +29,6 @@ from backflip.monitor.numbers import (
     share_ranged,
     standing,
 )
-from backflip.monitor.pictures import intervals
 from backflip.monitor.progress import ROUNDING
 from backflip.monitor.rules import ENDS, CutOff
 from backflip.monitor.titles import KL_BY_ANSWERS, KL_EXACT, KL_MISMATCHED

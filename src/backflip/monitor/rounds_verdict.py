@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from backflip.monitor.card import Card
+from backflip.monitor.charts import intervals
 from backflip.monitor.folder import Run, Stage, number
 from backflip.monitor.numbers import (
     TOO_FEW,
@@ -23,7 +24,6 @@ from backflip.monitor.numbers import (
     share_ranged,
     standing,
 )
-from backflip.monitor.pictures import intervals
 from backflip.monitor.titles import KL_BY_ANSWERS
 
 STAGE = "iterative"

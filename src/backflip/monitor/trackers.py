@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 
 @runtime_checkable

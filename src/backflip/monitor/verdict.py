@@ -19,10 +19,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backflip.data.counting import counted
 from backflip.functional.statistics import FEWEST
 from backflip.monitor import accuracy as accuracies
 from backflip.monitor.card import Card
+from backflip.monitor.charts import intervals
 from backflip.monitor.direct_verdict import direct_cards, direct_sentences, direct_stages
 from backflip.monitor.folder import Run, number
 from backflip.monitor.numbers import (
@@ -33,10 +33,10 @@ from backflip.monitor.numbers import (
     share_ranged,
     standing,
 )
-from backflip.monitor.pictures import intervals
 from backflip.monitor.progress import duration
 from backflip.monitor.reward_verdict import change_card, kl_card, reward_cards, reward_sentences
 from backflip.monitor.rounds_verdict import rounds_cards, rounds_sentences
+from backflip.text import counted
 
 COLUMNS = (
     "Run",

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from backflip.algorithms.kto import KTO
-from backflip.recipes.iterative import IterativeRecipe
-from backflip.recipes.objectives import NAMES
+from backflip.algorithms.preference.kto import KTO
+from backflip.recipes.check import stages_of
 from backflip.recipes.registry import Recipe
-from backflip.recipes.round_rules import about_rounds
-from backflip.recipes.rules import stages_of
-from backflip.recipes.schema import DirectRecipe, PPORecipe, Stage
+from backflip.rounds.rules import about_rounds
+from backflip.rounds.settings import IterativeRecipe
+from backflip.stages.objectives import NAMES
+from backflip.stages.settings import DirectRecipe, PPORecipe, Stage
 
 EVER = math.inf
 

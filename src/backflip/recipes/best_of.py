@@ -10,23 +10,23 @@ from typing import Any
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_prompts
-from backflip.data.errors import UserError
 from backflip.data.records import Prompt
 from backflip.data.sources import Source, name_of
-from backflip.evaluate.best_of_n import Picked, Point, best_of_n, best_of_n_curve
+from backflip.errors import UserError
+from backflip.evaluation.best_of_n import Picked, Point, best_of_n, best_of_n_curve
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler, suited
-from backflip.generate.torch_engine import TorchEngine
+from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.monitor.numbers import TOO_FEW, standing
-from backflip.recipes.exam import shown_prompt
 from backflip.recipes.slips import check_choice
-from backflip.recipes.sources import account, load
 from backflip.reward.model import RewardModelSource
-from backflip.reward.source import RewardSource
-from backflip.train.reference import check_same_vocabulary
-from backflip.train.run import write_atomically
+from backflip.reward.protocol import RewardSource
+from backflip.stages.prompt_eval import shown_prompt
+from backflip.stages.sources import account, load
+from backflip.training.reference import check_same_vocabulary
+from backflip.training.run_folder import write_atomically
 
 __all__ = ["BestOfN", "answer_best_of_n"]
 

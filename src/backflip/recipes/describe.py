@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES
+from backflip.stages.objectives import NAMES
 
 NEEDED = "needed"
 LONG = 100

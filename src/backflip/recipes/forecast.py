@@ -14,25 +14,26 @@ import torch
 
 from backflip.data.batches import ComparisonBatch, DemonstrationBatch, LabelledBatch, Ragged
 from backflip.data.collate import tokenize_comparisons, tokenize_demonstrations, tokenize_prompts
-from backflip.data.errors import UserError
 from backflip.data.formats import as_row
 from backflip.data.readings import Reading, readings
 from backflip.data.records import Comparison, Demonstration, Prompt, Record
 from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.models.heads import RewardModel, ValueModel
 from backflip.models.load import load_config, parameter_count
 from backflip.models.lora import add_lora
 from backflip.monitor.log import read_metrics
-from backflip.recipes.chains import Chain
-from backflip.recipes.ground import Ground, total_steps
-from backflip.recipes.iterative import IterativeRecipe
+from backflip.recipes.check import stages_of
 from backflip.recipes.load import to_yaml
-from backflip.recipes.objectives import learns_from
-from backflip.recipes.preferences import tokenized
 from backflip.recipes.registry import Recipe
-from backflip.recipes.rules import stages_of
-from backflip.recipes.scale import scaling
-from backflip.recipes.schema import (
+from backflip.recipes.trial import measured
+from backflip.rounds.settings import IterativeRecipe
+from backflip.stages.chain import Chain
+from backflip.stages.context import Ground, total_steps
+from backflip.stages.objectives import learns_from
+from backflip.stages.preferences import tokenized
+from backflip.stages.scale import scaling
+from backflip.stages.settings import (
     SHUFFLE_BUFFER,
     DirectRecipe,
     PPORecipe,
@@ -40,7 +41,6 @@ from backflip.recipes.schema import (
     SFTRecipe,
     Stage,
 )
-from backflip.recipes.trial import measured
 
 TRIAL_STEPS = 4
 """Steps that are measured; the first warms up and is not counted."""

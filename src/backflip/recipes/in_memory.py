@@ -10,7 +10,7 @@ from typing import Any
 from backflip.data.memory import is_rows, kept
 from backflip.recipes.load import load_recipe
 from backflip.recipes.registry import Recipe
-from backflip.train.run import RunFolder
+from backflip.training.run_folder import RunFolder
 
 __all__ = ["written"]
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_in
-from backflip.recipes.objectives import NAMES, TERMS
 from backflip.recipes.registry import RECIPES
-from backflip.recipes.schema import SHORT_FORMS, Common, Group, OptimizerSettings
+from backflip.stages.objectives import NAMES, TERMS
+from backflip.stages.settings import SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[Any, dict[str, Any]] = {

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backflip.algorithms.dpo import DPO
+from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import ComparisonBatch
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_comparisons
-from backflip.data.errors import UserError
 from backflip.data.records import Comparison
 from backflip.data.sources import Source
-from backflip.evaluate.implicit import evaluate_policy
-from backflip.evaluate.reward_model import RewardReport, evaluate_reward_model
+from backflip.errors import UserError
+from backflip.evaluation.implicit import evaluate_policy
+from backflip.evaluation.reward_model import RewardReport, evaluate_reward_model
 from backflip.models.load import (
     CLASSIFIER,
     architecture,
@@ -28,10 +28,10 @@ from backflip.models.save import load_reward_model
 from backflip.recipes import slips
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
-from backflip.recipes.objectives import NAMES
-from backflip.recipes.preferences import without_formatting
-from backflip.recipes.schema import DirectRecipe
-from backflip.recipes.sources import account, load
+from backflip.stages.objectives import NAMES
+from backflip.stages.preferences import without_formatting
+from backflip.stages.settings import DirectRecipe
+from backflip.stages.sources import account, load
 
 __all__ = ["Judge", "judge_of", "measured"]
 

@@ -13,12 +13,12 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from backflip.recipes.describe import fields_of, groups_in, said
 from backflip.recipes.known import FILE, PACKAGE, digest
-from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES
+from backflip.stages.objectives import NAMES
 
 __all__ = ["listing"]
 
-TABLES = ("recipes/objectives.py", "recipes/registry.py", "recipes/schema.py")
+TABLES = ("stages/objectives.py", "recipes/registry.py", "stages/settings.py")
 PLAIN = {"number", "integer", "boolean", "null", "string"}
 
 

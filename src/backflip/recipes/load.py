@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from backflip.data.errors import UserError
-from backflip.recipes.chains import STAGES
+from backflip.errors import UserError
 from backflip.recipes.describe import paths, settings
 from backflip.recipes.names import find_recipe, hint, pairs, read_yaml
-from backflip.recipes.objectives import NAMES
 from backflip.recipes.registry import RECIPES, Recipe
-from backflip.recipes.schema import SHORT_FORMS, Columns, default_run, long_forms
 from backflip.recipes.slips import meant, wanted
-from backflip.recipes.sources import pin_all
+from backflip.stages.chain import STAGES
+from backflip.stages.objectives import NAMES
+from backflip.stages.settings import SHORT_FORMS, Columns, default_run, long_forms
+from backflip.stages.sources import pin_all
 
 TAGGED = ("algorithm", "objective", "choose", "imitate")
 """Settings that are one of several kinds, told apart by name."""

@@ -15,9 +15,9 @@ import yaml
 from backflip.models import smollm2
 from backflip.models.load import CLASSIFIER, model_folder
 from backflip.models.save import READ
-from backflip.recipes.objectives import NAMES
-from backflip.recipes.schema import Stage
-from backflip.train.run import RunFolder, write_atomically
+from backflip.stages.objectives import NAMES
+from backflip.stages.settings import Stage
+from backflip.training.run_folder import RunFolder, write_atomically
 
 __all__ = ["write_card"]
 

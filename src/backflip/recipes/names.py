@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import yaml
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 
 HERE = Path(__file__).parent
 SUFFIXES = (".yaml", ".yml")

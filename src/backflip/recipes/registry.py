@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from backflip.recipes.chains import RLHFRecipe, SFTDirectRecipe
-from backflip.recipes.iterative import IterativeRecipe
-from backflip.recipes.schema import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe
+from backflip.rounds.settings import IterativeRecipe
+from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe
+from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe
 
 Recipe: TypeAlias = (
     SFTRecipe

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from backflip.data.collate import tokenize_prompts
-from backflip.data.errors import UserError
 from backflip.data.readings import Reading, readings
 from backflip.data.records import Prompt
+from backflip.errors import UserError
 from backflip.monitor.log import read_metrics
 from backflip.recipes import forecast
 from backflip.recipes.forecast import TRIAL_STEPS, Plan, StageForecast
-from backflip.recipes.ground import Ground
-from backflip.recipes.iterative import PYTHON, IterativeRecipe
-from backflip.recipes.people import asks_people
-from backflip.recipes.schema import Stage
-from backflip.train.choosing import AllWins
+from backflip.rounds.people import asks_people
+from backflip.rounds.settings import PYTHON, IterativeRecipe
+from backflip.sampling.choosing import AllWins
+from backflip.stages.context import Ground
+from backflip.stages.settings import Stage
 
 __all__ = ["plan_rounds", "reckoned_rounds", "trial_rounds"]
 

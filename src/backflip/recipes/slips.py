@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Union, cast, runtime_checkable
 
-from backflip.data.errors import UserError
 from backflip.data.sources import check_there
 from backflip.data.templates import template_text
+from backflip.errors import UserError
 from backflip.recipes import known
 from backflip.recipes.names import any_of, find_recipe, hint, pairs, read_yaml
 

@@ -16,19 +16,19 @@ from typing import Any
 
 import yaml
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.progress import shown
 from backflip.progress import Task, task
+from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe, parse, stage_in
 from backflip.recipes.names import SWEEP, pairs, read_yaml
 from backflip.recipes.registry import Recipe
-from backflip.recipes.rules import check_recipe
-from backflip.recipes.schema import default_run
-from backflip.recipes.sources import one_moment
-from backflip.recipes.stages import resume, train
-from backflip.train.checkpoints import resume_command
-from backflip.train.driver import Interrupted
-from backflip.train.run import RunFolder, write_atomically
+from backflip.recipes.run import resume, train
+from backflip.stages.settings import default_run
+from backflip.stages.sources import one_moment
+from backflip.training.checkpoints import resume_command
+from backflip.training.driver import Interrupted
+from backflip.training.run_folder import RunFolder, write_atomically
 
 __all__ = ["Point", "points", "results", "resume_sweep", "train_sweep"]
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from backflip.data.errors import UserError
+from backflip.errors import UserError
 from backflip.monitor.log import read_lines
 from backflip.progress import task
 

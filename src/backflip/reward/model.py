@@ -9,7 +9,7 @@ from torch import Tensor
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.models.heads import RewardModel
 from backflip.progress import task
-from backflip.reward.source import Judgement
+from backflip.reward.protocol import Judgement
 
 
 class RewardModelSource:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backflip.data.batches import Rollouts
 from backflip.functional.shaping import clip_scores, length_penalty, missing_eos
-from backflip.reward.source import Judgement, RewardSource
+from backflip.reward.protocol import Judgement, RewardSource
 
 
 @dataclass(frozen=True, kw_only=True)

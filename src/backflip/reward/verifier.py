@@ -9,8 +9,8 @@ import torch
 
 from backflip.data.batches import Rollouts
 from backflip.data.chat import ChatTemplate
-from backflip.reward.judged import as_text
-from backflip.reward.source import Judgement
+from backflip.reward.judge import as_text
+from backflip.reward.protocol import Judgement
 
 __all__ = ["Verifier"]
 

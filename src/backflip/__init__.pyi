@@ -1,0 +1,30 @@
+from .algorithms.online.one_step_ppo import OneStepPPO as OneStepPPO
+from .algorithms.online.ppo import PPO as PPO
+from .algorithms.preference.dpo import DPO as DPO
+from .algorithms.preference.ipo import IPO as IPO
+from .algorithms.preference.kto import KTO as KTO
+from .algorithms.preference.orpo import ORPO as ORPO
+from .algorithms.preference.simpo import SimPO as SimPO
+from .algorithms.preference.sppo import SPPO as SPPO
+from .algorithms.reward.bradley_terry import BradleyTerry as BradleyTerry
+from .algorithms.reward.davidson import Davidson as Davidson
+from .algorithms.reward.plackett_luce import PlackettLuce as PlackettLuce
+from .algorithms.reward.rao_kupper import RaoKupper as RaoKupper
+from .algorithms.sft import SFT as SFT
+from .api import Run as Run
+from .api import best_of_n as best_of_n
+from .api import check as check
+from .api import evaluate as evaluate
+from .api import load_model as load_model
+from .api import push as push
+from .api import resume as resume
+from .api import train as train
+from .api import verifier as verifier
+from .errors import UserError as UserError
+from .evaluation.conversation import Conversation as Conversation
+from .evaluation.reward_model import RewardReport as RewardReport
+from .models.load import load_tokenizer as load_tokenizer
+from .models.save import load_reward_model as load_reward_model
+from .recipes.load import load_recipe as load_recipe
+
+__version__: str

@@ -1,0 +1,1 @@
+"""Algorithms that learn from the policy's own rewarded answers."""

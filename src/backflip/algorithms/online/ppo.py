@@ -1,0 +1,36 @@
+"""Proximal policy optimisation under a KL leash (Schulman, 2017; Ziegler, 2019; Ouyang, 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backflip.algorithms.online.surrogate import ClippedSurrogate
+from backflip.data.batches import Experience, Scored
+from backflip.functional.credit import gae, token_rewards, whiten
+
+__all__ = ["PPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(ClippedSurrogate):
+    """Every token is a choice; its advantage comes from a value function by GAE.
+
+    The reward of a token is −kl_coef·(log π − log π_ref), and the score on the last one.
+    """
+
+    gamma: float = 1.0
+    """Discount of a reward for each token that lies between; 1 does not discount."""
+    lam: float = 0.95
+    """λ of GAE: 1 trusts what happened, 0 trusts the value function."""
+    whiten_rewards: bool = False
+    """Divide token rewards by their spread over the batch, without moving their mean."""
+
+    def credit(self, scored: Scored) -> Experience:
+        s, mask = scored, scored.rollouts.mask
+        rewards = token_rewards(s.scores, s.logp_old, s.logp_ref, mask, kl_coef=self.kl_coef)
+        if self.whiten_rewards:
+            rewards = whiten(rewards, mask, shift_mean=False)
+        advantages = gae(rewards, s.values, mask, gamma=self.gamma, lam=self.lam)
+        returns = advantages + s.values
+        white = whiten(advantages, mask) if self.whiten_advantages else advantages
+        return Experience(scored, white, returns)

@@ -1,0 +1,25 @@
+"""APO down: both answers down, the worse one more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.functional.preference_losses import apo_down
+
+__all__ = ["APODown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class APODown(PairObjective):
+    """σ(β·log-ratio of the better) + [1 − σ(β·difference of both)] (D'Oosterlinck et al., 2024).
+
+    For a policy that already writes better than the chosen answers; otherwise ``APOZero``. The
+    constant 1 is not the paper's.
+    """
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        return apo_down(pair.better.ratio, pair.worse.ratio, beta=self.beta)

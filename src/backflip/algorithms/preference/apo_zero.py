@@ -1,0 +1,25 @@
+"""APO zero: the better answer up, the worse one down, each for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.functional.preference_losses import apo_zero
+
+__all__ = ["APOZero"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class APOZero(PairObjective):
+    """[1 − σ(β·log-ratio of the better)] + σ(β·log-ratio of the worse) (D'Oosterlinck, 2024).
+
+    For answers that are better than what the policy writes. For one that writes better than the
+    chosen answers: ``APODown``. The constant 1 is not the paper's.
+    """
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        return apo_zero(pair.better.ratio, pair.worse.ratio, beta=self.beta)

@@ -1,0 +1,31 @@
+"""CPO: DPO with a uniform reference, and imitation of the better answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, ReferenceFree
+from backflip.functional.preference_losses import dpo
+
+__all__ = ["CPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPO(ReferenceFree):
+    """−log σ(β·difference of log-likelihoods) + NLL of the better answer (Xu et al., 2024).
+
+    The NLL is in nats a token, the paper's in nats an answer. Soft labels are learnt by
+    cross-entropy, margins as an offset.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    nll_coef: float = 1.0
+    """Weight of the negative log-likelihood of the best answer, in nats a token."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        delta = pair.better.logp - pair.worse.logp
+        return dpo(delta, beta=self.beta, margin=pair.margin, soft=pair.soft)

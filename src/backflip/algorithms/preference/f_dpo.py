@@ -1,0 +1,49 @@
+"""f-DPO: a leash that is another divergence than KL(π‖π_ref)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.functional.preference_losses import (
+    alpha_slope,
+    f_dpo,
+    forward_kl_slope,
+    js_slope,
+    reverse_kl_slope,
+)
+
+__all__ = ["FDPO"]
+
+SLOPES = {"reverse_kl": reverse_kl_slope, "forward_kl": forward_kl_slope, "js": js_slope}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FDPO(PairObjective):
+    """−log σ(β·f′(π/π_ref of the better) − β·f′(of the worse)) (Wang et al., 2023).
+
+    ``reverse_kl`` is DPO; ``forward_kl``, KL(π_ref‖π), covers all the reference does; ``js``
+    (Jensen-Shannon) and ``alpha`` lie between. Soft labels are learnt by cross-entropy.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = "js"
+    """By which the policy is held to the reference."""
+    alpha: float = 0.5
+    """Of ``alpha`` only, strictly between 0 (reverse) and 1 (forward KL). TRL's is 1 − this."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        better, worse = self._slope(pair.better), self._slope(pair.worse)
+        return f_dpo(better, worse, beta=self.beta, soft=pair.soft)
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * self._slope(told)
+
+    def _slope(self, told: Told) -> Float[Tensor, " N"]:
+        if self.divergence == "alpha":
+            return alpha_slope(told.ratio, alpha=self.alpha)
+        return SLOPES[self.divergence](told.ratio)

@@ -1,0 +1,35 @@
+"""IPO: a margin to hit rather than to exceed, per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.functional.preference_losses import ipo
+
+__all__ = ["IPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPO(PairObjective):
+    """(Difference of the log-ratios per token − 1/(2β))² (Azar et al., 2023, eq. 17, averaged).
+
+    Its authors advise to average over tokens what eq. 17 adds up, and TRL does so: ``IPOSum`` is
+    the equation as it was printed. β, the paper's τ, is therefore in nats a token. A soft label p
+    has (2p − 1)/(2β) for its target.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    separated: ClassVar[float] = 0.9 * 0.5
+    """Nine tenths of the target, which is ½ in units of the reward."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        delta = pair.better.mean_ratio - pair.worse.mean_ratio
+        return ipo(delta, beta=self.beta, soft=pair.soft)
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.mean_ratio

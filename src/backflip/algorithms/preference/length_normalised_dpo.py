@@ -1,0 +1,33 @@
+"""DPO on log-ratios per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.functional.preference_losses import dpo
+
+__all__ = ["LengthNormalisedDPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthNormalisedDPO(PairObjective):
+    """−log σ(β·(log-ratio per token of the better − of the worse)) (Tülu 3: Lambert et al., 2024).
+
+    TRL's ``sigmoid_norm``. Soft labels are learnt by cross-entropy, margins as an offset.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    beta: float = 5.0
+    """Scale of the implicit reward, a log-ratio in nats a token: larger than DPO's."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        delta = pair.better.mean_ratio - pair.worse.mean_ratio
+        return dpo(delta, beta=self.beta, margin=pair.margin, soft=pair.soft)
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.mean_ratio

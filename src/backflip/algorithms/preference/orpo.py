@@ -1,0 +1,37 @@
+"""ORPO: supervised fine-tuning that shuns the worse answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, ReferenceFree, Told
+from backflip.functional.preference_losses import log_odds, orpo
+
+__all__ = ["ORPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ORPO(ReferenceFree):
+    """NLL of the better answer − λ·log σ(log odds ratio of both) (Hong et al., 2024, eq. 6 and 7).
+
+    Odds are those of p = exp(log-likelihood per token). The NLL is a mean over the better answers'
+    own tokens, as in SFT here; TRL adds the prompts' tokens. No reference.
+    """
+
+    beta: float = 0.1
+    """The paper's λ: weight of the preference beside the NLL."""
+    nll_coef: float = 1.0
+    """Weight of the negative log-likelihood of the best answer, in nats a token."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        return self.beta * orpo(pair.better.mean_logp, pair.worse.mean_logp)
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        """The log odds, by which the objective orders."""
+        return log_odds(told.mean_logp)
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.reward(told)

@@ -1,0 +1,27 @@
+"""Plackett-Luce-DPO: the whole ranking of K answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.reward.base import rankings
+from backflip.data.batches import ComparisonBatch
+from backflip.functional.reward_losses import plackett_luce
+
+__all__ = ["PlackettLuceDPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlackettLuceDPO(DirectObjective):
+    """−log P(ranking) on implicit rewards β·log π/π_ref (Rafailov et al., 2023, appendix A.3).
+
+    The best answer is drawn first, then the best of the rest. For K = 2 this is DPO. Ties follow
+    Efron; prompts whose answers are all tied say nothing.
+    """
+
+    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+        return plackett_luce(*rankings(self.reward(told), told.rank, batch.answers.lengths))

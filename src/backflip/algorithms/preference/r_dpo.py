@@ -1,0 +1,40 @@
+"""R-DPO: length explains part of a preference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.functional.preference_losses import length_regularised_dpo
+
+__all__ = ["RDPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDPO(PairObjective):
+    """−log σ(β·difference of log-ratios + α·(|y_w| − |y_l|)) (Park et al., 2024).
+
+    DPO for the reward r(y) − α·|y|: where the longer answer was preferred, its length accounts for
+    some of that, and the policy need learn only the rest. Soft labels by cross-entropy.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    length_coef: float = 0.01
+    """α: what a token of length is worth to whoever labelled, in the unit of the reward."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        longer_by = pair.better.length - pair.worse.length
+        return length_regularised_dpo(
+            pair.delta, longer_by, beta=self.beta, alpha=self.length_coef, soft=pair.soft
+        )
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        """What explains the labels: the policy's share and that of the length."""
+        return self.beta * told.ratio + self.length_coef * told.length
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.ratio

@@ -1,0 +1,30 @@
+"""Robust DPO: unbiased although some labels are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.functional.preference_losses import robust_dpo
+
+__all__ = ["RobustDPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustDPO(PairObjective):
+    """DPO's loss, corrected for a known share of wrong labels (rDPO: Chowdhury et al., 2024).
+
+    [−(1 − ε)·log σ(m) + ε·log σ(−m)] / (1 − 2ε) with m = β·difference of log-ratios:
+    on average over the noise it is the loss of the right labels, which cDPO's is not.
+    """
+
+    beta: float = 0.01
+    """How tightly the policy is held; the scale of the implicit reward."""
+    label_noise: float = 0.1
+    """ε, P(a label is wrong): at least 0 and below ½."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        return robust_dpo(pair.delta, beta=self.beta, noise=self.label_noise)

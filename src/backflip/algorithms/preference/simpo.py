@@ -1,0 +1,38 @@
+"""SimPO: log-likelihood per token is the reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, ReferenceFree, Told
+from backflip.functional.preference_losses import simpo
+
+__all__ = ["SimPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimPO(ReferenceFree):
+    """−log σ(β·difference of log-likelihoods per token − γ) (Meng et al., 2024, eq. 6).
+
+    No reference and, unlike TRL's default, no NLL. Soft labels are learnt by cross-entropy.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    beta: float = 2.0
+    """Scale of the reward, a log-likelihood in nats a token; the paper's 2.0 to 2.5."""
+    target_margin: float = 1.0
+    """γ: the margin asked for, in the unit of the reward; the paper has γ/β about ½."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        delta = pair.better.mean_logp - pair.worse.mean_logp
+        return simpo(delta, beta=self.beta, gamma=self.target_margin, soft=pair.soft)
+
+    def reward(self, told: Told) -> Float[Tensor, " N"]:
+        return self.beta * told.mean_logp
+
+    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+        return self.reward(told)

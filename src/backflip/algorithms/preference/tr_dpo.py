@@ -1,0 +1,41 @@
+"""TR-DPO: a reference that follows the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.functional.preference_losses import dpo
+
+__all__ = ["TRDPO"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TRDPO(PairObjective):
+    """DPO whose reference moves while it learns (Gorbatovski et al., 2024).
+
+    Every ``every`` steps π_ref ← ``mix``·π + (1 − ``mix``)·π_ref, weight by weight: their soft
+    update with every = 1, their hard one with mix = 1 and every = 512. The loss is DPO's on
+    log-ratios to the reference of the moment; ``train`` moves it, so that log-probabilities stated
+    before the training cannot be kept. Held-out numbers are against the reference that the run
+    started from: against one that follows closely every reward is near 0. Soft labels and margins
+    as in DPO.
+    """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    beta: float = 0.05
+    """How tightly the policy is held; the scale of the implicit reward."""
+    mix: float = 0.6
+    """Share of the policy in the new reference, above 0; the paper's α."""
+    every: int = 1
+    """Optimiser steps from one update to the next; the paper's τ."""
+    label_smoothing: float = 0.0
+    """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
+
+    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+        soft = pair.smoothed(self.label_smoothing)
+        return dpo(pair.delta, beta=self.beta, margin=pair.margin, soft=soft)

@@ -1,0 +1,1 @@
+"""Query selection: which items are worth asking, and what that gains."""

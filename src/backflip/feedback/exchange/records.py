@@ -1,0 +1,188 @@
+"""A project as a source of records, each with the evidence for it.
+
+One row an item, its label aggregated over raters (``consensus``), or one row an answer. A label is
+soft: P(the better one is better) of all that was said, a tie counting half. A hard one takes the
+likelier side with the weight 2P − 1, which pulls as hard where the model has no opinion yet. Where
+raters are evenly split there is no hard label; the soft one is ½.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from backflip.data.records import (
+    BadRecordError,
+    Comparison,
+    Labelled,
+    Message,
+    Messages,
+    Provenance,
+    Record,
+)
+from backflip.feedback.exchange.accounting import Account
+from backflip.feedback.exchange.answered_items import Asked, asked
+from backflip.feedback.kinds.parts import PAIRED, parts_of
+from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.kinds.tasks import Turn
+from backflip.feedback.projects.project import Project
+from backflip.feedback.projects.reading import AnswerRow
+from backflip.feedback.projects.redaction import REDACTED
+from backflip.feedback.statistics.consensus import Consensus, Verdict
+
+Per: TypeAlias = Literal["item", "answer"]
+R = TypeVar("R", bound=Record)
+CHANGES = 100_000
+"""More versions than any rubric has."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Who said it, and how sure it is."""
+
+    asked: tuple[Asked, ...]
+    answers: tuple[AnswerRow, ...]
+    posterior: float | None = None
+    """P(the label), of all that was said."""
+    low: float | None = None
+    """Of its 95 % error bar."""
+    high: float | None = None
+    weight: float = 1.0
+    """Of the label where it is taken as a hard one."""
+    sources: tuple[str, ...] = ()
+    """Which model wrote each of the record's answers."""
+    known: bool = False
+    """Whether the label is gold or a senior's word."""
+    pairs: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
+    """Of a ranking, by two of its answers: which is better."""
+    split: frozenset[tuple[int, int]] = frozenset()
+    """Two of the record's answers on which raters are evenly split: neither is better, and neither
+    did they call it a tie."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of a kind's own."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A record and its evidence."""
+
+    record: Record
+    evidence: Evidence
+
+    @property
+    def undecided(self) -> bool:
+        """Whether raters are evenly split on all of it, so that no hard label can be had."""
+        record = self.record
+        tied = isinstance(record, Comparison) and len(set(record.rank)) == 1
+        return tied and bool(self.evidence.split)
+
+
+class Source:
+    """One project as it stood at an event."""
+
+    def __init__(
+        self, project: Project, *, until: int | None = None, part: str = "", per: Per = "item"
+    ) -> None:
+        self.project = project
+        self.until = project.newest_event() if until is None else until
+        self.rubrics = {version: settings for version, _, settings in project.rubrics()}
+        """Settings by version."""
+        self.settings: ProjectSettings = self.rubrics[_version(project, self.until)]
+        """As they were at the event."""
+        self.part, self.per = part, per
+        self.name = f"feedback:{project.name}{f':{part}' if part else ''}@{self.until}"
+        self.account = Account(self.name)
+
+    @property
+    def kind(self) -> str:
+        return self.settings.kind
+
+    @cached_property
+    def consensus(self) -> Consensus:
+        """Labels and reliabilities, as of the event."""
+        return Consensus(self.project.judgements(until=self.until))
+
+    def asked(self) -> Iterator[Asked]:
+        """The items, each counted."""
+        for one in asked(self.project, until=self.until, part=self.part):
+            self.account.see(one)
+            yield one
+
+    def verdict(self, one: Asked, part: str = "") -> Verdict | None:
+        """The label of an item or of a part of it; its truth where that is known."""
+        if one.truth is not None:
+            known = {p.name: p.value for p in parts_of(one.truth, (), self.settings)}
+            if part not in known:
+                return None
+            value = known[part]
+            side = float(value > 0) - float(value < 0) if self.kind in PAIRED else value
+            return Verdict.certain(side, len(one.answers))
+        verdict = self.consensus.of(name_of(one, part))
+        if verdict is not None and not verdict.known and one.contested:
+            return replace(verdict, value=math.nan)
+        return verdict
+
+    def attempt(self, one: Asked, make: Callable[[Provenance], R]) -> R | None:
+        """A record; none where nothing can be learnt from it, which is counted with the reason."""
+        try:
+            return make(Provenance(self.name, one.item.id))
+        except BadRecordError as error:
+            self.account.drop(error.reason, one.item.id)
+            return None
+
+    def comparison(
+        self, one: Asked, prompt: Messages, texts: Sequence[str], rank: tuple[int, ...], **more: Any
+    ) -> Comparison | None:
+        """Texts in order; none where one of them is empty."""
+        return self.attempt(
+            one,
+            lambda where: Comparison(
+                prompt, tuple(reply(text) for text in texts), rank, where=where, **more
+            ),
+        )
+
+    def label(
+        self, one: Asked, prompt: tuple[Turn, ...], text: str, good: bool, evidence: Evidence
+    ) -> Iterator[Lesson]:
+        """A reply called good or bad, unless it is empty."""
+        record = self.attempt(
+            one,
+            lambda where: Labelled(
+                turns(prompt), reply(text), good, weight=evidence.weight, where=where
+            ),
+        )
+        if record is not None:
+            yield Lesson(record, evidence)
+
+
+def name_of(one: Asked, part: str = "") -> str:
+    """What an item, or a part of it, is called among the judgements."""
+    return f"{one.item.id}:{part}" if part else str(one.item.id)
+
+
+def _version(project: Project, until: int) -> int:
+    """Which rubric held at an event."""
+    kinds = ("project", "settings")
+    changes = project.events(kinds=kinds, until=until, limit=CHANGES)
+    version = changes[-1].rubric_version if changes else None
+    return min(v for v, _, _ in project.rubrics()) if version is None else version
+
+
+def turns(prompt: tuple[Turn, ...]) -> Messages:
+    """Turns of an item as messages; those that say nothing are left out."""
+    return tuple(message(turn.role, turn.content) for turn in prompt if turn.content.strip())
+
+
+def reply(text: str) -> Messages:
+    """An answer as messages. Raises BadRecordError for one that is empty or redacted."""
+    return (message("assistant", text),)
+
+
+def message(role: str, text: str) -> Message:
+    """What somebody said. Raises BadRecordError for words that are empty or redacted."""
+    if text.strip() == REDACTED:
+        raise BadRecordError("redacted", "whoever wrote it has taken it back")
+    return Message(role, text)

@@ -1,0 +1,1 @@
+"""Kinds of tasks: payloads, answers, display and scores of each."""

@@ -1,0 +1,1 @@
+"""Labellers of answers, by one protocol: people."""

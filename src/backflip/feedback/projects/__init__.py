@@ -1,0 +1,1 @@
+"""Projects and people: administration, membership, reading of results."""

@@ -1,0 +1,1 @@
+"""The work of raters: items, leases, allocation, answers, resolution."""

@@ -1,0 +1,1 @@
+"""The database of feedback: schema, events, migrations, backups."""

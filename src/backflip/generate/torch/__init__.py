@@ -1,0 +1,1 @@
+"""Generation with the learner's own torch model."""

@@ -1,0 +1,286 @@
+"""Generation in this process, in plain torch.
+
+Each prompt is read once, its answers share its keys, a row that has finished leaves at once and
+the next answer in the queue takes its place.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from backflip.errors import UserError
+from backflip.generate.engine import (
+    Completion,
+    FinishReason,
+    Progress,
+    SamplingParams,
+    check_prompts,
+)
+from backflip.generate.torch import filters
+from backflip.generate.torch.decoder import LlamaDecoder, why_not
+from backflip.generate.torch.decoding import Decoder, Waiting
+from backflip.generate.torch.fallback import ModelDecoder, causal_up_to
+from backflip.generate.torch.weights import UnsupportedLayerError
+from backflip.models.positions import check_growth
+from backflip.models.trunk import unwrapped
+from backflip.progress import Task, task
+
+Decode = Callable[[list[int]], str]
+
+
+@dataclass
+class Row:
+    """An answer that is being written."""
+
+    waiting: Waiting
+    uniform: Any
+    """One number in [0, 1) for each token it may write."""
+    tokens: list[int] = field(default_factory=list[int])
+    logp: list[float] = field(default_factory=list[float])
+    behaviour_logp: list[float] = field(default_factory=list[float])
+    reason: FinishReason | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Still being written; a row that is not may stand idle for a few more steps."""
+        return self.reason is None
+
+
+class TorchEngine:
+    """Answers prompts with a transformers (or peft) causal LM.
+
+    Llama, SmolLM2, Mistral, Qwen 2, 2.5 and 3 run through a decode network of our own with packed
+    weights, so weights that have changed are seen after ``sync``. Every other model runs through
+    its own forward pass; ``slow_because`` says why.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, max_rows: int = 64, decode: Decode | None = None
+    ) -> None:
+        """``max_rows``: answers open at once. ``decode``: tokens to text, for stop strings."""
+        if max_rows < 1:
+            raise UserError(f"TorchEngine: max_rows must be 1 or more, got {max_rows}.")
+        self.model = model
+        self.max_rows = max_rows
+        self.decode = decode
+        self.slow_because: str | None = why_not(model)
+        self._decoder: Decoder | None = None
+        self._cached: bool | None = None
+        self._causal_up_to: float | None = math.inf if self.slow_because is None else None
+
+    def sync(self, model: nn.Module | None = None) -> None:
+        """Take over the weights that ``model`` has now; they are packed when they are needed."""
+        if model is not None:
+            self.model = model
+        self.release()
+
+    def release(self) -> None:
+        """Free the packed copy of the weights; the next ``generate`` makes it again."""
+        self._decoder = None
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        *,
+        group: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """``group`` answers for each prompt, those of the first prompt first.
+
+        The tokens of an answer depend on the seed, its prompt, and the two indices: not on
+        ``max_rows`` and not on its company (up to ties within float rounding). Long prompts
+        begin first.
+        """
+        self._check(prompts, params, group)
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        queue = [Waiting(i, j, prompts[i], group) for i in order for j in range(group)]
+        with torch.no_grad():
+            decoder = self._ready()
+            decoder.start(min(self.max_rows, max(1, len(queue))))
+            most, label = len(queue) * params.max_tokens, f"writing {len(queue)} answers"
+            try:
+                with task(label, most, "tokens at most") as writing:
+                    done = self._run(decoder, queue, params, seed, (progress, writing))
+            finally:
+                decoder.finish()
+        return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
+
+    def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
+        config = unwrapped(self.model).config.get_text_config()
+        check_prompts(prompts, params, group=group, vocabulary=config.vocab_size)
+        check_growth(self.model, [len(p) for p in prompts], params.max_tokens)
+        if params.stop_strings and self.decode is None:
+            raise UserError("stop_strings need an engine with decode=: tokens to text.")
+        longest = max((len(p) for p in prompts), default=0)
+        if self._causal_up_to is None:
+            self._causal_up_to = causal_up_to(self.model)
+        if longest + params.max_tokens > self._causal_up_to:
+            raise UserError(
+                f"generate: beyond {self._causal_up_to:g} tokens, what {config.model_type} says of "
+                "a token changes with those behind it, so that it writes with other probabilities "
+                f"than it reads. A prompt of {longest} tokens and max_tokens "
+                f"{params.max_tokens} are too long: shorten one of the two."
+            )
+        limit = getattr(config, "max_position_embeddings", None)
+        rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+        if limit is not None and rope == "default" and longest + params.max_tokens > limit:
+            raise UserError(
+                f"generate: a prompt of {longest} tokens and max_tokens {params.max_tokens} go "
+                f"beyond the {limit} positions of the model. Shorten one of the two."
+            )
+
+    def _ready(self) -> Decoder:
+        if self._decoder is None:
+            self.slow_because = why_not(self.model)
+            if self.slow_because is None:
+                try:
+                    self._decoder = LlamaDecoder(self.model)
+                except UnsupportedLayerError as layer:
+                    self.slow_because = f"it holds a layer that cannot be packed: {layer}"
+            if self._decoder is None:
+                self._decoder = self._own_forward()
+        return self._decoder
+
+    def _own_forward(self) -> ModelDecoder:
+        """Decoding through the model itself; its cache is put to the test once."""
+        decoder = ModelDecoder(self.model, cached=self._cached)
+        if self._cached is None and not decoder.cached:
+            warnings.warn(
+                f"{unwrapped(self.model).config.model_type} reads its own answers in another way "
+                "from its cache than at once, or has none: answers are read anew for each token, "
+                "which takes several times as long.",
+                stacklevel=4,
+            )
+        self._cached = decoder.cached
+        return decoder
+
+    def _run(
+        self,
+        decoder: Decoder,
+        queue: list[Waiting],
+        params: SamplingParams,
+        seed: int,
+        told: tuple[Progress | None, Task],
+    ) -> list[Completion]:
+        progress, writing = told
+        rows: list[Row] = []
+        done: list[Completion] = []
+        while rows or queue:
+            logits: list[Tensor] = []
+            if rows:
+                logits.append(decoder.step([row.tokens[-1] for row in rows]))
+            if queue and len(rows) < self.max_rows:
+                first = decoder.admit(queue, self.max_rows - len(rows))
+                logits.append(first)
+                rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
+                del queue[: len(first)]
+            written = [row for row in rows if row.alive]
+            self._write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], params)
+            if progress is not None:
+                for row in written:
+                    progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
+            done += [_completion(row) for row in written if not row.alive]
+            unfinished = sum(len(row.tokens) for row in written if row.alive)
+            writing.reach(len(done) * params.max_tokens + unfinished)
+            alive = [row.alive for row in rows]
+            if not all(alive) and (queue or not decoder.idle(alive)):
+                kept = fill_holes(alive)
+                decoder.keep(kept)
+                rows = [rows[i] for i in kept]
+        return done
+
+    def _write(self, rows: list[Row], logits: Float[Tensor, "R V"], params: SamplingParams) -> None:
+        """Choose a token for each row that is alive and say whether that ends it."""
+        at = [min(len(row.tokens), params.max_tokens - 1) for row in rows]
+        uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
+        short = torch.tensor([t < params.min_tokens for t in at])
+        tokens, logp, behaviour = choose(
+            logits, uniform.to(logits.device), short.to(logits.device), params
+        )
+        columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
+        for row, token, own, drawn in columns:
+            if not row.alive:
+                continue
+            row.tokens.append(token)
+            row.logp.append(own)
+            row.behaviour_logp.append(drawn)
+            row.reason = self._reason(row.tokens, params)
+
+    def _reason(self, tokens: list[int], params: SamplingParams) -> FinishReason | None:
+        if len(tokens) > params.min_tokens and tokens[-1] in params.stop_tokens:
+            return "stop"
+        if len(tokens) >= params.min_tokens and self._says_stop(tokens, params.stop_strings):
+            return "stop_string"
+        return "length" if len(tokens) >= params.max_tokens else None
+
+    def _says_stop(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
+        """Whether the answer ends with a stop string, possibly in the middle of a token."""
+        if not stops or self.decode is None:
+            return False
+        window = 4 * max(len(stop) for stop in stops) + 4  # a character has up to 4 byte tokens
+        text = self.decode(tokens[-window:])
+        return any(stop in text for stop in stops)
+
+
+def choose(
+    logits: Float[Tensor, "R V"],
+    uniform: Float[Tensor, " R"],
+    short: Bool[Tensor, " R"],
+    params: SamplingParams,
+) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
+    """Token of each row, its log π, and its log-probability under what it was drawn from.
+
+    ``short`` is True for rows that may not stop yet.
+    """
+    logits = logits.float()
+    policy = filters.tempered(logits, params.temperature)
+    allowed = filters.biased(logits, params.logit_bias)
+    allowed = filters.within_vocabulary(allowed, params.vocab_size)
+    if params.stop_tokens and params.min_tokens:
+        stops = torch.tensor(params.stop_tokens, device=logits.device)
+        allowed = filters.without(allowed, stops, short)
+    drawn = policy if allowed is logits else filters.tempered(allowed, params.temperature)
+    drawn = filters.top_k(drawn, params.top_k)
+    drawn = filters.top_p(drawn, params.top_p)
+    drawn = filters.min_p(drawn, params.min_p)
+    if params.temperature == 0:
+        tokens = drawn.argmax(-1)
+        return tokens, filters.log_prob(policy, tokens), policy.new_zeros(len(tokens))
+    tokens = filters.draw(drawn, uniform)
+    logp = filters.log_prob(policy, tokens)
+    return tokens, logp, logp if drawn is policy else filters.log_prob(drawn, tokens)
+
+
+def stream(seed: int, waiting: Waiting, length: int) -> Any:
+    """The random numbers of one answer: counter-based, so they depend on its indices only."""
+    entropy = np.random.SeedSequence([seed, waiting.prompt, waiting.answer])
+    return np.random.Generator(np.random.Philox(entropy)).random(length)
+
+
+def fill_holes(alive: Sequence[bool]) -> list[int]:
+    """The live rows, the last ones moved into the places of those that left."""
+    live = [row for row, lives in enumerate(alive) if lives]
+    tail = [row for row in live if row >= len(live)]
+    return [row if alive[row] else tail.pop() for row in range(len(live))]
+
+
+def _completion(row: Row) -> Completion:
+    return Completion(
+        prompt_index=row.waiting.prompt,
+        answer_index=row.waiting.answer,
+        tokens=row.tokens,
+        logp=row.logp,
+        behaviour_logp=row.behaviour_logp,
+        finish_reason=row.reason or "length",
+    )

@@ -1,0 +1,179 @@
+"""From a recipe to a finished run: the only entry that the command line and Python share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from backflip.errors import UserError
+from backflip.models.load import model_folder
+from backflip.monitor.progress import Progress
+from backflip.monitor.report import write_report
+from backflip.progress import listener
+from backflip.recipes.load import parse, stage_in, to_yaml
+from backflip.recipes.model_card import write_card
+from backflip.recipes.names import read_yaml
+from backflip.recipes.registry import Recipe
+from backflip.reward.protocol import RewardSource
+from backflip.rounds.run import run_rounds
+from backflip.rounds.settings import IterativeRecipe
+from backflip.stages.chain import STAGES, RLHFRecipe, SFTDirectRecipe, linked
+from backflip.stages.direct import run_direct
+from backflip.stages.online import run_ppo
+from backflip.stages.reward_model import run_reward_model
+from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
+from backflip.stages.sft import run_sft
+from backflip.stages.watcher import Watcher
+from backflip.training.checkpoints import resume_command
+from backflip.training.driver import Interrupted
+from backflip.training.run_folder import RunFolder
+
+__all__ = ["resume", "train"]
+
+ROUND = "round_"
+"""How the folders of rounds begin."""
+
+
+def train(
+    recipe: Recipe, *, progress: Progress | None = None, judge: RewardSource | None = None
+) -> Path:
+    """Run a recipe from the start; returns the run's folder.
+
+    ``judge``: who judges the answers of rounds, where the recipe says ``judge: python``.
+
+    Raises:
+        UserError: the folder already holds a run, or something is wrong with data or settings.
+            Where that shows before the first step, the folder is left as it was.
+        Interrupted: a signal came; the message says how to go on.
+
+    """
+    with _created(recipe) as run:
+        return _with_progress(recipe, run, progress, judge)
+
+
+def resume(
+    folder: Path, *, progress: Progress | None = None, judge: RewardSource | None = None
+) -> Path:
+    """Go on with a run that was interrupted, from its last whole checkpoint."""
+    run = RunFolder.open(folder)
+    if folder.parent.name.startswith(ROUND) and RunFolder.holds_run(folder.parent.parent):
+        raise UserError(
+            f"{folder} is part of a round, which hands it what it learns from. Go on with the "
+            f"whole: {resume_command(folder)}"
+        )
+    raw = read_yaml(run.recipe_path)
+    stage = stage_in(raw, run.recipe_path)
+    del raw["stage"]
+    recipe = parse({**raw, "run": str(folder)}, stage, str(run.recipe_path))
+    if run.finished:
+        made = model_folder(folder)
+        raise UserError(f"{folder} is finished: its model is {made}. Nothing to resume.")
+    return _with_progress(recipe, run, progress, judge)
+
+
+@contextlib.contextmanager
+def _created(recipe: Recipe) -> Generator[RunFolder, None, None]:
+    """A new run's folder, which is gone again where a mistake shows before the first step."""
+    was_there = recipe.run.exists()
+    run = RunFolder.create(recipe.run, to_yaml(recipe))
+    with run.locked():
+        try:
+            yield run
+        except UserError:
+            if not _begun(run):
+                _undo(run, keep_folder=was_there)
+            raise
+
+
+def _begun(run: RunFolder) -> bool:
+    """Whether there is a step to go on from, or, in a chain, a stage."""
+    measured = run.metrics_path.is_file() and run.metrics_path.stat().st_size > 0
+    stages = any(RunFolder.holds_run(run.path / name) for name in STAGES)
+    rounds = any(run.path.glob(f"{ROUND}*/*"))
+    return measured or stages or rounds or bool(run.checkpoints.steps())
+
+
+def _undo(run: RunFolder, *, keep_folder: bool) -> None:
+    """Remove what ``RunFolder.create`` wrote."""
+    for path in (run.recipe_path, run.path / ".lock"):
+        path.unlink(missing_ok=True)
+    if not keep_folder and not any(run.path.iterdir()):
+        run.path.rmdir()
+
+
+def _with_progress(
+    recipe: Recipe, run: RunFolder, progress: Progress | None, judge: RewardSource | None
+) -> Path:
+    progress = progress or _around()
+    if progress is not None:
+        return _run(recipe, run, progress, judge=judge)
+    with Progress() as bars:
+        return _run(recipe, run, bars, judge=judge)
+
+
+def _around() -> Progress | None:
+    """Who shows progress already: a run may be one of several."""
+    found = listener()
+    return found if isinstance(found, Progress) else None
+
+
+def _run(
+    recipe: Recipe,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    judge: RewardSource | None = None,
+    rows: Any = None,
+) -> Path:
+    """``judge`` is for rounds, ``rows`` what a stage learns from instead of its data."""
+    try:
+        with run.locked():
+            if isinstance(recipe, IterativeRecipe):
+                learn = functools.partial(_begin_or_go_on, progress=progress)
+                summary = run_rounds(recipe, run, progress, learn=learn, judge=judge)
+            elif isinstance(recipe, RLHFRecipe | SFTDirectRecipe):
+                summary = _chain(recipe, progress)
+            else:
+                summary = _stage(recipe, run, progress, rows)
+            write_card(run, recipe, summary)
+            run.write_summary(summary)
+    except KeyboardInterrupt as error:
+        go_on = resume_command(run.path)
+        raise Interrupted(f"interrupted; what was saved stays. Go on with: {go_on}") from error
+    write_report(run.path)
+    return run.path
+
+
+def _chain(recipe: RLHFRecipe | SFTDirectRecipe, progress: Progress) -> dict[str, Any]:
+    """Run the stages that are not finished yet."""
+    return {stage.stage: _begin_or_go_on(stage, progress=progress) for stage in linked(recipe)}
+
+
+def _begin_or_go_on(stage: Any, rows: Any = None, *, progress: Progress) -> dict[str, Any]:
+    """The summary of a stage, which is trained as far as it is not."""
+    if not RunFolder.holds_run(stage.run):
+        with _created(stage) as run:
+            _run(stage, run, progress, rows=rows)
+    elif not (run := RunFolder.open(stage.run)).finished:
+        _run(stage, run, progress, rows=rows)
+    return json.loads((stage.run / "summary.json").read_text())
+
+
+def _stage(recipe: Stage, run: RunFolder, progress: Progress, rows: Any) -> dict[str, Any]:
+    kl_stop = recipe.kl_stop if isinstance(recipe, PPORecipe) else None
+    watcher = Watcher(recipe, run, progress, kl_stop=kl_stop)
+    try:
+        if isinstance(recipe, SFTRecipe):
+            return run_sft(recipe, run, watcher, rows)
+        if isinstance(recipe, RewardModelRecipe):
+            return run_reward_model(recipe, run, watcher)
+        if isinstance(recipe, DirectRecipe):
+            return run_direct(recipe, run, watcher, rows)
+        assert isinstance(recipe, PPORecipe)
+        return run_ppo(recipe, run, watcher)
+    finally:
+        watcher.close()

@@ -1,0 +1,1 @@
+"""Iterative learning: sampling, judging, choosing and training in rounds."""

@@ -1,0 +1,375 @@
+"""Iterative learning: sample, judge, choose, learn, measure; then again with the new policy.
+
+A round is a folder of the run, and a round that broke goes on where it broke::
+
+    RUN/round_0/held_out/      the start's answers to the held-out prompts, by which all is measured
+    RUN/round_2/sampled/       answers of the policy of round 1, and what was said of them
+    RUN/round_2/chosen.json    what is learnt of them, and what is not and why
+    RUN/round_2/reward_model/  a run of its own, as are sft/ and direct/: those that the recipe has
+    RUN/round_2/model/         the average, where policies are averaged
+    RUN/round_2/held_out/      the new policy's answers to the held-out prompts
+    RUN/round_2/summary.json   what it came to; written last
+    RUN/model/                 the policy after the last round
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from backflip.data.batches import Ragged, Rollouts
+from backflip.data.collate import tokenize_prompts
+from backflip.data.records import Messages, Prompt
+from backflip.errors import UserError
+from backflip.models.average import average
+from backflip.monitor.log import MetricsLog
+from backflip.monitor.numbers import TOO_FEW, apart, estimate, share_ranged, standing
+from backflip.monitor.progress import Progress
+from backflip.monitor.titles import KL_BY_ANSWERS
+from backflip.monitor.trackers import open_trackers
+from backflip.progress import task
+from backflip.reward.judge import PolicyJudge
+from backflip.reward.protocol import RewardSource
+from backflip.rounds.folders import RoundFolders, alarms_of, link, mixed
+from backflip.rounds.people import People, asks_people, labeller, stands_at_zero
+from backflip.rounds.policy_sampler import Speaker, check_judge, grader, reward_model
+from backflip.rounds.rows import Learnt, Sat, metrics_of, row_of, samples_of, summary_of
+from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
+from backflip.sampling.choosing import Chosen
+from backflip.sampling.draw import Round, judge_all
+from backflip.sampling.samples import Sampled, Scoring, pooled
+from backflip.stages.context import Ground
+from backflip.stages.prompt_eval import Questions, plain
+from backflip.stages.settings import Stage
+from backflip.text import counted
+from backflip.training.run_folder import RunFolder, write_atomically
+
+__all__ = ["run_rounds"]
+
+
+@runtime_checkable
+class Learn(Protocol):
+    """Trains a stage in its folder, as far as it is not; returns its summary."""
+
+    def __call__(self, stage: Stage, rows: Any = None) -> dict[str, Any]: ...
+
+
+def run_rounds(
+    recipe: IterativeRecipe,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    learn: Learn,
+    judge: RewardSource | None,
+) -> dict[str, Any]:
+    """Do the rounds that are missing; write ``model/``, return a row for each.
+
+    Raises UserError where nobody judges, no prompt is left to learn from, or a round's folder is
+    damaged.
+    """
+    stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
+    ground = Ground.of(stage, progress.say)
+    check_judge(recipe, ground, judge)
+    prompts, messages, held = _prompts(ground, recipe)
+    folders = RoundFolders(recipe, run.path)
+    before = folders.rows_so_far()
+    trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
+    log = MetricsLog(run.path, trackers=trackers)
+    try:
+        run.note_environment()
+        log.truncate_after(len(before) - 1)
+        about = (prompts, messages, held)
+        rounds = _Rounds(recipe, folders, progress, learn, judge, ground, *about, log)
+        rows = rounds.go(before)
+    finally:
+        log.close()
+    link(Path(folders.policy(recipe.rounds)), run.model_path)
+    return summary_of(rows)
+
+
+def _prompts(
+    ground: Ground, recipe: IterativeRecipe
+) -> tuple[Ragged[Any], list[Messages], Questions]:
+    """(prompts to learn on, the same as messages, held-out prompts)."""
+    train, held = ground.records(Prompt)
+    tokenized = tokenize_prompts(train, ground.template, fit=ground.fit())
+    made = ground.told(tokenized)
+    questions = Questions.of(ground, held, recipe.validation_prompts) if held else None
+    if questions is None or len(questions.tokens) < 2 or not len(made):
+        seen = 0 if questions is None else len(questions.tokens)
+        raise UserError(
+            f"{recipe.data.source}: {counted(len(made), 'prompt')} to answer and {seen} held "
+            "out; rounds "
+            "need at least 1 and 2. Give more prompts, another data.held_out, or data.validation."
+        )
+    return made, [train[i].messages for i in tokenized.kept], questions
+
+
+@dataclass
+class _Rounds:
+    """A run of rounds, with all that its steps share."""
+
+    recipe: IterativeRecipe
+    folders: RoundFolders
+    progress: Progress
+    learn: Learn
+    given: RewardSource | None
+    ground: Ground
+    prompts: Ragged[Any]
+    messages: list[Messages]
+    held: Questions
+    log: MetricsLog
+    sat: dict[int, Sat] = field(default_factory=dict[int, Sat])
+    """Answers to the held-out prompts, by round."""
+
+    def go(self, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of all rounds, those that were there first."""
+        rows = list(before)
+        start = max(len(rows), 1)
+        with task("rounds", self.recipe.rounds, lasting=True) as rounds:
+            rounds.first = rounds.done = start - 1
+            for number in range(start, self.recipe.rounds + 1):
+                self.progress.say(f"round {number} of {self.recipe.rounds}")
+                rows += self._round(number, first=not rows)
+                self.folders.prune(number)
+                rounds.reach(number)
+        return rows
+
+    def _round(self, number: int, *, first: bool) -> list[dict[str, Any]]:
+        """One round; with ``first`` the row of round 0 too, which is not measured yet."""
+        scoring = self._sampled(number)
+        rows = [self._measured(0, None, judged=number)] if first else []
+        chosen = self._chosen(number, scoring)
+        for name, stage in self.folders.stages(number):
+            done = self.learn(stage, chosen[name].data)
+            self.log.alarms(alarms_of(stage.run, number, name))
+            how = f"{counted(done['steps'], 'step')} on {counted(done['rows'], 'row')}"
+            self.progress.say(f"  {name}: {how}")
+        if models := self.folders.averaged(number):
+            self.progress.say(
+                f"  averaging the policies of the last {counted(len(models), 'round')}"
+            )
+            average(models, self.folders.folder(number))
+        return [*rows, self._measured(number, (scoring, chosen), judged=number)]
+
+    # ---- sampling and judging
+
+    def _speaker(self, number: int, *, group: int = 1) -> Speaker:
+        """The policy of after a round."""
+        model, recipe = self.folders.policy(number), self.recipe
+        return Speaker(self.ground, model, recipe.sampling, group, recipe.max_rows)
+
+    def _sampled(self, number: int) -> Scoring:
+        """Answers of the last policy to the prompts of this round, with their scores."""
+        part, rows = self._part_of(number)
+        speaker = self._speaker(number - 1, group=self.recipe.answers_per_prompt)
+        drawn: Rollouts | None = None
+        if not part.finished:
+            with task(f"round {number}: answering", len(rows), "prompts") as answering:
+                drawn = part.draw(speaker, tell=lambda done, _: answering.reach(done))
+        if (stage := self.folders.reward_model(number)) is not None:
+            self.learn(stage)
+        if drawn is not None:
+            self._score(part, self._judge(number, speaker, rows), drawn)
+        scoring = part.load()
+        if scoring.failed:
+            said, total = "; ".join(scoring.tally().lines()[:3]), len(scoring.sampled)
+            self.progress.say(
+                f"  without a score: {len(scoring.failed)} of {total} answers: {said}"
+            )
+        return replace(scoring, sampled=_renumbered(scoring.sampled, rows))
+
+    def _part_of(self, number: int) -> tuple[Round, torch.Tensor]:
+        """The answers to learn from of a round, and which of all prompts they are to."""
+        rows = torch.tensor(self.folders.prompts_of(number, len(self.prompts)))
+        seed = mixed(self.recipe.seed, number)
+        return self._part(number, "sampled", self.prompts[rows], seed), rows
+
+    def _part(self, number: int, name: str, prompts: Ragged[Any], seed: int) -> Round:
+        sampling = self.recipe.sampling
+        about = {
+            "round": number,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "answers": self.recipe.answers_per_prompt if name == "sampled" else 1,
+        }
+        failed, folder = self.recipe.most_failed, self.folders.folder(number) / name
+        return Round(folder=folder, prompts=prompts, seed=seed, about=about, most_failed=failed)
+
+    def _judge(self, number: int, speaker: Speaker, rows: torch.Tensor) -> RewardSource:
+        """Who says what is learnt in a round: its own reward model, or else the judge."""
+        if self.recipe.reward_model is not None:
+            speaker.forget()
+            return self._own_reward_model(number)
+        if self.people:
+            return self._people(number, "answers", [self.messages[i] for i in rows.tolist()])
+        return self._examiner(number, speaker)
+
+    @property
+    def people(self) -> str:
+        """The project whose raters judge; empty: none."""
+        judge = self.recipe.judge
+        return judge.model if judge is not None and asks_people(judge.model) else ""
+
+    def _people(
+        self, number: int, what: str, messages: list[Messages], against: Rollouts | None = None
+    ) -> People:
+        """The raters, who are asked about the answers of a round."""
+        run, ground = self.folders.path, self.ground
+        return People(
+            judge=self.people,
+            prompts=messages,
+            text=lambda tokens: plain(ground.tokenizer.decode, tokens, ground),
+            batch=f"{run.name} round {number} {what}",
+            run=run,
+            against=against,
+        )
+
+    def _measurer(self, number: int, judged: int, start: Speaker) -> RewardSource:
+        """Who measures a policy on the held-out prompts."""
+        if not self.people:
+            return self._examiner(judged, start)
+        with labeller(self.people) as raters:
+            relative = raters.relative
+        if relative and number == 0:
+            return stands_at_zero
+        against = self._sit(0, judged).scoring.sampled.rollouts if relative else None
+        return self._people(number, "held out", self.held.messages, against)
+
+    def _examiner(self, number: int, speaker: Speaker) -> RewardSource:
+        """Who measures the rounds: the judge, or else the reward model of the round."""
+        judge = self.recipe.judge
+        if judge is None:
+            return self._own_reward_model(number)
+        if judge.model == PYTHON:
+            assert self.given is not None, "the judge is checked before anything is sampled"
+            return self.given
+        if judge.model == SELF:
+            return grader(speaker, judge, self.recipe.seed)
+        speaker.forget()
+        return reward_model(self.ground, judge.model)
+
+    def _own_reward_model(self, number: int) -> RewardSource:
+        stage = self.folders.reward_model(number)
+        assert stage is not None, "rounds without a judge train a reward model"
+        return reward_model(self.ground, str(stage.run / "model"))
+
+    def _score(self, part: Round, source: RewardSource, drawn: Rollouts) -> None:
+        """Have a part's answers judged; a judge that writes says what it could not grade.
+
+        Raises WaitingForLabels where people judge, who are not done.
+        """
+        if isinstance(source, People):
+            self.progress.say(f"  {source.wait(drawn)}")
+        try:
+            part.score(source, show=self.ground.tokenizer.decode)
+        finally:
+            if isinstance(source, PolicyJudge):
+                for line in source.outcomes.lines():
+                    self.progress.say(f"  the judge: {line}")
+
+    # ---- choosing
+
+    def _chosen(self, number: int, scoring: Scoring) -> dict[str, Chosen[Any]]:
+        """What each stage of the round learns, by the stage's name; on record in chosen.json."""
+        recipe, sampled = self.recipe, self._pool(number, scoring.sampled)
+        chosen: dict[str, Chosen[Any]] = {}
+        if recipe.sft is not None:
+            chosen["sft"] = recipe.imitate(sampled, filters=recipe.filters)
+        if recipe.direct is not None:
+            seed = mixed(recipe.seed, number)
+            chosen["direct"] = recipe.choose(sampled, filters=recipe.filters, seed=seed)
+        said = {
+            name: {
+                "rows": len(one.data),
+                "dropped_prompts": dict(one.dropped.counts),
+                "answers_set_aside": dict(one.set_aside.counts),
+            }
+            for name, one in chosen.items()
+        }
+        path = self.folders.folder(number) / "chosen.json"
+        write_atomically(path, json.dumps(said, indent=2) + "\n")
+        for name, one in chosen.items():
+            self.progress.say(
+                f"  {name} learns from {counted(len(one.data), 'row')}{_left_out(one)}"
+            )
+        return chosen
+
+    def _pool(self, number: int, now: Sampled) -> Sampled:
+        """With those of earlier rounds, where the recipe pools; judged by one and the same."""
+        if not self.recipe.pool or number == 1:
+            return now
+        judge = self._own_reward_model(number) if self.recipe.reward_model is not None else None
+        earlier: list[Sampled] = []
+        for past in range(1, number):
+            part, rows = self._part_of(past)
+            before = part.load().sampled
+            if judge is not None:
+                before = judge_all(judge, before.rollouts).sampled
+            earlier.append(_renumbered(before, rows))
+        return pooled([*earlier, now])
+
+    # ---- measuring
+
+    def _measured(self, number: int, learnt: Learnt | None, *, judged: int) -> dict[str, Any]:
+        """The row of a round, on record; ``judged``: the round whose examiner speaks."""
+        start, now = self._sit(0, judged), self._sit(number, judged)
+        row = row_of(number, now, start, learnt)
+        self.log.samples(number, samples_of(now, self.held.texts, self.ground))
+        self.log.append(number, "iterative", metrics_of(row))
+        self.log.sync()
+        path = self.folders.folder(number) / "summary.json"
+        write_atomically(path, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+        self.progress.say(f"  {_in_words(row)}")
+        return row
+
+    def _sit(self, number: int, judged: int) -> Sat:
+        """The held-out answers of a policy, judged, with their KL to the start."""
+        if number in self.sat and self.recipe.judge is not None:
+            return self.sat[number]
+        start = self._speaker(0)
+        seed = mixed(self.recipe.seed, 0)  # the same random numbers for every policy
+        part = self._part(number, "held_out", self.held.tokens, seed)
+        if not part.finished:
+            drawn = part.draw(self._speaker(number) if number else start)
+            self._score(part, self._measurer(number, judged, start), drawn)
+        scoring = part.load()
+        if self.recipe.judge is None and number != judged:
+            scoring = judge_all(self._examiner(judged, start), scoring.sampled.rollouts)
+        self.sat[number] = Sat.of(scoring, start)
+        return self.sat[number]
+
+
+def _renumbered(sampled: Sampled, rows: torch.Tensor) -> Sampled:
+    """With prompts numbered as in all of the data, not as in the round."""
+    rollouts = sampled.rollouts
+    return Sampled(replace(rollouts, group=rows[rollouts.group]), sampled.scores)
+
+
+def _left_out(chosen: Chosen[Any]) -> str:
+    parts = [
+        f"{what}: {'; '.join(f'{n} {reason}' for reason, n in tally.counts.items())}"
+        for what, tally in (("prompts", chosen.dropped), ("answers", chosen.set_aside))
+        if len(tally)
+    ]
+    return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    told = {name: estimate(row, name) for name in ("reward", "kl", "win_rate")}
+    reward, kl, rate = told["reward"], told["kl"], told["win_rate"]
+    parts = [] if reward is None else [f"reward {apart([reward.value], digits=3)[0]}"]
+    parts.append(f"length {row['length']:.0f}")
+    if kl is not None:
+        parts.append(f"{KL_BY_ANSWERS} {apart([kl.value], digits=2)[0]} nats")
+    text = ", ".join(parts)
+    if row["round"] == 0 or rate is None:
+        return text
+    value, ends = share_ranged(rate, digits=0, beside=(0.5,))
+    few = f", {standing(rate.units)}: {TOO_FEW}" if rate.doubt == TOO_FEW else ""
+    return f"win rate against round 0: {value} ({ends}{few}); {text}"

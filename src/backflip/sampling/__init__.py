@@ -1,0 +1,1 @@
+"""Answers on disk: drawn from a policy, scored by a judge, chosen from."""

@@ -1,0 +1,1 @@
+"""The server's foundations: state, settings, sessions, limits, media, jobs, templates."""

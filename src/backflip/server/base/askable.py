@@ -1,0 +1,41 @@
+"""Items that nobody could answer here: a clip that is missing, a policy that the server does not
+know. They are refused before they are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from backflip.feedback.kinds.tasks import Clips, Payload, Talk
+from backflip.feedback.rating.items import Check
+from backflip.server.base.media import Media
+
+
+def askable(media: Media, policies: Collection[str] | None, project: str) -> Check:
+    """Says of an item of a project why it cannot be asked; empty: it can.
+
+    ``policies``: those that the server talks with; none: not known here.
+    """
+
+    def check(payload: Payload) -> str:
+        match payload:
+            case Clips():
+                faults = (media.fault(project, clip) for clip in payload.clips)
+                return next((fault for fault in faults if fault), "")
+            case Talk() if policies is not None:
+                return _unknown(payload, policies)
+            case _:
+                return ""
+
+    return check
+
+
+def _unknown(payload: Talk, policies: Collection[str]) -> str:
+    missing = [name for name in payload.policies if name not in policies]
+    if not missing:
+        return ""
+    known = f"it knows {', '.join(policies)}" if policies else "it was started without any"
+    return (
+        f"this server knows no policy {missing[0][:60]!r} to talk with; {known}. Start it with "
+        "--policy NAME=MODEL, or name another."
+    )

@@ -1,0 +1,1 @@
+"""Simulated raters, and the planning of annotation."""

@@ -1,0 +1,1 @@
+"""Text of models as safe HTML."""

@@ -1,0 +1,1 @@
+"""Work behind pages and interface: statistics, drafting, training, query selection."""

@@ -1,0 +1,77 @@
+"""Items on their way to a rater and answers on their way back, for pages and programs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.rating.allocation import Progress, Shown
+from backflip.feedback.rating.answering import Receipt
+from backflip.feedback.rating.screening import Feedback
+from backflip.server.base.auth import Place
+from backflip.server.base.state import Site
+from backflip.server.text.item_html import fragments, in_words
+from backflip.server.text.rendering import render
+
+STEPS = 20
+"""In which a rater is told how much of the project is done."""
+
+
+def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> dict[str, Any]:
+    """Items for a page (as HTML) or a program (as they are), and progress."""
+    items = [_item(site, here, one, html=html) for one in shown]
+    body: dict[str, Any] = {"items": items, "state": "work" if items else "nothing"}
+    if shown:
+        body["progress"] = progress(shown[-1].progress)
+    return body
+
+
+def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
+    page = shown.page()
+
+    def place(clip: Mapping[str, Any]) -> dict[str, Any]:
+        return site.media.place(here.name, clip)
+
+    if html:
+        drawn = fragments(shown.kind, shown.payload, place)
+        return {name: page[name] for name in ("item", "stage", "warning")} | drawn
+    if shown.kind == "clips":
+        clips = [place(clip) for clip in shown.payload["clips"]]
+        page["payload"] = shown.payload | {"clips": clips}
+    return page
+
+
+def progress(now: Progress) -> dict[str, Any]:
+    """How far the rater and, roughly, the project are.
+
+    Told exactly, the project's share would stand still after each gold item, and give it away.
+    """
+    share = STEPS * now.done // now.items / STEPS if now.items else None
+    return {"answered": now.answered, "share": share}
+
+
+def acknowledged(
+    site: Site, here: Place, receipt: Receipt, settings: ProjectSettings, *, html: bool
+) -> dict[str, Any]:
+    """What the page is told of an answer: that it is kept, and what comes next."""
+    body = outgoing(site, here, [receipt.next] if receipt.next else [], html=html)
+    body |= {"answer": receipt.answer_id, "again": receipt.again, "notice": receipt.notice}
+    if receipt.feedback:
+        body["feedback"] = _feedback(receipt.feedback, settings, html=html)
+    return body
+
+
+def _feedback(told: Feedback, settings: ProjectSettings, *, html: bool) -> dict[str, Any]:
+    expected = in_words(settings.kind, told.expected)  # its strength is a matter of taste
+    body: dict[str, Any] = {"right": told.correct, "expected": told.expected, "why": told.why}
+    if not html:
+        return body
+    asked = f"{told.asked} of {told.questions}" if told.questions else ""
+    return {
+        "right": told.correct,
+        "expected": expected,
+        "html": render(told.why) if told.why else "",
+        "count": asked,
+        "score": told.right if told.questions else None,
+    }

@@ -1,0 +1,1 @@
+"""Training stages: settings, data, roles and the run of each."""

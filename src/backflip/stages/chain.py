@@ -1,0 +1,153 @@
+"""Recipes of several stages, each of which starts from what those before it have made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_serializer, model_validator
+
+from backflip.stages.objectives import RATES, name_in
+from backflip.stages.settings import (
+    Common,
+    DataSettings,
+    DirectRecipe,
+    PPORecipe,
+    RewardModelRecipe,
+    SFTRecipe,
+    Stage,
+    default_run,
+    long_forms,
+)
+
+SHARED = (
+    "model",
+    "tokenizer",
+    "template",
+    "precision",
+    "saved_precision",
+    "activation_checkpointing",
+    "token_budget",
+    "seed",
+    "threads",
+    "trackers",
+    "checkpoint_every",
+    "keep_last",
+)
+"""Settings of a chain that its stages take over."""
+STAGES = ("sft", "reward_model", "direct", "ppo")
+"""What the stages of a chain may be called."""
+
+
+class Chain(Common):
+    """What all chains have in common: settings that are said once, for all stages."""
+
+    LINKS: ClassVar[tuple[str, ...]]
+    """The fields that are stages, in the order in which they run."""
+    AUTO: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Learning rates of stages (with LoRA, for all weights) where auto means others here."""
+
+    data: DataSettings | None = None
+    """One source for all stages that have none of their own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share(cls, raw: Any) -> Any:
+        """Hand down what the stages have in common and do not say themselves."""
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = long_forms(raw)
+        raw.setdefault("run", default_run(cls.model_fields["stage"].default))
+        for name in cls.LINKS:
+            nothing = {} if cls.model_fields[name].is_required() else None
+            given = raw.get(name, nothing)
+            if isinstance(given, Mapping):
+                raw[name] = _handed_down(raw, long_forms(given), name)
+                if name in cls.AUTO:
+                    _set_rate(raw[name], cls.AUTO[name])
+        if isinstance(raw.get("data"), Mapping) and "source" not in raw["data"]:
+            del raw["data"]  # settings for the stages' own sources, which have them now
+        return raw
+
+    @field_serializer(*STAGES, check_fields=False)
+    def _own_settings(self, stage: Stage | None) -> dict[str, Any] | None:
+        """What a stage says beyond the chain: a saved recipe can be changed in one place."""
+        if stage is None:
+            return None
+        own = stage.model_dump(mode="json")
+        chain = {name: getattr(self, name) for name in SHARED}
+        for name, value in chain.items():
+            if getattr(stage, name) == value:
+                del own[name]
+        del own["run"]
+        if self.data is not None and stage.data == self.data:
+            del own["data"]
+        return own
+
+    def links(self) -> list[tuple[str, Stage]]:
+        """The stages that there are, with their names."""
+        found = [(name, getattr(self, name)) for name in self.LINKS]
+        return [(name, stage) for name, stage in found if stage is not None]
+
+
+class RLHFRecipe(Chain):
+    """All three stages, each starting from what the one before has made."""
+
+    LINKS: ClassVar[tuple[str, ...]] = ("sft", "reward_model", "ppo")
+
+    stage: Literal["rlhf"] = "rlhf"
+    """Which recipe this is."""
+    data: DataSettings | None = None
+    """One source for all stages: its better answers, its comparisons, its prompts."""
+    sft: SFTRecipe
+    """First stage."""
+    reward_model: RewardModelRecipe
+    """Second stage, from the weights of the first."""
+    ppo: PPORecipe
+    """Third stage: policy from the first, critic and reward from the second."""
+
+
+class SFTDirectRecipe(Chain):
+    """Fine-tuning, then a method of the direct family from there, as Zephyr was made."""
+
+    LINKS: ClassVar[tuple[str, ...]] = ("sft", "direct")
+
+    stage: Literal["sft_direct"] = "sft_direct"
+    """Which recipe this is."""
+    data: DataSettings | None = None
+    """One source for both stages: its better answers, its comparisons."""
+    sft: SFTRecipe
+    """First stage."""
+    direct: DirectRecipe
+    """Second stage, from the weights of the first."""
+
+
+def linked(recipe: RLHFRecipe | SFTDirectRecipe) -> tuple[Stage, ...]:
+    """The recipes of the stages, each pointing at what those before it will have made."""
+    tuned = str(recipe.sft.run / "model")
+    if isinstance(recipe, SFTDirectRecipe):
+        return recipe.sft, recipe.direct.model_copy(update={"model": tuned})
+    reward_model = recipe.reward_model.model_copy(update={"model": tuned, "policy": tuned})
+    judge = str(recipe.reward_model.run / "model")
+    ppo = recipe.ppo.model_copy(update={"model": tuned, "reward_model": judge})
+    return recipe.sft, reward_model, ppo
+
+
+def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:
+    down = {key: chain[key] for key in SHARED if key in chain} | own
+    down["run"] = Path(chain["run"]) / name
+    shared, data = chain.get("data"), own.get("data", {})
+    if isinstance(shared, Mapping) and isinstance(data, Mapping):
+        other = "source" in data and "source" in shared
+        down["data"] = data if other else {**shared, **data}
+    return down
+
+
+def _set_rate(stage: dict[str, Any], rates: tuple[float, float]) -> None:
+    """Put a rate where auto stands, unless the objective has one of its own."""
+    settings = stage.get("optimizer", {})
+    open_ = isinstance(settings, Mapping) and settings.get("lr") in ("auto", None)
+    if open_ and name_in(stage.get("objective")) not in RATES:
+        rate = rates[0 if stage.get("lora", True) is not None else 1]
+        stage["optimizer"] = {**settings, "lr": rate}

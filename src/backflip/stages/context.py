@@ -1,0 +1,309 @@
+"""What every stage stands on: tokenizer, template, model, data, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from backflip.algorithms.base import Objective
+from backflip.data.batches import TensorRecord
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Fit, Tokenized
+from backflip.data.conversions import plural, singular
+from backflip.data.memory import PREFIX as MEMORY
+from backflip.data.records import Record
+from backflip.data.splits import opening_key, split_by_prompt
+from backflip.data.stream import Batches
+from backflip.data.streaming import StreamedBatches
+from backflip.generate.engine import SamplingParams
+from backflip.generate.sampler import suited
+from backflip.models import smollm2
+from backflip.models.load import (
+    DTYPES,
+    dtype_on_disk,
+    load_causal,
+    load_tokenizer,
+    masters,
+    parameter_count,
+)
+from backflip.models.lora import add_lora
+from backflip.stages.settings import (
+    DirectRecipe,
+    OptimizerSettings,
+    RewardModelRecipe,
+    SFTRecipe,
+    Stage,
+)
+from backflip.stages.sources import account, load
+from backflip.stages.watcher import Watcher
+from backflip.text import counted
+from backflip.training.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
+from backflip.training.learner import SCHEDULES, Learner, make_optimizer
+from backflip.training.offline import OfflineLoop, Referee, assess
+from backflip.training.run_folder import RunFolder
+
+R = TypeVar("R", bound=Record)
+STREAMED = (
+    "{source} is streamed: rows are shuffled among {buffer:,} at a time, and held out by the "
+    "prompts of the first {buffer:,}, which are looked at now. How many rows there are is known at "
+    "the end only, and so are the steps of a pass and the share that is held out"
+)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The tokenizer and template of a stage, and how it makes the rest."""
+
+    recipe: Stage
+    tokenizer: Any
+    template: ChatTemplate
+    say: Say
+
+    @staticmethod
+    def of(recipe: Stage, say: Say) -> Ground:
+        """Seed, threads, tokenizer and template of a recipe."""
+        torch.manual_seed(recipe.seed)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        tokenizer = load_tokenizer(recipe.tokenizer or recipe.model)
+        if recipe.model == smollm2.NAME:
+            say(smollm2.origin())
+        template = ChatTemplate(tokenizer, recipe.template)
+        tokenizer.chat_template = template.source
+        return Ground(recipe, tokenizer, template, say)
+
+    def causal(self) -> Any:
+        """The language model that the recipe starts from, adapted where it says so."""
+        return self.adapted(load_causal(self.recipe.model, precision=self.masters[0]))
+
+    @property
+    def masters(self) -> tuple[str, torch.dtype | None]:
+        """(precision of the weights that learn, type to multiply in)."""
+        return masters(self.recipe.precision, adapted=self.recipe.lora is not None)
+
+    def saved_dtype(self, model: nn.Module) -> torch.dtype:
+        """Type of the weights that are written, with a word where ``model`` has another one."""
+        asked, now = self.recipe.saved_precision, next(model.parameters()).dtype
+        if asked != "base":
+            return DTYPES[asked]
+        kept = dtype_on_disk(self.recipe.model) or now
+        if kept != now:
+            names = [str(dtype).removeprefix("torch.") for dtype in (kept, now)]
+            self.say(
+                f"weights are saved in {names[0]}, as {self.recipe.model} has them; they were "
+                f"held in {names[1]} (saved_precision={names[1]} keeps that)"
+            )
+        return kept
+
+    def adapted(self, model: nn.Module) -> Any:
+        """The model with LoRA and activation checkpointing as the recipe has them."""
+        if self.recipe.activation_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # pyright: ignore
+            model.train()
+        return add_lora(model, self.recipe.lora) if self.recipe.lora else model
+
+    def records(self, kind: type[R]) -> tuple[list[R], list[R]]:
+        """(train, held out) records, with every dropped row said aloud."""
+        data = self.recipe.data
+        limit = data.limit
+        if data.streaming:
+            self.say(STREAMED.format(source=data.source, buffer=data.shuffle_buffer))
+            limit = min(data.shuffle_buffer, limit or data.shuffle_buffer)
+        train = self.read(
+            data.source, kind, data.format, limit, data.columns.given, streamed=data.streaming
+        )
+        if data.validation is None:
+            return split_by_prompt(train, held_out=data.held_out, seed=self.recipe.seed)
+        held = self.read(data.validation, kind, data.format, None, data.columns.given)
+        learnt = set(map(opening_key, train))
+        shared = sum(opening_key(record) in learnt for record in held)
+        if shared and not data.streaming:  # else they are kept apart
+            self.say(
+                f"  held-out rows with a prompt that is also learnt from: {shared} of {len(held)}; "
+                f"on these the model looks better than it is (backflip check {data.validation} "
+                f"against={data.source})"
+            )
+        return train, held
+
+    def read(
+        self,
+        source: str,
+        kind: type[R],
+        format: str | None = None,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        *,
+        streamed: bool = False,
+    ) -> list[R]:
+        """Records of one kind, with every dropped row, and all that nobody reads, said aloud."""
+        loaded = load(source, kind, format=format, limit=limit, columns=columns, streamed=streamed)
+        rows = counted(len(loaded.records), singular(kind), plural(kind))
+        read = f"{source}: {rows}, format {loaded.format}"
+        self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
+        if Path(source).name.startswith(MEMORY) and Path(source).parent == self.recipe.run:
+            self.say("  written there out of memory; a run that is resumed reads them from there")
+        for line in account(loaded, self.template):
+            self.say(f"  {line}")
+        return loaded.records
+
+    def fit(self) -> Fit:
+        """What becomes of rows that are too long."""
+        return Fit(self.recipe.data.max_length, self.recipe.data.too_long)
+
+    def told(self, tokenized: Tokenized[Any]) -> Any:
+        """The rows of a tokenised dataset, with what did not fit said aloud."""
+        for line in tokenized.dropped.lines():
+            self.say(f"  left out: {line}")
+        if tokenized.cut:
+            self.say(f"  cut on the left to fit: {counted(tokenized.cut, 'prompt')}")
+        return tokenized.data
+
+    def sampling(self, params: SamplingParams, model: Any) -> SamplingParams:
+        """The same, ended by the template's stop tokens, and without ids the tokenizer lacks."""
+        return suited(params, self.template, model)
+
+    def learner(self, model: Any, optimizer: OptimizerSettings, total: int | None) -> Learner:
+        """A learner for ``total`` optimiser steps of ``model``; None where nobody knows."""
+        if total is None and optimizer.warmup:
+            self.say("  no warm-up, which is a share of the steps: their number is not known")
+        total = total or 0
+        warmup = int(-(-optimizer.warmup * total // 1))
+        return Learner(
+            model,
+            make_optimizer(
+                model,
+                lr=optimizer.lr,
+                betas=optimizer.betas,
+                eps=optimizer.eps,
+                weight_decay=optimizer.weight_decay,
+            ),
+            schedule=SCHEDULES[optimizer.schedule](total, warmup=warmup),
+            max_norm=optimizer.max_norm,
+            token_budget=self.recipe.token_budget,
+        )
+
+    def drive(
+        self,
+        loop: Loop,
+        batches: Stream,
+        *,
+        run: RunFolder,
+        watcher: Watcher,
+        modules: Mapping[str, nn.Module],
+        assess: Assess,
+        best: Best | None = None,
+        validate_first: bool = False,
+    ) -> Outcome:
+        """Take the loop through the steps that ``watcher`` has announced, as the recipe says."""
+        return drive(
+            loop,
+            batches,
+            run=run,
+            stage=watcher.stage,
+            total=watcher.total,
+            modules=modules,
+            watch=watcher,
+            assess=assess,
+            eval_every=self.recipe.eval_every,
+            checkpoint_every=self.recipe.checkpoint_every,
+            keep_last=self.recipe.keep_last,
+            best=best,
+            validate_first=validate_first,
+        )
+
+
+def learn_offline(
+    ground: Ground,
+    objective: Objective,
+    model: Any,
+    rows: tuple[TensorRecord | StreamedBatches[Any], TensorRecord | None],
+    run: RunFolder,
+    watcher: Watcher,
+    *,
+    beside: Assess | None = None,
+    referee: Referee | None = None,
+    validate_first: bool = False,
+) -> Outcome:
+    """A whole stage of learning from ``rows``: those to learn from, and the held-out ones.
+
+    ``beside``: what each validation measures on top of the objective on the held-out rows.
+    ``referee``: what changes along with the model.
+    ``validate_first``: validate once before the first step too.
+    """
+    recipe, (train, held_out) = ground.recipe, rows
+    assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
+    batches, total, many = _planned(recipe, train)
+    watcher.announce(recipe, model, rows=many, steps=total)
+    learner = ground.learner(model, recipe.optimizer, total)
+    learner.on_skip = keep_batches(run)
+
+    counted_by = batches.counts if isinstance(batches, StreamedBatches) else None
+    loop = OfflineLoop(learner, objective, referee, beside=counted_by)
+    counts = {"val_units": float(prompts_in(held_out))} if held_out else {}
+
+    def validate(step: int) -> dict[str, float]:
+        found = assess(loop.objective, model, held_out, recipe.token_budget) if held_out else {}
+        return found | counts | dict(beside(step) if beside else {})
+
+    name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
+    outcome = ground.drive(
+        loop,
+        batches,
+        run=run,
+        watcher=watcher,
+        modules={name: model},
+        assess=validate,
+        validate_first=validate_first and held_out is not None,
+    )
+    for line in batches.account.lines() if isinstance(batches, StreamedBatches) else ():
+        ground.say(line)
+    return outcome
+
+
+def _planned(
+    recipe: SFTRecipe | RewardModelRecipe | DirectRecipe,
+    train: TensorRecord | StreamedBatches[Any],
+) -> tuple[Batches[Any] | StreamedBatches[Any], int | None, int | None]:
+    """(batches, steps, rows); None is a number of a streamed source that nobody knows."""
+    if isinstance(train, StreamedBatches):
+        return train, recipe.steps, None
+    batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
+    return batches, total_steps(recipe, batches.per_epoch), len(train)
+
+
+def prompts_in(data: TensorRecord) -> int:
+    """How many different prompts the rows have: what a number of held-out rows stands on."""
+    steps = data.sequences()[0]
+    return len({tuple(prompt.tolist()) for prompt in steps.prompt.rows()})
+
+
+def rows_learnt(data: TensorRecord | StreamedBatches[Any]) -> int:
+    """How many different rows were learnt from."""
+    return data.account.learnt if isinstance(data, StreamedBatches) else len(data)
+
+
+def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:
+    """What the summary of every stage begins with."""
+    parameters, trainable = parameter_count(model)
+    return {
+        "steps": outcome.steps,
+        "rows": rows,
+        "parameters": parameters,
+        "trainable": trainable,
+    }
+
+
+def total_steps(recipe: Stage, per_epoch: int) -> int:
+    """How many steps the stage takes: ``steps`` where given, else by epochs."""
+    return recipe.steps or per_epoch * recipe.epochs
+
+
+def passes(recipe: Stage) -> int | None:
+    """Passes over the data; None, as many as it takes, where ``steps`` says when to end."""
+    return None if recipe.steps else recipe.epochs

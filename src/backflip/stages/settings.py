@@ -1,0 +1,365 @@
+"""What a recipe may say. The hyperparameters of an algorithm are the fields of its dataclass.
+
+Groups nest: ``algorithm.kl_coef``, ``optimizer.lr``, ``data.max_length``. Some of them have a short
+form: ``data: PATH`` means ``data: {source: PATH}``, ``algorithm: ppo`` means ``{name: ppo}``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from backflip.algorithms.online.ppo import PPO
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.reward.bradley_terry import BradleyTerry
+from backflip.data.templates import BUILT_IN, template_text
+from backflip.errors import UserError
+from backflip.generate.engine import SamplingParams
+from backflip.models.lora import LoraSettings
+from backflip.models.packing import token_budget_here
+from backflip.reward.shaping import Shaping
+from backflip.stages.objectives import (
+    RATES,
+    DirectObjectives,
+    OnlineAlgorithms,
+    RewardObjectives,
+    name_in,
+)
+
+SHORT_FORMS = {
+    "data": "source",
+    "pretraining": "source",
+    "algorithm": "name",
+    "objective": "name",
+    "judge": "model",
+    "choose": "name",
+    "imitate": "name",
+}
+"""Groups that may be given as one word, and the key which that word is."""
+SHUFFLE_BUFFER = 10_000
+"""Rows of a streamed source that are held at a time, unless a recipe says otherwise."""
+
+
+class Group(BaseModel):
+    """A part of a recipe: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+
+
+class Columns(Group):
+    """Which columns of the data stand for what; null finds each by the usual names."""
+
+    prompt: str | None = None
+    """Column with the prompt; a.b is the key b inside the column a."""
+    system: str | None = None
+    """Column with a system message for each row."""
+    completion: str | None = None
+    """Column with the answer to imitate or to judge."""
+    chosen: str | None = None
+    """Column with the better answer."""
+    rejected: str | None = None
+    """Column with the worse answer."""
+    label: str | None = None
+    """Column that says whether the answer is good: true or false."""
+    messages: str | None = None
+    """Column with a whole conversation."""
+    text: str | None = None
+    """Column with plain text."""
+    completions: str | None = None
+    """Column with a list of answers to rank."""
+    rank: str | None = None
+    """Column with their ranks, 0 for the best."""
+    scores: str | None = None
+    """Column with their scores, high for the best."""
+    score: str | None = None
+    """Column with the score of a single answer."""
+    margin: str | None = None
+    """Column with how much better the better answer is."""
+    weight: str | None = None
+    """Column with how much a row counts."""
+    tools: str | None = None
+    """Column with the tools that the assistant may call."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that are not null."""
+        return {name: column for name, column in self if column is not None}
+
+
+class DataSettings(Group):
+    """What is learnt from."""
+
+    source: str
+    """A file, a folder, a hub name owner/name, demo:NAME, or feedback:PROJECT."""
+    format: str | None = None
+    """Name of the data's format; null finds it by the columns. Of a project: soft or preference."""
+    columns: Columns = Columns()
+    """Which columns stand for what, where their names are not the usual ones."""
+    validation: str | None = None
+    """Source of held-out rows; null keeps apart a share of ``source``, by prompt."""
+    held_out: Share = 0.1
+    """Share of the prompts kept apart for validation, where ``validation`` is null."""
+    limit: Count | None = None
+    """Rows to read at most; null reads all."""
+    streaming: bool = False
+    """Read rows while they are learnt from, for a source that does not fit in memory."""
+    shuffle_buffer: Count = SHUFFLE_BUFFER
+    """Of a streamed source, rows among which the order is random, and first rows to hold out of."""
+    max_length: Annotated[int, Field(ge=2)] = 512
+    """Longest prompt and answer together, in tokens (for PPO: longest prompt)."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """Beyond max_length: drop the row and count it, or cut the start of its prompt."""
+
+
+class OptimizerSettings(Group):
+    """AdamW, and how its learning rate moves."""
+
+    lr: Positive
+    """Highest learning rate; auto takes the literature's, for LoRA or for all weights."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of the running mean of gradients and of their squares, per step."""
+    eps: Positive = 1e-5
+    """Added to the root of the second moment; 1e-5 in the OpenAI line, PyTorch has 1e-8."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled decay of matrices, per unit of learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """Down to 0 in a line, down to a tenth in half a cosine, or unchanged."""
+    warmup: Share = 0.03
+    """Share of the steps in which the rate rises from 0."""
+    max_norm: Positive = 1.0
+    """Gradients longer than this are shortened to it."""
+
+
+class Pretraining(Group):
+    """InstructGPT's mix: demonstrations learnt beside the reward, against forgetting."""
+
+    source: str
+    """Demonstrations or plain text: a file, folder, hub name or demo:NAME."""
+    coef: Positive = 1.0
+    """γ, the weight of their loss in nats a token (InstructGPT: 27.8, its loss a sum)."""
+    batch_size: Count = 8
+    """Rows in every optimiser step."""
+    max_length: Annotated[int, Field(ge=2)] = 512
+    """Longest row, in tokens; longer ones are dropped and counted."""
+
+
+class Common(Group):
+    """What every stage has, and the whole chain too."""
+
+    stage: Any
+    """Which recipe this is."""
+
+    model: str = "smollm2"
+    """Where to start from: a folder, a hub name owner/name, a run, or smollm2."""
+    tokenizer: str | None = None
+    """Folder or hub name of another tokenizer; null takes the model's own."""
+    template: Literal["chatml", "hh", "plain"] | str | None = None
+    """Chat template to give the model: one of these, or a file of Jinja; null keeps its own."""
+    run: Path
+    """The run's folder; runs/NAME-DATE unless given."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
+    saved_precision: Literal["base", "float32", "bfloat16", "float16"] = "base"
+    """Of the weights in ``model/``; base is that of the files of the model that was trained."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about 1.3 × the time."""
+    token_budget: Annotated[int, Field(ge=16, default_factory=token_budget_here)]
+    """Forest tokens in one micro-batch: changes memory and speed, never the result. 1,536 on a
+    CPU; 100 for each GB of a device's memory."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides splits, order of rows, fresh weights and samples."""
+    threads: Count | None = None
+    """CPU threads; null takes all cores."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where else metrics go; one word, or a list."""
+    checkpoint_every: Count = 50
+    """Steps between checkpoints."""
+    keep_last: Count = 2
+    """Checkpoints kept, beside the best one."""
+
+    @field_validator("template", mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Any:
+        """The text of a file: a run has all that it needs in its own recipe."""
+        if raw is not None and not isinstance(raw, str):
+            raise UserError(f"it is {raw!r}; it must be {', '.join(BUILT_IN)} or a file of Jinja")
+        return raw and template_text(raw)
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _listed(cls, raw: Any) -> Any:
+        """One word, or several with commas, for a list."""
+        if raw in (None, False, "none"):
+            return ()
+        return [word.strip() for word in raw.split(",")] if isinstance(raw, str) else raw
+
+
+class Stage(Common):
+    """One training run of one model."""
+
+    LR: ClassVar[tuple[float, float]]
+    """The literature's learning rates: with LoRA, and for all weights."""
+
+    data: DataSettings
+    """What is learnt from."""
+    lora: LoraSettings | None = LoraSettings()
+    """Low-rank adapters; null trains all weights."""
+    optimizer: OptimizerSettings
+    """How weights move."""
+    epochs: Count = 1
+    """Passes over the data."""
+    steps: Count | None = None
+    """Optimiser steps (for PPO: rounds of sampling), however many epochs; null goes by epochs."""
+    eval_every: Count = 25
+    """Steps between validations; one more comes at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        """Fill in what depends on other settings: short forms, the run's folder, the rates."""
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = long_forms(raw)
+        raw.setdefault("run", default_run(cls.model_fields["stage"].default))
+        if raw.get("lora") in (False, "none", "None"):
+            raw["lora"] = None
+        adapted = raw.get("lora", True) is not None
+        rates = RATES.get(name_in(raw.get("objective")), cls.LR)
+        for key in ("optimizer", "critic_optimizer"):
+            if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
+                settings = {"lr": "auto"} | dict(raw.get(key, {}))
+                if settings["lr"] in ("auto", None):
+                    settings["lr"] = rates[0 if adapted else 1]
+                raw[key] = settings
+        return raw
+
+
+class SFTRecipe(Stage):
+    """Supervised fine-tuning: imitate demonstrations."""
+
+    LR: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
+
+    stage: Literal["sft"] = "sft"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Conversations in an optimiser step."""
+    turns: Literal["all", "last"] = "all"
+    """Learn every turn of the assistant, or the last one only."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 4
+    """Held-out prompts answered greedily before and after, for the report; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
+
+
+class RewardModelRecipe(Stage):
+    """A reward model: learn from comparisons what people prefer."""
+
+    LR: ClassVar[tuple[float, float]] = (1e-4, 9e-6)
+
+    stage: Literal["reward_model"] = "reward_model"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its pairs (InstructGPT: 64)."""
+    objective: RewardObjectives = BradleyTerry()
+    """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
+    pooling: Literal["last", "mean"] = "last"
+    """Read the score at the answer's last token, or average over the answer's tokens."""
+    held_out_head: bool = False
+    """Train a second head on the other half of the comparisons, to judge PPO by."""
+    normalise: bool = True
+    """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
+    scale_answers: Annotated[int, Field(ge=2)] | None = None
+    """Answers that set the scale; null takes 8 to 64, as a quarter of the training's cost pays."""
+    policy: str | None = None
+    """The policy to be judged: its answers set the scale, its size is compared; null: model."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+
+class DirectRecipe(Stage):
+    """The direct family: learn from preferences without a reward model."""
+
+    LR: ClassVar[tuple[float, float]] = (5e-5, 1e-6)
+
+    stage: Literal["direct"] = "direct"
+    """Which recipe this is."""
+    objective: DirectObjectives = DPO()
+    """What is learnt from comparisons, or from single answers with labels."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
+    reference: str | None = None
+    """Another model to hold on to; null holds on to the model as it starts."""
+    reference_cache: bool = True
+    """Keep the reference's log-probabilities on disk, for every run on the same rows."""
+    mask_formatting: bool = False
+    """Compare answers without the tokens that end a turn, as Llama 3.1 did; nll_coef keeps them."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 32
+    """Held-out prompts answered at each validation, for KL and length; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+
+class PPORecipe(Stage):
+    """PPO: raise the reward of the policy's answers under a KL leash."""
+
+    LR: ClassVar[tuple[float, float]] = (5e-5, 3e-6)
+
+    stage: Literal["ppo"] = "ppo"
+    """Which recipe this is."""
+    reward_model: str | None = None
+    """Folder of the reward model, or of the run that trained it. Needed."""
+    algorithm: OnlineAlgorithms = PPO()
+    """ppo, or one_step_ppo (advantage = reward − V(prompt))."""
+    critic: Literal["separate", "shared"] = "separate"
+    """A value model of its own, or a value head on the policy (then algorithm.vf_coef > 0)."""
+    critic_init: Literal["reward_model", "policy"] = "reward_model"
+    """Whose weights a separate critic starts from."""
+    critic_optimizer: OptimizerSettings
+    """How the weights of a separate critic move."""
+    prompts_per_step: Count = 8
+    """Prompts in one round of sampling."""
+    answers_per_prompt: Count = 2
+    """Answers to each of them."""
+    minibatches: Count = 1
+    """Optimiser steps in one pass over a round's answers."""
+    sampling: SamplingParams = SamplingParams(max_tokens=48)
+    """How answers are drawn."""
+    max_rows: Count = 64
+    """Answers drawn side by side: more is faster and takes more memory."""
+    shaping: Shaping = Shaping()
+    """What becomes of a score before it is a reward."""
+    pretraining: Pretraining | None = None
+    """InstructGPT's mix; null leaves it out."""
+    kl_stop: Positive | None = 20.0
+    """KL from the reference, in nats an answer, at which the run stops; null never stops."""
+    best: bool = True
+    """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
+    validation_prompts: Count = 32
+    """Held-out prompts answered at each validation."""
+
+
+def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with groups that were given as one word written out."""
+    out = dict(raw)
+    for key, inner in SHORT_FORMS.items():
+        if isinstance(out.get(key), str):
+            out[key] = {inner: out[key]}
+    return out
+
+
+def default_run(name: str) -> Path:
+    """``runs/NAME-DATE``, to the second."""
+    return Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"

@@ -1,0 +1,67 @@
+"""What a stage learns from: all rows as tokens, or rows that are tokenised as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from backflip.data.batches import TensorRecord
+from backflip.data.collate import Tokenized
+from backflip.data.marks import marked
+from backflip.data.records import Record
+from backflip.data.splits import opening_key
+from backflip.data.streaming import StreamedBatches, StreamedRecords
+from backflip.stages.context import Ground, passes
+from backflip.stages.settings import DirectRecipe, RewardModelRecipe, SFTRecipe
+
+__all__ = ["StageRows"]
+
+R = TypeVar("R", bound=Record)
+Data = TypeVar("Data", bound=TensorRecord)
+
+
+@dataclass(frozen=True)
+class StageRows(Generic[R, Data]):
+    """The rows of a stage."""
+
+    train: Data | StreamedBatches[R]
+    """To learn from."""
+    sample: Data
+    """Those to learn from as far as they are known before the first step: of a streamed source, its
+    first ones."""
+    held: list[R]
+    """Records that are kept apart."""
+
+    @staticmethod
+    def of(
+        ground: Ground, kind: type[R], tokenize: Callable[[Sequence[R]], Tokenized[Data]]
+    ) -> StageRows[R, Data]:
+        """Raises UserError where there is nothing to learn from.
+
+        ``tokenize`` makes tokens of records, each as if it were alone.
+        """
+        records, held = ground.records(kind)
+        sample = ground.told(tokenize(records))
+        recipe, data = ground.recipe, ground.recipe.data
+        if not data.streaming:
+            return StageRows(sample, sample, held)
+        assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
+        streamed = StreamedRecords(
+            data.source,
+            kind,
+            format=data.format,
+            columns=data.columns.given,
+            limit=data.limit,
+            apart=set(map(opening_key, held)),
+        )
+        batches = StreamedBatches(
+            streamed,
+            tokenize,
+            size=recipe.batch_size,
+            buffer=data.shuffle_buffer,
+            seed=recipe.seed,
+            epochs=passes(recipe),
+            marked=lambda records: len(marked(records, ground.template)),
+        )
+        return StageRows(batches, sample, held)

@@ -1,0 +1,104 @@
+"""Who looks at every step of a stage: writes it down, shows it, raises alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from backflip.models.load import parameter_count
+from backflip.monitor.alarms import Alarms
+from backflip.monitor.derived import derived
+from backflip.monitor.direct_rules import rules_of
+from backflip.monitor.log import MetricsLog
+from backflip.monitor.progress import Progress, StageProgress
+from backflip.monitor.titles import title
+from backflip.monitor.trackers import open_trackers
+from backflip.monitor.watch import experience_metrics
+from backflip.stages.settings import Stage
+from backflip.text import counted, millions
+from backflip.training.online import OnlineLoop
+from backflip.training.run_folder import RunFolder
+
+__all__ = ["Watcher"]
+
+
+class Watcher:
+    """Called after every step with its number and metrics; returns a reason to stop, or None."""
+
+    def __init__(
+        self,
+        recipe: Stage,
+        run: RunFolder,
+        progress: Progress,
+        *,
+        kl_stop: float | None = None,
+    ) -> None:
+        settings = recipe.model_dump(mode="json")
+        trackers = open_trackers(recipe.trackers, run.path, settings)
+        self.log = MetricsLog(run.path, trackers=trackers)
+        self.stage = recipe.stage  # pyright: ignore
+        self.title = title(self.stage, (settings.get("objective") or {}).get("name", ""))
+        self.progress = progress
+        self.kl_stop = kl_stop
+        self.alarms = Alarms(rules_of(self.stage, kl_stop=kl_stop))
+        self.bar: StageProgress | None = None
+        self.total: int | None = 0
+
+    def say(self, sentence: str) -> None:
+        """One line above the progress bar."""
+        self.progress.say(sentence)
+
+    def announce(
+        self, recipe: Stage, model: nn.Module, *, rows: int | None, steps: int | None
+    ) -> None:
+        """Say what is about to happen; None is a number that nobody knows yet."""
+        everything, trainable = parameter_count(model)
+        how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
+        self.say(
+            f"{self.title}: {millions(everything)} parameters, "
+            f"{millions(trainable)} trainable ({how}); "
+            f"{'rows as they come' if rows is None else counted(rows, 'row')}, "
+            f"{'steps to the end of the data' if steps is None else counted(steps, 'step')}"
+        )
+        self.total = steps
+
+    def begin(self, step: int) -> None:
+        """A stage starts, or goes on after ``step`` steps: forget what was written beyond them."""
+        self.log.truncate_after(step)
+        self.alarms = Alarms(rules_of(self.stage, kl_stop=self.kl_stop, steps=self.total or 0))
+        self.alarms.replay(self.log.history)
+        self.bar = self.progress.stage(self.stage, total=self.total, done=step)
+
+    def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:
+        numbers = derived(metrics)
+        if isinstance(loop, OnlineLoop) and loop.last is not None:
+            numbers = {**experience_metrics(loop.last.experience), **numbers}
+            for name, part in loop.last.judgement.parts.items():
+                label = "reward_heldout" if name == "heldout" else f"reward_{name}"
+                numbers[label] = float(part.mean())
+        self.log.append(index, self.stage, numbers)
+        fired = self.alarms.check(self.log.history)
+        self.log.alarms(fired)
+        for alarm in fired:
+            self.say(f"alarm at step {alarm.step}: {alarm.sentence}")
+        if self.bar is not None:
+            self.bar.advance(numbers)
+        stops = [alarm.sentence for alarm in fired if alarm.severity == "stop"]
+        return stops[0] if stops else None
+
+    def validated(self, index: int, metrics: Mapping[str, float]) -> None:
+        """The validation before the first step, or where a run was stopped: a line of its own.
+
+        One before the first step is written once, however often the run was begun.
+        """
+        if not (index == 0 and self.log.history):
+            self.log.append(index, self.stage, derived(metrics))
+
+    def sync(self) -> None:
+        """Put on disk what a checkpoint relies on."""
+        self.log.sync()
+
+    def close(self) -> None:
+        self.log.close()

@@ -1,0 +1,378 @@
+"""Checkpoints that are whole or not there at all.
+
+``RUN/checkpoints/step_000123/`` holds one safetensors file per module, ``state.pt`` (optimiser,
+loop, data, random numbers; loads with ``weights_only``) and ``manifest.json`` with the size and
+SHA-256 of each. Everything is written into a folder of another name, forced onto the disk, and
+renamed: a process that is killed at any moment leaves the checkpoints before it as they were.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shlex
+import shutil
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from backflip.errors import UserError
+
+__all__ = ["Checkpoint", "CheckpointStore", "learnt", "restore"]
+
+MANIFEST, STATE = "manifest.json", "state.pt"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Ways in which an operating system says that no more fits."""
+SLACK = 1 << 20
+"""Bytes beside the tensors themselves: names, headers, the manifest."""
+NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What the safetensors format calls them."""
+
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Tensors of each module, by name."""
+
+
+def learnt(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters with a gradient, and the buffers that a model saves.
+
+    Tied weights come once. The tensors are the module's own, not copies.
+    """
+    found: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    state = cast("Mapping[str, Any]", module.state_dict(keep_vars=True))
+    buffers = {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
+    }
+    return found | buffers
+
+
+@torch.no_grad()
+def restore(module: nn.Module, saved: Mapping[str, Tensor], where: Path) -> None:
+    """Copy saved tensors into a module, in place. Raises UserError when it is another model."""
+    own = learnt(module)
+    strangers = sorted(own.keys() ^ saved.keys())
+    strangers += [n for n in own if n in saved and own[n].shape != saved[n].shape]
+    if strangers:
+        raise UserError(
+            f"{where}: the checkpoint is of another model: {len(strangers)} of {len(own)} tensors "
+            f"differ, the first is {strangers[0]}. Resume with the recipe as it was, or start a "
+            "new run."
+        )
+    for name, tensor in own.items():
+        tensor.copy_(saved[name])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that was written to its end."""
+
+    step: int
+    path: Path
+    about: Mapping[str, Any]
+    """Small facts that can be read without loading anything."""
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one module, on the CPU. Raises UserError when there is no such module."""
+        from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+
+        file = self.path / f"{name}.safetensors"
+        if not file.is_file():
+            there = ", ".join(sorted(p.stem for p in self.path.glob("*.safetensors")))
+            raise UserError(f"{self.path} holds no module {name}, only: {there}")
+        return load_file(file)
+
+    def state(self) -> dict[str, Any]:
+        """Optimiser, loop and data; nothing in it can run code."""
+        return torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+
+
+class CheckpointStore:
+    """The checkpoints of a run, by step. Only who holds the run's lock may write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints that bear a final name, whole or not, in order."""
+        names = [path.name for path in self.folder.glob("step_*") if path.is_dir()]
+        return sorted(int(name[5:]) for name in names if name[5:].isdigit())
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step_{step:06d}"
+
+    def clean(self) -> None:
+        """Remove what an interrupted save or removal left behind."""
+        for path in self.folder.glob(".tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def save(
+        self, step: int, weights: Weights, state: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> Checkpoint:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: the disk is full; earlier checkpoints are as they were.
+            TypeError: ``state`` holds something that could not be loaded again.
+
+        """
+        needed = SLACK + sum(_bytes(t) for part in weights.values() for t in part.values())
+        needed += _checked(state, "state")
+        temporary = self.folder / f".tmp-{self.path(step).name}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._room(needed)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            _write_all(temporary, weights, state, about)
+            self._publish(temporary, self.path(step))
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise unwritable(error, self.folder, needed) from error
+            raise
+        return Checkpoint(step, self.path(step), dict(about))
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; None where there is none at all.
+
+        A damaged one is passed over with a warning. Raises UserError when all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            if checkpoint := self.at(step):
+                return checkpoint
+        if steps:
+            raise UserError(
+                f"{self.folder}: none of the {len(steps)} checkpoints is whole, so there is "
+                f"nothing to go on from ({self._damage(self.path(steps[-1]))}). Restore the "
+                "files, or remove this folder to begin again from step 0."
+            )
+        return None
+
+    def at(self, step: int) -> Checkpoint | None:
+        """The checkpoint of a step, or None with a warning when it is damaged."""
+        path = self.path(step)
+        damage = self._damage(path)
+        if damage is None:
+            about = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["about"]
+            return Checkpoint(step, path, about)
+        warnings.warn(f"the checkpoint {path} is damaged and passed over: {damage}", stacklevel=3)
+        return None
+
+    def retain(self, last: int, *, up_to: int, also: Collection[int] = ()) -> None:
+        """Remove all but the ``last`` newest up to step ``up_to``, and those of ``also``.
+
+        Later ones are leftovers of a future that has not happened: ``up_to`` was resumed from
+        before them because they are damaged.
+        """
+        kept = [step for step in self.steps() if step <= up_to][-max(1, last) :]
+        for step in self.steps():
+            if step not in kept and step not in also:
+                self._remove(self.path(step))
+
+    def _remove(self, path: Path) -> None:
+        # Renamed first: half a removal must not look like a damaged checkpoint.
+        gone = path.with_name(f".tmp-gone-{path.name}")
+        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _publish(self, temporary: Path, final: Path) -> None:
+        if final.exists():
+            self._remove(final)
+        temporary.rename(final)
+        sync_folder(self.folder)
+
+    def _room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
+
+    def _damage(self, path: Path) -> str | None:
+        """What is wrong with a checkpoint, if anything."""
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            files = cast("Mapping[str, Any]", manifest["files"])
+            for name, facts in files.items():
+                size = (path / name).stat().st_size
+                if size != facts["bytes"]:
+                    return f"{name} has {size:,} bytes where {facts['bytes']:,} were written"
+                if _digest(path / name) != facts["sha256"]:
+                    return f"{name} is not what was written (its SHA-256 differs)"
+        except FileNotFoundError as error:
+            return f"{Path(str(error.filename)).name} is missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{MANIFEST} cannot be read ({error})"
+        return None
+
+
+def unwritable(error: OSError, folder: Path, needed: int) -> UserError:
+    """What to say when ``needed`` bytes did not get into a folder of a run."""
+    run = folder.parent if folder.name == "checkpoints" else folder
+    size = f"{needed:,} bytes ({needed / 1e9:.2f} GB)"
+    if error.errno in FULL:
+        return UserError(
+            f"{folder}: the disk is full ({error.strerror}): {size} are needed. What was written "
+            f"before is untouched. Free some space, then: {resume_command(run)}"
+        )
+    return UserError(
+        f"{folder}: {size} cannot be written: {error.strerror}. Put that right, then: "
+        f"{resume_command(run)}"
+    )
+
+
+def resume_command(run: Path) -> str:
+    """What to type to go on with a run; a stage of a chain or round goes on with its chain."""
+    folder = run.parent
+    chain = folder.parent if folder.name.startswith("round_") else folder
+    whole = chain if (chain / "recipe.yaml").is_file() else run
+    return f"backflip resume {shlex.quote(str(whole))}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder onto the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_all(
+    folder: Path, weights: Weights, state: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    files: dict[str, dict[str, Any]] = {}
+    for name, tensors in weights.items():
+        with _HashedFile(folder / f"{name}.safetensors") as file:
+            _write_tensors(tensors, file)
+        files[file.path.name] = file.facts()
+    with _HashedFile(folder / STATE) as file:
+        torch.save(dict(state), cast("Any", file))
+    files[STATE] = file.facts()
+    with _HashedFile(folder / MANIFEST) as file:
+        manifest = {"version": 1, "about": about, "files": files}
+        file.write(json.dumps(manifest, indent=1, allow_nan=False).encode())
+    sync_folder(folder)
+
+
+class _HashedFile:
+    """A file that knows its digest. An error of the disk is raised at the end of the block.
+
+    Not where it happens: torch.save writes from C++, which turns the error into another one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sha, self._size = hashlib.sha256(), 0
+        self._error: OSError | None = None
+
+    def __enter__(self) -> _HashedFile:
+        self._file = self.path.open("wb")
+        return self
+
+    def write(self, data: bytes | memoryview) -> int:
+        size = memoryview(data).nbytes
+        if self._error is None:
+            try:
+                self._file.write(data)
+                self._sha.update(data)
+                self._size += size
+            except OSError as error:
+                self._error = error
+        return size
+
+    def flush(self) -> None:
+        """Part of what torch.save expects of a file; done at the end of the block."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"bytes": self._size, "sha256": self._sha.hexdigest()}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._error is None and kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+        if self._error is not None:
+            raise self._error
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], file: _HashedFile) -> None:
+    """The safetensors format, in one pass: sizes first, so nothing is held twice in memory."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + _bytes(tensor)
+        shape = list(tensor.shape)
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors.values():
+        flat = tensor.detach().cpu().reshape(-1)
+        file.write(memoryview(cast("Any", flat.view(torch.uint8).numpy())))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(value: Any, where: str) -> int:
+    """Bytes of the tensors in a state. Raises TypeError for what could not be loaded again."""
+    if isinstance(value, Tensor):
+        return _bytes(value)
+    if isinstance(value, Mapping):
+        parts = cast("Mapping[Any, Any]", value).items()
+        return sum(_checked(part, f"{where}.{key}") for key, part in parts)
+    if isinstance(value, list | tuple):
+        return sum(_checked(part, where) for part in cast("list[Any]", value))
+    # Not isinstance: a float64 of NumPy is a float, but is not loaded again.
+    if type(value) not in (int, float, str, bytes, bool, type(None)):
+        raise TypeError(
+            f"{where} is a {type(value).__name__}: a checkpoint holds tensors, numbers, strings, "
+            "lists, tuples and dicts, which load without running code"
+        )
+    return 16
+
+
+def finite(value: Any) -> Any:
+    """The same structure for JSON: numbers that are not finite become None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in cast("list[Any]", value)]
+    return value

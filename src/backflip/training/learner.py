@@ -1,0 +1,209 @@
+"""The only place that divides a loss, clips a gradient, or steps an optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from backflip.algorithms.base import Objective
+from backflip.data.batches import TensorRecord
+from backflip.functional.reductions import Loss
+from backflip.models.packing import token_budget_here
+from backflip.progress import each
+
+MOST_SKIPS_IN_A_ROW = 3
+
+
+class Learnable(Protocol):
+    """What a learner can teach: a module that says how its batches are best cut."""
+
+    def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]: ...
+    def parameters(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """An objective, and the batch that it is to be met on."""
+
+    objective: Objective
+    batch: TensorRecord
+
+
+class NonFiniteError(RuntimeError):
+    """Several steps in a row had gradients that are not numbers."""
+
+
+@dataclass
+class Learner:
+    """A model (policy, critic or reward model) and its optimiser."""
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float] = lambda step: 1.0
+    """Factor on the learning rate at each step, counted from 0."""
+    max_norm: float = 1.0
+    """Gradients longer than this are shortened to it."""
+    token_budget: int = field(default_factory=token_budget_here)
+    """Forest tokens in one micro-batch: more is faster and takes more memory."""
+    on_skip: Callable[[int, tuple[Work, ...]], None] = lambda step, work: None
+    """Called with the step and the work whose gradient was not finite."""
+    steps: int = 0
+    skipped_in_a_row: int = 0
+    base_lrs: list[float] = field(default_factory=list[float])
+
+    def __post_init__(self) -> None:
+        if not self.base_lrs:
+            self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+
+    def step(self, *work: Work) -> dict[str, float]:
+        """One optimiser step on all of ``work`` together, exact however it is cut.
+
+        Each term is divided by its denominator over the whole batch. Returns the mean of every
+        loss and metric, the gradient's norm before clipping, and the learning rate.
+
+        Raises NonFiniteError at the third step in a row whose gradient is not finite; the two
+        before are skipped, and ``on_skip`` is told.
+        """
+        sums: dict[str, Loss] = {}
+        for piece in work:
+            _merge(sums, self._backward(piece))
+        norm = self._norm()
+        lr_factor = self.schedule(self.steps)
+        if math.isfinite(norm):
+            self._update(norm, lr_factor)
+            self.skipped_in_a_row = 0
+        else:
+            self._skip(work)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        metrics = {name: value.mean() for name, value in sums.items()}
+        return metrics | {
+            "grad_norm": norm,
+            "lr": self.base_lrs[0] * lr_factor,
+            "skipped": float(self.skipped_in_a_row > 0),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and counters; the model's weights are saved apart."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "skipped_in_a_row": self.skipped_in_a_row,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.skipped_in_a_row = state["steps"], state["skipped_in_a_row"]
+
+    def _backward(self, work: Work) -> dict[str, Loss]:
+        """Add the gradient of Σ total/count over the terms; return sums of losses and metrics."""
+        objective = work.objective
+        with torch.no_grad():
+            batch = objective.prepare(self.model, work.batch, self.token_budget)
+        counts = objective.counts(batch)
+        sums: dict[str, Loss] = {}
+        plan = self.model.plan(batch, self.token_budget)
+        for rows in each(plan, "learning", len(plan), "micro-batches"):
+            piece = batch[rows].to(self.model.device)
+            outcome = objective.loss(self.model, piece)
+            terms = [
+                loss.total / counts[name].to(loss.total.device)
+                for name, loss in outcome.losses.items()
+                if float(counts[name]) != 0  # NaN goes on, to be noticed in the gradient.
+            ]
+            if terms:
+                torch.autograd.backward(torch.stack(terms).sum())
+            detached = {name: loss.detached() for name, loss in outcome.losses.items()}
+            _merge(sums, detached | dict(outcome.metrics))
+        return sums
+
+    def _norm(self) -> float:
+        gradients = self._gradients()
+        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def _update(self, norm: float, lr_factor: float) -> None:
+        if norm > self.max_norm:
+            torch._foreach_mul_(self._gradients(), self.max_norm / norm)  # pyright: ignore
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * lr_factor
+        self.optimizer.step()
+
+    def _skip(self, work: tuple[Work, ...]) -> None:
+        self.skipped_in_a_row += 1
+        self.on_skip(self.steps, work)
+        if self.skipped_in_a_row >= MOST_SKIPS_IN_A_ROW:
+            raise NonFiniteError(
+                f"the gradient was not finite in {self.skipped_in_a_row} steps in a row, up to "
+                f"step {self.steps}. The batches are kept in the run's folder. Lower the learning "
+                "rate, or look for extreme scores or empty answers in the data."
+            )
+
+    def _gradients(self) -> list[Tensor]:
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
+
+
+def _merge(sums: dict[str, Loss], new: dict[str, Loss]) -> None:
+    for name, loss in new.items():
+        sums[name] = sums[name] + loss if name in sums else loss
+
+
+def make_optimizer(
+    model: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-5,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """AdamW over what needs a gradient; vectors (norms, biases) are not decayed.
+
+    eps 1e-5 is that of the OpenAI line of RLHF code; PyTorch's own default is 1e-8.
+    """
+    learning = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in learning if p.dim() >= 2]
+    vectors = [p for p in learning if p.dim() < 2]
+    groups = [
+        {"params": params, "weight_decay": decay}
+        for params, decay in ((matrices, weight_decay), (vectors, 0.0))
+        if params
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def linear_to_zero(total: int, *, warmup: int = 0) -> Callable[[int], float]:
+    """Up over ``warmup`` steps, then in a straight line to 0 at ``total``."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.0, (total - step) / max(1, total - warmup))
+
+    return factor
+
+
+def cosine(total: int, *, warmup: int = 0, floor: float = 0.1) -> Callable[[int], float]:
+    """Up over ``warmup`` steps, then half a cosine to ``floor`` (InstructGPT: 0.1)."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+
+    return factor
+
+
+def constant(total: int, *, warmup: int = 0) -> Callable[[int], float]:
+    """Up over ``warmup`` steps, then unchanged."""
+    del total
+    return lambda step: min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+SCHEDULES = {"linear": linear_to_zero, "cosine": cosine, "constant": constant}

@@ -1,0 +1,84 @@
+"""Learning from records: SFT, reward models and the direct family."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from backflip.algorithms.base import Objective
+from backflip.data.batches import TensorRecord
+from backflip.functional.reductions import Loss
+from backflip.progress import task
+from backflip.training.learner import Learner, Work
+
+
+@runtime_checkable
+class Referee(Protocol):
+    """Something beside the learner that changes while it learns: ``MovingReference``."""
+
+    def before(self, batch: Any, /) -> Any:
+        """The batch as the step is to see it."""
+        ...
+
+    def after(self, step: int, /) -> None:
+        """Told that the step of this number, counted from 1, was taken."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+@dataclass
+class OfflineLoop:
+    """Each batch is one step."""
+
+    learner: Learner
+    objective: Objective
+    referee: Referee | None = None
+    """What a moving reference says of each batch; without one, the batches are as they come."""
+    beside: Callable[[], Mapping[str, float]] | None = None
+    """Further metrics of each step, such as counts of the rows that a stream has left out."""
+
+    def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
+        """Learn from one batch; ``index`` is the number of the step, counted from 1."""
+        if self.referee is not None:
+            batch = self.referee.before(batch)
+        metrics = self.learner.step(Work(self.objective, batch))
+        if self.referee is not None:
+            self.referee.after(index)
+        self.objective = self.objective.adapted(metrics)
+        return metrics | dict(self.beside() if self.beside is not None else {})
+
+    def state_dict(self) -> dict[str, Any]:
+        numbers = {
+            field.name: value
+            for field in dataclasses.fields(self.objective)
+            if isinstance(value := getattr(self.objective, field.name), float | int)
+        }
+        state = {"learner": self.learner.state_dict(), "objective": numbers}
+        return state | ({} if self.referee is None else {"referee": self.referee.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.objective = dataclasses.replace(self.objective, **state["objective"])
+        if self.referee is not None:
+            self.referee.load_state_dict(state["referee"])
+
+
+@torch.no_grad()
+def assess(
+    objective: Objective, model: Any, data: TensorRecord, token_budget: int
+) -> dict[str, float]:
+    """Losses and metrics of an objective on held-out data of any size, as ``val_…``."""
+    sums: dict[str, Loss] = {}
+    data = objective.prepare(model, data, token_budget)
+    with task("validation", len(data), "rows") as validation:
+        for rows in model.plan(data, token_budget):
+            for name, loss in objective.loss(model, data[rows]).metrics.items():
+                sums[name] = sums[name] + loss if name in sums else loss
+            validation.advance(len(rows))
+    return {f"val_{name}": loss.mean() for name, loss in sums.items()}

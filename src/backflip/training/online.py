@@ -1,0 +1,218 @@
+"""Online learning: act, judge, credit, learn. One loop for every algorithm and every policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.base import Objective, OnlineAlgorithm
+from backflip.algorithms.online.values import ValueLoss, ValueSource
+from backflip.data.batches import Experience, Rollouts, Scored, TensorRecord
+from backflip.functional.kl import answer_kl
+from backflip.functional.reductions import Loss
+from backflip.progress import task
+from backflip.reward.protocol import Judgement, RewardSource
+from backflip.training.learner import Learner, Work
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """Whoever lets the policy act on prompts: torch, vLLM, an environment."""
+
+    def __call__(self, prompts: Any, *, seed: int) -> Rollouts: ...
+
+    def sync(self, policy: Any) -> None:
+        """Act with the policy's present weights from now on."""
+        ...
+
+
+@runtime_checkable
+class Endless(Protocol):
+    """Batches that never run out, and that know where they stand."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: Mapping[str, int]) -> None: ...
+
+
+class PretrainingMix:
+    """InstructGPT's γ·E[log π] on other text, against forgetting (Ouyang et al., 2022, eq. 2)."""
+
+    def __init__(self, objective: Objective, batches: Endless) -> None:
+        """``objective``: SFT with coef γ. ``batches``: demonstrations without end."""
+        self.objective, self.batches = objective, batches
+
+    def next(self) -> tuple[Work, ...]:
+        """The next batch, as work for the learner."""
+        return (Work(self.objective, next(iter(self.batches))),)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a step saw: for metrics, samples and alarms."""
+
+    experience: Experience
+    judgement: Judgement
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class OnlineLoop:
+    """The roles of online RLHF, and the step that puts them together."""
+
+    learner: Learner
+    """Owns the policy and its optimiser."""
+    reference: Any
+    """Whom the policy should not stray far from."""
+    sampler: Actor
+    reward: RewardSource
+    values: ValueSource
+    algorithm: OnlineAlgorithm
+    minibatches: int = 1
+    """Optimiser steps in one pass over the experience."""
+    seed: int = 0
+    beside: PretrainingMix | None = None
+    """What else is learnt in every optimiser step."""
+    last: Report | None = field(default=None, repr=False)
+
+    def step(self, index: int, prompts: Any) -> dict[str, float]:
+        """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
+        policy = self.learner.model
+        rollouts = self.sampler(prompts, seed=self.seed + 1_000_003 * index)
+        judgement = self.reward(rollouts)
+        scored = self._judged(policy, rollouts, judgement)
+        experience = self.algorithm.credit(scored)
+        metrics = self._learn(experience, index)
+        self.sampler.sync(policy)
+        metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
+        metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
+        self.last = Report(experience, judgement, metrics)
+        self.algorithm = self.algorithm.adapted(metrics)
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        values = getattr(self.values, "state_dict", None)
+        return {
+            "learner": self.learner.state_dict(),
+            "values": values() if values else {},
+            "algorithm": dataclasses.asdict(self.algorithm),
+            "beside": self.beside.batches.state_dict() if self.beside else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        if state["values"]:
+            self.values.load_state_dict(state["values"])  # pyright: ignore
+        if self.beside:
+            self.beside.batches.load_state_dict(state["beside"])
+        self.algorithm = type(self.algorithm)(**state["algorithm"])
+        self.sampler.sync(self.learner.model)
+
+    def _judged(self, policy: Any, rollouts: Rollouts, judgement: Judgement) -> Scored:
+        """Everything that must be known before credit can be assigned."""
+        budget = self.learner.token_budget
+        return Scored(
+            rollouts=rollouts,
+            scores=judgement.scores,
+            # The embedded sampler's own numbers: nothing moved between acting and learning.
+            logp_old=rollouts.logp,
+            logp_ref=evaluate_all(self.reference, rollouts, {"logp"}, budget)["logp"],
+            values=self.values(policy, rollouts),
+        )
+
+    def _learn(self, experience: Experience, index: int) -> dict[str, float]:
+        """Several passes over the same experience, in shuffled minibatches of whole groups."""
+        sums: dict[str, Loss] = {}
+        done = False
+        for epoch in range(self.algorithm.epochs):
+            for batch in self._minibatches(experience, index, epoch):
+                metrics = dict(self.values.learn(batch))
+                beside = self.beside.next() if self.beside else ()
+                metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
+                for name, value in metrics.items():
+                    new = Loss(torch.tensor(value), torch.tensor(1.0))
+                    sums[name] = sums[name] + new if name in sums else new
+                if done := self.algorithm.enough(metrics):
+                    break
+            if done:
+                break
+        return {name: value.mean() for name, value in sums.items()}
+
+    def _minibatches(self, experience: Experience, index: int, epoch: int) -> Iterator[Experience]:
+        """Shuffle prompts, not rows: answers to one prompt share its tokens in the forest."""
+        if self.minibatches == 1:
+            yield experience
+            return
+        groups = experience.scored.rollouts.group
+        names = cast("Tensor", torch.unique(groups))  # pyright: ignore[reportUnknownMemberType]
+        generator = torch.Generator().manual_seed(self.seed + 7919 * index + epoch)
+        order = names[torch.randperm(len(names), generator=generator)]
+        for part in torch.chunk(order, self.minibatches):
+            yield experience[torch.isin(groups, part)]
+
+
+@torch.no_grad()
+def evaluate_all(
+    model: Any, record: TensorRecord, want: Collection[str], token_budget: int
+) -> dict[str, Float[Tensor, "B T"]]:
+    """``model.evaluate`` of a record of any size, in micro-batches, without a graph; on the CPU."""
+    steps = record.sequences()[0]
+    out = {name: torch.zeros(len(steps), steps.width) for name in want}
+    with task("reading answers", len(steps), "answers") as reading:
+        for rows in model.plan(record, token_budget):
+            for name, value in model.evaluate(steps[rows], want).items():
+                out[name][rows] = value.cpu()
+            reading.advance(len(rows))
+    return out
+
+
+def mean_kl(scored: Scored) -> float:
+    """KL(π‖ref) in nats an answer: the mean over answers of Σ (log π − log π_ref)."""
+    return float(answer_kl(scored.logp_old, scored.logp_ref, scored.rollouts.mask).mean())
+
+
+class Critic:
+    """Expect what a value model predicts, and teach it what happened."""
+
+    def __init__(self, learner: Learner, *, value_eps: float = 0.2) -> None:
+        self.learner, self.objective = learner, ValueLoss(value_eps=value_eps)
+
+    @torch.no_grad()
+    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
+        model, steps = self.learner.model, rollouts.steps
+        out = torch.zeros_like(rollouts.logp)
+        for rows in model.plan(rollouts, self.learner.token_budget):
+            out[rows] = model.values(steps[rows]).cpu()
+        return out
+
+    def learn(self, batch: Experience) -> Mapping[str, float]:
+        metrics = self.learner.step(Work(self.objective, batch))
+        return {
+            "value_loss": metrics["value_loss"],
+            "value_grad_norm": metrics["grad_norm"],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state)
+
+
+class SharedValues:
+    """Expect what the policy's own value head predicts; the policy's loss teaches it."""
+
+    def __init__(self, *, token_budget: int) -> None:
+        self.token_budget = token_budget
+
+    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
+        return evaluate_all(policy, rollouts, {"values"}, self.token_budget)["values"]
+
+    def learn(self, batch: Experience) -> Mapping[str, float]:
+        return {}

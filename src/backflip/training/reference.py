@@ -1,0 +1,382 @@
+"""The reference as a stage of the data: it states how likely it holds every answer, once.
+
+At the start of a run the policy itself is the reference (new adapters change nothing, and full
+fine-tuning has not taken its first step), so that no second model is ever in memory. Another model
+states its numbers before the policy is loaded, and is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from backflip.data.batches import (
+    ComparisonBatch,
+    LabelledBatch,
+    Ragged,
+    ReferencedComparisons,
+    ReferencedLabels,
+    TensorRecord,
+    TokenSteps,
+    offsets_of,
+)
+from backflip.errors import UserError
+from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
+from backflip.progress import Task, task
+from backflip.text import counted
+from backflip.training.reference_cache import ReferenceCache, ReferenceRows, row_key
+
+__all__ = [
+    "FixedReference",
+    "MovingReference",
+    "ReferenceWork",
+    "check_same_vocabulary",
+    "with_reference",
+]
+
+Plain = ComparisonBatch | LabelledBatch
+Referenced = ReferencedComparisons | ReferencedLabels
+WINDOW = 512
+"""Answers that are cut into micro-batches together: cutting takes time that grows with the square
+of their number."""
+
+
+@dataclass(frozen=True)
+class ReferenceWork:
+    """How far the reference is. Answers that occur several times count once."""
+
+    total: int
+    hits: int = 0
+    """Answers that were in the cache."""
+    computed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        return self.hits + self.computed
+
+    def line(self) -> str:
+        """``reference: 1,200 of 1,350 answers from the cache, 150 computed in 12 s``."""
+        if not self.hits:
+            return f"reference: {counted(self.computed, 'answer')} computed in {self.seconds:.0f} s"
+        cached = f"{self.hits:,} of {counted(self.total, 'answer')} from the cache"
+        return f"reference: {cached}, {self.computed:,} computed in {self.seconds:.0f} s"
+
+
+Progress = Callable[[ReferenceWork], None]
+
+
+def with_reference(
+    data: Plain | Referenced,
+    model: CausalPolicy | AdaptersOff,
+    *,
+    token_budget: int,
+    cache: ReferenceCache | ReferenceRows | None = None,
+    mismatched: bool = True,
+    progress: Progress | None = None,
+) -> Referenced:
+    """``data`` with log π_ref of every answer: Σ over its own tokens, in nats, on the CPU.
+
+    One forward pass without a graph, in which answers to the same prompt share it; a labelled
+    answer and its mismatched one do. What has a reference already gets this one instead.
+
+    Args:
+        data: of any size, on the CPU.
+        model: the reference as it is now; a policy with new adapters is its base model.
+        token_budget: forest tokens in one micro-batch.
+        cache: where answers are looked up first and each micro-batch is kept at once, so that an
+            interrupted pass goes on where it was. The rows of one model, opened already, serve
+            several datasets without naming the model anew.
+        mismatched: read the answers to other prompts too, which only KTO looks at; else they are 0.
+        progress: told after every micro-batch and whenever rows were found in the cache.
+
+    Raises:
+        UserError: the model has other tokens than the data, or states what is not a number.
+
+    """
+    if isinstance(data, ReferencedComparisons | ReferencedLabels):
+        data = data.comparisons if isinstance(data, ReferencedComparisons) else data.labelled
+    if isinstance(model, CausalPolicy) and adapters_are_new(model.model):
+        model = AdaptersOff(model)
+    answers = _answers_of(data, mismatched=mismatched)
+    _check_tokens(answers.steps, model)
+    opened = isinstance(cache, ReferenceCache)
+    with cache.rows(model) if opened else contextlib.nullcontext(cache) as rows:
+        logp = _Pass(model, token_budget, rows, progress).logp(answers)
+    if isinstance(data, ComparisonBatch):
+        return ReferencedComparisons(data, Ragged(logp, data.answers.offsets))
+    own = logp[: len(data)]
+    other = logp[len(data) :] if mismatched else torch.zeros_like(own)
+    return ReferencedLabels(data, own, other, kl=torch.zeros(len(data)))
+
+
+def check_same_vocabulary(tokenizer: Any, other_tokenizer: Any, name: str) -> None:
+    """Refuse a model ``name`` (a reference, a reward model) that was trained on other tokens.
+
+    Further special tokens of its own, such as padding that was added to it, do no harm.
+    """
+    ours, theirs = tokenizer.get_vocab(), other_tokenizer.get_vocab()
+    further = theirs.keys() - ours.keys()
+    if ours.items() <= theirs.items() and further <= set(other_tokenizer.all_special_tokens):
+        return
+    strangers = len(set(ours.items()) ^ set(theirs.items()))
+    raise UserError(
+        f"{name} has another tokenizer than the policy: {strangers} entries differ. It is to read "
+        "the policy's own tokens; give a model that was trained from the same base model."
+    )
+
+
+# ---- one pass over the answers
+
+
+@dataclass(frozen=True)
+class _Answers(TensorRecord):
+    """The N answers of a dataset, wherever it keeps them."""
+
+    steps: TokenSteps
+    mask: Bool[Tensor, "N T"]
+    prompt: Int[Tensor, " N"]
+    """Equal where prompts are equal."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.steps, torch.arange(len(self)), self.prompt
+
+    def keys(self) -> list[bytes]:
+        prompts, answers = _pieces(self.steps.prompt), _pieces(self.steps.answer)
+        marks = [mask.numpy().tobytes() for mask in self.mask]
+        lengths = [len(answer) // 8 for answer in answers]
+        return [
+            row_key(prompt, answer, mark[:length])
+            for prompt, answer, mark, length in zip(prompts, answers, marks, lengths, strict=True)
+        ]
+
+
+def _answers_of(data: Plain, *, mismatched: bool) -> _Answers:
+    if isinstance(data, ComparisonBatch):
+        steps, mask = data.answers.values, data.mask.values
+    elif not mismatched:
+        steps, mask = data.steps, data.mask
+    else:
+        both = (data.steps, data.mismatched)
+        width = max(part.width for part in both)
+        steps = TokenSteps(
+            _joined([part.prompt for part in both]), _joined([part.answer for part in both]), width
+        )
+        mask = torch.zeros(2 * len(data), width, dtype=torch.bool)
+        mask[: len(data), : data.steps.width] = data.mask
+        mask[len(data) :, : data.mismatched.width] = data.mismatched_mask
+    numbers: dict[bytes, int] = {}
+    prompt = [numbers.setdefault(piece, len(numbers)) for piece in _pieces(steps.prompt)]
+    return _Answers(steps, mask, torch.tensor(prompt, dtype=torch.long))
+
+
+def _joined(parts: Sequence[Ragged[Tensor]]) -> Ragged[Tensor]:
+    lengths = torch.cat([part.lengths for part in parts])
+    return Ragged(torch.cat([part.values for part in parts]), offsets_of(lengths))
+
+
+def _pieces(rows: Ragged[Tensor]) -> list[bytes]:
+    """The bytes of every row, 8 a token."""
+    values, ends = rows.values.long().numpy().tobytes(), _numbers(rows.offsets * 8)
+    return [values[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _numbers(x: Any) -> list[Any]:
+    return x.tolist()
+
+
+class _Pass:
+    """Looks answers up, has the rest computed, and keeps it."""
+
+    def __init__(
+        self,
+        model: CausalPolicy | AdaptersOff,
+        token_budget: int,
+        rows: ReferenceRows | None,
+        progress: Progress | None,
+    ) -> None:
+        self.model, self.token_budget, self.rows = model, token_budget, rows
+        self.progress = progress
+        self.work, self.began = ReferenceWork(0), time.monotonic()
+        self.reading = Task("the reference reads")
+
+    def logp(self, answers: _Answers) -> Float[Tensor, " N"]:
+        keys = answers.keys()
+        once = {key: number for number, key in reversed(list(enumerate(keys)))}
+        self.work = ReferenceWork(len(once))
+        known: dict[bytes, float] = {}
+        with task("the reference reads", len(once), "answers") as self.reading:
+            for window in _windows(sorted(once.values()), _numbers(answers.prompt)):
+                self._window(answers[torch.tensor(window)], [keys[row] for row in window], known)
+        return torch.tensor([known[key] for key in keys], dtype=torch.float32)
+
+    def _window(self, answers: _Answers, keys: list[bytes], known: dict[bytes, float]) -> None:
+        found = self.rows.look_up(keys) if self.rows is not None else {}
+        known |= found
+        self._further(hits=len(found))
+        missing = torch.tensor([key not in found for key in keys])
+        for part in self._micro_batches(answers, missing):
+            names: list[bytes] = [keys[i] for i in _numbers(part)]
+            new = dict(zip(names, _sums(self.model, answers[part]), strict=True))
+            known |= new if self.rows is None else self.rows.add(new)
+            self._further(computed=len(new))
+
+    def _micro_batches(
+        self, answers: _Answers, missing: Bool[Tensor, " N"]
+    ) -> list[Int[Tensor, " n"]]:
+        """Cut as if nothing were known, so that an interrupted pass goes on with the same bits."""
+        if not missing.any():
+            return []
+        plan = self.model.plan(answers, self.token_budget)
+        whole = [part for part in plan if missing[part].all()]
+        torn = [part[missing[part]] for part in plan if not missing[part].all()]
+        rest = torch.cat(torn) if torn else torch.zeros(0, dtype=torch.long)
+        if len(rest):
+            whole += [rest[i] for i in self.model.plan(answers[rest], self.token_budget)]
+        return whole
+
+    def _further(self, *, hits: int = 0, computed: int = 0) -> None:
+        self.work = dataclasses.replace(
+            self.work,
+            hits=self.work.hits + hits,
+            computed=self.work.computed + computed,
+            seconds=time.monotonic() - self.began,
+        )
+        self.reading.reach(self.work.done)
+        if self.progress is not None and hits + computed:
+            self.progress(self.work)
+
+
+def _windows(rows: Sequence[int], prompt: Sequence[int]) -> Iterator[list[int]]:
+    """Rows by prompt, some ``WINDOW`` at a time, no prompt torn."""
+    window: list[int] = []
+    for row in sorted(rows, key=prompt.__getitem__):
+        if len(window) >= WINDOW and prompt[row] != prompt[window[-1]]:
+            yield window
+            window = []
+        window.append(row)
+    if window:
+        yield window
+
+
+@torch.no_grad()
+def _sums(model: CausalPolicy | AdaptersOff, answers: _Answers) -> list[float]:
+    """Σ log π over the own tokens of each answer, as float32 has it."""
+    logp = model.evaluate(answers.steps, ("logp",))["logp"].cpu()
+    # float64: the sum must not depend on how long the other answers are.
+    sums = _numbers(torch.where(answers.mask, logp.double(), 0.0).sum(-1).float())
+    bad = [row for row, value in enumerate(sums) if not math.isfinite(value)]
+    if bad:
+        row = bad[0]
+        raise UserError(
+            f"the reference gives {len(bad)} of {len(sums)} answers a log-probability that is not "
+            f"finite ({sums[row]}; the first begins with the tokens "
+            f"{answers.steps.sequence(row)[:8]}). Its weights are damaged, or overflow: try "
+            "precision=float32, or another model."
+        )
+    return sums
+
+
+def _check_tokens(steps: TokenSteps, model: CausalPolicy | AdaptersOff) -> None:
+    policy = model.policy if isinstance(model, AdaptersOff) else model
+    size = int(policy.trunk.whole.get_input_embeddings().weight.shape[0])
+    parts = (steps.prompt.values, steps.answer.values)
+    largest = max((int(part.max()) for part in parts if len(part)), default=0)
+    if largest >= size:
+        raise UserError(
+            f"the data has token {largest}, and the reference knows tokens up to {size - 1}: it "
+            "has another vocabulary. Give a reference with the policy's own tokenizer."
+        )
+
+
+# ---- a reference that speaks while the policy learns
+
+
+@dataclass(frozen=True)
+class FixedReference:
+    """States its numbers of each batch before its step, where rows are not known beforehand.
+
+    The model must be another than the policy: a copy, or the policy with its adapters off.
+    """
+
+    model: CausalPolicy | AdaptersOff
+    token_budget: int
+
+    def before(self, batch: Any) -> Any:
+        """The batch with what the reference says of it."""
+        return with_reference(batch, self.model, token_budget=self.token_budget)
+
+    def after(self, step: int) -> None:
+        """It does not move."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class MovingReference:
+    """The reference of TR-DPO: it follows the policy (Gorbatovski et al., 2024).
+
+    After every ``every`` steps θ_ref ← mix·θ + (1 − mix)·θ_ref; ``mix`` = 1 is the hard update.
+    Only a copy of the weights that learn is held (with LoRA: of the adapters), and exchanged with
+    the policy's for a forward pass. A loop calls ``before`` and ``after`` around its step.
+    """
+
+    def __init__(
+        self, policy: CausalPolicy, *, mix: float | int, every: int, token_budget: int
+    ) -> None:
+        if not 0 < mix <= 1:
+            raise UserError(f"mix is {mix}: give a share of the policy in (0, 1]; 1 replaces all")
+        if every < 1:
+            raise UserError(f"every is {every}: give a number of steps, 1 or more")
+        self.policy, self.mix, self.every = policy, mix, every
+        self.token_budget = token_budget
+        self._held = {name: p.detach().clone() for name, p in self._learning().items()}
+
+    def before(self, batch: Any) -> Any:
+        """The batch with what the reference says of it as it is now."""
+        with self._in_place():
+            return with_reference(batch, self.policy, token_budget=self.token_budget)
+
+    @torch.no_grad()
+    def after(self, step: int) -> None:
+        """Move where step ``step``, counted from 1, says so."""
+        if step % self.every == 0:
+            for name, parameter in self._learning().items():
+                self._held[name].lerp_(parameter, self.mix)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"held": self._held}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, tensor in self._held.items():
+            tensor.copy_(state["held"][name])
+
+    def _learning(self) -> dict[str, Tensor]:
+        model: torch.nn.Module = self.policy.model
+        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    @contextlib.contextmanager
+    def _in_place(self) -> Generator[None, None, None]:
+        """Inside, the policy has the reference's weights."""
+        learning = self._learning()
+        own = {name: parameter.data for name, parameter in learning.items()}
+        try:
+            for name, parameter in learning.items():
+                parameter.data = self._held[name]
+            yield
+        finally:
+            for name, parameter in learning.items():
+                parameter.data = own[name]
