@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from backflip.errors import UserError
+from backflip.monitor.charts import nice_ticks
 from backflip.monitor.folder import newest_change, read_run
 from backflip.monitor.log import METRICS, Alarm, MetricsLog
 from backflip.monitor.report import compare, render, write_comparison, write_report
@@ -380,3 +381,10 @@ def test_a_change_of_any_file_is_noticed(rlhf):
     seen.add(newest_change(rlhf))
     assert len(seen) == 3
     assert newest_change(rlhf) in seen
+
+
+@pytest.mark.parametrize("spread", [0.0, 7e-18, 1e-12])
+def test_numbers_that_differ_by_rounding_alone_make_an_axis(spread: float):
+    """A mean over minibatches of one coefficient: 0.05 and 0.05 + 7e-18."""
+    ticks = nice_ticks(0.05, 0.05 + spread)
+    assert ticks[0] < 0.05 < ticks[-1]

@@ -152,9 +152,13 @@ def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
     return Markup(svg).format(20 * len(rows) + 4, Markup().join(body))
 
 
+NOISE = 1e-9
+"""A spread below this share of the numbers is rounding: an axis shows them as equal."""
+
+
 def nice_ticks(low: float, high: float, *, most: int = 5) -> list[float]:
     """Round numbers that enclose the range: steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if not high > low:
+    if high - low <= NOISE * max(abs(low), abs(high)):
         gap = abs(low) * 0.1 or 1.0
         low, high = low - gap, high + gap
     raw = (high - low) / most
