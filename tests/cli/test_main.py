@@ -13,7 +13,7 @@ import pytest
 import backflip as bf
 from backflip.cli import main as cli
 from backflip.data.sources import write_jsonl
-from backflip.training.driver import Interrupted
+from backflip.errors import Interrupted, NonFiniteError, UserError, WaitingForLabels
 from tests.recipes.tiny import tiny_model
 
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "scipy", "pydantic", "peft"}
@@ -105,7 +105,7 @@ def test_every_public_name_is_documented(name: str):
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+    with pytest.raises(AttributeError, match="backflip attribute trian"):
         bf.trian  # noqa: B018
 
 
@@ -153,7 +153,11 @@ def test_a_command_that_is_none_is_code_2(words: list[str], capsys: pytest.Captu
     ("error", "code", "said"),
     [
         (Interrupted("saved. Go on: backflip resume runs/x"), 130, "backflip resume runs/x"),
+        (UserError("no such thing"), 2, "backflip: no such thing\n"),
+        (WaitingForLabels("4 items wait"), 75, "backflip: 4 items wait\n"),
+        (NonFiniteError("3 steps in a row"), 1, "backflip: 3 steps in a row\n"),
         (RuntimeError("oops"), 1, "RuntimeError: oops\nThis is a bug"),
+        (type("Interrupted", (Exception,), {})("of another"), 1, "This is a bug"),
     ],
 )
 def test_other_ends_have_their_own_codes(

@@ -24,6 +24,7 @@ from backflip.data.batches import (
 )
 from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
+from backflip.errors import Interrupted
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.monitor.progress import Progress
 from backflip.recipes.load import load_recipe
@@ -33,7 +34,6 @@ from backflip.stages.context import Ground
 from backflip.stages.objectives import PAIRED
 from backflip.stages.preferences import tokenized, without_formatting
 from backflip.training.checkpoints import CheckpointStore
-from backflip.training.driver import Interrupted
 from backflip.training.offline import assess
 
 pytestmark = pytest.mark.usefixtures("own_cache")

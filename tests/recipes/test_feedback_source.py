@@ -15,7 +15,7 @@ from rich.console import Console
 import backflip as bf
 from backflip.data.formats import load as load_file
 from backflip.data.records import Comparison, Prompt
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.feedback.exchange.exports import export
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store
@@ -24,7 +24,6 @@ from backflip.recipes.load import load_recipe, read_yaml
 from backflip.recipes.run import resume, train
 from backflip.recipes.sweep import points
 from backflip.stages import sources
-from backflip.training.driver import Interrupted
 from tests.feedback.answered import answer_all, ask, better, opened, pair, project_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -9,10 +9,9 @@ import pytest
 
 import backflip as bf
 from backflip.data.memory import kept, rows
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.monitor.progress import Progress
 from backflip.recipes import run as stages
-from backflip.training.driver import Interrupted
 
 PAIRS = [
     {"prompt": f"Is {n} even?", "chosen": "Yes, it is.", "rejected": "No idea, sorry."}

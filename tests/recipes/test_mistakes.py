@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from backflip.data.sources import write_jsonl
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.generate.engine import SamplingParams
 from backflip.models.save import load_reward_model
 from backflip.monitor.progress import Progress
@@ -19,7 +19,6 @@ from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
 from backflip.reward.model import score_all
 from backflip.stages.context import Ground
-from backflip.training.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
 WORDS = ["apples", "pears", "plums", "figs", "dates", "limes", "kiwis", "grapes", "melons", "nuts"]

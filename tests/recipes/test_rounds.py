@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import backflip as bf
 from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import Rollouts
+from backflip.errors import Interrupted
 from backflip.models.load import resolve
 from backflip.monitor.log import Alarm, MetricsLog, read_lines, read_metrics
 from backflip.monitor.progress import Progress
@@ -27,7 +28,6 @@ from backflip.rounds.folders import RoundFolders, alarms_of
 from backflip.rounds.policy_sampler import Speaker
 from backflip.rounds.rows import Sat
 from backflip.sampling.samples import read, unpack
-from backflip.training.driver import Interrupted
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from backflip.cli import main as cli
 from backflip.data.records import messages
-from backflip.errors import UserError
+from backflip.errors import UserError, WaitingForLabels
 from backflip.feedback.labellers.people import Group, Labeller
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store
@@ -23,7 +23,6 @@ from backflip.monitor.progress import Progress
 from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
-from backflip.rounds.people import WaitingForLabels
 from backflip.sampling.samples import read
 from tests.feedback.answered import answer_all, opened, project_of
 

@@ -11,14 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from backflip.api import Run, model_of
 from backflip.cli import console
 from backflip.data.sources import write_jsonl
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.models.load import REWARD_MODELS, resolve
 from backflip.models.save import load_reward_model
 from backflip.monitor.log import read_lines, read_metrics
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
 from backflip.training.checkpoints import CheckpointStore
-from backflip.training.driver import Best, Interrupted
+from backflip.training.driver import Best
 from tests.recipes.tiny import tiny_model
 
 QUICK = {

@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 import backflip as bf
 from backflip.data.records import Comparison, Demonstration
 from backflip.data.sources import write_jsonl
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.recipes.check import check_recipe
 from backflip.recipes.forecast import plan
 from backflip.recipes.load import load_recipe
-from backflip.training.driver import Interrupted
 from backflip.training.offline import OfflineLoop
 
 SMALL = {

@@ -11,10 +11,9 @@ import pytest
 
 from backflip.cli import main as cli
 from backflip.data.sources import write_jsonl
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.recipes import sweep as sweeping
 from backflip.recipes.sweep import points, results, resume_sweep, train_sweep
-from backflip.training.driver import Interrupted
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -18,6 +18,7 @@ from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch, Ragged, TokenSteps
 from backflip.data.stream import Batches
+from backflip.errors import Interrupted
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch.engine import TorchEngine
@@ -26,7 +27,7 @@ from backflip.models.heads import ValueModel
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement
 from backflip.training.checkpoints import CheckpointStore, learnt
-from backflip.training.driver import Best, Interrupted, drive
+from backflip.training.driver import Best, drive
 from backflip.training.learner import Learner, linear_to_zero, make_optimizer
 from backflip.training.offline import OfflineLoop, assess
 from backflip.training.online import Critic, OnlineLoop, PretrainingMix

@@ -13,13 +13,12 @@ from torch import nn
 from backflip.algorithms.base import Objective, Outcome
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import TensorRecord
-from backflip.errors import UserError
+from backflip.errors import NonFiniteError, UserError
 from backflip.functional.reductions import row_mean
 from backflip.models.causal import CausalPolicy
 from backflip.training.driver import drive, keep_batches
 from backflip.training.learner import (
     Learner,
-    NonFiniteError,
     Work,
     constant,
     cosine,

@@ -14,9 +14,9 @@ from backflip.data.batches import (
     ReferencedComparisons,
 )
 from backflip.data.stream import Batches
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.models.causal import CausalPolicy
-from backflip.training.driver import Interrupted, drive
+from backflip.training.driver import drive
 from backflip.training.offline import OfflineLoop
 from backflip.training.reference import (
     MovingReference,

@@ -13,9 +13,9 @@ import warnings
 import pytest
 import torch
 
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.training.checkpoints import CheckpointStore, restore
-from backflip.training.driver import Best, Interrupted, load_best
+from backflip.training.driver import Best, load_best
 from backflip.training.run_folder import RunFolder
 from tests.training import little
 from tests.training.little import EVERY, TOTAL, assert_same, child, go, logged, result

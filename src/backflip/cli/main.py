@@ -19,12 +19,12 @@ from backflip.cli.check import check
 from backflip.cli.collect import collect
 from backflip.cli.measure import best_of_n, evaluate
 from backflip.cli.push import push
-from backflip.errors import UserError
+from backflip.errors import Interrupted, NonFiniteError, UserError, WaitingForLabels
 
-USER_ERROR, INTERRUPTED, BUG, WAITING = 2, 130, 1, 75
-"""Exit codes; 75 is that of programs that are to be started once more later."""
-OURS = ("NonFiniteError",)
-"""Ends of a run that are nobody's mistake in the code, by name: their modules import torch."""
+BUG = 1
+"""The exit code of whatever is a mistake in the code."""
+OURS = (UserError, Interrupted, WaitingForLabels, NonFiniteError)
+"""Ends of a command that are nobody's mistake in the code; each bears its exit code."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,7 +93,6 @@ def _notes() -> Iterator[None]:
 
 def _failed(error: BaseException) -> int:
     """Say on stderr what went wrong; returns the exit code."""
-    kind, said = type(error).__name__, str(error)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
     if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
@@ -101,18 +100,16 @@ def _failed(error: BaseException) -> int:
         return 0
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # from the parser
         cast("Any", error).show()
-        return USER_ERROR
-    if isinstance(error, KeyboardInterrupt) or kind in ("Interrupted", "Abort"):
-        code, said = INTERRUPTED, said or "interrupted"
-    elif isinstance(error, UserError):
-        code = USER_ERROR
-    elif kind == "WaitingForLabels":
-        code = WAITING
-    else:
-        advice = "" if kind in OURS else "\nThis is a bug in backflip: --debug shows where it is."
-        code, said = BUG, f"{kind}: {said}{advice}"
-    _complain(said)
-    return code
+        return UserError.exit_code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        error = Interrupted(str(error) or "interrupted")
+    if isinstance(error, OURS):
+        _complain(str(error))
+        return error.exit_code
+    _complain(
+        f"{type(error).__name__}: {error}\nThis is a bug in backflip: --debug shows where it is."
+    )
+    return BUG
 
 
 def _complain(message: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.models.load import model_folder
 from backflip.monitor.progress import Progress
 from backflip.monitor.report import write_report
@@ -29,7 +29,6 @@ from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe,
 from backflip.stages.sft import run_sft
 from backflip.stages.watcher import Watcher
 from backflip.training.checkpoints import resume_command
-from backflip.training.driver import Interrupted
 from backflip.training.run_folder import RunFolder
 
 __all__ = ["resume", "train"]

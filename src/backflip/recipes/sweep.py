@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.monitor.progress import shown
 from backflip.progress import Task, task
 from backflip.recipes.check import check_recipe
@@ -27,7 +27,6 @@ from backflip.recipes.run import resume, train
 from backflip.stages.settings import default_run
 from backflip.stages.sources import one_moment
 from backflip.training.checkpoints import resume_command
-from backflip.training.driver import Interrupted
 from backflip.training.run_folder import RunFolder, write_atomically
 
 __all__ = ["Point", "points", "results", "resume_sweep", "train_sweep"]

@@ -19,7 +19,7 @@ import torch
 
 from backflip.data.batches import Rollouts
 from backflip.data.records import Messages
-from backflip.errors import UserError
+from backflip.errors import UserError, WaitingForLabels
 from backflip.reward.protocol import Judgement
 from backflip.stages.sources import PREFIX, Address, store_for
 from backflip.text import counted
@@ -28,14 +28,10 @@ from backflip.training.checkpoints import resume_command
 if TYPE_CHECKING:
     from backflip.feedback.labellers.people import Group, Labeller
 
-__all__ = ["People", "WaitingForLabels", "asks_people", "labeller", "stands_at_zero"]
+__all__ = ["People", "asks_people", "labeller", "stands_at_zero"]
 
 NOTHING = "(nothing)"
 """What is shown of an answer without words."""
-
-
-class WaitingForLabels(Exception):  # noqa: N818 (not an error)
-    """People have not answered yet; everything is saved. The message says how to go on."""
 
 
 def asks_people(judge: str | None) -> bool:

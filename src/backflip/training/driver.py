@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from backflip.errors import UserError
+from backflip.errors import Interrupted, UserError
 from backflip.progress import task
 from backflip.training.checkpoints import Checkpoint, finite, learnt, restore, resume_command
 from backflip.training.learner import Work
 from backflip.training.run_folder import RunFolder, write_atomically
 from backflip.training.signals import Signals
 
-__all__ = ["Best", "Interrupted", "Outcome", "drive", "keep_batches", "load_best"]
+__all__ = ["Best", "Outcome", "drive", "keep_batches", "load_best"]
 
 MOST_KEPT = 3
 """Skipped batches that stay in the run's folder: the newest."""
@@ -66,10 +66,6 @@ class Watch(Protocol):
     """
 
     def __call__(self, index: int, metrics: Metrics, loop: Any, /) -> str | None: ...
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error)
-    """A signal came; everything is saved. The message says how to go on."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from backflip.algorithms.base import Objective
 from backflip.data.batches import TensorRecord
+from backflip.errors import NonFiniteError
 from backflip.functional.reductions import Loss
 from backflip.models.packing import token_budget_here
 from backflip.progress import each
@@ -33,10 +34,6 @@ class Work:
 
     objective: Objective
     batch: TensorRecord
-
-
-class NonFiniteError(RuntimeError):
-    """Several steps in a row had gradients that are not numbers."""
 
 
 @dataclass
