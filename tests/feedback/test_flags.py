@@ -7,7 +7,6 @@ from sqlalchemy import text
 
 from backflip.errors import UserError
 from backflip.feedback.rating.items import NewItem
-from backflip.feedback.store import migrate
 from backflip.feedback.store.refusals import RefusedError
 from tests.feedback.conftest import pair, pairs
 
@@ -61,21 +60,6 @@ def test_a_warning_of_no_item_or_no_text_is_refused(make):
         project.warn(7, "x")
     with pytest.raises(UserError, match="control character"):
         project.add_items([NewItem(pair(0), warning="\0")])
-
-
-def test_items_of_an_older_database_have_no_warning(store, make):
-    """The second schema adds a column to items that are there, the third indexes them."""
-    project, people = make(1)
-    project.add_items(pairs(1))
-    with store.database.write() as connection:
-        for table in ("ended_sessions", "tries"):  # of the fourth
-            connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("DROP INDEX items_in_order"))
-        connection.execute(text("ALTER TABLE items DROP COLUMN warning"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    with store.database.write() as connection:
-        assert migrate.upgrade(connection)
-    assert project.next(people[0])[0].warning == ""
 
 
 def test_nothing_is_asked_in_an_archived_project_and_all_of_it_comes_back(make, store):

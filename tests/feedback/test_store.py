@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import unicodedata
 
@@ -9,14 +10,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from backflip.errors import UserError
-from backflip.feedback.store import migrate, open_store
+from backflip.feedback.projects.store import open_store
+from backflip.feedback.store import migrate
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Table
 
 
-def test_migrations_make_the_tables_that_the_code_speaks_of(store):
+def test_a_new_database_has_the_tables_that_the_code_speaks_of(store):
     with store.database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
@@ -42,6 +45,48 @@ def test_a_database_of_a_newer_backflip_is_refused(url):
     store.close()
     with pytest.raises(UserError, match="newer one made it"):
         open_store(url)
+
+
+@pytest.mark.parametrize("version", ["0001", "0003"])
+def test_a_database_of_before_the_first_release_is_refused_with_the_way_on(url, version):
+    store = open_store(url)
+    with store.database.write() as connection:
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
+    store.close()
+    with pytest.raises(UserError, match=f"schema '{version}'.*Open it once with the code of"):
+        open_store(url)
+
+
+def test_a_database_of_the_first_release_gets_the_revisions_that_follow(url, tmp_path, monkeypatch):
+    """Its tables are changed where they stand, with the rows in them."""
+    store = open_store(url)
+    store.create("tone", {"kind": "compare"})
+    store.close()
+    later = tmp_path / "100% migrations"
+    shutil.copytree(migrate.HERE, later)
+    (later / "versions" / "v0005_hue.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        "revision, down_revision = '0005', '0004'\n"
+        "def upgrade():\n"
+        "    op.add_column('projects', sa.Column('hue', sa.Text(), server_default='blue'))\n"
+    )
+    monkeypatch.setattr(migrate, "HERE", later)
+    changed = open_store(url)
+    with changed.database.read() as connection:
+        assert migrate.version_of(connection) == "0005"
+        rows = connection.execute(text("SELECT name, hue FROM projects")).all()
+    changed.close()
+    assert rows == [("tone", "blue")]
+
+
+def test_tables_of_another_program_are_not_taken_for_ours(tmp_path):
+    path = tmp_path / "theirs.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE items (id INTEGER)")
+    with pytest.raises(DBAPIError, match="already exists"):
+        open_store(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("items",)]
 
 
 def test_sqlite_waits_keeps_its_promises_and_writes_ahead(tmp_path):

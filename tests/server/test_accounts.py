@@ -142,22 +142,3 @@ def test_guessing_at_a_session_left_open_does_not_slow_the_owner(server: Served)
     assert codes[0] == 400
     assert codes[-1] == 429
     signed_in(server)
-
-
-def test_a_database_of_before_is_brought_along(tmp_path: Path):
-    """Sessions of before the update go on, and can be ended."""
-    from alembic.migration import MigrationContext
-    from sqlalchemy import text
-
-    made = served(tmp_path)
-    made.person("Ada")
-    cookie = signed_in(made)
-    with made.store.database.write() as connection:
-        connection.execute(text("DROP TABLE ended_sessions"))
-        connection.execute(text("DROP TABLE tries"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
-    made.store.close()
-    again = served(tmp_path)
-    with again.store.database.read() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0004"
-    assert copied(again, cookie).get("/me").url.path == "/me"

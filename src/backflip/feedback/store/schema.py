@@ -1,4 +1,6 @@
-"""The tables. The same on SQLite and on PostgreSQL; ``migrations/`` makes and changes them.
+"""The tables, and the triggers that keep the log. The same on SQLite and on PostgreSQL.
+
+``Table.metadata.create_all`` makes them; ``migrations/`` changes those of older databases.
 
 Names and addresses of people stand in ``identities`` alone. Everything else speaks of pseudonyms.
 """
@@ -9,6 +11,7 @@ import json
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     ForeignKey,
     Index,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    event,
     or_,
     text,
     type_coerce,
@@ -272,6 +276,47 @@ class Events(Table):
         Index("events_by_person", "person_id"),
         {"sqlite_autoincrement": True},
     )
+
+
+_GROWS = {
+    "sqlite": (
+        """
+        CREATE TRIGGER events_stay BEFORE DELETE ON events
+        BEGIN SELECT RAISE(ABORT, 'the log only grows'); END
+        """,
+        """
+        CREATE TRIGGER events_keep BEFORE UPDATE ON events
+        WHEN NEW.body NOT LIKE '%[redacted]%' OR NEW.id <> OLD.id OR NEW.kind <> OLD.kind
+            OR NEW.at <> OLD.at OR NEW.person_id IS NOT OLD.person_id
+            OR NEW.item_id IS NOT OLD.item_id OR NEW.project_id IS NOT OLD.project_id
+        BEGIN SELECT RAISE(ABORT, 'the log only grows'); END
+        """,
+    ),
+    "postgresql": (
+        """
+        CREATE FUNCTION events_only_grow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'UPDATE' AND NEW.body LIKE '%[redacted]%' AND NEW.id = OLD.id
+                AND NEW.kind = OLD.kind AND NEW.at = OLD.at
+                AND NEW.person_id IS NOT DISTINCT FROM OLD.person_id
+                AND NEW.item_id IS NOT DISTINCT FROM OLD.item_id
+                AND NEW.project_id IS NOT DISTINCT FROM OLD.project_id THEN
+                RETURN NEW;
+            END IF;
+            RAISE EXCEPTION 'the log only grows';
+        END $$
+        """,
+        """
+        CREATE TRIGGER events_keep BEFORE UPDATE OR DELETE ON events
+        FOR EACH ROW EXECUTE FUNCTION events_only_grow()
+        """,
+    ),
+}
+"""Events are never deleted, and change only where words are redacted."""
+for _dialect, _statements in _GROWS.items():
+    for _statement in _statements:
+        _trigger = DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect)
+        event.listen(Events.__table__, "after_create", _trigger)
 
 
 class Invitations(Table):

@@ -1,1 +1,1 @@
-"""Every schema that was ever released, one file a step. Run by ``feedback/migrate.py``."""
+"""Changes of the schema since the first release. Run by ``feedback/store/migrate.py``."""
