@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
 
 from backflip.errors import UserError
 from backflip.feedback.rating.items import NewItem
