@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from backflip.feedback.kinds.tasks import Clip
 from backflip.feedback.store.refusals import RefusedError
-from backflip.server.base.clip_ids import sealed, unsealed
+from backflip.server.base.clip_ids import ClipIds
 from backflip.server.base.clips import KINDS, kind_of
 
 PICTURES = tuple(ending for ending, kind in KINDS.items() if kind.media == "image")
@@ -26,7 +26,7 @@ class Media:
     """Finds files of projects, and gives the addresses under which a browser asks for them."""
 
     def __init__(self, folder: Path, secret: str) -> None:
-        self.folder, self.key = folder, secret.encode()
+        self.folder, self.ids = folder, ClipIds(secret)
 
     def root(self, project: str) -> Path:
         return self.folder / project
@@ -36,7 +36,7 @@ class Media:
 
         Raises RefusedError outside the folder, or of another kind.
         """
-        name = unsealed(name, project, self.key) or name
+        name = self.ids.unsealed(name, project) or name
         path = self._path(self.root(project).resolve(), name)
         if path is None or not path.is_file() or kind_of(path.name) is None:
             raise RefusedError("not_found", f"there is no clip {name[:80]!r} in this project")
@@ -51,7 +51,7 @@ class Media:
                 return ""
             name = unquote(clip.url.removeprefix(mine))
         root = self.root(project).resolve()
-        path = self._path(root, unsealed(name, project, self.key) or name)
+        path = self._path(root, self.ids.unsealed(name, project) or name)
         if path is None:
             return f"{name[:80]!r} points outside the clips of this project."
         if clip.media == "frames" and path.is_dir():
@@ -88,7 +88,7 @@ class Media:
         return [f"{name.rstrip('/')}/{frame}" for frame in found[:MOST_FRAMES]]
 
     def _url(self, project: str, name: str) -> str:
-        return f"/media/{quote(project)}/{sealed(name, project, self.key)}"
+        return f"/media/{quote(project)}/{self.ids.sealed(name, project)}"
 
 
 def _address(url: str) -> str:
