@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from backflip.algorithms.preference.apo_zero_unpaired import APOZeroUnpaired
-from backflip.algorithms.preference.bco import BCO, balance_warning
-from backflip.algorithms.preference.kto import ADVISED, KTO, weights_warning
+from backflip.algorithms.preference.bco import BCO
+from backflip.algorithms.preference.kto import ADVISED, KTO
 from backflip.data.batches import LabelledBatch, ReferencedLabels, TokenSteps
 from backflip.data.collate import mismatched
 from backflip.data.stream import Batches
@@ -288,12 +288,12 @@ def test_the_right_shift_makes_bco_care_about_differences_and_not_about_levels(p
     ],
 )
 def test_weights_within_the_advice_are_not_warned_about(good, bad, weights):
-    assert weights_warning(KTO(**weights), good, bad) == ""
+    assert KTO(**weights).imbalance(good, bad) == ""
 
 
 @pytest.mark.parametrize(("good", "bad"), [(100, 101), (100, 1000), (451, 300), (3000, 7)])
 def test_weights_beside_the_advice_are_and_the_proposed_ones_are_within_it(good, bad):
-    said = weights_warning(KTO(), good, bad)
+    said = KTO().imbalance(good, bad)
     name, value = said.split("set ")[1].split("=")
     assert name == ("desirable_weight" if good < bad else "undesirable_weight")
     proposed = KTO(**{name: float(value)})
@@ -303,17 +303,17 @@ def test_weights_beside_the_advice_are_and_the_proposed_ones_are_within_it(good,
 
 @pytest.mark.parametrize(("good", "bad"), [(100.0, 100.0), (150.0, 100.0), (100.0, 150.0)])
 def test_kinds_that_are_about_as_many_are_left_alone_by_bco(good, bad):
-    assert balance_warning(good, bad) == ""
+    assert BCO().imbalance(good, bad) == ""
 
 
 @pytest.mark.parametrize(("good", "bad", "rare"), [(100.0, 151.0, "good"), (900.0, 100.0, "bad")])
 def test_bco_names_the_rare_kind_and_the_weight_that_balances_it(good, bad, rare):
-    said = balance_warning(good, bad)
+    said = BCO().imbalance(good, bad)
     assert f"repeat the {rare} ones" in said
     weight = float(said.split("weight=")[1])
     assert weight * min(good, bad) == pytest.approx(max(good, bad), rel=1e-2)
 
 
 def test_answers_of_one_kind_only_are_warned_about():
-    assert "5 good and 0 bad" in weights_warning(KTO(), 5, 0)
-    assert weights_warning(KTO(undesirable_weight=0.0), 5, 5)
+    assert "5 good and 0 bad" in KTO().imbalance(5, 0)
+    assert KTO(undesirable_weight=0.0).imbalance(5, 5)

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
+from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.preference.base import tell
 from backflip.algorithms.preference.mixture import Mixture
 from backflip.data.batches import (
@@ -31,11 +32,11 @@ from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
 from backflip.recipes.run import resume, train
 from backflip.stages.context import Ground
-from backflip.stages.objectives import PAIRED
 from backflip.stages.preferences import tokenized, without_formatting
 from backflip.training.checkpoints import CheckpointStore
 from backflip.training.offline import assess
 
+PAIRED = [n for n, k in DIRECT.items() if k.learns_from is Comparison and k is not Mixture]
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 METHODS = [name for name in shipped() if load_recipe(name).stage == "direct"]
@@ -301,7 +302,7 @@ def test_whether_an_objective_heeds_a_label_is_tried_out(name: str, field: str, 
 
 
 @pytest.mark.parametrize("field", ["margin", "soft"])
-@pytest.mark.parametrize("name", [name for name, kind in PAIRED.items() if kind is not Mixture])
+@pytest.mark.parametrize("name", PAIRED)
 def test_an_objective_heeds_what_it_says(name: str, field: str):
     objective: Any = load_recipe(name).objective  # type: ignore[union-attr]
     assert heeds(objective, field) is (field in objective.heeds)

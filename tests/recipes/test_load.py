@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.online.one_step_ppo import OneStepPPO
 from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.preference.apo_zero import APOZero
@@ -17,7 +18,6 @@ from backflip.recipes.load import load_recipe, parse, to_yaml
 from backflip.recipes.names import HERE, shipped
 from backflip.recipes.registry import FAMILIES, RECIPES
 from backflip.stages.chain import RLHFRecipe
-from backflip.stages.objectives import DIRECT
 from backflip.stages.settings import PPORecipe
 
 

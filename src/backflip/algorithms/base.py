@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience, Scored
 from backflip.functional.reductions import Loss
 
 Batch = TypeVar("Batch")
+Epochs = Annotated[
+    int,
+    Within(1.0, math.inf, "they are passes over the answers"),
+    Usual(1.0, 4.0, "4 (Ziegler et al., 2019) down to 1 (InstructGPT)"),
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,11 @@ class Outcome:
 @dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
     """Anything a learner can minimise: SFT, reward modelling, DPO, PPO."""
+
+    title: ClassVar[str]
+    """The name that people read; the name in a recipe is that of the file."""
+    rates: ClassVar[tuple[float, float] | None] = None
+    """Learning rates (with LoRA, for all weights) where others than the stage's are asked for."""
 
     def prepare(self, model: Any, batch: Batch, token_budget: int) -> Batch:
         """The batch with what its rows must know of the whole of it, before it is cut.
@@ -58,7 +70,7 @@ class OnlineAlgorithm(Objective):
 
     needs_values: ClassVar[bool] = False
     """Whether a recipe without a value source is an error."""
-    epochs: int = 1
+    epochs: Epochs = 1
     """Passes over each batch of experience."""
 
     @abstractmethod

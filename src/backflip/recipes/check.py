@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backflip.algorithms.preference.tr_dpo import TRDPO
+from backflip.algorithms.ranges import Within, declared
 from backflip.data.sources import HUB_NAME
 from backflip.errors import UserError
 from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
@@ -16,39 +16,11 @@ from backflip.recipes.registry import Recipe
 from backflip.rounds.rules import check_rounds
 from backflip.rounds.settings import IterativeRecipe
 from backflip.stages.chain import Chain
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe, Stage
 from backflip.stages.sources import check_readable
 from backflip.stages.stream_rules import check_rounds_not_streamed, stream_problems
 from backflip.training.run_folder import RunFolder
-
-BOUNDS = {
-    "eps": (0.0, 1.0, "the ratio is clipped to 1 ± eps"),
-    "value_eps": (0.0, float("inf"), "values are clipped to ± value_eps"),
-    "gamma": (0.0, 1.0, "it is a discount"),
-    "lam": (0.0, 1.0, "it weighs returns of different lengths"),
-    "kl_coef": (0.0, float("inf"), "below 0 it would pay for leaving the reference"),
-    "vf_coef": (0.0, float("inf"), "it weighs a loss"),
-    "theta": (1.0, float("inf"), "at 1 there are no ties"),
-    "nu": (0.0, float("inf"), "at 0 there are no ties"),
-    "centering_coef": (0.0, float("inf"), "it weighs a loss"),
-    "epochs": (1, float("inf"), "they are passes over the answers"),
-    "nll_coef": (0.0, float("inf"), "it weighs a loss"),
-    "every": (1, float("inf"), "it counts steps"),
-    "desirable_weight": (0.0, float("inf"), "it weighs a loss"),
-    "undesirable_weight": (0.0, float("inf"), "it weighs a loss"),
-    "shift_decay": (0.0, 1.0, "it is the share of a mean that stays"),
-}
-"""Values of an algorithm's fields outside which its mathematics fails, and why."""
-INSIDE = {
-    "beta": (0.0, float("inf"), "at 0 preferences have no weight"),
-    "label_smoothing": (-1e-9, 0.5, "from a half on, labels say the opposite"),
-    "label_noise": (-1e-9, 0.5, "from a half on, labels say the opposite"),
-    "smoothing": (0.0, 0.5, "at 0 the divergence is infinite"),
-    "alpha": (0.0, 1.0, "the ends are reverse_kl and forward_kl"),
-    "mix": (0.0, 1.0 + 1e-9, "at 0 the reference stands still, which is dpo"),
-}
-"""The same where the bounds themselves are outside."""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -117,9 +89,9 @@ def _direct_problems(stage: DirectRecipe, prefix: str) -> Iterator[str]:
             f"{prefix}reference is {stage.reference}, but {name} compares with none. Leave it out, "
             "or set objective=dpo."
         )
-    if stage.reference is not None and isinstance(objective, TRDPO):
+    if stage.reference is not None and objective.reference_moves:
         yield (
-            f"{prefix}reference is {stage.reference}, but the reference of tr_dpo follows the "
+            f"{prefix}reference is {stage.reference}, but the reference of {name} follows the "
             "policy itself. Leave it out, or set objective=dpo."
         )
 
@@ -151,17 +123,9 @@ def _ppo_problems(stage: PPORecipe, prefix: str, *, alone: bool) -> Iterator[str
 
 
 def _out_of_bounds(algorithm: Any, prefix: str) -> Iterator[str]:
-    for name, (low, high, why) in BOUNDS.items():
-        value = getattr(algorithm, name, None)
-        if value is not None and not low <= value <= high:
-            bounds = f"at least {low:g}" + (f" and at most {high:g}" if high < 1e9 else "")
-            yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
-    for name, (low, high, why) in INSIDE.items():
-        value = getattr(algorithm, name, None)
-        if value is not None and not low < value < high:
-            bounds = f"above {low:g}" if low >= 0 else "at least 0"
-            bounds += f" and {'below' if high <= 1 else 'at most'} {high:g}" if high < 1e9 else ""
-            yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {why}."
+    for name, value, bounds in declared(algorithm, Within):
+        if value is not None and value not in bounds:
+            yield f"{prefix}.{name} is {value:g}; it must be {bounds}: {bounds.why}."
     for number, weight in enumerate(getattr(algorithm, "weights", ()), start=1):
         if not 0 < weight < math.inf:
             yield f"{prefix}.weights[{number}] is {weight:g}; it must be a number above 0."

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from backflip.recipes.registry import RECIPES
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 
 NEEDED = "needed"
 LONG = 100

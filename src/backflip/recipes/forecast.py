@@ -30,7 +30,6 @@ from backflip.recipes.trial import measured
 from backflip.rounds.settings import IterativeRecipe
 from backflip.stages.chain import Chain
 from backflip.stages.context import Ground, total_steps
-from backflip.stages.objectives import learns_from
 from backflip.stages.preferences import tokenized
 from backflip.stages.scale import scaling
 from backflip.stages.settings import (
@@ -162,7 +161,7 @@ def _planned(stage: Stage) -> Plan:
 
 def _kind(stage: Stage) -> type[Any]:
     if isinstance(stage, DirectRecipe):
-        return learns_from(stage.objective)
+        return stage.objective.learns_from
     kinds: dict[str, type[Any]] = {
         "sft": Demonstration,
         "reward_model": Comparison,

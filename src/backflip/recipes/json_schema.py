@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_in
 from backflip.recipes.registry import RECIPES
-from backflip.stages.objectives import NAMES, TERMS
+from backflip.stages.choices import NAMES, TERMS
 from backflip.stages.settings import SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

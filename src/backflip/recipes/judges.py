@@ -28,7 +28,7 @@ from backflip.models.save import load_reward_model
 from backflip.recipes import slips
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 from backflip.stages.preferences import without_formatting
 from backflip.stages.settings import DirectRecipe
 from backflip.stages.sources import account, load

@@ -14,11 +14,11 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from backflip.recipes.describe import fields_of, groups_in, said
 from backflip.recipes.known import FILE, PACKAGE, digest
 from backflip.recipes.registry import RECIPES
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 
 __all__ = ["listing"]
 
-TABLES = ("stages/objectives.py", "recipes/registry.py", "stages/settings.py")
+TABLES = ("stages/choices.py", "recipes/registry.py", "stages/settings.py")
 PLAIN = {"number", "integer", "boolean", "null", "string"}
 
 

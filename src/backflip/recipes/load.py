@@ -16,7 +16,7 @@ from backflip.recipes.names import find_recipe, hint, pairs, read_yaml
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
 from backflip.stages.chain import STAGES
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 from backflip.stages.settings import SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
 

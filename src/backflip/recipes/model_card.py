@@ -15,7 +15,7 @@ import yaml
 from backflip.models import smollm2
 from backflip.models.load import CLASSIFIER, model_folder
 from backflip.models.save import READ
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 from backflip.stages.settings import Stage
 from backflip.training.run_folder import RunFolder, write_atomically
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backflip.algorithms.preference.tr_dpo import TRDPO
 from backflip.errors import UserError
 from backflip.monitor.log import ALARMS, Alarm, read_lines
 from backflip.rounds.settings import IterativeRecipe
@@ -161,4 +160,4 @@ def link(source: Path, target: Path) -> None:
 
 def _held(stage: DirectRecipe) -> bool:
     """Whether the objective has a reference that stays where it is."""
-    return stage.objective.needs_reference and not isinstance(stage.objective, TRDPO)
+    return stage.objective.needs_reference and not stage.objective.reference_moves

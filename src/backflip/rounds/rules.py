@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backflip.algorithms.preference.unpaired import UnpairedObjective
+from backflip.data.records import Labelled
 from backflip.errors import UserError
 from backflip.models.load import REWARD_MODELS, check_classifier, resolve
 from backflip.rounds.people import asks_people, labeller
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
-from backflip.stages.objectives import NAMES
+from backflip.stages.choices import NAMES
 
 __all__ = ["about_rounds", "check_rounds"]
 
@@ -90,7 +90,7 @@ def _direct_problems(recipe: IterativeRecipe) -> Iterator[str]:
     if recipe.answers_per_prompt < 2:
         yield ("answers_per_prompt is 1, and direct learns from comparisons. Set it to 2 or more.")
     objective = recipe.direct.objective
-    if isinstance(objective, UnpairedObjective):
+    if objective.learns_from is Labelled:
         yield (
             f"direct.objective is {NAMES[type(objective)]}, which learns from single labels; "
             "rounds make comparisons. Set direct.objective=dpo."

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from backflip.generate.engine import SamplingParams
 from backflip.sampling.choosing import (
+    COMPARISON_CHOOSERS,
+    DEMONSTRATION_CHOOSERS,
     AllWins,
     Best,
     BestRandom,
@@ -18,7 +20,7 @@ from backflip.sampling.choosing import (
     TopShare,
 )
 from backflip.stages.chain import Chain
-from backflip.stages.objectives import COMPARISON_CHOOSERS, DEMONSTRATION_CHOOSERS, one_of
+from backflip.stages.choices import one_of
 from backflip.stages.settings import (
     Count,
     DataSettings,

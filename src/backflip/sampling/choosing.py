@@ -22,6 +22,8 @@ from backflip.sampling.samples import Sampled, numbered, plain
 
 __all__ = [
     "CHOOSERS",
+    "COMPARISON_CHOOSERS",
+    "DEMONSTRATION_CHOOSERS",
     "AllWins",
     "Best",
     "BestRandom",
@@ -296,6 +298,12 @@ CHOOSERS: dict[str, type[ComparisonChooser] | type[DemonstrationChooser]] = {
     kind.name: kind for kind in (BestWorst, BestRandom, MaxMinMargin, AllWins, Best, TopShare)
 }
 """By the name that a recipe gives."""
+COMPARISON_CHOOSERS = {
+    n: kind for n, kind in CHOOSERS.items() if issubclass(kind, ComparisonChooser)
+}
+"""How a round may put its answers in order."""
+DEMONSTRATION_CHOOSERS = {n: k for n, k in CHOOSERS.items() if n not in COMPARISON_CHOOSERS}
+"""How a round may choose what is imitated."""
 
 
 def dense_ranks(scores: Sequence[float]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_serializer, model_validator
 
-from backflip.stages.objectives import RATES, name_in
+from backflip.stages.choices import rates_of
 from backflip.stages.settings import (
     Common,
     DataSettings,
@@ -148,6 +148,6 @@ def _set_rate(stage: dict[str, Any], rates: tuple[float, float]) -> None:
     """Put a rate where auto stands, unless the objective has one of its own."""
     settings = stage.get("optimizer", {})
     open_ = isinstance(settings, Mapping) and settings.get("lr") in ("auto", None)
-    if open_ and name_in(stage.get("objective")) not in RATES:
+    if open_ and rates_of(stage.get("objective")) is None:
         rate = rates[0 if stage.get("lora", True) is not None else 1]
         stage["optimizer"] = {**settings, "lr": rate}

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from backflip.algorithms.preference.tr_dpo import TRDPO
 from backflip.data.batches import ComparisonBatch
 from backflip.data.streaming import StreamedBatches
 from backflip.evaluation.implicit import implicit_report
@@ -118,8 +117,8 @@ def _referee(
     recipe: DirectRecipe, policy: CausalPolicy, beside: Model | None
 ) -> MovingReference | FixedReference | None:
     """A reference that follows the policy, where the objective has one; or the one ``beside``."""
-    objective = recipe.objective
-    if not isinstance(objective, TRDPO):
+    objective: Any = recipe.objective
+    if not objective.reference_moves:
         if beside is None or not objective.needs_reference:
             return None
         return FixedReference(beside, token_budget=recipe.token_budget)

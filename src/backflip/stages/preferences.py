@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backflip.algorithms.preference.bco import BCO, balance_warning
-from backflip.algorithms.preference.davidson_dpo import DavidsonDPO
-from backflip.algorithms.preference.kto import KTO, weights_warning
-from backflip.algorithms.preference.rao_kupper_dpo import RaoKupperDPO
+from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.reward.base import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
 from backflip.data.collate import Tokenized, tokenize_comparisons, tokenize_labelled
@@ -21,8 +18,8 @@ from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_o
 from backflip.data.splits import split_by_prompt
 from backflip.data.streaming import StreamedBatches
 from backflip.errors import UserError
+from backflip.stages.choices import NAMES
 from backflip.stages.context import Ground
-from backflip.stages.objectives import NAMES, PAIRED, learns_from
 from backflip.stages.settings import DirectRecipe
 from backflip.stages.sources import load
 from backflip.stages.streams import StageRows
@@ -31,8 +28,8 @@ from backflip.text import counted
 __all__ = ["PreferenceRows", "tokenized", "without_formatting"]
 
 Preferences = ComparisonBatch | LabelledBatch
-WITH_TIES = (DavidsonDPO, RaoKupperDPO)
-"""Objectives that were made to learn from ties."""
+WITH_TIES = [f"objective={name}" for name, kind in DIRECT.items() if kind.learns_ties is True]
+"""Settings that learn from ties."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class PreferenceRows:
     @staticmethod
     def of(ground: Ground, recipe: DirectRecipe) -> PreferenceRows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
-        kind = learns_from(recipe.objective)
+        kind = recipe.objective.learns_from
         rows: StageRows[Any, Any] = StageRows.of(ground, kind, functools.partial(tokenized, ground))
         held = rows.held
         _check(ground, recipe, rows.sample)
@@ -179,7 +176,8 @@ def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
 def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> None:
     good = int(data.label.sum())
     if 0 < good < len(data):
-        if warning := _out_of_balance(recipe.objective, data):
+        weights = [float(data.weight[kind].sum()) for kind in (data.label, ~data.label)]
+        if warning := recipe.objective.imbalance(*weights):
             ground.say(f"  {warning}")
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
@@ -190,31 +188,20 @@ def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> 
     )
 
 
-def _out_of_balance(objective: Any, data: LabelledBatch) -> str:
-    """What an objective says to so many good and bad answers; empty where nothing is wrong."""
-    good, bad = (float(data.weight[kind].sum()) for kind in (data.label, ~data.label))
-    if isinstance(objective, KTO):
-        return weights_warning(objective, good, bad)
-    if isinstance(objective, BCO):
-        return balance_warning(good, bad)
-    return ""
-
-
 def _check_ties(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> None:
     """Say what an objective that cannot learn from ties leaves unused."""
-    if getattr(recipe.objective, "learns_ties", False):
+    if recipe.objective.learns_ties:
         return
     ties = len(data) - _decided(data)
-    others = " and ".join(f"objective={n}" for n, kind in PAIRED.items() if kind in WITH_TIES)
     if ties == len(data):
         raise UserError(
             f"{recipe.data.source}: nothing but ties ({ties}) to learn from, which say "
-            f"nothing to this objective. Set {others.replace(' and ', ' or ')}, or give "
+            f"nothing to this objective. Set {' or '.join(WITH_TIES)}, or give "
             "comparisons in which one answer is better."
         )
     if ties:
         ground.say(
             f"  ties, which say nothing to this objective: {ties} of "
             f"{counted(len(data), 'row')}; "
-            f"{others} learn from them"
+            f"{' and '.join(WITH_TIES)} learn from them"
         )

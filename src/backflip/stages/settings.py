@@ -9,26 +9,36 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
+from backflip.algorithms.online.one_step_ppo import OneStepPPO
 from backflip.algorithms.online.ppo import PPO
+from backflip.algorithms.preference.base import DirectObjective
 from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.unpaired import UnpairedObjective
 from backflip.algorithms.reward.bradley_terry import BradleyTerry
+from backflip.algorithms.reward.davidson import Davidson
+from backflip.algorithms.reward.plackett_luce import PlackettLuce
+from backflip.algorithms.reward.rao_kupper import RaoKupper
 from backflip.data.templates import BUILT_IN, template_text
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.models.lora import LoraSettings
 from backflip.models.packing import token_budget_here
 from backflip.reward.shaping import Shaping
-from backflip.stages.objectives import (
-    RATES,
-    DirectObjectives,
-    OnlineAlgorithms,
-    RewardObjectives,
-    name_in,
-)
+from backflip.stages.choices import one_of, rates_of
+
+if TYPE_CHECKING:
+    RewardObjectives: TypeAlias = BradleyTerry | RaoKupper | Davidson | PlackettLuce
+    OnlineAlgorithms: TypeAlias = PPO | OneStepPPO
+    DirectObjectives: TypeAlias = DirectObjective | UnpairedObjective
+else:
+    RewardObjectives = one_of(REWARD)
+    OnlineAlgorithms = one_of(ONLINE)
+    DirectObjectives = one_of(DIRECT)
 
 SHORT_FORMS = {
     "data": "source",
@@ -235,7 +245,7 @@ class Stage(Common):
         if raw.get("lora") in (False, "none", "None"):
             raw["lora"] = None
         adapted = raw.get("lora", True) is not None
-        rates = RATES.get(name_in(raw.get("objective")), cls.LR)
+        rates = rates_of(raw.get("objective")) or cls.LR
         for key in ("optimizer", "critic_optimizer"):
             if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
                 settings = {"lr": "auto"} | dict(raw.get(key, {}))

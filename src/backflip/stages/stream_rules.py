@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from backflip.data.records import Labelled
 from backflip.errors import UserError
-from backflip.stages.objectives import NAMES, learns_from
+from backflip.stages.choices import NAMES
 from backflip.stages.settings import (
     SHUFFLE_BUFFER,
     DataSettings,
@@ -48,7 +48,7 @@ def stream_problems(stage: Stage, prefix: str) -> Iterator[str]:
             f"{prefix}data.limit where they do not fit in memory."
         )
         return
-    if isinstance(stage, DirectRecipe) and learns_from(stage.objective) is Labelled:
+    if isinstance(stage, DirectRecipe) and stage.objective.learns_from is Labelled:
         yield (
             f"{prefix}data.streaming is true, but {NAMES[type(stage.objective)]} pairs each answer "
             f"with the prompt of another row, for which all rows must be known. {set_false}, or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,8 @@ class OneStepPPO(ClippedSurrogate):
     The reward of an answer is score − kl_coef·Σ(log π − log π_ref); every token shares the
     advantage reward − V(prompt). No λ, no γ; the critic learns V(prompt) at every position.
     """
+
+    title: ClassVar[str] = "One-step PPO"
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from backflip.algorithms.online.surrogate import ClippedSurrogate
+from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience, Scored
 from backflip.functional.credit import gae, token_rewards, whiten
 
@@ -18,9 +20,16 @@ class PPO(ClippedSurrogate):
     The reward of a token is −kl_coef·(log π − log π_ref), and the score on the last one.
     """
 
-    gamma: float = 1.0
+    title: ClassVar[str] = "PPO"
+    gamma: Annotated[
+        float, Within(0.0, 1.0, "it is a discount"), Usual(0.99, 1.0, "1: answers end")
+    ] = 1.0
     """Discount of a reward for each token that lies between; 1 does not discount."""
-    lam: float = 0.95
+    lam: Annotated[
+        float,
+        Within(0.0, 1.0, "it weighs returns of different lengths"),
+        Usual(0.9, 1.0, "0.95"),
+    ] = 0.95
     """λ of GAE: 1 trusts what happened, 0 trusts the value function."""
     whiten_rewards: bool = False
     """Divide token rewards by their spread over the batch, without moving their mean."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.base import OnlineAlgorithm, Outcome
+from backflip.algorithms.base import Epochs, OnlineAlgorithm, Outcome
+from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience
 from backflip.functional.kl import adaptive_kl_coef, kl_k3
 from backflip.functional.policy_losses import clip_fraction, clipped_surrogate
@@ -26,22 +28,36 @@ class ClippedSurrogate(OnlineAlgorithm):
 
     needs_values: ClassVar[bool] = True
 
-    epochs: int = 4
-    eps: float = 0.2
+    epochs: Epochs = 4
+    eps: Annotated[
+        float,
+        Within(0.0, 1.0, "the ratio is clipped to 1 ± eps"),
+        Usual(0.1, 0.3, "0.2 (Schulman et al., 2017)"),
+    ] = 0.2
     """A ratio of new to old probability gains nothing beyond 1 ± eps."""
-    kl_coef: float = 0.05
+    kl_coef: Annotated[
+        float,
+        Within(0.0, math.inf, "below 0 it would pay for leaving the reference"),
+        Usual(0.01, 0.1, "0.01 to 0.1 (0.05 in TL;DR's reproductions)"),
+    ] = 0.05
     """Price of one nat of KL from the reference, in units of reward."""
-    kl_target: float | None = None
+    kl_target: Annotated[
+        float | None, Usual(1.0, 12.0, "6 nats an answer (Ziegler et al., 2019)")
+    ] = None
     """KL in nats an answer that ``kl_coef`` is adapted to hold (Ziegler: 6); None keeps it."""
     kl_horizon: int = 10_000
     """Answers over which the adaptation acts."""
     whiten_advantages: bool = True
     """Give the advantages of a batch mean 0 and deviation 1."""
-    entropy_coef: float = 0.0
+    entropy_coef: Annotated[float, Usual(0.0, 0.01, "0; bonuses above 0.01 end in noise")] = 0.0
     """Reward of one nat of entropy, in the loss."""
-    vf_coef: float = 0.0
+    vf_coef: Annotated[float, Within(0.0, math.inf, "it weighs a loss"), Usual(0.0, 1.0, "0.1")] = (
+        0.0
+    )
     """Weight of the value loss of a policy with a value head of its own; 0 beside a critic."""
-    value_eps: float = 0.2
+    value_eps: Annotated[
+        float, Within(0.0, math.inf, "values are clipped to ± value_eps"), Usual(0.1, 0.5, "0.2")
+    ] = 0.2
     """A value gains nothing by moving further than this from what it was."""
     target_kl: float | None = None
     """Mean KL per token from the old policy at which the epochs stop early; None never stops."""

@@ -4,14 +4,34 @@ hold it to be. The implicit reward is β·log π/π_ref, up to a constant of the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import TensorRecord
 from backflip.functional.reductions import Loss
+
+Beta = Annotated[float, Within(0.0, math.inf, "at 0 preferences have no weight", open=True)]
+"""Scale of the implicit reward."""
+DPOBeta = Annotated[Beta, Usual(0.01, 0.5, "0.01 to 0.5, mostly 0.1 (Rafailov et al., 2023)")]
+"""The same with the meaning that it has in DPO."""
+Smoothing = Annotated[
+    float,
+    Within(-1e-9, 0.5, "from a half on, labels say the opposite", open=True),
+    Usual(0.0, 0.3, "0.1 to 0.3 where labels are noisy"),
+]
+"""P(a label is wrong)."""
+NLLCoef = Annotated[
+    float,
+    Within(0.0, math.inf, "it weighs a loss"),
+    Usual(0.0, 1.0, "0.2 (Llama 3.1) to 1 (Pang et al., 2024)"),
+]
+"""Weight of a likelihood beside the preference."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,8 @@ class APODown(PairObjective):
     For a policy that already writes better than the chosen answers; otherwise ``APOZero``. The
     constant 1 is not the paper's.
     """
+
+    title: ClassVar[str] = "APO down"
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
         return apo_down(pair.better.ratio, pair.worse.ratio, beta=self.beta)

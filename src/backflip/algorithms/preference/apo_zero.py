@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,8 @@ class APOZero(PairObjective):
     For answers that are better than what the policy writes. For one that writes better than the
     chosen answers: ``APODown``. The constant 1 is not the paper's.
     """
+
+    title: ClassVar[str] = "APO zero"
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
         return apo_zero(pair.better.ratio, pair.worse.ratio, beta=self.beta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,8 @@ class APOZeroUnpaired(UnpairedObjective):
 
     Each half of APO-zero where its answer is: KTO with z₀ = 0, and half its cost.
     """
+
+    title: ClassVar[str] = "APO zero unpaired"
 
     def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
         return apo_zero_unpaired(judged.ratio, judged.label, beta=self.beta)

@@ -18,9 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
-from backflip.algorithms.preference.answers import Read, means, moments, read
+from backflip.algorithms.preference.answers import DPOBeta, NLLCoef, Read, means, moments, read
 from backflip.algorithms.reward.base import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, ReferencedComparisons, TensorRecord
+from backflip.data.records import Comparison
 from backflip.functional.reductions import Loss, weighted_mean
 from backflip.functional.reward_losses import decided_pairs, prompt_mean
 
@@ -67,16 +68,21 @@ class Pair(TensorRecord):
 class DirectObjective(Objective):
     """Learns from comparisons without a reward model. A subclass says what a prompt costs."""
 
+    learns_from: ClassVar[type[Comparison]] = Comparison
     needs_reference: ClassVar[bool] = True
+    reference_moves: ClassVar[bool] = False
+    """Whether the reference follows the policy while it learns."""
+    combines: ClassVar[bool] = True
+    """Whether a mixture may hold it as a term."""
     learns_ties: ClassVar[bool] = False
     """Whether tied answers say something to it."""
     heeds: ClassVar[frozenset[str]] = frozenset()
     """What it uses of a label besides who won: "soft", "margin", "win" (see ComparisonBatch)."""
     separated: ClassVar[float] = SEPARATED
     """The margin, a difference of rewards, above which a pair has little left to teach."""
-    beta: float = 0.1
+    beta: DPOBeta = 0.1
     """How tightly the policy is held; the scale of the implicit reward."""
-    nll_coef: float = 0.0
+    nll_coef: NLLCoef = 0.0
     """Weight of the negative log-likelihood of the best answer, in nats a token, beside the
     preference: RPO's term (Pang et al., 2024, eq. 1, who average within each answer, where this is
     a mean over all tokens); Llama 3.1 takes 0.2."""

@@ -6,15 +6,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
+from backflip.algorithms.ranges import Within
 from backflip.functional.unpaired_losses import bco
 
-__all__ = ["BCO", "balance_warning"]
+__all__ = ["BCO"]
 
 UNEVEN = 3 / 2
 """How many times the rarer kind the other may weigh. Jung et al. (2024, appendix C) repeated the
@@ -37,7 +39,8 @@ class BCO(UnpairedObjective):
     good and bad answers to different prompts, are not computed: bring them as the ``weight``.
     """
 
-    shift_decay: float = 0.9
+    title: ClassVar[str] = "BCO"
+    shift_decay: Annotated[float, Within(0.0, 1.0, "it is the share of a mean that stays")] = 0.9
     """Share of both running means that a step keeps; 0 takes the last batch alone."""
     reward_good: float = 0.0
     """Running mean of the implicit reward of good answers; where a new run starts, 0."""
@@ -51,6 +54,17 @@ class BCO(UnpairedObjective):
 
     def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
         return bco(judged.ratio, judged.label, beta=self.beta, shift=self.shift)
+
+    def imbalance(self, good: float | int, bad: float | int) -> str:
+        """A warning where one label weighs more than ``UNEVEN`` times the other; "" if not."""
+        few, many = sorted((good, bad))
+        if many <= UNEVEN * few * (1 + 1e-6):
+            return ""
+        rare, other = ("good", "bad") if good < bad else ("bad", "good")
+        return (
+            f"{other} answers weigh {many / few:.1f} × {rare} ones; BCO's authors balance them: "
+            f"repeat the {rare} ones, or give their rows weight={many / few:.3g}"
+        )
 
     def origin(self, judged: Judged) -> Float[Tensor, " B"]:
         return torch.full_like(judged.logp_ref, self.shift)
@@ -68,15 +82,3 @@ class BCO(UnpairedObjective):
         if not any_seen or not math.isfinite(seen):
             return mean
         return self.shift_decay * mean + (1 - self.shift_decay) * seen
-
-
-def balance_warning(good: float, bad: float) -> str:
-    """What is wrong with good and bad answers that weigh so much in all; "" if nothing is."""
-    few, many = sorted((good, bad))
-    if many <= UNEVEN * few * (1 + 1e-6):
-        return ""
-    rare, other = ("good", "bad") if good < bad else ("bad", "good")
-    return (
-        f"{other} answers weigh {many / few:.1f} × {rare} ones; BCO's authors balance them: repeat "
-        f"the {rare} ones, or give their rows weight={many / few:.3g}"
-    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta, NLLCoef
 from backflip.algorithms.preference.base import Pair, ReferenceFree
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import dpo
 
 __all__ = ["CPO"]
@@ -22,8 +24,10 @@ class CPO(ReferenceFree):
     cross-entropy, margins as an offset.
     """
 
+    title: ClassVar[str] = "CPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
-    nll_coef: float = 1.0
+    beta: Annotated[Beta, Usual(0.01, 0.5, "0.1 (Xu et al., 2024)")] = 0.1
+    nll_coef: NLLCoef = 1.0
     """Weight of the negative log-likelihood of the best answer, in nats a token."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

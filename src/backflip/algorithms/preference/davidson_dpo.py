@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import Rated, pairs_with_ties
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import davidson, prompt_mean
@@ -24,8 +26,9 @@ class DavidsonDPO(DirectObjective):
     of this ν); averaged over all pairs of a prompt, decided and tied.
     """
 
+    title: ClassVar[str] = "Davidson DPO"
     learns_ties: ClassVar[bool] = True
-    nu: float = 2.0
+    nu: Annotated[float, Within(0.0, math.inf, "at 0 there are no ties")] = 2.0
     """ν ≥ 0; at 0 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Smoothing
 from backflip.algorithms.preference.base import Pair, PairObjective
 from backflip.functional.preference_losses import dpo
 
@@ -22,8 +23,9 @@ class DPO(PairObjective):
     margin must exceed (ODPO: Amini et al., 2024).
     """
 
+    title: ClassVar[str] = "DPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

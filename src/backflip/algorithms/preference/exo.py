@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import exo_pair
 
 __all__ = ["EXO"]
@@ -20,7 +22,10 @@ class EXO(PairObjective):
     The pair form. Zero where the policy is as sure of a label as the label is of itself.
     """
 
-    smoothing: float = 1e-3
+    title: ClassVar[str] = "EXO"
+    smoothing: Annotated[float, Within(0.0, 0.5, "at 0 the divergence is infinite", open=True)] = (
+        1e-3
+    )
     """ε, above 0: what keeps the divergence finite."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

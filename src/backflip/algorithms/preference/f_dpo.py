@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import (
     alpha_slope,
     f_dpo,
@@ -30,10 +31,13 @@ class FDPO(PairObjective):
     (Jensen-Shannon) and ``alpha`` lie between. Soft labels are learnt by cross-entropy.
     """
 
+    title: ClassVar[str] = "f-DPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
     divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = "js"
     """By which the policy is held to the reference."""
-    alpha: float = 0.5
+    alpha: Annotated[
+        float, Within(0.0, 1.0, "the ends are reverse_kl and forward_kl", open=True)
+    ] = 0.5
     """Of ``alpha`` only, strictly between 0 (reverse) and 1 (forward KL). TRL's is 1 − this."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

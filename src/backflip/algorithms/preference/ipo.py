@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta
 from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import ipo
 
 __all__ = ["IPO"]
@@ -23,9 +25,11 @@ class IPO(PairObjective):
     has (2p − 1)/(2β) for its target.
     """
 
+    title: ClassVar[str] = "IPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
     separated: ClassVar[float] = 0.9 * 0.5
     """Nine tenths of the target, which is ½ in units of the reward."""
+    beta: Annotated[Beta, Usual(0.01, 1.0, "0.01 to 1 (the search of Meng et al., 2024)")] = 0.1
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
         delta = pair.better.mean_ratio - pair.worse.mean_ratio

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
+from backflip.algorithms.ranges import Within
 from backflip.data.batches import ReferencedLabels
 from backflip.functional.unpaired_losses import kto, mismatched_kl
 
-__all__ = ["ADVISED", "KTO", "weights_warning"]
+__all__ = ["ADVISED", "KTO"]
 
+Weight = Annotated[float, Within(0.0, math.inf, "it weighs a loss")]
 ADVISED = (1.0, 3 / 2)
 """Where λ_D·n_D/(λ_U·n_U) should lie, as the authors advise (Ethayarajh et al., 2024, eq. 9; up to
 4/3 in the first version)."""
+
+LEAST_ROWS = 8
+"""Of a batch, for an estimate of the KL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +36,13 @@ class KTO(UnpairedObjective):
     batches estimate it badly: the authors advise 8 rows or more.
     """
 
+    title: ClassVar[str] = "KTO"
+    rates: ClassVar[tuple[float, float] | None] = (5e-5, 5e-6)
+    """Its gradients are small (Ethayarajh et al., 2024: 5e-6, which is 2 to 10 times DPO's)."""
     needs_mismatched: ClassVar[bool] = True
-    desirable_weight: float = 1.0
+    desirable_weight: Weight = 1.0
     """λ_D: how much a good answer counts. Raise it where good answers are rare."""
-    undesirable_weight: float = 1.0
+    undesirable_weight: Weight = 1.0
     """λ_U: how much a bad answer counts. Raise it where bad answers are rare."""
 
     @torch.no_grad()
@@ -55,31 +64,36 @@ class KTO(UnpairedObjective):
             undesirable_weight=self.undesirable_weight,
         )
 
+    def imbalance(self, good: float | int, bad: float | int) -> str:
+        """A warning where λ_D·n_D/(λ_U·n_U) lies outside of ``ADVISED``; "" if it lies within."""
+        desirable, undesirable = self.desirable_weight, self.undesirable_weight
+        if not good or not bad or undesirable == 0 or desirable == 0:
+            return (
+                f"KTO learns from good and from bad answers; {good:g} good and {bad:g} bad ones "
+                "count"
+            )
+        ratio, (low, high) = desirable * good / (undesirable * bad), ADVISED
+        if low * (1 - 1e-6) <= ratio <= high * (1 + 1e-6):
+            return ""
+        if ratio < low:
+            name, value = "desirable_weight", desirable * low / ratio
+        else:
+            name, value = "undesirable_weight", undesirable * ratio / high
+        return (
+            f"{good:g} good answers at {desirable:g} weigh {ratio:.2f} × {bad:g} bad ones at "
+            f"{undesirable:g}; KTO's authors advise {low:g} to {high:g}: set {name}={value:.3g}"
+        )
+
+    def noise(self, batch_size: int) -> str:
+        if batch_size >= LEAST_ROWS:
+            return ""
+        return (
+            "KTO's KL is estimated within a batch, and over fewer than "
+            f"{LEAST_ROWS} rows it is mostly noise (Ethayarajh et al., 2024)"
+        )
+
     def origin(self, judged: Judged) -> Float[Tensor, " B"]:
         return self.beta * judged.kl
-
-
-def weights_warning(objective: KTO, good: float | int, bad: float | int) -> str:
-    """What is wrong where good and bad answers weigh so much in all by their rows; "" if nothing.
-
-    The authors keep λ_D·n_D/(λ_U·n_U) within ``ADVISED``.
-    """
-    desirable, undesirable = objective.desirable_weight, objective.undesirable_weight
-    if not good or not bad or undesirable == 0 or desirable == 0:
-        return (
-            f"KTO learns from good and from bad answers; {good:g} good and {bad:g} bad ones count"
-        )
-    ratio, (low, high) = desirable * good / (undesirable * bad), ADVISED
-    if low * (1 - 1e-6) <= ratio <= high * (1 + 1e-6):
-        return ""
-    if ratio < low:
-        name, value = "desirable_weight", desirable * low / ratio
-    else:
-        name, value = "undesirable_weight", undesirable * ratio / high
-    return (
-        f"{good:g} good answers at {desirable:g} weigh {ratio:.2f} × {bad:g} bad ones at "
-        f"{undesirable:g}; KTO's authors advise {low:g} to {high:g}: set {name}={value:.3g}"
-    )
 
 
 def _mismatched_logp(model: Any, rows: ReferencedLabels, budget: int) -> Float[Tensor, " B"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta
 from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import dpo
 
 __all__ = ["LengthNormalisedDPO"]
@@ -21,8 +23,9 @@ class LengthNormalisedDPO(PairObjective):
     TRL's ``sigmoid_norm``. Soft labels are learnt by cross-entropy, margins as an offset.
     """
 
+    title: ClassVar[str] = "Length normalised DPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
-    beta: float = 5.0
+    beta: Annotated[Beta, Usual(2.0, 10.0, "5 (Lambert et al., 2024)")] = 5.0
     """Scale of the implicit reward, a log-ratio in nats a token: larger than DPO's."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta
 from backflip.algorithms.preference.base import DirectObjective, Told
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reductions import Loss
@@ -25,6 +27,9 @@ class Mixture(DirectObjective):
     accuracy are those of the first term. The β of the mixture itself has no meaning.
     """
 
+    title: ClassVar[str] = "Mixture"
+    combines: ClassVar[bool] = False
+    beta: Beta = 0.1
     terms: tuple[DirectObjective, ...]
     """The objectives that are added, each with settings of its own."""
     weights: tuple[float, ...]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta
 from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import nca_pair
 
 __all__ = ["NCA"]
@@ -21,7 +24,8 @@ class NCA(PairObjective):
     may in DPO.
     """
 
-    beta: float = 0.01
+    title: ClassVar[str] = "NCA"
+    beta: Annotated[Beta, Usual(1e-3, 0.1, "0.01 (Chen et al., 2024)")] = 0.01
     """How tightly the policy is held; the paper's α."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta, NLLCoef
 from backflip.algorithms.preference.base import Pair, ReferenceFree, Told
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import log_odds, orpo
 
 __all__ = ["ORPO"]
@@ -21,9 +24,12 @@ class ORPO(ReferenceFree):
     own tokens, as in SFT here; TRL adds the prompts' tokens. No reference.
     """
 
-    beta: float = 0.1
+    title: ClassVar[str] = "ORPO"
+    rates: ClassVar[tuple[float, float] | None] = (1e-4, 8e-6)
+    """It is fine-tuning at the same time (Hong et al., 2024: 8e-6)."""
+    beta: Annotated[Beta, Usual(0.05, 1.0, "0.1 to 1 (Hong et al., 2024)")] = 0.1
     """The paper's λ: weight of the preference beside the NLL."""
-    nll_coef: float = 1.0
+    nll_coef: NLLCoef = 1.0
     """Weight of the negative log-likelihood of the best answer, in nats a token."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,8 @@ class PlackettLuceDPO(DirectObjective):
     The best answer is drawn first, then the best of the rest. For K = 2 this is DPO. Ties follow
     Efron; prompts whose answers are all tied say nothing.
     """
+
+    title: ClassVar[str] = "Plackett-Luce DPO"
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         return plackett_luce(*rankings(self.reward(told), told.rank, batch.answers.lengths))

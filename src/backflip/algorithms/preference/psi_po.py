@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta, Smoothing
 from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.ranges import Usual
 from backflip.errors import UserError
 from backflip.functional.preference_losses import psi_po
 
@@ -29,10 +31,12 @@ class PsiPO(PairObjective):
     is infinite for a label that is certain.
     """
 
+    title: ClassVar[str] = "ΨPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    beta: Annotated[Beta, Usual(0.01, 1.0, "0.1 to 1 (Azar et al., 2023)")] = 0.1
     psi: Literal["identity", "logit"] = "identity"
     """Ψ, what a win probability is worth."""
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

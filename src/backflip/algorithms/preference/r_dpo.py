@@ -22,6 +22,7 @@ class RDPO(PairObjective):
     some of that, and the policy need learn only the rest. Soft labels by cross-entropy.
     """
 
+    title: ClassVar[str] = "R-DPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
     length_coef: float = 0.01
     """α: what a token of length is worth to whoever labelled, in the unit of the reward."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import Rated, pairs_with_ties
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import prompt_mean, rao_kupper
@@ -24,8 +26,9 @@ class RaoKupperDPO(DirectObjective):
     this θ); averaged over all pairs of a prompt, decided and tied.
     """
 
+    title: ClassVar[str] = "Rao-Kupper DPO"
     learns_ties: ClassVar[bool] = True
-    theta: float = 3.0
+    theta: Annotated[float, Within(1.0, math.inf, "at 1 there are no ties")] = 3.0
     """θ ≥ 1; at 1 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:

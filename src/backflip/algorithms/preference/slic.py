@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta, NLLCoef
 from backflip.algorithms.preference.base import Pair, ReferenceFree
+from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import hinge
 
 __all__ = ["SLiC"]
@@ -21,11 +24,12 @@ class SLiC(ReferenceFree):
     It has no β, which is 1; a difference of length-averaged log-likelihoods is not SLiC's.
     """
 
-    beta: float = 1.0
+    title: ClassVar[str] = "SLiC"
+    beta: Annotated[Beta, Usual(0.1, 2.0, "1; the paper has none (Zhao et al., 2023)")] = 1.0
     """Scale of the log-likelihoods, in nats an answer."""
     delta: float = 1.0
     """δ: the margin from which on a pair has nothing to teach."""
-    nll_coef: float = 1.0
+    nll_coef: NLLCoef = 1.0
     """λ: weight of the negative log-likelihood of the best answer, in nats a token."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import Beta
 from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.ranges import Usual
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.preference_losses import sppo
 from backflip.functional.reward_losses import prompt_mean
@@ -26,11 +28,12 @@ class SPPO(DirectObjective):
     answers of a prompt, for a pair their sum; tied answers are asked to stay where they are.
     """
 
+    title: ClassVar[str] = "SPPO"
     heeds: ClassVar[frozenset[str]] = frozenset({"win"})
     learns_ties: ClassVar[bool] = True
     separated: ClassVar[float] = 0.9
     """Nine tenths of the target of a pair that is won for certain, 1 in units of the reward."""
-    beta: float = 1e-3
+    beta: Annotated[Beta, Usual(1e-4, 1e-2, "0.001, an η of 1,000 (Wu et al., 2024)")] = 1e-3
     """1/η; the paper's η is 1,000."""
 
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:

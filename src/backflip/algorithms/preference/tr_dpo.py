@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from backflip.algorithms.preference.answers import DPOBeta, Smoothing
 from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import dpo
 
 __all__ = ["TRDPO"]
@@ -26,14 +29,19 @@ class TRDPO(PairObjective):
     as in DPO.
     """
 
+    title: ClassVar[str] = "TR-DPO"
+    reference_moves: ClassVar[bool] = True
+    combines: ClassVar[bool] = False
     heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
-    beta: float = 0.05
+    beta: DPOBeta = 0.05
     """How tightly the policy is held; the scale of the implicit reward."""
-    mix: float = 0.6
+    mix: Annotated[
+        float, Within(0.0, 1.0 + 1e-9, "at 0 the reference stands still, which is dpo", open=True)
+    ] = 0.6
     """Share of the policy in the new reference, above 0; the paper's α."""
-    every: int = 1
+    every: Annotated[int, Within(1.0, math.inf, "it counts steps")] = 1
     """Optimiser steps from one update to the next; the paper's τ."""
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:

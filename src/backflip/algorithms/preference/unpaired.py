@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
-from backflip.algorithms.preference.answers import Read, means, moments, read
+from backflip.algorithms.preference.answers import DPOBeta, Read, means, moments, read
 from backflip.data.batches import ReferencedLabels
+from backflip.data.records import Labelled
 from backflip.functional.reductions import Loss, weighted_mean
 
 
@@ -35,11 +36,24 @@ class Judged(Read):
 class UnpairedObjective(Objective):
     """Learns from thumbs up and down without a reward model. A subclass says what one costs."""
 
+    learns_from: ClassVar[type[Labelled]] = Labelled
+    reference_moves: ClassVar[bool] = False
+    learns_ties: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
     needs_mismatched: ClassVar[bool] = False
     """Whether it looks at answers to other prompts, which the reference must then read too."""
-    beta: float = 0.1
+    beta: DPOBeta = 0.1
     """How tightly the policy is held; the scale of the implicit reward."""
+
+    def imbalance(self, good: float | int, bad: float | int) -> str:
+        """A warning where good and bad answers weigh so much in all by their rows; "" if none."""
+        del good, bad
+        return ""
+
+    def noise(self, batch_size: int) -> str:
+        """A warning where a batch of so many rows is too small for an estimate; "" if none."""
+        del batch_size
+        return ""
 
     @abstractmethod
     def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
+from backflip.algorithms.ranges import Usual, Within
 from backflip.algorithms.reward.base import pair_metrics, prompts_with_a_winner, rate
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reductions import weighted_mean
@@ -26,7 +28,12 @@ class BradleyTerry(Objective):
     say nothing here: RaoKupper and Davidson learn from them.
     """
 
-    centering_coef: float = 0.0
+    title: ClassVar[str] = "Bradley-Terry"
+    centering_coef: Annotated[
+        float,
+        Within(0.0, math.inf, "it weighs a loss"),
+        Usual(0.0, 0.1, "0.01 (Eisenstein et al., 2023)"),
+    ] = 0.0
     """Weight of (s_better + s_worse)², which keeps scores around zero (Eisenstein, 2023: 0.01)."""
 
     def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:

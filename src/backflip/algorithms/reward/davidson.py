@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
+from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import pairs_with_ties, preference, rate
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import davidson, prompt_mean
@@ -24,7 +26,8 @@ class Davidson(Objective):
     Davidson (1970); averaged over all pairs of each prompt, decided and tied.
     """
 
-    nu: float = 0.5
+    title: ClassVar[str] = "Davidson"
+    nu: Annotated[float, Within(0.0, math.inf, "at 0 there are no ties")] = 0.5
     """ν ≥ 0; at 0 there are no ties and this is Bradley-Terry."""
 
     def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,6 +23,8 @@ class PlackettLuce(Objective):
 
     For K = 2 this is Bradley-Terry. Prompts whose answers are all tied say nothing.
     """
+
+    title: ClassVar[str] = "Plackett-Luce"
 
     def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
         return {"preference": (prompts_with_a_winner(batch) * batch.weight).sum()}

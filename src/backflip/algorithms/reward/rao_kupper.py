@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
+from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import pairs_with_ties, preference, rate
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import prompt_mean, rao_kupper
@@ -24,7 +26,8 @@ class RaoKupper(Objective):
     Rao & Kupper (1967); averaged over all pairs of each prompt, decided and tied.
     """
 
-    theta: float = 1.5
+    title: ClassVar[str] = "Rao-Kupper"
+    theta: Annotated[float, Within(1.0, math.inf, "at 1 there are no ties")] = 1.5
     """θ ≥ 1; at 1 there are no ties and this is Bradley-Terry."""
 
     def counts(self, batch: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
