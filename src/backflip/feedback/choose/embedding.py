@@ -8,15 +8,13 @@ takes either.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
-from zlib import crc32
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from backflip.feedback.statistics.judgements import Floats
 
@@ -26,8 +24,8 @@ BUCKETS = 1 << 16
 """Places that n-grams are hashed to; two that share one are one."""
 LONGEST = 20_000
 """Characters of a text that are looked at."""
-PASSES, EXTRA = 2, 10
-"""Power iterations, and directions beyond those asked for, of the randomised decomposition."""
+PASSES = 3
+"""Power iterations of the randomised decomposition."""
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[^\w\s]")
 """Words, marks, and single characters of scripts that write no spaces."""
 
@@ -37,31 +35,29 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text[:LONGEST].lower())
 
 
+def grams(text: str) -> list[str]:
+    """Each word of a text, and each two neighbouring ones."""
+    found = words(text.encode(errors="replace").decode())
+    return found + [f"{a} {b}" for a, b in pairwise(found)]
+
+
 def counts(texts: Sequence[str], *, buckets: int = BUCKETS) -> Sparse:
-    """[N, buckets] How often each word and each two neighbouring words occur, by hash (CRC-32)."""
-    data, places, ends = list[int](), list[int](), [0]
-    for text in texts:
-        found = words(text)
-        grams = Counter(found)
-        grams.update(f"{a} {b}" for a, b in pairwise(found))
-        row = Counter[int]()
-        for gram, count in grams.items():
-            row[crc32(gram.encode("utf-8", "surrogatepass")) % buckets] += count
-        places.extend(row)
-        data.extend(row.values())
-        ends.append(len(places))
-    shape = (len(texts), buckets)
-    made = csr_matrix((np.array(data, np.float64), np.array(places, np.int32), ends), shape=shape)
-    made.sort_indices()
-    return made
+    """[N, buckets] How often each word and each two neighbouring words occur, by their hash."""
+    if not len(texts):
+        return csr_matrix((0, buckets))
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    hashing = HashingVectorizer(analyzer=grams, n_features=buckets, norm=None, alternate_sign=False)
+    return hashing.transform(texts)
 
 
 @dataclass(frozen=True)
 class Embedding:
     """Fitted to some texts, for any texts."""
 
-    rarity: Floats
-    """[buckets] log((1 + n)/(1 + df)) + 1: inverse document frequency (Spärck Jones, 1972)."""
+    tfidf: Any
+    """``TfidfTransformer``: a count weighs (1 + log count)·(log((1 + n)/(1 + df)) + 1), a row is 1
+    long (inverse document frequency: Spärck Jones, 1972)."""
     directions: Floats | None
     """[buckets, d]; none: vectors stay as long as there are buckets."""
 
@@ -71,24 +67,17 @@ class Embedding:
 
         Latent semantic analysis (Deerwester et al., 1990). A few thousand texts are enough.
         """
-        seen = counts(texts)
-        df = np.bincount(seen.indices, minlength=seen.shape[1])
-        plain = cls(np.log((1 + len(texts)) / (1 + df)) + 1, None)
-        if dimensions is None:
-            return plain
-        return cls(plain.rarity, _directions(plain.weighed(seen), dimensions, seed))
+        from sklearn.feature_extraction.text import TfidfTransformer
 
-    def weighed(self, seen: Sparse) -> Sparse:
-        """[N, buckets] (1 + log count) · rarity, each row of length 1."""
-        found = seen.copy()
-        found.data = 1 + np.log(found.data)
-        found = csr_matrix(found @ diags(self.rarity))
-        size = np.sqrt(np.asarray(found.multiply(found).sum(1)).ravel())
-        return csr_matrix(diags(1 / np.where(size > 0, size, 1.0)) @ found)
+        seen = counts(texts if len(texts) else [""])
+        tfidf = TfidfTransformer(sublinear_tf=True).fit(seen)
+        if dimensions is None:
+            return cls(tfidf, None)
+        return cls(tfidf, _directions(tfidf.transform(seen), dimensions, seed))
 
     def sparse(self, texts: Sequence[str]) -> Sparse:
         """[N, buckets] TF-IDF rows of length 1; a text without words is 0."""
-        return self.weighed(counts(texts))
+        return self.tfidf.transform(counts(texts)) if len(texts) else counts(texts)
 
     def of(self, texts: Sequence[str]) -> Floats:
         """[N, d] Vectors, at most 1 long; a text without words is 0."""
@@ -103,19 +92,20 @@ class Embedding:
 
 def _directions(rows: Sparse, dimensions: int, seed: int) -> Floats:
     """The first right singular vectors, by random projection (Halko et al., 2011, 5.1)."""
+    from sklearn.utils.extmath import randomized_svd
+
     used = np.unique(rows.indices)
-    small: Sparse = csr_matrix(rows[:, used])
-    size = min(dimensions, *small.shape)
-    start = np.random.default_rng(seed).normal(size=(small.shape[1], size + EXTRA))
-    image = small @ start
-    for _ in range(PASSES):
-        image, _ = np.linalg.qr(image)
-        image, _ = np.linalg.qr(small.T @ image)
-        image = small @ image
-    basis, _ = np.linalg.qr(image)
-    _, _, right = np.linalg.svd(np.asarray(basis.T @ small), full_matrices=False)
+    size = min(dimensions, rows.shape[0], len(used))
     made = np.zeros((rows.shape[1], dimensions))
-    made[used, : min(size, len(right))] = right[:size].T
+    if size:
+        _, _, right = randomized_svd(
+            rows[:, used],
+            size,
+            n_iter=PASSES,
+            power_iteration_normalizer="QR",
+            random_state=seed,
+        )
+        made[used, :size] = right.T
     return made
 
 
