@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -45,10 +46,9 @@ def counts(texts: Sequence[str], *, buckets: int = BUCKETS) -> Sparse:
     """[N, buckets] How often each word and each two neighbouring words occur, by their hash."""
     if not len(texts):
         return csr_matrix((0, buckets))
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    hashing = HashingVectorizer(analyzer=grams, n_features=buckets, norm=None, alternate_sign=False)
-    return hashing.transform(texts)
+    sklearn: Any = import_module("sklearn.feature_extraction.text")
+    how = {"analyzer": grams, "norm": None, "alternate_sign": False}
+    return sklearn.HashingVectorizer(n_features=buckets, **how).transform(texts)
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,9 @@ class Embedding:
 
         Latent semantic analysis (Deerwester et al., 1990). A few thousand texts are enough.
         """
-        from sklearn.feature_extraction.text import TfidfTransformer
-
+        sklearn: Any = import_module("sklearn.feature_extraction.text")
         seen = counts(texts if len(texts) else [""])
-        tfidf = TfidfTransformer(sublinear_tf=True).fit(seen)
+        tfidf = sklearn.TfidfTransformer(sublinear_tf=True).fit(seen)
         if dimensions is None:
             return cls(tfidf, None)
         return cls(tfidf, _directions(tfidf.transform(seen), dimensions, seed))
@@ -92,13 +91,12 @@ class Embedding:
 
 def _directions(rows: Sparse, dimensions: int, seed: int) -> Floats:
     """The first right singular vectors, by random projection (Halko et al., 2011, 5.1)."""
-    from sklearn.utils.extmath import randomized_svd
-
+    extmath: Any = import_module("sklearn.utils.extmath")
     used = np.unique(rows.indices)
     size = min(dimensions, rows.shape[0], len(used))
     made = np.zeros((rows.shape[1], dimensions))
     if size:
-        _, _, right = randomized_svd(
+        _, _, right = extmath.randomized_svd(
             rows[:, used],
             size,
             n_iter=PASSES,
