@@ -11,12 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import expit, stdtrit  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 Numbers = NDArray[np.float64]
@@ -210,7 +211,7 @@ def log_loss(delta: Data, target: Data | float = 1.0) -> Numbers:
 
 def brier(delta: Data, target: Data | float = 1.0) -> Numbers:
     """(σ(Δ) − target)², per pair; ¼ is what guessing gets (Brier, 1950)."""
-    return (_sigmoid(_numbers(delta)) - _numbers(target)) ** 2
+    return (expit(_numbers(delta)) - _numbers(target)) ** 2
 
 
 def reliability_curve(delta: Data, target: Data | float = 1.0, *, bins: int = 10) -> Reliability:
@@ -220,7 +221,7 @@ def reliability_curve(delta: Data, target: Data | float = 1.0, *, bins: int = 10
     a bin, so bins can be fewer than asked for.
     """
     delta = _numbers(delta)
-    claimed = _sigmoid(np.abs(delta))
+    claimed = expit(np.abs(delta))
     hits = accuracy(delta)
     target = np.broadcast_to(_numbers(target), delta.shape)
     right = hits * target + (1 - hits) * (1 - target)
@@ -267,14 +268,15 @@ def _fit_slope(x: Numbers, target: Numbers) -> float:
 
     The curvature is greatest at 0 and falls on either side, so that no step is ever too long.
     """
-    slope = 0.0
-    for _ in range(1000):
-        p = _sigmoid(slope * x)
-        step = float((x * (target - p)).sum() / (x**2 * p * (1 - p)).sum())
-        slope += step
-        if abs(step) <= 1e-12 * (1 + abs(slope)):
-            break
-    return slope
+    optimize: Any = import_module("scipy.optimize")
+
+    def pull(slope: float) -> float:
+        return float((x * (expit(slope * x) - target)).sum())
+
+    def curvature(slope: float) -> float:
+        return float((x**2 * expit(slope * x) * expit(-slope * x)).sum())
+
+    return float(optimize.newton(pull, 0.0, curvature, tol=1e-12, rtol=1e-12, maxiter=1000))
 
 
 def slope_interval(
@@ -291,7 +293,7 @@ def slope_interval(
     unknown = Interval(slope, -math.inf, math.inf, level, units)
     if units < 2 or not math.isfinite(slope):
         return unknown
-    p = _sigmoid(slope * delta)
+    p = expit(slope * delta)
     curvature = float((delta**2 * p * (1 - p)).sum())
     if not curvature > 0:
         return unknown
@@ -315,8 +317,7 @@ def pearson(x: Data, y: Data) -> float:
     a, b = _numbers(x), _numbers(y)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / math.sqrt((a**2).sum() * (b**2).sum()))
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 def distinct_n(answers: Sequence[Sequence[Hashable]], *, n: int) -> float:
@@ -342,7 +343,3 @@ def _numbers(x: Data | float | int) -> Numbers:
     if isinstance(x, Tensor):
         x = x.detach().double().cpu().numpy()
     return np.asarray(x, dtype=np.float64)
-
-
-def _sigmoid(x: Numbers) -> Numbers:
-    return np.exp(-np.logaddexp(0, -x))
