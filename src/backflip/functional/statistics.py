@@ -221,7 +221,7 @@ def reliability_curve(delta: Data, target: Data | float = 1.0, *, bins: int = 10
     a bin, so bins can be fewer than asked for.
     """
     delta = _numbers(delta)
-    claimed = expit(np.abs(delta))
+    claimed = np.asarray(expit(np.abs(delta)), np.float64)
     hits = accuracy(delta)
     target = np.broadcast_to(_numbers(target), delta.shape)
     right = hits * target + (1 - hits) * (1 - target)
