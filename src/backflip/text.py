@@ -1,4 +1,4 @@
-"""Numbers, what they count, and times, in words: ``1 row``, ``0.2 M parameters``, ``2.5 hours``."""
+"""Numbers, shares, counts and times as text: ``1 row``, ``12.5 %``, ``0.2 M``, ``2.5 hours``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ def lasting(seconds: float | int) -> str:
     return counted(hours, "hour") if hours >= 10 else f"{hours:.1f}".removesuffix(".0") + " hours"
 
 
+def duration(seconds: float | int) -> str:
+    """A length of time as a clock counts it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(max(seconds, 0.0))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours = whole // 60, whole // 3600
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def minus(number: str) -> str:
+    """A printed number with a real minus sign."""
+    return number.replace("-", "−")
+
+
+def fixed(number: float | int, digits: int) -> str:
+    """A number with ``digits`` behind the point: ``0.61``, ``−0.12``, and 0 without a sign."""
+    text = f"{number:.{digits}f}"
+    return text.removeprefix("-") if not text.strip("-0.") else minus(text)
+
+
+def signed(number: float | int, digits: int) -> str:
+    """A difference with its sign: ``+0.3``, ``−1.2``."""
+    return minus(f"{number:+.{digits}f}")
+
+
+def percent(share: float | int, digits: int = 0) -> str:
+    """A share in percent: ``12 %``, ``12.5 %``."""
+    return f"{fixed(100 * share, digits)} %"
+
+
 def coefficient(x: float | int) -> str:
     """A coefficient of agreement in two digits, the same wherever it stands: 0.61, −0.12, 0.00."""
-    return f"{x:.2f}".replace("-0.00", "0.00").replace("-", "−")
+    return fixed(x, 2)

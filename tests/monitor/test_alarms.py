@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backflip.monitor.alarms import CALM, Alarms
-from backflip.monitor.rules import EntropyCollapse, KLTooHigh, RewardHacking, default_rules
-from backflip.monitor.trend import slope
+from backflip.monitor.rules.answers import EntropyCollapse, RewardHacking
+from backflip.monitor.rules.base import slope
+from backflip.monitor.rules.shared import KLTooHigh
+from backflip.monitor.views import view_of
 from tests.monitor.folders import entries
 
 STEPS = 60
@@ -37,9 +39,13 @@ def healthy(seed, steps=STEPS):
     }
 
 
-def ring(history, rules=None):
+def rules(stage="online", kl_stop=None):
+    return view_of(stage).rules(kl_stop, 0)
+
+
+def ring(history, watched=None):
     """(step, name) of every alarm while a run goes on."""
-    alarms = Alarms(default_rules() if rules is None else rules)
+    alarms = Alarms(watched or rules())
     fired = [a for end in range(1, len(history) + 1) for a in alarms.check(history[:end])]
     return [(alarm.step, alarm.name) for alarm in fired]
 
@@ -101,25 +107,28 @@ def test_noise_alone_is_not_hacking():
 
 
 @pytest.mark.parametrize(
-    "columns",
+    ("stage", "columns"),
     [
-        {"score_mean": ramp(0, 300)},
-        {"score_mean": ramp(0, -300)},
-        {"score_mean": [0.1] * 9, "score_std": [0.9] * 3 + [1e-5] * 6},
-        {"reward": [1.0] * 9, "reward_std": [0.0] * 9},
+        ("reward_model", {"score_mean": ramp(0, 300)}),
+        ("reward_model", {"score_mean": ramp(0, -300)}),
+        ("reward_model", {"score_mean": [0.1] * 9, "score_std": [0.9] * 3 + [1e-5] * 6}),
+        ("online", {"reward": [1.0] * 9, "reward_std": [0.0] * 9}),
     ],
 )
-def test_scores_that_run_away_or_are_all_the_same_are_saturated(columns):
-    assert [name for _, name in ring(entries(**columns))] == ["score_saturation"]
+def test_scores_that_run_away_or_are_all_the_same_are_saturated(stage, columns):
+    fired = ring(entries(stage, **columns), rules(stage))
+    assert [name for _, name in fired] == ["score_saturation"]
 
 
 def test_one_batch_without_spread_is_not_saturation():
-    assert ring(entries(score_mean=[0.1] * 9, score_std=[1.0] * 4 + [0.0] + [1.0] * 4)) == []
+    history = entries(score_mean=[0.1] * 9, score_std=[1.0] * 4 + [0.0] + [1.0] * 4)
+    assert ring(history, rules("reward_model")) == []
 
 
-def test_the_third_non_finite_step_in_a_row_asks_to_stop():
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "direct", "online"])
+def test_the_third_non_finite_step_in_a_row_asks_to_stop(stage):
     history = entries(loss=[1.0, math.nan, 1.0, math.nan, math.nan, math.nan, 1.0])
-    alarms = Alarms(default_rules())
+    alarms = Alarms(rules(stage))
     fired = [a for end in range(1, 8) for a in alarms.check(history[:end])]
     assert [(a.step, a.severity) for a in fired] == [(2, "warn"), (6, "stop")]
 
@@ -127,14 +136,14 @@ def test_the_third_non_finite_step_in_a_row_asks_to_stop():
 def test_kl_stops_a_run_only_where_that_was_asked_for():
     history = entries(kl=ramp(0, 100))
     for stop, expected in ((None, ["warn"]), (50.0, ["warn", "stop"])):
-        alarms = Alarms(default_rules(kl_stop=stop))
+        alarms = Alarms(rules(kl_stop=stop))
         fired = [a for end in range(1, 61) for a in alarms.check(history[:end])]
         assert [a.severity for a in fired] == expected
 
 
 @pytest.mark.parametrize(("stop", "kl"), [(20.0, 21.0), (10.0, 25.0)])
 def test_a_warning_does_not_ring_together_with_the_stop(stop, kl):
-    fired = Alarms(default_rules(kl_stop=stop)).check(entries(kl=[kl]))
+    fired = Alarms(rules(kl_stop=stop)).check(entries(kl=[kl]))
     assert [a.severity for a in fired] == ["stop"]
 
 
@@ -162,7 +171,7 @@ def test_stages_are_watched_apart():
 def test_replaying_a_history_gives_the_memory_of_having_lived_it(kl, data):
     history = entries(kl=kl)
     cut = data.draw(st.integers(0, len(history)))
-    lived, replayed = Alarms(default_rules()), Alarms(default_rules())
+    lived, replayed = Alarms(rules()), Alarms(rules())
     for end in range(1, cut + 1):
         lived.check(history[:end])
     replayed.replay(history[:cut])

@@ -1,4 +1,4 @@
-"""What the monitor makes of sums, and what stages are called."""
+"""Metrics that are made of sums, and the titles of stages."""
 
 import math
 import random
@@ -6,8 +6,8 @@ import random
 import pytest
 
 from backflip.functional.statistics import pearson
-from backflip.monitor.derived import derived
-from backflip.monitor.titles import title
+from backflip.monitor.metrics import derived
+from backflip.monitor.views import title
 
 
 def moments(rewards, lengths, prefix=""):
@@ -78,7 +78,11 @@ def test_a_mean_square_becomes_a_standard_deviation():
         ("direct", "", "Direct"),
         ("reward_model", "bradley_terry", "Reward model"),
         ("ppo", "", "PPO"),
+        ("ppo", "one_step_ppo", "One-step PPO"),
+        ("online", "one_step_ppo", "One-step PPO"),
+        ("iterative", "", "Round by round"),
+        ("a_stage_to_come", "", "A stage to come"),
     ],
 )
-def test_a_direct_stage_is_called_by_its_objective(stage, objective, said):
+def test_a_stage_is_called_by_its_algorithm_where_that_sets_it_apart(stage, objective, said):
     assert title(stage, objective) == said

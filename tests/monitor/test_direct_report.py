@@ -2,11 +2,10 @@
 
 import pytest
 
-from backflip.monitor.direct_panels import DIRECT
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import Alarm, MetricsLog
-from backflip.monitor.report import compare, render
-from backflip.monitor.verdict import sentences, table
+from backflip.monitor.report import compare, render, sentences, table
+from backflip.monitor.views.direct import PANELS
 from tests.monitor.folders import direct_run, reward_model_run, save
 from tests.monitor.test_report import Page
 
@@ -64,7 +63,7 @@ def test_a_running_run_says_what_it_has(tmp_path):
 def test_every_number_to_watch_has_its_panel(tmp_path):
     page = Page(render(direct_run(tmp_path / "run")))
     labels = " ".join(page.labels())
-    for panel in DIRECT:
+    for panel in PANELS:
         assert f"{panel.title}: " in labels, panel.title
     drawn = {
         (s["name"], x, y)

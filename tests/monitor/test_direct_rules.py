@@ -6,7 +6,7 @@ import random
 import pytest
 
 from backflip.monitor.alarms import Alarms
-from backflip.monitor.direct_rules import direct_rules, rules_of
+from backflip.monitor.views import view_of
 from tests.monitor.folders import entries
 
 STEPS = 100
@@ -36,7 +36,7 @@ def healthy(seed, steps=STEPS, pairs=8):
 
 def alarms_of(columns, steps=STEPS):
     history = entries("direct", **columns)
-    alarms = Alarms(rules_of("direct", steps=steps))
+    alarms = Alarms(view_of("direct").rules(None, steps))
     return [a for end in range(1, len(history) + 1) for a in alarms.check(history[:end])]
 
 
@@ -153,7 +153,7 @@ def test_advice_on_kl_names_settings_of_the_direct_family():
 
 
 def test_only_the_direct_stage_has_these_rules():
-    assert rules_of("direct") == direct_rules()
-    names = {rule.name for rule in rules_of("ppo", kl_stop=20.0)}
+    assert "likelihood_displacement" in {rule.name for rule in view_of("direct").rules(None, 0)}
+    names = {rule.name for rule in view_of("ppo").rules(20.0, 0)}
     assert "reward_hacking" in names
     assert "likelihood_displacement" not in names

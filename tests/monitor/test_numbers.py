@@ -9,13 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backflip.functional.statistics import wilson
-from backflip.monitor.direct_verdict import direct_sentences
-from backflip.monitor.folder import Run, Stage
 from backflip.monitor.log import Alarm, Entry
-from backflip.monitor.numbers import Estimate, apart, change, ranged, share, share_ranged
-from backflip.monitor.reward_verdict import reward_cards
-from backflip.monitor.rounds_verdict import rounds_sentences
-from backflip.monitor.verdict import sentences
+from backflip.monitor.report import cards, sentences
+from backflip.monitor.run import Run, Stage
+from backflip.monitor.text import Estimate, apart, change, ranged, share, share_ranged
 
 NUMBERS = st.floats(-200, 200)
 NEAR = st.floats(-0.02, 0.02)
@@ -165,7 +162,7 @@ def test_numbers_that_contradict_each_other_get_no_verdict():
 def test_rewards_without_any_spread_have_no_interval_by_name():
     same = estimates(-1.0, 0.0, 48)
     summary = {"reward_before": same, "reward_after": same, "reward_gain": estimates(0, 0, 48)}
-    (card,) = reward_cards(run_of("ppo", summary))
+    (card,) = cards(run_of("ppo", summary))
     assert card.detail == "after: all the same, 48 prompts"
 
 
@@ -215,7 +212,7 @@ def test_words_about_rounds_hold_of_their_intervals(prompts, wins, head):
     rates = {"win_rate": wins, "win_rate_heldout": head}
     for name, rate in rates.items():
         rows[1].metrics.update(wilson(round(rate * prompts), prompts).named(name))
-    said = rounds_sentences(run_of("iterative", {}, *rows))
+    said = sentences(run_of("iterative", {}, *rows))
     for sentence in said[:2]:
         value, low, high = map(
             read, re.findall(r"on ([\d.]+) %.*?\(([\d.]+)–([\d.]+) %\)", sentence)[0]
@@ -247,17 +244,17 @@ def direct_stage(change, prompts, *alarms):
 
 
 def test_what_few_prompts_show_of_a_policy_is_shown_without_a_name():
-    said = direct_sentences(direct_stage(-9.0, 8))
+    said = sentences(direct_stage(-9.0, 8))
     assert any("became 9.0 nats less likely (8 prompts, too few to tell)" in one for one in said)
     assert not any(word in " ".join(said) for word in VERDICTS)
 
 
 def test_the_summary_names_what_no_alarm_contradicts():
-    said = " ".join(direct_sentences(direct_stage(-9.0, 200)))
+    said = " ".join(sentences(direct_stage(-9.0, 200)))
     assert "likelihood displacement" in said
-    same = " ".join(direct_sentences(direct_stage(-9.0, 200, "likelihood_displacement")))
+    same = " ".join(sentences(direct_stage(-9.0, 200, "likelihood_displacement")))
     assert same == said
-    other = " ".join(direct_sentences(direct_stage(-9.0, 200, "non_finite", "kl_too_high")))
+    other = " ".join(sentences(direct_stage(-9.0, 200, "non_finite", "kl_too_high")))
     assert "displacement" not in other
     assert "Look first at the alarm of step 5: non_finite says so." in other
 

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from backflip.monitor import progress as progress_module
-from backflip.monitor.progress import Progress, amount, duration, headline, line
+from backflip.monitor.progress import Progress, amount, headline, line
+from backflip.monitor.views import view_of
 from backflip.progress import Task, each, task
+from backflip.text import duration
 from backflip.training.signals import Signals
 
 
@@ -26,7 +28,8 @@ def clock(monkeypatch):
 
 def run(screen, clock, *, steps=10, seconds=4.0, every=10.0, metrics=None, name="ppo", done=0):
     with Progress(screen, every=every) as progress:
-        stage = progress.stage(name, total=steps, done=done)
+        shown = view_of(name).headlines
+        stage = progress.stage(name, total=steps, done=done, headlines=shown)
         for step in range(done, steps):
             clock[0] += seconds
             stage.advance(metrics or {"reward": step / 10, "kl": 1.5, "policy_loss": 0.123})
@@ -52,7 +55,7 @@ def test_time_left_of_a_resumed_run_is_judged_by_this_sessions_steps(clock):
 def test_a_number_not_measured_now_keeps_its_last_value(clock):
     screen = console()
     with Progress(screen, every=0.0) as progress:
-        stage = progress.stage("reward_model", total=2)
+        stage = progress.stage("reward_model", total=2, headlines=("loss", "val_accuracy"))
         stage.advance({"loss": 0.5, "val_accuracy": 0.7})
         stage.advance({"loss": 0.4})
     assert "loss 0.4  val. accuracy 70 %" in screen.file.getvalue().splitlines()[1]
@@ -75,7 +78,7 @@ def test_metrics_and_sentences_are_not_read_as_markup(clock):
 def test_parts_of_a_stage_share_its_clock_and_quick_ones_are_not_told(clock):
     screen = console()
     with Progress(screen, every=10.0) as progress:
-        stage = progress.stage("sft", total=3)
+        stage = progress.stage("sft", total=3, headlines=("loss",))
         clock[0] += 4
         stage.advance({"loss": 2.0})
         with task("validation", 20, "rows") as validation:
@@ -95,7 +98,7 @@ def test_parts_of_a_stage_share_its_clock_and_quick_ones_are_not_told(clock):
 def test_lines_that_say_nothing_new_come_ever_later_and_one_of_one_is_not_told(clock):
     screen = console()
     with Progress(screen, every=10.0) as progress:
-        progress.stage("sft", total=4)
+        progress.stage("sft", total=4, headlines=())
         with task("learning", 1, "micro-batches"):
             for _ in range(300):
                 clock[0] += 1
@@ -147,7 +150,7 @@ def test_one_stage_and_one_part_of_it_are_drawn_however_many_are_nested(clock):
 def test_a_stage_that_was_stopped_leaves_its_last_line(clock):
     screen = console(terminal=True)
     with Progress(screen) as progress:
-        stage = progress.stage("ppo", total=40)
+        stage = progress.stage("ppo", total=40, headlines=("reward", "kl"))
         clock[0] += 2
         stage.advance({"reward": 1.0, "kl": 21.0})
     assert "ppo 1/40 (2 %)  reward 1  kl 21 nats\n" in screen.file.getvalue()

@@ -7,9 +7,8 @@ import pytest
 from backflip.monitor.charts import Chart, Series, line_chart
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import Alarm, MetricsLog
-from backflip.monitor.panels import main_charts
-from backflip.monitor.report import render
-from backflip.monitor.rounds_verdict import rounds_cards, rounds_sentences, rounds_table
+from backflip.monitor.report import cards, render, sentences
+from backflip.monitor.views import view_of
 
 
 def rounds_run(folder, *, head=None, lengths=(20.0, 21.0, 22.0), kl=3.0, rates=(0.5, 0.58, 0.66)):
@@ -43,19 +42,24 @@ def rounds_run(folder, *, head=None, lengths=(20.0, 21.0, 22.0), kl=3.0, rates=(
     return folder
 
 
+def table(folder):
+    stage = read_run(folder).stages[0]
+    return view_of(stage.name).table(stage)
+
+
 def said(folder):
-    return " ".join(rounds_sentences(read_run(folder)))
+    return " ".join(sentences(read_run(folder)))
 
 
 def test_the_table_has_a_row_a_round_with_intervals(tmp_path):
-    head, rows = rounds_table(read_run(rounds_run(tmp_path / "run", head=0.6)).stages[0])
+    head, rows = table(rounds_run(tmp_path / "run", head=0.6))
     assert head[:3] == ["round", "win rate", "by the held-out head"]
     assert rows[2][:3] == ["2", "66 % [56, 76]", "60 % [50, 70]"]
     assert "−0.50 [−0.70, −0.30]" in rows[0]
 
 
 def test_what_nobody_measured_is_no_column(tmp_path):
-    head, _ = rounds_table(read_run(rounds_run(tmp_path / "run")).stages[0])
+    head, _ = table(rounds_run(tmp_path / "run"))
     assert not any("head" in name for name in head)
 
 
@@ -89,7 +93,7 @@ def test_a_policy_far_from_its_start_is_named(tmp_path):
 
 
 def test_a_card_shows_the_last_win_rate(tmp_path):
-    (card,) = rounds_cards(read_run(rounds_run(tmp_path / "run")))
+    card = cards(read_run(rounds_run(tmp_path / "run")))[0]
     assert (card.label, card.value) == ("Win rate against round 0", "66.0 %")
     assert "56 to 76 %" in card.detail
     assert "round 1" in card.picture
@@ -98,7 +102,7 @@ def test_a_card_shows_the_last_win_rate(tmp_path):
 def test_a_run_that_has_only_begun_says_nothing(tmp_path):
     folder = rounds_run(tmp_path / "run", rates=(0.5,), lengths=(20.0,))
     assert said(folder) == ""
-    assert rounds_cards(read_run(folder)) == []
+    assert "Win rate against round 0" not in {card.label for card in cards(read_run(folder))}
 
 
 def test_the_page_draws_intervals_reasons_and_the_alarms_of_the_rounds(tmp_path):
@@ -118,7 +122,10 @@ def test_the_page_draws_intervals_reasons_and_the_alarms_of_the_rounds(tmp_path)
 
 def test_a_metric_without_an_interval_has_no_band(tmp_path):
     stage = read_run(rounds_run(tmp_path / "run")).stages[0]
-    charts = {str(c).partition("<b>")[2].partition("<")[0]: str(c) for c in main_charts(stage)}
+    charts = {
+        str(c).partition("<b>")[2].partition("<")[0]: str(c)
+        for c in view_of("rounds").main_charts(stage)
+    }
     assert "area band" in charts["Reward"]
     assert "area band" not in charts["KL to the start"]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from backflip.cli.layout import laid_out
 from backflip.monitor.progress import breaks_between_words
-from backflip.text import counted, magnitude, millions
+from backflip.text import counted, duration, magnitude, millions, percent
 
 if TYPE_CHECKING:
     from backflip.api import Run
@@ -63,17 +63,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def print_result(run: Run) -> None:
     """What a run came to, and what can be done with it."""
-    from backflip.monitor import verdict
     from backflip.monitor.folder import read_run
+    from backflip.monitor.report import sentences
+    from backflip.monitor.views import view_of
 
     read = read_run(run.folder)
-    _print_rounds(read)
-    for sentence in verdict.sentences(read):
+    _print_tables(read)
+    for sentence in sentences(read):
         say(sentence)
     _print_examples(read)
     say(f"model   {run.model}")
     say(f"report  {run.report}")
-    if read.stages and read.stages[-1].name != "reward_model":
+    if read.stages and view_of(read.stages[-1].name).speaks:
         say(f"try it  backflip chat {run.folder}")
 
 
@@ -92,19 +93,19 @@ def _print_examples(run: Any) -> None:
         out.print(made)
 
 
-def _print_rounds(run: Any) -> None:
-    """Round by round, where a run went by rounds."""
-    from backflip.monitor.rounds_verdict import rounds_stages, rounds_table
+def _print_tables(run: Any) -> None:
+    """Row by row what a stage came to, where it goes by rounds."""
+    from backflip.monitor.views import view_of
 
-    for stage in rounds_stages(run):
-        head, rows = rounds_table(stage)
-        table("", head, rows)
+    for stage in run.stages:
+        if made := view_of(stage.name).table(stage):
+            table("", *made)
 
 
 def print_sweep(folder: Path) -> None:
     """What came of every run of a sweep, and the page that compares them."""
     from backflip.monitor.report import write_comparison
-    from backflip.monitor.titles import KL_BY_ANSWERS
+    from backflip.monitor.text import KL_BY_ANSWERS
     from backflip.recipes.sweep import results
 
     found = results(folder)
@@ -122,8 +123,7 @@ def print_sweep(folder: Path) -> None:
 
 def _sweep_row(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Accuracy, its interval, KL and length; a dash for what was not measured."""
-    from backflip.monitor.accuracy import measured
-    from backflip.monitor.numbers import apart, estimate, share_ranged
+    from backflip.monitor.text import apart, estimate, measured, share_ranged
 
     accuracy = measured(summary)
     kl, length = (estimate(summary, f"{name}_after") for name in ("kl", "length"))
@@ -138,8 +138,7 @@ def _sweep_row(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _about_sweep(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Whether the runs can be told apart by their accuracy."""
-    from backflip.monitor.accuracy import measured
-    from backflip.monitor.numbers import TOO_FEW, standing
+    from backflip.monitor.text import TOO_FEW, measured, standing
 
     found = [one for one in map(measured, summaries) if one is not None]
     if len(found) < 2:
@@ -157,18 +156,16 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
     from backflip.monitor.folder import read_run
 
     runs = [(str(folder), read_run(folder)) for folder in folders]
-    from backflip.monitor import verdict
-    from backflip.monitor.report import write_comparison, write_report
+    from backflip.monitor import report
 
-    head, rows = verdict.table(runs)
-    table("", head, rows)
+    table("", *report.table(runs))
     if len(runs) == 1:
-        _print_rounds(runs[0][1])
-        for sentence in verdict.sentences(runs[0][1]):
+        _print_tables(runs[0][1])
+        for sentence in report.sentences(runs[0][1]):
             say(sentence)
-        page = write_report(folders[0])
+        page = report.write_report(folders[0])
     else:
-        page = write_comparison(folders, folders[0].resolve().parent / "compare.html")
+        page = report.write_comparison(folders, folders[0].resolve().parent / "compare.html")
     say(f"report  {page}")
     if browser:
         webbrowser.open(page.resolve().as_uri())
@@ -215,8 +212,6 @@ def print_plans(plans: Sequence[Plan]) -> None:
 
 def print_forecast(forecast: Forecast) -> None:
     """What it will take."""
-    from backflip.monitor.progress import duration
-
     rows = [
         (
             part.stage.replace("_", " "),
@@ -357,20 +352,20 @@ def print_best_of_n(found: BestOfN) -> None:
 
 
 def _ranged(interval: Interval) -> str:
-    from backflip.monitor.numbers import Estimate, ranged
+    from backflip.monitor.text import Estimate, ranged
 
     value, ends = ranged(Estimate.of(interval), digits=3)
     return f"{value} [{ends.replace(' to ', ', ') or 'unknown'}]"
 
 
 def _percent(interval: Interval) -> tuple[str, str]:
-    from backflip.monitor.numbers import Estimate, share_ranged
+    from backflip.monitor.text import Estimate, share_ranged
 
     return share_ranged(Estimate.of(interval))
 
 
 def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
-    from backflip.monitor.numbers import Estimate, ranged
+    from backflip.monitor.text import Estimate, ranged
 
     value, ends = ranged(Estimate.of(interval), digits=digits)
     return value, ends or "unknown"
@@ -385,4 +380,4 @@ def _slope(interval: Interval) -> tuple[str, str]:
 
 def share(value: float | int) -> str:
     """A share of something: ``12.5 %``."""
-    return f"{value * 100:.1f} %"
+    return percent(value, 1)

@@ -13,9 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backflip.evaluation.perplexity import Perplexities, measure_perplexities
-from backflip.monitor.accuracy import measured
-from backflip.monitor.numbers import apart, estimate, share, share_ranged
-from backflip.monitor.titles import KL_BY_ANSWERS
+from backflip.monitor.text import KL_BY_ANSWERS, apart, estimate, measured, share, share_ranged
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
 from backflip.training.run_folder import RunFolder

@@ -22,8 +22,7 @@ from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
 from backflip.functional.statistics import Interval, finite
 from backflip.models.heads import RewardModel
 from backflip.models.load import parameter_count
-from backflip.monitor.accuracy import about_accuracy
-from backflip.monitor.numbers import TOO_FEW, Estimate, apart, beyond, share_ranged
+from backflip.monitor.text import TOO_FEW, Estimate, about_accuracy, apart, beyond, share_ranged
 from backflip.reward.model import score_all
 from backflip.text import counted
 

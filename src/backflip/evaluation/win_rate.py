@@ -18,8 +18,7 @@ from torch import Tensor
 from backflip.data.batches import Rollouts
 from backflip.errors import UserError
 from backflip.functional.statistics import Interval, mean_interval, share_interval
-from backflip.monitor.numbers import Estimate, ranged, share_ranged
-from backflip.monitor.titles import KL_BY_ANSWERS
+from backflip.monitor.text import KL_BY_ANSWERS, Estimate, ranged, share_ranged
 from backflip.reward.protocol import RewardSource
 from backflip.sampling.draw import judge_all
 from backflip.sampling.samples import Sampled

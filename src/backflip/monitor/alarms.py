@@ -1,61 +1,39 @@
-"""What a rule is that rings an alarm, and the memory that makes it ring once.
+"""Alarms of a run: the memory that makes each ring once, and the one to look at first.
 
-A rule is a frozen dataclass with ``check(history) -> Alarm | None``, a pure function; ``rules.py``
-has them all. ``Alarms`` adds memory: an alarm fires once, and may fire again only after its relaxed
-rule (thresholds moved away by a tenth) has been silent for a few checks, so that a number dancing
-around its threshold does not ring at every step.
+An alarm fires once, and may fire again only after its relaxed rule (thresholds moved away by a
+tenth) has been silent for a few checks, so that a number dancing around its threshold does not ring
+at every step.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from backflip.monitor.log import Alarm, Entry
+from backflip.monitor.rules.base import Rule
+from backflip.monitor.run import Stage
+from backflip.monitor.text import number
 
 CALM = 3
 """For how many checks in a row a number must be back before its alarm may ring again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule(ABC):
-    """One thing that can go wrong."""
-
-    severity: Literal["warn", "stop"] = "warn"
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What the alarm is called."""
-
-    @property
-    @abstractmethod
-    def needs(self) -> tuple[str, ...]:
-        """Metrics without which the rule has nothing to say about a step."""
-
-    @abstractmethod
-    def complaint(self, history: Sequence[Entry]) -> str | None:
-        """A sentence when the end of ``history`` is bad. ``needs`` are there at the end."""
-
-    @abstractmethod
-    def relaxed(self) -> Rule:
-        """The rule with thresholds that are easier to break: it decides when an alarm is over."""
-
-    def applies(self, entry: Entry) -> bool:
-        """Whether the step was measured: a step without numbers is neither good nor bad."""
-        return all(name in entry.metrics for name in self.needs)
-
-    def check(self, history: Sequence[Entry]) -> Alarm | None:
-        """The alarm at the end of ``history`` (oldest first, one stage), or None."""
-        if not history or not self.applies(history[-1]):
-            return None
-        sentence = self.complaint(history)
-        if sentence is None:
-            return None
-        last = history[-1]
-        return Alarm(last.step, self.name, self.severity, sentence, last.stage)
+RANK = (
+    "non_finite",
+    "answers_cut_off",
+    "score_saturation",
+    "reward_hacking",
+    "likelihood_displacement",
+    "implicit_reward_follows_length",
+    "length_rewarded",
+    "kl_too_high",
+    "mode_collapse_entropy",
+    "mode_collapse_words",
+    "mode_collapse_duplicates",
+    "length_drift",
+    "pairs_separated",
+)
+"""Alarms, those that explain the others first: where numbers are not finite, or answers are cut
+off, nothing else means what it says."""
 
 
 class Alarms:
@@ -92,3 +70,26 @@ class Alarms:
         self._calm[index] = 0 if rule.relaxed().check(history) else self._calm[index] + 1
         if self._calm[index] >= CALM:
             del self._calm[index]
+
+
+# ---- one cause, so that the summary and the alarms say the same
+
+
+def cause(stage: Stage) -> Mapping[str, Any] | None:
+    """The alarm to look at first; None where none fired. Of two alike the later one."""
+    place = {name: index for index, name in enumerate(RANK)}
+    return min(
+        (alarm for alarm in stage.alarms if alarm.get("sentence")),
+        key=lambda a: (place.get(str(a.get("name")), len(RANK)), -(number(a.get("step")) or 0.0)),
+        default=None,
+    )
+
+
+def pointer(stage: Stage) -> str:
+    """The sentence that sends a reader to that alarm, in the alarm's own words; empty without."""
+    alarm = cause(stage)
+    if alarm is None:
+        return ""
+    step = number(alarm.get("step"))
+    where = "" if step is None else f" of step {step:.0f}"
+    return f"Look first at the alarm{where}: {alarm['sentence']}"

@@ -21,15 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from backflip.progress import Task, listener, listening, task
+from backflip.text import duration, percent
 
-HEADLINES: Mapping[str, Sequence[str]] = {
-    "sft": ("loss", "val_loss", "rows_left_out"),
-    "reward_model": ("loss", "accuracy", "val_accuracy", "rows_left_out"),
-    "direct": ("loss", "accuracy", "val_accuracy", "margin", "rows_left_out"),
-    "ppo": ("reward", "reward_heldout", "kl"),
-}
-"""What is worth a glance. Never a policy-gradient loss: on-policy it says nothing."""
-ONLINE: Sequence[str] = ("reward", "reward_heldout", "kl")
 UNITS: Mapping[str, str] = {"kl": " nats"}
 COUNTS = frozenset({"rows_left_out"})
 SHARES = frozenset({"accuracy", "val_accuracy", "finished"})
@@ -47,7 +40,7 @@ class Progress:
     """Shows every task that is opened while it is entered (``backflip.progress``).
 
     >>> with Progress(every=10.0) as progress:
-    ...     stage = progress.stage("ppo", total=2)
+    ...     stage = progress.stage("ppo", total=2, headlines=("reward", "kl"))
     ...     stage.advance({"reward": 0.1, "kl": 0.0})
     """
 
@@ -86,13 +79,15 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def stage(self, name: str, *, total: int | None, done: int = 0) -> StageProgress:
+    def stage(
+        self, name: str, *, total: int | None, done: int = 0, headlines: Sequence[str]
+    ) -> StageProgress:
         """Begin a stage of ``total`` steps, of which a resumed run has ``done`` behind it.
 
-        None where nobody knows how many there are.
+        None where nobody knows how many there are. ``headlines``: metrics to show beside them.
         """
         self._end_stage()
-        self._stage = StageProgress(name, total, done, self)
+        self._stage = StageProgress(name, total, done, headlines, self)
         self.begin(self._stage.task)
         return self._stage
 
@@ -210,8 +205,10 @@ class Progress:
 class StageProgress:
     """One stage of a run: count its steps with ``advance``."""
 
-    def __init__(self, name: str, total: int | None, done: int, shown: Progress) -> None:
-        self.name, self._progress = name, shown
+    def __init__(
+        self, name: str, total: int | None, done: int, headlines: Sequence[str], shown: Progress
+    ) -> None:
+        self.name, self._headlines, self._progress = name, headlines, shown
         label = name.replace("_", " ")
         self.task = Task(label, total, done=done, first=done, lasting=True)
         self._shown: dict[str, float] = {}
@@ -228,9 +225,8 @@ class StageProgress:
 
     def advance(self, metrics: Mapping[str, float], steps: int = 1) -> None:
         """One step further, with its metrics; numbers not measured now keep their last value."""
-        wanted = HEADLINES.get(self.name, ONLINE if "reward" in metrics else ("loss", "accuracy"))
-        self._shown |= {name: metrics[name] for name in wanted if name in metrics}
-        shown = (name for name in wanted if name in self._shown)
+        self._shown |= {name: metrics[name] for name in self._headlines if name in metrics}
+        shown = (name for name in self._headlines if name in self._shown)
         self.task.numbers = "  ".join(headline(name, self._shown[name]) for name in shown)
         first = self.done == self.task.first
         self.task.done += steps
@@ -297,21 +293,12 @@ def headline(name: str, value: float | int) -> str:
     """A metric as it is shown in passing: ``reward 0.52``, ``accuracy 71 %``, ``kl 3.1 nats``."""
     label = name.replace("reward_heldout", "held-out").replace("_", " ").replace("val ", "val. ")
     if name in SHARES and math.isfinite(value):
-        return f"{label} {value:.0%}".replace("%", " %")
+        return f"{label} {percent(value)}"
     if name == "kl" and abs(value) < ROUNDING:
         value = 0.0
     if name in COUNTS:
         return f"{label} {value:,.0f}"
     return f"{label} {value:.3g}{UNITS.get(name, '')}"
-
-
-def duration(seconds: float | int) -> str:
-    """``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(max(seconds, 0.0))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, hours = whole // 60, whole // 3600
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {whole % 60} s"
 
 
 # ---- in a terminal

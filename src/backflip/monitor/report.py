@@ -15,15 +15,30 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backflip.monitor import panels, verdict
-from backflip.monitor.folder import Run, Stage, flat_recipe, number, read_run
-from backflip.monitor.progress import duration
-from backflip.monitor.rounds_verdict import STAGE as ROUNDS_STAGE
-from backflip.monitor.rounds_verdict import rounds_table
-from backflip.monitor.titles import title
+from backflip.monitor.folder import flat_recipe, read_run
+from backflip.monitor.run import Run, Stage
+from backflip.monitor.text import number
+from backflip.monitor.views import kind_of, title, view_of
+from backflip.monitor.views.base import Card, Table, View
+from backflip.text import duration, fixed
 
 HERE = Path(__file__).parent
 MOST_STEPS, MOST_SAMPLES, MOST_LETTERS = 20, 12, 2000
+COLUMNS = (
+    "Run",
+    "State",
+    "Held-out accuracy",
+    "Golden judgements",
+    "Implicit accuracy",
+    "Chosen answers",
+    "Win rate against round 0",
+    "Reward",
+    "Held-out reward",
+    "KL to the reference",
+    "Validation loss",
+    "Time",
+    "Alarms",
+)
 
 
 def write_report(folder: Path | str, path: Path | str | None = None) -> Path:
@@ -38,14 +53,16 @@ def render(folder: Path | str, *, live: str = "") -> str:
     Raises UserError when there is no run in the folder.
     """
     run = read_run(folder)
-    alarms = [{**alarm, "stage": _title(s)} for s in run.stages for alarm in s.alarms]
+    alarms = [
+        {**alarm, "stage": title(s.name, s.algorithm)} for s in run.stages for alarm in s.alarms
+    ]
     return _page(
         "report.html",
         live=live,
         run=run,
         heading=run.name,
-        verdict=verdict.sentences(run),
-        cards=verdict.cards(run),
+        verdict=sentences(run),
+        cards=cards(run),
         alarms=alarms,
         examples=_examples(run),
         examples_rule=_text(run.find("examples_rule")[1]),
@@ -60,19 +77,18 @@ def compare(folders: Sequence[Path | str]) -> str:
     Raises UserError when a folder holds no run.
     """
     runs = list(zip(_names(folders), [read_run(folder) for folder in folders], strict=True))
-    stages = list(dict.fromkeys(stage.name for _, run in runs for stage in run.stages))
+    kinds: dict[str, list[tuple[int, str, Stage]]] = {}
+    for colour, (name, run) in enumerate(runs):
+        for stage in run.stages:
+            kinds.setdefault(kind_of(stage.name), []).append((_colour(colour), name, stage))
     return _page(
         "compare.html",
         live="",
         heading=f"{len(runs)} runs compared",
-        table=verdict.table(runs),
+        table=table(runs),
         settings=_differences(runs),
-        keys=[(name, panels.colour_of(i)) for i, (name, _) in enumerate(runs)],
-        stages=[
-            {"id": name, "title": _common_title(runs, name), "charts": main, "engine": engine}
-            for name in stages
-            for main, engine in [panels.compared_charts(runs, name)]
-        ],
+        keys=[(name, _colour(i)) for i, (name, _) in enumerate(runs)],
+        stages=[_compared(stages) for stages in kinds.values()],
     )
 
 
@@ -81,26 +97,73 @@ def write_comparison(folders: Sequence[Path | str], path: Path | str) -> Path:
     return _write(Path(path), compare(folders))
 
 
-def _title(stage: Stage) -> str:
-    return title(stage.name, stage.objective)
+# ---- results
 
 
-def _common_title(runs: Sequence[tuple[str, Run]], name: str) -> str:
-    """What all runs together call a stage: ``DPO, KTO`` where they have several objectives."""
-    same = [_title(stage) for _, run in runs for stage in run.stages if stage.name == name]
-    return ", ".join(dict.fromkeys(same))
+def sentences(run: Run) -> list[str]:
+    """The results in words, stage by stage."""
+    return [line for stage in run.stages for line in _view(stage).sentences(stage) if line]
+
+
+def cards(run: Run) -> list[Card]:
+    """The headline numbers, those that exist."""
+    made: list[Card | None] = []
+    for stage in run.stages:
+        made += _view(stage).cards(stage)
+        if stage is run.stages[-1]:
+            made += _view(stage).last_cards(stage)
+    return [card for card in (*made, _time_card(run)) if card]
+
+
+def table(runs: Sequence[tuple[str, Run]]) -> Table:
+    """Runs side by side; a column that is empty for every run is left out."""
+    rows: list[dict[str, str]] = []
+    for name, run in runs:
+        values = {card.label: card.value for card in cards(run)}
+        alarms = sum(len(stage.alarms) for stage in run.stages)
+        rows.append({"Run": name, "State": run.state, **values, "Alarms": str(alarms)})
+    head = [label for label in COLUMNS if any(label in row for row in rows)]
+    return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _time_card(run: Run) -> Card | None:
+    if run.seconds is None:
+        return None
+    several = [(s.name.replace("_", " "), s.seconds) for s in run.stages if s.seconds is not None]
+    detail = ", ".join(f"{name} {duration(spent)}" for name, spent in several)
+    return Card("Time", duration(run.seconds), detail if len(several) > 1 else "")
+
+
+# ---- parts of the page
+
+
+def _view(stage: Stage) -> View:
+    return view_of(stage.name, stage.metrics())
+
+
+def _colour(index: int) -> int:
+    """Colours repeat after six."""
+    return index % 6 + 1
+
+
+def _compared(stages: Sequence[tuple[int, str, Stage]]) -> dict[str, Any]:
+    """One kind of stage in several runs; ``DPO, KTO`` where they have several objectives."""
+    first = stages[0][2]
+    titles = dict.fromkeys(title(stage.name, stage.algorithm) for _, _, stage in stages)
+    charts, engine = _view(first).compared_charts(stages)
+    return {"id": first.name, "title": ", ".join(titles), "charts": charts, "engine": engine}
 
 
 def _section(stage: Stage) -> dict[str, Any]:
     return {
         "id": stage.name,
-        "title": _title(stage),
+        "title": title(stage.name, stage.algorithm),
         "time": None if stage.seconds is None else duration(stage.seconds),
         "step": stage.entries[-1].step if stage.entries else None,
-        "charts": panels.main_charts(stage),
-        "engine": panels.engine_charts(stage),
+        "charts": _view(stage).main_charts(stage),
+        "engine": _view(stage).engine_charts(stage),
         "samples": _samples(stage),
-        "table": rounds_table(stage) if stage.name == ROUNDS_STAGE else None,
+        "table": _view(stage).table(stage),
     }
 
 
@@ -197,7 +260,7 @@ def _text(value: Any) -> str:
 
 def _score(value: Any) -> str | None:
     score = number(value)
-    return None if score is None else f"{score:.2f}".replace("-", "−")
+    return None if score is None else fixed(score, 2)
 
 
 def _page(template: str, **values: Any) -> str:

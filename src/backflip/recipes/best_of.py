@@ -19,7 +19,7 @@ from backflip.generate.sampler import Sampler, suited
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
-from backflip.monitor.numbers import TOO_FEW, standing
+from backflip.monitor.text import TOO_FEW, standing
 from backflip.recipes.slips import check_choice
 from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import RewardSource

@@ -28,9 +28,8 @@ from backflip.data.records import Messages, Prompt
 from backflip.errors import UserError
 from backflip.models.average import average
 from backflip.monitor.log import MetricsLog
-from backflip.monitor.numbers import TOO_FEW, apart, estimate, share_ranged, standing
 from backflip.monitor.progress import Progress
-from backflip.monitor.titles import KL_BY_ANSWERS
+from backflip.monitor.text import KL_BY_ANSWERS, TOO_FEW, apart, estimate, share_ranged, standing
 from backflip.monitor.trackers import open_trackers
 from backflip.progress import task
 from backflip.reward.judge import PolicyJudge

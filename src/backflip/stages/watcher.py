@@ -9,16 +9,14 @@ from torch import nn
 
 from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
-from backflip.monitor.derived import derived
-from backflip.monitor.direct_rules import rules_of
 from backflip.monitor.log import MetricsLog
+from backflip.monitor.metrics import derived
 from backflip.monitor.progress import Progress, StageProgress
-from backflip.monitor.titles import title
+from backflip.monitor.run import algorithm_of
 from backflip.monitor.trackers import open_trackers
-from backflip.monitor.watch import experience_metrics
+from backflip.monitor.views import title, view_of
 from backflip.stages.settings import Stage
 from backflip.text import counted, millions
-from backflip.training.online import OnlineLoop
 from backflip.training.run_folder import RunFolder
 
 __all__ = ["Watcher"]
@@ -39,10 +37,10 @@ class Watcher:
         trackers = open_trackers(recipe.trackers, run.path, settings)
         self.log = MetricsLog(run.path, trackers=trackers)
         self.stage = recipe.stage  # pyright: ignore
-        self.title = title(self.stage, (settings.get("objective") or {}).get("name", ""))
+        self.view, self.title = view_of(self.stage), title(self.stage, algorithm_of(settings))
         self.progress = progress
         self.kl_stop = kl_stop
-        self.alarms = Alarms(rules_of(self.stage, kl_stop=kl_stop))
+        self.alarms = Alarms(self.view.rules(kl_stop, 0))
         self.bar: StageProgress | None = None
         self.total: int | None = 0
 
@@ -67,17 +65,14 @@ class Watcher:
     def begin(self, step: int) -> None:
         """A stage starts, or goes on after ``step`` steps: forget what was written beyond them."""
         self.log.truncate_after(step)
-        self.alarms = Alarms(rules_of(self.stage, kl_stop=self.kl_stop, steps=self.total or 0))
+        self.alarms = Alarms(self.view.rules(self.kl_stop, self.total or 0))
         self.alarms.replay(self.log.history)
-        self.bar = self.progress.stage(self.stage, total=self.total, done=step)
+        self.bar = self.progress.stage(
+            self.stage, total=self.total, done=step, headlines=self.view.headlines
+        )
 
     def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:
-        numbers = derived(metrics)
-        if isinstance(loop, OnlineLoop) and loop.last is not None:
-            numbers = {**experience_metrics(loop.last.experience), **numbers}
-            for name, part in loop.last.judgement.parts.items():
-                label = "reward_heldout" if name == "heldout" else f"reward_{name}"
-                numbers[label] = float(part.mean())
+        numbers = {**self.view.measured(loop), **derived(metrics)}
         self.log.append(index, self.stage, numbers)
         fired = self.alarms.check(self.log.history)
         self.log.alarms(fired)

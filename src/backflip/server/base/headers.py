@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from backflip.server.base.limits import App, Message, Receive, Scope, Send
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -22,28 +20,24 @@ REPORT_POLICY = (
 MEDIA_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
 """For clips and pictures that somebody sent: opened by themselves they can do nothing."""
 HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "x-frame-options": "DENY",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+    b"x-frame-options": b"DENY",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
 }
-HIDDEN = "no-store"
+HIDDEN = b"no-store"
 """Cache-Control of pages: a shared computer must not keep them."""
-ASK_AGAIN = "no-cache"
+ASK_AGAIN = b"no-cache"
 """Of static files: kept, but never used without asking, or scripts of two versions would meet."""
-
-FOREIGN = "This server does not answer to that name. Start it with --public-url or --allow-host."
-"""Starlette's own middleware for host names answers 400, without the way out."""
 
 
 @dataclass(frozen=True)
 class SafeHeaders:
     """Middleware: security headers on every answer, and 421 for a foreign host name."""
 
-    app: ASGIApp
+    app: App
     hosts: tuple[str, ...] = ()
     secure: bool = False
 
@@ -52,29 +46,36 @@ class SafeHeaders:
             await self.app(scope, receive, send)
             return
         if self.hosts and _host(scope) not in self.hosts:
-            await PlainTextResponse(FOREIGN, 421)(scope, receive, send)
+            await _misdirected(send)
             return
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                self._fill(scope, MutableHeaders(scope=message))
+                message["headers"] = self._with(scope, list(message.get("headers", [])))
             await send(message)
 
         await self.app(scope, receive, sending)
 
-    def _fill(self, scope: Scope, headers: MutableHeaders) -> None:
-        """Add the headers that the answer does not have of its own."""
+    def _with(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        have = {name.lower() for name, _ in headers}
+        extra = dict(HEADERS)
+        extra[b"content-security-policy"] = POLICY.encode()
         static = str(scope["path"]).startswith("/static/")
-        for name, value in HEADERS.items():
-            headers.setdefault(name, value)
-        headers.setdefault("cache-control", ASK_AGAIN if static else HIDDEN)
+        extra[b"cache-control"] = ASK_AGAIN if static else HIDDEN
         if self.secure:
-            headers.setdefault("strict-transport-security", "max-age=31536000")
+            extra[b"strict-transport-security"] = b"max-age=31536000"
+        return headers + [(name, value) for name, value in extra.items() if name not in have]
 
 
 def _host(scope: Scope) -> str:
     """The name in the Host header, without its port; brackets of IPv6 stay."""
-    given = Headers(scope=scope).get("host", "").lower()
+    given = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
     name, colon, port = given.rpartition(":")
     return name if colon and port.isdigit() else given
+
+
+async def _misdirected(send: Send) -> None:
+    text = b"This server does not answer to that name. Start it with --public-url or --allow-host."
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backflip.server.base import audit_log as trail
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BUCKETS = 50_000
 """Buckets remembered; the one that rested longest is forgotten, which can only be generous."""
@@ -49,12 +54,17 @@ class RateLimit:
                 level, then = self._levels[key]
                 self._levels[key] = (min(self.most, level + 1), then)
 
+    def forget(self, key: str) -> None:
+        """Start afresh: after a sign-in that worked."""
+        with self._lock:
+            self._levels.pop(key, None)
+
 
 @dataclass(frozen=True)
 class BodyLimit:
     """Middleware that breaks off a request larger than it may be, whatever its header says."""
 
-    app: ASGIApp
+    app: App
     most: int
     uploads: int
     """For paths that end in ``/import``, from somebody who is known."""
@@ -68,11 +78,10 @@ class BodyLimit:
         most = self.most
         if str(scope["path"]).endswith("/import") and await run_in_threadpool(self.known, scope):
             most = self.uploads
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not (declared.isascii() and declared.isdigit()) or int(declared) > most:
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > most:
             trail.refused("too large", scope)
-            told = {"detail": _too_large(most), "code": "413"}
-            await JSONResponse(told, 413, {"Connection": "close"})(scope, receive, send)
+            await _refuse(send, most)
             return
         seen = 0
 
@@ -90,3 +99,10 @@ class BodyLimit:
 
 def _too_large(most: int) -> str:
     return f"this request is larger than {most // 2**20} MiB; send it in parts."
+
+
+async def _refuse(send: Send, most: int) -> None:
+    text = json.dumps({"detail": _too_large(most), "code": "413"})
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

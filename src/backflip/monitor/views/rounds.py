@@ -1,6 +1,7 @@
-"""What came out of a run of rounds: in words, on cards, and as a table.
+"""The picture of a run of rounds: one point per round, held-out prompts, intervals as bands.
 
-Read from the metrics of its stage, one entry per round, so that a run may still be going on.
+Read from the metrics of its stage, one entry per round, so that a run may still be going on; its
+summary has the rewards of the first and the last round, as one that raises a reward has.
 """
 
 from __future__ import annotations
@@ -9,30 +10,69 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from backflip.monitor.card import Card
+from backflip.functional.kl import FAR
 from backflip.monitor.charts import intervals
-from backflip.monitor.folder import Run, Stage, number
-from backflip.monitor.numbers import (
+from backflip.monitor.run import Stage
+from backflip.monitor.text import (
+    KL_BY_ANSWERS,
     TOO_FEW,
     Estimate,
     apart,
     beyond,
     estimate,
     interval_said,
+    number,
     ranged,
     share,
     share_ranged,
     standing,
 )
-from backflip.monitor.titles import KL_BY_ANSWERS
+from backflip.monitor.views.base import FAR_LINE, Card, Panel, Table, View, kl_card
+from backflip.monitor.views.online import KL_METRICS, reward_cards, reward_sentences
 
-STAGE = "iterative"
-"""What the stage is called that a run of rounds logs under."""
-FAR = 20.0
-"""Nats of KL per answer, beyond which the policy is far from where it began."""
 COIN = 0.5
-Columns = Sequence[tuple[str, str, str]]
-COLUMNS: Columns = (
+PANELS = (
+    Panel(
+        "Win rate against round 0",
+        "share of held-out prompts",
+        {
+            "win_rate": "by the judge",
+            "win_rate_heldout": "by the held-out head",
+            "longer": "if the longer answer won",
+        },
+        percent=True,
+        lines=(("a coin", 0.5),),
+    ),
+    Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out head"}),
+    Panel(
+        "KL to the start",
+        "nats per answer",
+        {"kl": KL_BY_ANSWERS},
+        zero=True,
+        lines=FAR_LINE,
+    ),
+    Panel(
+        "Length of answers",
+        "tokens",
+        {"length": "held-out prompts", "sampled_length": "to learn from"},
+        zero=True,
+    ),
+    Panel(
+        "Answers that end by themselves",
+        "share",
+        {"finished": "held-out prompts", "sampled_finished": "to learn from"},
+        percent=True,
+        zero=True,
+    ),
+    Panel(
+        "Answers to learn from",
+        "score",
+        {"sampled_reward": "mean", "sampled_reward_best": "best of each prompt"},
+    ),
+)
+DROPPED = "dropped_"
+"""How the metrics begin that say which prompts taught nothing, by reason."""
+COLUMNS: Sequence[tuple[str, str, str]] = (
     ("win rate", "win_rate", "percent"),
     ("by the held-out head", "win_rate_heldout", "percent"),
     ("the longer wins", "longer", "share"),
@@ -45,13 +85,18 @@ COLUMNS: Columns = (
 """Head, metric, and how it is written."""
 
 
-def rounds_stages(run: Run) -> list[Stage]:
-    """The stages that went by rounds."""
-    return [stage for stage in run.stages if stage.name == STAGE]
+def _panels(stage: Stage) -> tuple[Panel, ...]:
+    """The charts to look at first; reasons for which prompts were dropped are those there were."""
+    split = {name: name.partition(DROPPED) for name in stage.metrics() if DROPPED in name}
+    reasons = {name: why.replace("_", " ") for name, (_, _, why) in split.items()}
+    if len({many for many, _, _ in split.values()}) > 1:
+        reasons = {name: f"{name.partition('_')[0]}: {why}" for name, why in reasons.items()}
+    left_out = Panel("Prompts that taught nothing", "share", reasons, percent=True, zero=True)
+    return (*PANELS, left_out) if reasons else PANELS
 
 
-def rounds_table(stage: Stage) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, with intervals; columns that nobody measured are left out."""
+def _table(stage: Stage) -> Table:
+    """A row per round, with intervals; columns that nobody measured are left out."""
     known = [column for column in COLUMNS if column[1] in stage.metrics()]
     rows = [
         [str(e.step), *(_cell(e.metrics, metric, form) for _, metric, form in known)]
@@ -60,32 +105,25 @@ def rounds_table(stage: Stage) -> tuple[list[str], list[list[str]]]:
     return ["round", *(head for head, _, _ in known)], rows
 
 
-def rounds_sentences(run: Run) -> list[str]:
-    """The results of each such stage as somebody would tell them."""
-    found: list[str] = []
-    for stage in rounds_stages(run):
-        if len(stage.entries) > 1:
-            found += [_wins(stage, "win_rate", "the judge"), _head(stage)]
-            found += [_length(stage), _far(stage)]
-    return [sentence for sentence in found if sentence]
+def _sentences(stage: Stage) -> list[str]:
+    lines = reward_sentences(stage)
+    if len(stage.entries) > 1:
+        lines += [_wins(stage, "win_rate", "the judge"), _head(stage), _length(stage), _far(stage)]
+    return lines
 
 
-def rounds_cards(run: Run) -> list[Card]:
+def _win_card(stage: Stage) -> Card | None:
     """Win rates round by round."""
-    stages = [stage for stage in rounds_stages(run) if len(stage.entries) > 1]
-    if not stages:
-        return []
-    known = [(e.step, _rate(e.metrics, "win_rate")) for e in stages[-1].entries if e.step]
+    known = [(e.step, _rate(e.metrics, "win_rate")) for e in stage.entries if e.step]
     rows = [(step, rate) for step, rate in known if rate is not None and rate.known]
-    if not rows:
-        return []
+    if not rows or len(stage.entries) < 2:
+        return None
     last = rows[-1][1]
     value, ends = share_ranged(last, beside=(COIN,))
     on = f"{standing(last.units, 'held-out prompt')}" if last.units else "held-out prompts"
-    detail = f"{interval_said(ends)}, on {on}"
     drawn = [(f"round {step}", rate.value, rate.low, rate.high) for step, rate in rows]
     picture = intervals(drawn) if len(rows) <= 6 else Markup()
-    return [Card("Win rate against round 0", value, detail, picture)]
+    return Card("Win rate against round 0", value, f"{interval_said(ends)}, on {on}", picture)
 
 
 def _wins(stage: Stage, metric: str, who: str) -> str:
@@ -109,7 +147,7 @@ def _wins(stage: Stage, metric: str, who: str) -> str:
 
 
 def _head(stage: Stage) -> str:
-    """What the reward model says that nobody chose by."""
+    """The win rate by the head that nobody chose by."""
     text = _wins(stage, "win_rate_heldout", "the held-out head")
     judge, head = (_rate(stage.entries[-1].metrics, f"win_rate{end}") for end in ("", "_heldout"))
     if not text or judge is None or head is None or not head.enough or beyond(judge, COIN) <= 0:
@@ -137,8 +175,8 @@ def _far(stage: Stage) -> str:
     kl = _rate(stage.entries[-1].metrics, "kl")
     if kl is None or kl.value <= FAR or not _enough(stage.entries[-1].metrics):
         return ""
-    nats, _ = apart([kl.value, FAR], digits=0)
-    return f"{KL_BY_ANSWERS} is {nats} nats an answer away from the start, which is far."
+    away, _ = apart([kl.value, FAR], digits=0)
+    return f"{KL_BY_ANSWERS} is {away} nats an answer away from the start, which is far."
 
 
 def _rate(metrics: Mapping[str, float], metric: str) -> Estimate | None:
@@ -153,15 +191,32 @@ def _enough(metrics: Mapping[str, float]) -> bool:
 
 
 def _cell(metrics: Mapping[str, float], metric: str, form: str) -> str:
-    if (found := _rate(metrics, metric)) is None:
+    if (rate := _rate(metrics, metric)) is None:
         return "—"
     if form == "share":
-        return share(found.value, digits=0)
+        return share(rate.value, digits=0)
     if form == "number":
-        return apart([found.value], digits=1)[0]
+        return apart([rate.value], digits=1)[0]
     if form == "percent":
-        value, ends = share_ranged(found, digits=0, beside=(COIN,))
+        value, ends = share_ranged(rate, digits=0, beside=(COIN,))
         ends = ends.removesuffix(" %")
     else:
-        value, ends = ranged(found, digits=2)
+        value, ends = ranged(rate, digits=2)
     return value + (f" [{ends.replace(' to ', ', ')}]" if ends else "")
+
+
+VIEW = View(
+    stages=("rounds", "iterative"),
+    place=4,
+    title="Round by round",
+    headlines=("reward", "reward_heldout", "kl"),
+    panels=_panels,
+    sentences=_sentences,
+    cards=lambda stage: (
+        _win_card(stage),
+        *reward_cards(stage),
+        kl_card(stage, by=KL_METRICS),
+    ),
+    table=_table,
+    x_label="round",
+)

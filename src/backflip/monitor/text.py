@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backflip.functional.statistics import FEWEST, Interval
-from backflip.monitor.folder import number
-from backflip.text import counted
+from backflip.text import counted, fixed
 
 MOST_DIGITS = 6
 """Behind the point: numbers that differ by less are the same to a reader."""
@@ -23,6 +22,17 @@ TOO_FEW = "too few to tell"
 SAME = "all the same"
 """Instead of the ends of an interval that has no width."""
 UNCOUNTED = "how many it stands on is not on record, so it cannot tell"
+NOISY, TRIVIAL = 0.65, 0.90
+"""Accuracies that deserve a word, where all of the interval lies beyond."""
+
+KL_BY_ANSWERS = "KL by the answers"
+"""Mean of Σ (log π − log π_ref) over the tokens that were drawn: an estimate, which may come out
+below 0."""
+KL_EXACT = "KL by the exact sum"
+"""Mean of Σ KL(π‖π_ref) over the tokens of the same answers, each a sum over the whole vocabulary:
+never below 0, and less noisy."""
+KL_MISMATCHED = "KL by mismatched answers"
+"""KTO's: of answers to other prompts, held at 0 or above."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +68,25 @@ class Estimate:
         return Estimate(interval.estimate, interval.low, interval.high, interval.units)
 
 
-def estimate(said: Mapping[str, Any], name: str, *, units: str = "") -> Estimate | None:
+def number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def estimate(summary: Mapping[str, Any], name: str, *, units: str = "") -> Estimate | None:
     """The number ``name`` of a summary, or of metrics, with ``name_low`` and its like beside it.
 
     ``units``: another key that counts what it stands on, where ``name_units`` is missing.
     """
     value, low, high, counted = (
-        number(said.get(name + end)) for end in ("", "_low", "_high", "_units")
+        number(summary.get(name + end)) for end in ("", "_low", "_high", "_units")
     )
     if value is None:
         return None
     if counted is None and units:
-        counted = number(said.get(units))
+        counted = number(summary.get(units))
     return Estimate(
         value,
         math.nan if low is None else low,
@@ -83,11 +100,11 @@ def apart(values: Sequence[float], *, digits: int, percent: bool = False) -> lis
     the numbers do; their order is that of the numbers. Percentages come without their sign.
     """
     scaled = [value * 100 if percent else value for value in values]
-    different = len({_fixed(value, MOST_DIGITS) for value in scaled})
-    made = [_fixed(value, digits) for value in scaled]
+    different = len({fixed(value, MOST_DIGITS) for value in scaled})
+    made = [fixed(value, digits) for value in scaled]
     while len(set(made)) < different and digits < MOST_DIGITS:
         digits += 1
-        made = [_fixed(value, digits) for value in scaled]
+        made = [fixed(value, digits) for value in scaled]
     return made
 
 
@@ -167,6 +184,60 @@ def _side(value: float, other: float) -> int:
     return (value > other) - (value < other)
 
 
-def _fixed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if not text.strip("-0.") else text.replace("-", "−")
+# ---- a held-out accuracy, of a reward model as of an implicit one
+
+
+def length_baseline(summary: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
+    known = [(word, number(summary.get(f"baseline_{word}"))) for word in ("longer", "shorter")]
+    found = [(word, value) for word, value in known if value is not None]
+    return max(found, key=lambda pair: pair[1]) if found else None
+
+
+def about_accuracy(
+    accuracy: Estimate, baseline: tuple[str, float] | None = None, gain: Estimate | None = None
+) -> list[str]:
+    """Sentences about a share of held-out pairs; none where it stands on too few prompts.
+
+    Args:
+        accuracy: share of the pairs that are ordered as people ordered them.
+        baseline: what length alone gets on the same pairs: ("longer" or "shorter", share).
+        gain: accuracy less that share, pair by pair, where it was measured.
+
+    """
+    if not accuracy.enough:
+        return []
+    remarks: list[str] = []
+    if beyond(accuracy, NOISY) < 0:
+        remarks.append("Under 65 %: the labels are noisy, or training has not converged.")
+    elif beyond(accuracy, TRIVIAL) > 0:
+        remarks.append("Over 90 %: it may have memorised the data, or the comparisons are trivial.")
+    return remarks + ([] if baseline is None else _about_baseline(accuracy, *baseline, gain))
+
+
+def _about_baseline(accuracy: Estimate, word: str, best: float, gain: Estimate | None) -> list[str]:
+    paired = gain is not None and gain.known
+    way = beyond(gain, 0.0) if gain is not None and paired else beyond(accuracy, best)
+    if way > 0:
+        return []
+    text = f"Choosing the {word} reply would get {share(best)}"
+    if gain is not None and paired:
+        value, ends = ranged(gain, digits=1, percent=True, beside=(0.0,))
+        text += f" (difference on the same pairs {value} points, {ends})"
+    if way < 0:
+        return [f"{text}: the model is worse than that."]
+    return [f"{text}: the model is not clearly better than that."]
+
+
+def measured(summary: Mapping[str, Any]) -> Estimate | None:
+    """The accuracy of a summary, and how many prompts, or else pairs, it stands on."""
+    found = estimate(summary, "accuracy", units="prompts")
+    if found is None or found.units is not None:
+        return found
+    return estimate(summary, "accuracy", units="pairs")
+
+
+def accuracy_remarks(summary: Mapping[str, Any]) -> list[str]:
+    """``about_accuracy`` of the numbers in a summary."""
+    accuracy, gain = measured(summary), estimate(summary, "over_length")
+    return [] if accuracy is None else about_accuracy(accuracy, length_baseline(summary), gain)

@@ -1,4 +1,4 @@
-"""Numbers to watch, from plain tensors: rewards, distance to the reference, diversity, the critic.
+"""Metrics of a batch: rewards, distance to the reference, diversity, the critic, and correlations.
 
 Everything is taken on sampled answers, so a KL is an estimate: k1 = log π − log π_ref is unbiased
 and may be negative on a batch, k3 = e^(−k1) − 1 + k1 is never negative (Schulman, 2020). Functions
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,10 @@ Tokens = Sequence[Sequence[int]]
 """Answers as token ids."""
 ALWAYS = frozenset({"reward", "reward_std", "kl", "kl_k3", "entropy", "approx_kl", "ratio_mean"})
 """Metrics that every batch has: here NaN means that something broke."""
+MOMENTS = ("reward", "length", "reward_2", "length_2", "reward_length")
+"""Means of r, l, r², l² and r·l over answers, logged as ``moment_…``."""
+ROUNDING = 1e-12
+"""A variance below this share of the mean square is nothing but rounding."""
 
 
 def scored_metrics(scored: Scored) -> dict[str, float]:
@@ -125,3 +129,40 @@ def group_spread(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> float
 def _existing(metrics: dict[str, float]) -> dict[str, float]:
     """Leave out what is not defined on this batch; a score gone NaN stays, for the alarms."""
     return {k: v for k, v in metrics.items() if k in ALWAYS or not math.isnan(v)}
+
+
+# ---- of the whole batch, from sums that are added up piece by piece
+
+
+def derived(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics, with what is made of sums in the place of the sums.
+
+    ``score_mean_square`` becomes ``score_std``; the five moments become
+    ``length_reward_correlation``, Pearson's, which is left out where all rewards or all lengths
+    are equal. All of it for ``val_…`` too.
+    """
+    numbers = dict(metrics)
+    for prefix in ("", "val_"):
+        _spread(numbers, prefix)
+        _correlation(numbers, prefix)
+    return numbers
+
+
+def _spread(numbers: dict[str, float], prefix: str) -> None:
+    square = numbers.pop(f"{prefix}score_mean_square", None)
+    if square is not None:
+        variance = square - numbers[f"{prefix}score_mean"] ** 2
+        numbers[f"{prefix}score_std"] = math.sqrt(max(variance, 0.0))
+
+
+def _correlation(numbers: dict[str, float], prefix: str) -> None:
+    sums = [numbers.pop(f"{prefix}moment_{name}", None) for name in MOMENTS]
+    known = [value for value in sums if value is not None and math.isfinite(value)]
+    if len(known) < len(MOMENTS):
+        return
+    reward, length, reward_2, length_2, product = known
+    variances = (reward_2 - reward**2, length_2 - length**2)
+    if variances[0] <= ROUNDING * reward_2 or variances[1] <= ROUNDING * length_2:
+        return
+    r = (product - reward * length) / math.sqrt(variances[0] * variances[1])
+    numbers[f"{prefix}length_reward_correlation"] = min(max(r, -1.0), 1.0)

@@ -1,55 +1,21 @@
-"""The alarm rules of the direct family. Thresholds are fields, with their reason beside them."""
+"""Rules about preference pairs: what becomes of chosen answers while margins grow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from backflip.functional.statistics import FEWEST
-from backflip.monitor import trend
-from backflip.monitor.alarms import Rule
 from backflip.monitor.log import Entry
-from backflip.monitor.numbers import apart
-from backflip.monitor.rules import SLACK, KLTooHigh, NonFinite, default_rules
-from backflip.monitor.titles import DIRECT, KL_BY_ANSWERS, KL_MISMATCHED
+from backflip.monitor.rules.base import LOWER, Rule, average, newest, start_and_end, upper
+from backflip.monitor.text import apart
 
 FALLEN = 5.0
 """Nats an answer: e⁻⁵, so that people's choice is 150 times less likely than it was. Some fall is
 expected of a policy that was fine-tuned on the chosen answers (Rafailov et al., 2024b)."""
 SURE = 2.0
 """Standard errors by which a window's mean must be past a threshold: batches are small."""
-
-
-def rules_of(stage: str, *, kl_stop: float | None = None, steps: int = 0) -> tuple[Rule, ...]:
-    """The rules for a stage of ``steps`` steps; 0 where that is not known yet."""
-    return direct_rules(steps=steps) if stage == DIRECT else default_rules(kl_stop=kl_stop)
-
-
-def direct_rules(*, steps: int = 0, nonfinite_stop: int = 3) -> tuple[Rule, ...]:
-    """Every rule of the direct family. Rules whose metrics are not logged stay silent."""
-    closer = "raise objective.beta, lower optimizer.lr, or train for fewer steps"
-    return (
-        LikelihoodDisplacement(window=min(10, max(3, steps // 3)) if steps else 10),
-        HeldOutDisplacement(),
-        KLTooHigh(
-            metric="val_sampled_kl",
-            units="val_sampled_kl_units",
-            seen=f"{KL_BY_ANSWERS} that the policy writes",
-            advice="the comparisons say little about what the policy writes now. Read what it "
-            f"writes; {closer}.",
-        ),
-        KLTooHigh(
-            metric="kl",
-            seen=KL_MISMATCHED,
-            advice=f"the policy has left the reference far behind; {closer}.",
-        ),
-        RewardFollowsLength(),
-        MostlySeparated(steps=steps),
-        NonFinite(),
-        NonFinite(streak=nonfinite_stop, severity="stop"),
-    )
-
-
 WAYS_OUT = (
     "Lower optimizer.lr or raise objective.beta, train for fewer steps, add the likelihood of the "
     "chosen answers (objective.nll_coef=0.2, RPO), or take objective=apo_zero."
@@ -64,33 +30,25 @@ class LikelihoodDisplacement(Rule):
     compared.
     """
 
+    name = "likelihood_displacement"
+    needs: tuple[str, ...] = ("logp_change_chosen",)
+    eased: ClassVar[Mapping[str, float]] = {"fall": LOWER}
     fall: float = FALLEN
     window: int = 10
     """Steps at the beginning that are held against as many at the end; a third of a short stage."""
 
-    @property
-    def name(self) -> str:
-        return "likelihood_displacement"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("logp_change_chosen",)
-
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        change = trend.last(history, "logp_change_chosen", self.window)
-        if len(change) < self.window or not trend.upper(change, SURE) < -self.fall:
+        change = newest(history, "logp_change_chosen", self.window)
+        if len(change) < self.window or not upper(change, SURE) < -self.fall:
             return None
         if (rise := _rise(history, self.window)) is None:
             return None
-        nats, _ = apart([-trend.mean(change), self.fall], digits=1)
+        nats, _ = apart([-average(change), self.fall], digits=1)
         return (
             f"Chosen answers became {nats} nats less likely than under the "
             f"reference while {rise}: their likelihood goes to answers that nobody compared. "
             f"{WAYS_OUT}"
         )
-
-    def relaxed(self) -> Rule:
-        return replace(self, fall=self.fall * (1 - SLACK))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +59,16 @@ class HeldOutDisplacement(Rule):
     ``FEWEST`` prompts it says nothing.
     """
 
+    name = "likelihood_displacement"
+    needs: tuple[str, ...] = ("val_logp_chosen",)
+    eased: ClassVar[Mapping[str, float]] = {"fall": LOWER}
     fall: float = FALLEN
-
-    @property
-    def name(self) -> str:
-        return "likelihood_displacement"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("val_logp_chosen",)
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
         metrics = history[-1].metrics
         if "val_logp_change_chosen" in metrics or metrics.get("val_units", FEWEST) < FEWEST:
             return None
-        then, now = trend.start_and_end(history, "val_logp_chosen", 1)
+        then, now = start_and_end(history, "val_logp_chosen", 1)
         if not now < then - self.fall or (rise := _rise(history, 1, prefix="val_")) is None:
             return None
         nats, _ = apart([then - now, self.fall], digits=1)
@@ -124,32 +77,24 @@ class HeldOutDisplacement(Rule):
             f"while {rise}: their likelihood goes to answers that nobody compared. {WAYS_OUT}"
         )
 
-    def relaxed(self) -> Rule:
-        return replace(self, fall=self.fall * (1 - SLACK))
-
 
 @dataclass(frozen=True, kw_only=True)
 class RewardFollowsLength(Rule):
     """The implicit reward can be told from the length of the answer."""
 
+    name = "implicit_reward_follows_length"
+    needs: tuple[str, ...] = ("length_reward_correlation",)
+    eased: ClassVar[Mapping[str, float]] = {"limit": LOWER}
     limit: float = 0.5
     """Pearson's r, up or down: beyond it length explains over a quarter of the reward (r²)."""
     window: int = 20
 
-    @property
-    def name(self) -> str:
-        return "implicit_reward_follows_length"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("length_reward_correlation",)
-
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        values = trend.last(history, "length_reward_correlation", self.window)
+        values = newest(history, "length_reward_correlation", self.window)
         if len(values) < self.window:
             return None
-        r = trend.mean(values)
-        if not trend.upper([-v if r > 0 else v for v in values], SURE) < -self.limit:
+        r = average(values)
+        if not upper([-v if r > 0 else v for v in values], SURE) < -self.limit:
             return None
         which = "longer" if r > 0 else "shorter"
         shown, *_ = apart([r, self.limit, -self.limit], digits=2)
@@ -159,14 +104,14 @@ class RewardFollowsLength(Rule):
             "objective that counts by token (simpo, ipo, or DPO with a length term)."
         )
 
-    def relaxed(self) -> Rule:
-        return replace(self, limit=self.limit * (1 - SLACK))
-
 
 @dataclass(frozen=True, kw_only=True)
 class MostlySeparated(Rule):
     """The pairs are nearly all told apart, and much of the run is still to come."""
 
+    name = "pairs_separated"
+    needs: tuple[str, ...] = ("separated",)
+    eased: ClassVar[Mapping[str, float]] = {"share": LOWER}
     steps: int
     """In the whole stage; 0 where that is not known, and nothing is said."""
     share: float = 0.95
@@ -176,38 +121,27 @@ class MostlySeparated(Rule):
     """Share of the steps that must be ahead: at the very end there is nothing to stop."""
     window: int = 10
 
-    @property
-    def name(self) -> str:
-        return "pairs_separated"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("separated",)
-
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        shares, step = trend.last(history, "separated", self.window), history[-1].step
-        if len(shares) < self.window or not trend.mean(shares) > self.share:
+        shares, step = newest(history, "separated", self.window), history[-1].step
+        if len(shares) < self.window or not average(shares) > self.share:
             return None
         if self.steps - step < self.left * self.steps or not self.steps:
             return None
-        apart_now, *_ = apart([trend.mean(shares), self.share, 1.0], digits=0, percent=True)
+        apart_now, *_ = apart([average(shares), self.share, 1.0], digits=0, percent=True)
         return (
             f"{apart_now} % of the pairs are separated, and {self.steps - step} of "
             f"{self.steps} steps are still to come: they have little left to teach, and more steps "
             "only drive the answers apart. Take fewer epochs, or harder pairs."
         )
 
-    def relaxed(self) -> Rule:
-        return replace(self, share=self.share * (1 - SLACK))
-
 
 def _rise(history: Sequence[Entry], window: int, prefix: str = "") -> str | None:
     """What rose since the start, margin or accuracy, in words; None where neither did."""
-    then, now = trend.start_and_end(history, f"{prefix}margin", window)
+    then, now = start_and_end(history, f"{prefix}margin", window)
     if now > then:
         was, end = apart([then, now], digits=2)
         return f"the margin rose from {was} to {end}" if was != end else None
-    then, now = trend.start_and_end(history, f"{prefix}accuracy", window)
+    then, now = start_and_end(history, f"{prefix}accuracy", window)
     if now > then:
         was, end = apart([then, now], digits=0, percent=True)
         return f"accuracy rose from {was} to {end} %"

@@ -1,0 +1,1 @@
+"""Alarm rules, by what they look at; each view lists its own."""

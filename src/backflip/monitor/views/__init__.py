@@ -1,0 +1,42 @@
+"""Views: one file per kind of stage, found by the names of the stages that it shows."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Collection
+from importlib import import_module
+
+from backflip.algorithms.discover import title_of
+from backflip.monitor.views.base import View
+
+__all__ = ["VIEWS", "kind_of", "place_of", "title", "view_of"]
+
+VIEWS: dict[str, View] = {
+    name: module.VIEW
+    for found in pkgutil.iter_modules(__path__, f"{__name__}.")
+    if hasattr(module := import_module(found.name), "VIEW")
+    for name in module.VIEW.stages
+}
+"""Views by the names of stages."""
+
+
+def view_of(stage: str, metrics: Collection[str] = ()) -> View:
+    """The view of a stage by its name; where that is not known, by what the stage measures."""
+    return VIEWS.get(stage) or VIEWS["online" if "reward" in metrics else "sft"]
+
+
+def kind_of(stage: str) -> str:
+    """One name for all names of a kind of stage: ``online`` for ``ppo``."""
+    return VIEWS[stage].stages[0] if stage in VIEWS else stage
+
+
+def place_of(stage: str) -> tuple[int, str]:
+    """What the stages of a chain are sorted by; those that nobody knows come last."""
+    return VIEWS[stage].place if stage in VIEWS else len(VIEWS), stage
+
+
+def title(stage: str, algorithm: str = "") -> str:
+    """A stage as people call it: by its algorithm, where that is what sets it apart."""
+    if (view := VIEWS.get(stage)) is None:
+        return stage.replace("_", " ").capitalize()
+    return title_of(algorithm) if view.titled_by_algorithm and algorithm else view.title
