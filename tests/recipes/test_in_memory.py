@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import backflip as bf
-from backflip.data.memory import kept, rows
+from backflip.data.memory import rows
 from backflip.errors import Interrupted, UserError
 from backflip.monitor.progress import Progress
 from backflip.recipes import run as stages
+from backflip.recipes.in_memory import kept
 
 PAIRS = [
     {"prompt": f"Is {n} even?", "chosen": "Yes, it is.", "rejected": "No idea, sorry."}
@@ -43,6 +44,17 @@ def test_the_same_rows_have_the_same_name_whatever_held_them(form, tmp_path):
     assert one.read_bytes() == other.read_bytes()
     assert kept(TALKS[1:], tmp_path / "a").name != one.name
     assert kept(form(TALKS), tmp_path / "c", limit=2).read_bytes().count(b"\n") == 2
+
+
+def test_rows_that_cannot_be_kept_leave_nothing_behind(tmp_path):
+    with pytest.raises(UserError, match="there are no rows in memory"):
+        kept([], tmp_path)
+    with pytest.raises(UserError, match="rows in memory:2: a str"):
+        kept([{"a": 1}, "text"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file cannot hold rows in memory: "):
+        kept(TALKS, tmp_path / "file")
 
 
 def test_values_of_tables_become_plain_and_gaps_null():

@@ -1,17 +1,13 @@
 """Rows that are in memory: lists of mappings, tables of pandas, datasets of Hugging Face.
 
-What trains reads files, so that a run can be resumed, and by somebody else too. Rows in memory are
-written to a file that is named by its content.
+What trains reads files, so that a run can be resumed, and by somebody else too: ``recipes`` writes
+rows in memory to a file that is named by its content.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,29 +67,3 @@ def _plain(value: Any, where: str) -> Any:
         if hasattr(value, name):
             return _plain(getattr(value, name)(), where)
     raise UserError(f"{where}: a value of type {type(value).__name__}; give text, numbers, lists")
-
-
-def kept(value: Any, folder: Path, *, limit: int | None = None) -> Path:
-    """Write rows into a folder, under a name that is the hash of what they say; at most ``limit``.
-
-    Equal rows have the same name everywhere. Raises UserError for no rows.
-    """
-    draft = folder / f".{PREFIX}{os.getpid()}.tmp"
-    hashed, count = hashlib.sha256(), 0
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            for row in islice(rows(value), limit):
-                line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-                hashed.update(line)
-                file.write(line)
-                count += 1
-        if count == 0:
-            raise UserError(f"there are no {NAME}: give at least one")
-        path = folder / f"{PREFIX}{hashed.hexdigest()[:16]}.jsonl"
-        draft.replace(path)
-    except OSError as error:
-        raise UserError(f"{folder} cannot hold {NAME}: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return path

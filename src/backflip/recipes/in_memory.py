@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from backflip.data.memory import is_rows, kept
+from backflip.data.memory import NAME, PREFIX, is_rows, rows
+from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
 from backflip.recipes.load import load_recipe
 from backflip.recipes.registry import Recipe
 from backflip.training.run_folder import RunFolder
 
-__all__ = ["written"]
+__all__ = ["kept", "written"]
 
 SOURCES = ("data", "source", "validation", "golden")
 """Settings that may be rows."""
@@ -64,3 +69,23 @@ def _replaced(given: Mapping[str, Any], run: Path | None, made: list[Path]) -> d
         else:
             out[name] = _replaced(value, run, made) if isinstance(value, Mapping) else value
     return out
+
+
+def kept(value: Any, folder: Path, *, limit: int | None = None) -> Path:
+    """Write rows into a folder, under a name that is the hash of what they say; at most ``limit``.
+
+    Equal rows have the same name everywhere. Raises UserError for no rows.
+    """
+    draft = folder / f".{PREFIX}{os.getpid()}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if write_jsonl(draft, islice(rows(value), limit)) == 0:
+            raise UserError(f"there are no {NAME}: give at least one")
+        with draft.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return draft.replace(folder / f"{PREFIX}{content[:16]}.jsonl")
+    except OSError as error:
+        raise UserError(f"{folder} cannot hold {NAME}: {error.strerror or error}") from error
+    finally:
+        if draft.exists():
+            draft.unlink()
