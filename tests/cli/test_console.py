@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from backflip.cli import console
-from backflip.cli.layout import laid_out
+from backflip.cli.check import print_forecast, print_plans
+from backflip.cli.console import laid_out
+from backflip.cli.measure import print_best_of_n, print_report
+from backflip.cli.recipe import print_recipe
 from backflip.functional.statistics import Interval
 from backflip.recipes.forecast import Forecast
 from backflip.recipes.names import shipped
@@ -75,13 +78,13 @@ def lines_of(file: io.StringIO) -> list[str]:
 
 @pytest.mark.parametrize("name", shipped())
 def test_a_recipe_fits_one_screen(name: str, narrow: io.StringIO):
-    console.print_recipe(name)
+    print_recipe(name)
     assert len(lines_of(narrow)) <= 34
     assert f"backflip recipe {name} --all" in narrow.getvalue()
 
 
 def test_all_settings_fit_the_columns(narrow: io.StringIO):
-    console.print_recipe("iterative_dpo", everything=True)
+    print_recipe("iterative_dpo", everything=True)
     lines = lines_of(narrow)
     assert any(line.startswith("direct.objective.beta = 0.1 ") for line in lines)
     assert len(lines) > 100
@@ -96,10 +99,10 @@ def test_a_forecast_and_its_plans_fit(narrow: io.StringIO):
             held_out=17_867, left_out=1_234, steps=20_100, tokens=61_234_567, said=(),
         )
     ]  # fmt: skip
-    console.print_plans(plans)
+    print_plans(plans)
     assert "1.24 B" in narrow.getvalue()
     parts = (StageForecast("reward_model", 12.345, 248_134.0, 1234.0, 123.45),)
-    console.print_forecast(Forecast(parts, 100.0, 123.4, 1234.5, 61_234_567, 12.0, ()))
+    print_forecast(Forecast(parts, 100.0, 123.4, 1234.5, 61_234_567, 12.0, ()))
     lines_of(narrow)
 
 
@@ -122,13 +125,13 @@ def test_a_measurement_has_no_infinity_and_no_slice_that_is_the_whole(narrow: io
         ece=0.1, slope=slope, scores=scores, reliability=(), sentences=(),
         slices=[SimpleNamespace(name="shorter reply preferred", pairs=4, accuracy=one)],
     )  # fmt: skip
-    console.print_report(report)
+    print_report(report)
     said = narrow.getvalue()
     assert "none is wrong" in said
     assert "inf" not in said
     assert "shorter reply preferred" not in said
     report.slices[0].pairs = 3
-    console.print_report(report)
+    print_report(report)
     assert "shorter reply preferred (3)" in narrow.getvalue()
 
 
@@ -146,5 +149,5 @@ def test_best_of_n_with_many_parts_fits(narrow: io.StringIO, tmp_path: Path):
         for n in (1, 2, 4, 8, 16)
     ]  # fmt: skip
     found: Any = SimpleNamespace(points=points, notes=(), answers=tmp_path / "a.jsonl")
-    console.print_best_of_n(found)
+    print_best_of_n(found)
     assert narrow.getvalue().count("1.234 [−0.123, 2.345]") == 15

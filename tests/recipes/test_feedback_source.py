@@ -258,7 +258,7 @@ def test_check_audits_a_project(capsys: pytest.CaptureFixture[str]):
     assert found.total == 24
     assert found.finding("ties").count == 1
     assert {f.name for f in found.findings if f.level == "error"} == {"both bad", "cannot tell"}
-    from backflip.cli.findings import print_audit
+    from backflip.cli.check import print_audit
 
     print_audit(found)
     assert "48 answers by 2 raters" in " ".join(capsys.readouterr().out.split())

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backflip.api import Run, model_of
-from backflip.cli import console
+from backflip.cli.show import print_result
 from backflip.data.sources import write_jsonl
 from backflip.errors import Interrupted, UserError
 from backflip.models.load import REWARD_MODELS, resolve
@@ -253,7 +253,7 @@ def test_fine_tuning_begins_with_a_validation_and_shows_replies_beside_the_refer
     page = (run / "report.html").read_text()
     assert "Reference answer" in page
     assert summary["examples"][0]["reference"] in page
-    console.print_result(Run(run))
+    print_result(Run(run))
     said = capsys.readouterr().out
     assert "The held-out loss went from" in said
     assert summary["examples"][0]["reference"] in said

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -25,3 +29,44 @@ MaxLength = Annotated[int | None, typer.Option(help="Longest prompt and answer, 
 Template = Annotated[
     str | None, typer.Option(help="For a model without: chatml, hh, plain, FILE.jinja.")
 ]
+
+
+def ungrouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command as Typer reads it: a parameter for each field of its groups.
+
+    A group is a dataclass whose fields are annotated as parameters are; groups may hold groups.
+    """
+    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(**{one.name: _value(one.name, one.annotation, given) for one in parameters})
+
+    flat = [part for one in parameters for part in _parts(one)]
+    run.__signature__ = inspect.Signature(flat)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {part.name: part.annotation for part in flat}
+    return run
+
+
+def _parts(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """The parameter itself, or those of the group that it stands for."""
+    if not dataclasses.is_dataclass(parameter.annotation):
+        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        return
+    hints = get_type_hints(parameter.annotation, include_extras=True)
+    for field in dataclasses.fields(parameter.annotation):
+        none = field.default is dataclasses.MISSING
+        default = inspect.Parameter.empty if none else field.default
+        yield from _parts(
+            parameter.replace(name=field.name, annotation=hints[field.name], default=default)
+        )
+
+
+def _value(name: str, annotation: Any, given: Mapping[str, Any]) -> Any:
+    """What was given for a parameter; a group is put together."""
+    if not dataclasses.is_dataclass(annotation):
+        return given[name]
+    hints = get_type_hints(annotation, include_extras=True)
+    fields = dataclasses.fields(annotation)
+    made: Any = annotation
+    return made(**{one.name: _value(one.name, hints[one.name], given) for one in fields})

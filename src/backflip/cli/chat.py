@@ -5,19 +5,58 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from backflip.cli import complete as completing
+from backflip.cli.arguments import Template
 from backflip.errors import UserError
 
 if TYPE_CHECKING:
     from backflip.evaluation.conversation import Conversation
 
 HELP = "/reset forgets what was said, /quit (or Ctrl-D) ends the chat"
+
+
+def chat(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a folder, a hub name, or smollm2.", autocompletion=completing.runs
+        ),
+    ],
+    other: Annotated[
+        str | None,
+        typer.Argument(help="Another one, side by side.", autocompletion=completing.runs),
+    ] = None,
+    template: Template = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Likeliest tokens that hold this share.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Least share of the likeliest token's.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides the replies.")] = 0,
+) -> None:
+    """Talk to a model, or to two at once; reads one prompt where there is no terminal."""
+    from backflip.recipes import slips
+
+    slips.check_models(model, other)
+    from backflip import api
+    from backflip.monitor.progress import shown, starting
+
+    with starting(aside=True):
+        from backflip.evaluation.conversation import Conversation
+
+    given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    given |= {"top_p": top_p, "min_p": min_p}
+    names = [name for name in (model, other) if name is not None]
+    with shown(aside=True):
+        chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
+    talk(names, chats)
 
 
 def talk(names: Sequence[str], chats: Sequence[Conversation]) -> None:

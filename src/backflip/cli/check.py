@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from backflip.cli import complete as completing
+from backflip.cli import console
 from backflip.cli.arguments import Format, Limit, MaxLength
+from backflip.cli.console import notes, say, share, table
 from backflip.errors import UserError
+from backflip.text import counted, duration, magnitude, millions
+
+if TYPE_CHECKING:
+    from backflip.data.audit import Audit, Finding
+    from backflip.data.readings import Reading
+    from backflip.recipes.forecast import Forecast, Plan
+
+COLOURS = {"error": "red", "warning": "yellow", "info": ""}
+MARKS = ("⟦", "⟧")
+"""What stands around tokens that are learnt where there is no colour."""
+FOLD = 200
+"""Letters at either end of a long text that are shown."""
 
 
 def check(
@@ -74,9 +91,7 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
             slips.check_data(str(source))
     slips.check_models(given.get("model"))
     slips.check_reading(data, given)
-    from backflip.cli import findings
-
-    findings.print_audit(api.check(data, **given))
+    print_audit(api.check(data, **given))
 
 
 def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
@@ -84,7 +99,6 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
 
     own = [text for text in settings if not text.startswith("price=")]
     slips.check(name, own)
-    from backflip.cli import console, findings
     from backflip.monitor.progress import shown, starting
 
     with starting(aside=True):
@@ -97,11 +111,133 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
     with shown(aside=True):
         check_recipe(recipe)
         plans = forecast.plan(recipe)
-    console.print_plans(plans)
-    findings.print_read(plans)
-    console.notes(advise(recipe))
+    print_plans(plans)
+    print_read(plans)
+    notes(advise(recipe))
     if measure:
-        console.say("measuring a few steps …")
+        say("measuring a few steps …")
         with shown(aside=True):
             found = forecast.forecast(recipe, plans, price=price)
-        console.print_forecast(found)
+        print_forecast(found)
+
+
+# ---- data
+
+
+def print_audit(audit: Audit) -> None:
+    """Everything that was counted in a dataset, the worst first."""
+    say(
+        f"{audit.source}: {counted(audit.total, 'row')}, {audit.kind.lower()}s, format "
+        f"{audit.format}"
+    )
+    if audit.said:
+        say(audit.said)
+    sizes = [
+        (name, *(f"{value:.0f}" for value in values)) for name, values in audit.lengths.items()
+    ]
+    if sizes:
+        table(f"lengths in {audit.unit}", ["", "#mean", "#median", "#90 %", "#longest"], sizes)
+    if found := audit.rows():
+        console.out.print(Text(f"{'rows':>8} {'share':>9}  found", style="bold"))
+    for finding in found:
+        _print_finding(finding)
+    unusable = f"{audit.errors} of {counted(audit.total, 'row')} cannot be used."
+    say(unusable if audit.errors else "All rows can be used.", "red" if audit.errors else "green")
+    print_readings(audit.shown)
+    if audit.unchecked:
+        say(f"not checked: {'; '.join(audit.unchecked)}")
+
+
+def _print_finding(finding: Finding) -> None:
+    """How many rows, what about them, what to do, and the first of them."""
+    style = COLOURS[finding.level]
+    made = Table(box=None, show_header=False)
+    made.add_column(justify="right", width=8)
+    made.add_column(justify="right", width=8)
+    made.add_column(overflow="fold")
+    said = Text(finding.name, style=style)
+    made.add_row(Text(f"{finding.count:,}"), Text(share(finding.share)), said)
+    for line in (finding.advice, *finding.examples):
+        if line:
+            made.add_row("", "", Text(line, style="dim"))
+    console.out.print(made)
+
+
+def print_readings(shown: Sequence[Reading]) -> None:
+    """Rows as the model reads them, with the tokens that are learnt marked."""
+    if not shown:
+        return
+    coloured = console.out.is_terminal and not console.out.no_color
+    mark = "in green" if coloured else f"between {MARKS[0]} and {MARKS[1]}"
+    learnt = any(own for one in shown for _, own in one.spans)
+    what = f"the tokens that are learnt stand {mark}" if learnt else "it answers from their end on"
+    console.out.print(Text(f"\nthe first rows as the model reads them; {what}", style="bold"))
+    for one in shown:
+        console.out.print(Text(f"{one.where}  {one.about}".rstrip(), style="dim"))
+        said = Text()
+        for text, own in one.spans:
+            left, right = MARKS if own and not coloured else ("", "")
+            said.append(f"{left}{_folded(text)}{right}", "green" if own else "")
+        console.out.print(Padding(said, (0, 0, 0, 4)))
+
+
+def _folded(text: str) -> str:
+    """A long text without its middle."""
+    left_out = len(text) - 2 * FOLD
+    if left_out <= FOLD // 4:
+        return text
+    return f"{text[:FOLD]} … [{counted(left_out, 'character')}] … {text[-FOLD:]}"
+
+
+def print_read(plans: Sequence[Plan]) -> None:
+    """The first rows of every stage as its model will read them."""
+    for plan in plans:
+        if plan.shown and len(plans) > 1:
+            say(f"\n{plan.stage.replace('_', ' ')}")
+        print_readings(plan.shown)
+
+
+# ---- a recipe
+
+
+def print_plans(plans: Sequence[Plan]) -> None:
+    """What will be trained, stage by stage."""
+    columns = ["stage", "#parameters", "#trained", "#rows", "#held out", "#left out", "#steps"]
+    rows = [
+        (
+            plan.stage.replace("_", " "),
+            millions(plan.parameters),
+            millions(plan.trainable),
+            str(plan.rows),
+            str(plan.held_out),
+            str(plan.left_out),
+            str(plan.steps),
+            magnitude(plan.tokens),
+        )
+        for plan in plans
+    ]
+    table("what will be trained", [*columns, "#tokens"], rows)
+    for sentence in dict.fromkeys(line for plan in plans for line in plan.said):
+        say(sentence)
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """What it will take."""
+    rows = [
+        (
+            part.stage.replace("_", " "),
+            f"{part.seconds_per_step:.2f} s",
+            duration(part.seconds),
+            f"{part.tokens_per_second:.0f}",
+            f"{part.disk_gb:.2f} GB",
+        )
+        for part in forecast.stages
+    ]
+    table("forecast", ["stage", "#a step", "#in all", "#tokens a second", "#disk"], rows)
+    text = f"time {duration(forecast.seconds)}, memory {forecast.memory_gb:.1f} GB at its peak"
+    text += f", disk {forecast.disk_gb:.2f} GB, tokens {magnitude(forecast.tokens)}"
+    if forecast.money is not None:
+        text += f", price {forecast.money:.2f}"
+    say(text)
+    for sentence in forecast.warnings:
+        say(f"note: {sentence}", "yellow")

@@ -14,11 +14,15 @@ import typer
 
 from backflip import __version__
 from backflip.cli import complete as completing
-from backflip.cli.arguments import RecipeName, Settings, Template
+from backflip.cli.chat import chat
 from backflip.cli.check import check
-from backflip.cli.collect import collect
+from backflip.cli.feedback.collect import collect
+from backflip.cli.feedback.commands import feedback
 from backflip.cli.measure import best_of_n, evaluate
 from backflip.cli.push import push
+from backflip.cli.recipe import recipe, schema
+from backflip.cli.show import show
+from backflip.cli.train import demo, resume, train
 from backflip.errors import Interrupted, NonFiniteError, UserError, WaitingForLabels
 
 BUG = 1
@@ -127,179 +131,8 @@ def _options(
         raise typer.Exit
 
 
-@app.command()
-def train(
-    recipe: RecipeName,
-    settings: Settings = None,
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE,VALUE",
-            help="A run for each value, such as objective.beta=0.05,0.1; again for a grid.",
-        ),
-    ] = None,
-    help_recipe: Annotated[
-        bool, typer.Option("--help-recipe", help="List the recipe's settings instead.")
-    ] = False,
-) -> None:
-    """Train by a recipe: fine-tuning, a reward model, PPO, all three, or the direct family."""
-    from backflip.cli import console
-    from backflip.recipes import slips
-
-    slips.check(recipe, settings or [])  # answered before anything heavy is imported
-    if help_recipe:
-        console.print_recipe(recipe, everything=True)
-        return
-    from backflip import api
-    from backflip.monitor.progress import starting
-
-    with starting():
-        from backflip.recipes.advice import advise
-        from backflip.recipes.load import load_recipe
-
-    if sweep:
-        console.print_sweep(api.sweep(recipe, sweep, settings or []))
-        return
-    ready = load_recipe(recipe, settings or [])
-    console.notes(advise(ready))
-    console.print_result(api.train(ready))
-
-
-@app.command()
-def resume(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of what was interrupted: a run, a sweep.", autocompletion=completing.runs
-        ),
-    ],
-) -> None:
-    """Go on with a run from its last checkpoint, or with what is missing of a sweep."""
-    from backflip import api
-    from backflip.cli import console
-    from backflip.recipes.names import SWEEP
-
-    if (run / SWEEP).is_file():
-        console.print_sweep(api.resume_sweep(run))
-        return
-    console.print_result(api.resume(run))
-
-
-app.command()(check)
-
-
-@app.command()
-def show(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of one run, or of several.", autocompletion=completing.runs),
-    ],
-    live: Annotated[bool, typer.Option("--live", help="Follow a running run.")] = False,
-    port: Annotated[int, typer.Option(help="Port of --live on this machine.")] = 8600,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-) -> None:
-    """Write the report of a run, compare several, or follow a running one."""
-    from backflip.cli import console
-
-    if live:
-        if len(runs) > 1:
-            raise UserError(f"--live follows one run, and {len(runs)} were given.")
-        console.follow(runs[0], port, browser=open_)
-        return
-    console.print_runs(runs, browser=open_)
-
-
-@app.command()
-def chat(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A run, a folder, a hub name, or smollm2.", autocompletion=completing.runs
-        ),
-    ],
-    other: Annotated[
-        str | None,
-        typer.Argument(help="Another one, side by side.", autocompletion=completing.runs),
-    ] = None,
-    template: Template = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Likeliest tokens that hold this share.")] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Least share of the likeliest token's.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides the replies.")] = 0,
-) -> None:
-    """Talk to a model, or to two at once; reads one prompt where there is no terminal."""
-    from backflip.recipes import slips
-
-    slips.check_models(model, other)
-    from backflip import api
-    from backflip.cli import chat as chatting
-    from backflip.monitor.progress import shown, starting
-
-    with starting(aside=True):
-        from backflip.evaluation.conversation import Conversation
-
-    given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    given |= {"top_p": top_p, "min_p": min_p}
-    names = [name for name in (model, other) if name is not None]
-    with shown(aside=True):
-        chats = [Conversation(api.model_of(name), template=template, **given) for name in names]
-    chatting.talk(names, chats)
-
-
-app.command()(evaluate)
-app.command()(best_of_n)
-app.command()(collect)
-app.command()(push)
-
-
-@app.command()
-def recipe(
-    name: RecipeName,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every setting, its value, its meaning, its limits.")
-    ] = False,
-) -> None:
-    """Print a recipe: what people change in it; with --all every setting that it has."""
-    from backflip.cli import console
-    from backflip.monitor.progress import starting
-    from backflip.recipes.names import find_recipe
-
-    find_recipe(name)
-    with starting(aside=True):
-        pass
-    console.print_recipe(name, everything=everything)
-
-
-@app.command()
-def schema(
-    name: RecipeName,
-) -> None:
-    """Print the JSON schema of a recipe, by which editors complete and check its YAML.
-
-    Keep it in a file and name that in the recipe's first line:
-    # yaml-language-server: $schema=dpo.schema.json
-    """
-    import json
-
-    from backflip.recipes.names import find_recipe
-
-    path = find_recipe(name)
-    from backflip.recipes.json_schema import schema as made
-    from backflip.recipes.load import read_yaml, stage_in
-
-    print(json.dumps(made(stage_in(read_yaml(path), path)), indent=2, ensure_ascii=False))
-
-
-@app.command()
-def demo(
-    settings: Settings = None,
-) -> None:
-    """All three stages on the package's own data, in minutes."""
-    from backflip.monitor.progress import starting
-    from backflip.recipes import slips
-
-    slips.check(str(Path(__file__).parent.parent / "demo" / "demo.yaml"), settings or [])
-    with starting():
-        from backflip.demo.run import run_demo
-    run_demo(settings or [])
+app.add_typer(feedback, name="feedback")
+for _command in (train, resume, check, show, chat, evaluate, best_of_n):
+    app.command()(_command)
+for _command in (collect, push, recipe, schema, demo):
+    app.command()(_command)

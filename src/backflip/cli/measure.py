@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backflip.cli import complete as completing
 from backflip.cli.arguments import Format, Limit, MaxLength
+from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
+from backflip.text import counted
+
+if TYPE_CHECKING:
+    from backflip.evaluation.reward_model import RewardReport
+    from backflip.functional.statistics import Interval
+    from backflip.recipes.best_of import BestOfN
 
 
 def evaluate(
@@ -39,7 +47,6 @@ def evaluate(
 ) -> None:
     """Accuracy and calibration of a reward model, or of a policy as one, on comparisons."""
     from backflip import api
-    from backflip.cli import console
     from backflip.recipes import slips
 
     options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
@@ -55,7 +62,7 @@ def evaluate(
 
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
     else:
-        console.print_report(report)
+        print_report(report)
 
 
 def _evaluated(words: Sequence[str]) -> dict[str, Any]:
@@ -91,7 +98,6 @@ def best_of_n(
 ) -> None:
     """Answer prompts n times, keep the best by a reward model, and say what n buys."""
     from backflip import api
-    from backflip.cli import console
     from backflip.recipes import slips
     from backflip.recipes.names import settings_of
 
@@ -108,4 +114,78 @@ def best_of_n(
 
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
     else:
-        console.print_best_of_n(found)
+        print_best_of_n(found)
+
+
+def print_report(report: RewardReport) -> None:
+    """Accuracy, calibration and what is to be noticed."""
+    text = f"{counted(report.pairs, 'pair')} of {counted(report.prompts, 'prompt')}"
+    say(text + (f", {counted(report.ties, 'tie')} left out" if report.ties else ""))
+    rows = [
+        ("accuracy", *_percent(report.accuracy)),
+        ("“the longer reply wins”", *_percent(report.longer)),
+        ("“the shorter reply wins”", *_percent(report.shorter)),
+        *(
+            (f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy))
+            for s in report.slices
+            if s.pairs < report.pairs
+        ),
+        ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
+        ("Brier score (guessing: 0.25)", *_number(report.brier)),
+        ("expected calibration error", f"{report.ece:.3f}", ""),
+        ("calibration slope (calibrated: 1)", *_slope(report.slope)),
+        ("scores: mean ± deviation", f"{report.scores.mean:.2f} ± {report.scores.std:.2f}", ""),
+        ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
+    ]
+    table("", ["", "#measured", "95 % interval"], rows)
+    bins = [(f"{c:.0%}", f"{a:.0%}", str(n)) for c, a, n in report.reliability]
+    table("reliability", ["#claims", "#is right", "#pairs"], bins)
+    notes(report.sentences)
+
+
+def print_best_of_n(found: BestOfN) -> None:
+    """What choosing among n answers is worth, and where the best answers are."""
+    parts = list(found.points[0].parts)
+    named = [f"#by {name}" for name in parts]
+    heads = ["#n", "#expected reward", *named, "#KL by the formula, nats", "#prompts"]
+    rows = [
+        (
+            str(point.n),
+            _ranged(point.reward),
+            *(_ranged(point.parts[name]) for name in parts),
+            f"{point.kl:.2f}",
+            str(point.prompts),
+        )
+        for point in found.points
+    ]
+    table("", heads, rows)
+    say("KL to the model itself by the formula log n − (n − 1)/n: less where scores tie")
+    notes(found.notes)
+    say(f"answers {found.answers}")
+
+
+def _ranged(interval: Interval) -> str:
+    from backflip.monitor.text import Estimate, ranged
+
+    value, ends = ranged(Estimate.of(interval), digits=3)
+    return f"{value} [{ends.replace(' to ', ', ') or 'unknown'}]"
+
+
+def _percent(interval: Interval) -> tuple[str, str]:
+    from backflip.monitor.text import Estimate, share_ranged
+
+    return share_ranged(Estimate.of(interval))
+
+
+def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
+    from backflip.monitor.text import Estimate, ranged
+
+    value, ends = ranged(Estimate.of(interval), digits=digits)
+    return value, ends or "unknown"
+
+
+def _slope(interval: Interval) -> tuple[str, str]:
+    """A slope; where every pair is right by its score, no finite one is the best."""
+    if math.isinf(interval.estimate):
+        return "no limit", "none is wrong" if interval.estimate > 0 else "all are wrong"
+    return _number(interval, 2)

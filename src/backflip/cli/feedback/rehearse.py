@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backflip.cli.console import out, say, table
+from backflip.cli import console
+from backflip.cli.console import say, table
+from backflip.cli.feedback.stores import check_installed, project_of
 from backflip.errors import UserError
 from backflip.text import counted
 
@@ -25,7 +28,7 @@ def rehearse(store: Store, name: str, raters: int, seed: int) -> None:
     if raters < 1:
         raise UserError(f"--simulate {raters}: give a number of raters, 1 or more.")
     project = prepared(store, name, raters, seed=seed)
-    with Progress(console=out, transient=True) as bar:
+    with Progress(console=console.out, transient=True) as bar:
         task = bar.add_task(f"{raters} simulated raters answer", total=None)
 
         def told(done: int, total: int) -> None:
@@ -38,8 +41,25 @@ def rehearse(store: Store, name: str, raters: int, seed: int) -> None:
         _print_recovered(found, name)
 
 
-def plan(wished: float, words: list[str], project: Project | None) -> None:
-    """How many raters and items, with the assumptions; of a project's own raters where given."""
+def plan(wished: float, project: str | None, words: Sequence[str], place: str | None) -> None:
+    """How many raters and items it takes to be right on a share ``wished`` of pairs.
+
+    ``words`` are assumptions; a project's own raters say more than those. Raises UserError.
+    """
+    check_installed()
+    if project is None or "=" in project:
+        _plan(wished, [*([project] if project else []), *words], None)
+        return
+    from backflip.feedback.projects.store import open_store
+
+    store = open_store(place)
+    try:
+        _plan(wished, words, project_of(store, project))
+    finally:
+        store.close()
+
+
+def _plan(wished: float, words: Sequence[str], project: Project | None) -> None:
     from backflip.recipes.names import pairs
     from backflip.server.rehearse.planning import assumed, planned
 

@@ -1,0 +1,1 @@
+"""``backflip feedback``: asking people, from the terminal."""
