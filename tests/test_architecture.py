@@ -66,7 +66,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
     guards.against_layers: set(),
     guards.tests_of_stages: {
         "src/backflip/recipes/advice.py: _advice",
-        "src/backflip/recipes/advice.py: _of_objective",
         "src/backflip/recipes/advice.py: advise",
         "src/backflip/recipes/check.py: _check_models",
         "src/backflip/recipes/check.py: _check_sources",
