@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any
 
 import pytest
@@ -30,6 +31,14 @@ def test_values_are_those_of_the_whole_whatever_the_chunk(
 def test_a_number_is_not_cut_at_the_end_of_a_chunk(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(arrays, "CHUNK", 2)
     assert list(values(io.StringIO("[12345,678]"))) == [12345, 678]
+
+
+def test_values_that_python_and_pandas_write_are_read():
+    """NaN and infinities, numbers beyond 64 bits, halves of surrogate pairs."""
+    text = '[NaN, -Infinity, 12345678901234567890123, "\\ud800"]'
+    found = list(values(io.StringIO(text)))
+    assert math.isnan(found[0])
+    assert found[1:] == [-math.inf, 12345678901234567890123, "\ud800"]
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,15 @@ def test_formulas_become_mathml(text: str):
     assert "<msup>" in str(render(f"Take {text}" if text[0] == "$" and text[1] != "$" else text))
 
 
+def test_words_around_a_formula_stay():
+    """As models write: a formula on the line below its sentence, and words behind one."""
+    for before, after in (("The answer is:\n", "\nas said."), ("", " holds."), ("so ", " (1)")):
+        html = str(render(f"{before}\\[x^2\\]{after}"))
+        assert "<msup>" in html
+        assert before.strip() in html
+        assert after.strip() in html
+
+
 def test_prices_are_not_formulas():
     for text in ("It costs $5 and then $10.", "It costs 5$ to 10$.", "From $5-$10 a day"):
         assert text in str(render(text))
