@@ -8,6 +8,7 @@ from typing import Any
 
 from backflip.algorithms.ranges import Usual, declared
 from backflip.data.records import Labelled
+from backflip.functional.kl import FAR
 from backflip.recipes.check import stages_of
 from backflip.recipes.registry import Recipe
 from backflip.rounds.rules import about_rounds
@@ -54,7 +55,7 @@ BY_STAGE = {
             path="shaping.missing_eos",
         ),
         Usual(0.0, EVER, "0; below, length is paid for", path="shaping.length_penalty"),
-        Usual(1.0, 20.0, "beyond 20 nats replies are seldom English", path="kl_stop"),
+        Usual(1.0, FAR, f"beyond {FAR:g} nats replies are seldom English", path="kl_stop"),
     ),
 }
 

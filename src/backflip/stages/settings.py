@@ -25,6 +25,7 @@ from backflip.algorithms.reward.plackett_luce import PlackettLuce
 from backflip.algorithms.reward.rao_kupper import RaoKupper
 from backflip.data.templates import BUILT_IN, template_text
 from backflip.errors import UserError
+from backflip.functional.kl import FAR
 from backflip.generate.engine import SamplingParams
 from backflip.models.lora import LoraSettings
 from backflip.models.packing import token_budget_here
@@ -353,7 +354,7 @@ class PPORecipe(Stage):
     """What becomes of a score before it is a reward."""
     pretraining: Pretraining | None = None
     """InstructGPT's mix; null leaves it out."""
-    kl_stop: Positive | None = 20.0
+    kl_stop: Positive | None = FAR
     """KL from the reference, in nats an answer, at which the run stops; null never stops."""
     best: bool = True
     """Keep the weights with the highest held-out reward; the last ones if none beat the start."""

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from backflip.server.base.forms import KINDS
 from backflip.server.text.characters import visible
-from backflip.text import coefficient, counted
+from backflip.text import coefficient, counted, percent
 
 HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
@@ -33,7 +33,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["moment"] = moment
-    made.filters["coefficient"] = coefficient
+    made.filters |= {"coefficient": coefficient, "percent": percent}
     made.globals |= {
         "static": static,
         "kind_name": kind_name,

@@ -20,7 +20,7 @@ from backflip.server.pages import next_steps
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.text.rendering import render
 from backflip.server.work import plots
-from backflip.text import counted, lasting
+from backflip.text import counted, lasting, percent
 
 router = APIRouter(include_in_schema=False)
 SCALES = [
@@ -197,7 +197,7 @@ def numbers(found: Overview, currency: str) -> list[dict[str, Any]]:
         cards.append(_number("To go", ahead, "at the pace of this week"))
     if found.calibrates:
         cards.append(
-            _number("Calibration", f"{found.calibration_share:.0%}".replace("%", " %"),
+            _number("Calibration", percent(found.calibration_share),
                     "of the answers; 20 to 30 % of the budget is usual")
         )  # fmt: skip
     if found.adjudicate:

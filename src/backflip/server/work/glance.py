@@ -7,7 +7,7 @@ from typing import Any
 
 from backflip.feedback.projects.members import Membership
 from backflip.feedback.projects.project import Project
-from backflip.text import counted
+from backflip.text import counted, percent
 
 FEWEST = 30
 """Things judged twice below which no verdict is drawn from an agreement."""
@@ -114,13 +114,9 @@ def _apart(rater: Mapping[str, Any], usual: Mapping[str, float]) -> Iterator[str
     own = rater["others"]
     if own and rater["answers"] >= FEWEST_ANSWERS and own["high"] < usual["estimate"]:
         yield (
-            f"agrees with others {_percent(own['estimate'])} ({100 * own['low']:.0f} to "
-            f"{100 * own['high']:.0f}), all raters {_percent(usual['estimate'])}"
+            f"agrees with others {percent(own['estimate'])} ({100 * own['low']:.0f} to "
+            f"{100 * own['high']:.0f}), all raters {percent(usual['estimate'])}"
         )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _attributes(made: Mapping[str, Any]) -> list[dict[str, Any]]:

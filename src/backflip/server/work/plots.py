@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from backflip.feedback.projects.project import Project
 from backflip.monitor.charts import Chart, Series, line_chart
+from backflip.text import fixed, percent, signed
 
 MOST_DAYS = 60
 MOST_RATERS = 12
@@ -107,7 +108,7 @@ def gain_in_words(gain: Mapping[str, Any] | None) -> str:
     labels = gain["labels"][-1]
     ahead = "ahead of" if mean >= 0 else "behind"
     sure = "beyond doubt" if low > 0 or high < 0 else "which may be chance"
-    between = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+    between = f"{signed(100 * low, 1)} to {signed(100 * high, 1)}"
     return (
         f"With {labels:,} labels the model of the active arm is {abs(100 * mean):.1f} points "
         f"{ahead} that of the random arm (95 % interval {between}), {sure}. Both were tried on "
@@ -204,11 +205,10 @@ def _band(points: Iterable[Mapping[str, float]]) -> list[tuple[float, float]]:
 
 
 def _percent(mean: float, low: float, high: float) -> str:
-    return f"{100 * mean:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{percent(mean)} ({fixed(100 * low, 0)} to {fixed(100 * high, 0)})"
 
 
 def _points(mean: float, low: float, high: float) -> str:
     """A change in percentage points with its interval; no tenths where that is wide."""
     digits = 0 if high - low > 0.2 else 1
-    shown = (f"{100 * x:+.{digits}f}" for x in (mean, low, high))
-    return "{} ({} to {})".format(*shown).replace("-", "−")
+    return "{} ({} to {})".format(*(signed(100 * x, digits) for x in (mean, low, high)))
