@@ -38,7 +38,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/stages/direct.py: run_direct",
         "src/backflip/training/driver.py: drive",
         "src/backflip/training/reference.py: with_reference",
-        "tests/monitor/folders.py: direct_run",
     },
     guards.long_classes: {
         "src/backflip/data/chat.py: ChatTemplate",
@@ -48,7 +47,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/generate/torch/decoder.py: LlamaDecoder",
         "src/backflip/generate/torch/engine.py: TorchEngine",
         "src/backflip/models/trunk.py: Trunk",
-        "src/backflip/monitor/progress.py: Progress",
         "src/backflip/rounds/run.py: _Rounds",
         "src/backflip/sampling/draw.py: Round",
         "src/backflip/server/base/jobs.py: Jobs",

@@ -57,27 +57,32 @@ def ppo_run(folder, *, text="a plain answer", kl_coef=0.05, steps=30):
     return folder
 
 
+def direct_metrics(p, fall):
+    """Metrics of a step of the direct family, where ``p`` of the stage is over."""
+    return {
+        "loss": 0.69 - 0.2 * p,
+        "accuracy": 0.5 + 0.25 * p,
+        "margin": 0.9 * p,
+        "separated": 0.3 * p,
+        "reward_chosen": 0.1 * fall * p,
+        "reward_rejected": 0.1 * fall * p - 0.9 * p,
+        "logp_chosen": -120.0 + fall * p,
+        "logp_rejected": -130.0 + fall * p - 9 * p,
+        "logp_change_chosen": fall * p,
+        "logp_change_rejected": fall * p - 9 * p,
+        "length_chosen": 60.0,
+        "length_rejected": 80.0,
+        "length_reward_correlation": -0.3 * p,
+        "grad_norm": 2.0,
+    }
+
+
 def direct_run(folder, *, steps=60, objective="dpo", fall=-3.1, **summary):
     """A run of the direct family, validated every tenth step; ``fall``: of the chosen, in nats."""
     log = MetricsLog(folder)
     for step in range(1, steps + 1):
         p = step / steps
-        metrics = {
-            "loss": 0.69 - 0.2 * p,
-            "accuracy": 0.5 + 0.25 * p,
-            "margin": 0.9 * p,
-            "separated": 0.3 * p,
-            "reward_chosen": 0.1 * fall * p,
-            "reward_rejected": 0.1 * fall * p - 0.9 * p,
-            "logp_chosen": -120.0 + fall * p,
-            "logp_rejected": -130.0 + fall * p - 9 * p,
-            "logp_change_chosen": fall * p,
-            "logp_change_rejected": fall * p - 9 * p,
-            "length_chosen": 60.0,
-            "length_rejected": 80.0,
-            "length_reward_correlation": -0.3 * p,
-            "grad_norm": 2.0,
-        }
+        metrics = direct_metrics(p, fall)
         if step % 10 == 0:
             watched = ("loss", "accuracy", "margin", "separated", "logp_change_chosen")
             metrics |= {f"val_{name}": metrics[name] for name in watched}

@@ -1,4 +1,4 @@
-"""What is under way, shown: bars in a terminal, a plain line every few seconds elsewhere.
+"""Progress of tasks: bars in a terminal, a plain line every few seconds elsewhere.
 
 A terminal gets one line for each stage that lasts and one for what is being done within it, never
 wider than the terminal. Elsewhere one clock serves everybody: a line at most every ``every``
@@ -11,7 +11,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -47,16 +47,13 @@ class Progress:
     def __init__(self, console: Console | None = None, *, every: float | int = 10.0) -> None:
         """``every`` is the number of seconds between lines where there is no terminal."""
         self._console = console or Console()
-        self._every = every
         self._tasks: list[Task] = []
+        self._pace, self._told = _Pace(every), 0.0
         self._stage: StageProgress | None = None
         self._urgent = ""
         self._lock, self._left = threading.RLock(), threading.Event()
-        self._live = self._bars() if _draws(self._console) else None
+        self._live = _live(self._console, self._drawn) if _draws(self._console) else None
         self._around = contextlib.ExitStack()
-        self._told = 0.0
-        self._last, self._wait = "", 1
-        """The last line without its time, and by how much the next waits if nothing changes."""
 
     def __enter__(self) -> Progress:
         self._around.enter_context(listening(self))
@@ -112,11 +109,8 @@ class Progress:
         if self._live is not None:
             return
         with self._lock:
-            waited, current = time.monotonic() - self._told, self._current()
-            if current is None or waited < self._every:
-                return
-            news = _amounts(self._around_of(current)) != self._last
-            if news or waited >= self._every * self._wait:
+            current, waited = self._current(), time.monotonic() - self._told
+            if current is not None and self._pace.due(_around(current, self._tasks), waited):
                 self.tell(current)
 
     def urgent(self, sentence: str) -> bool:
@@ -129,9 +123,8 @@ class Progress:
 
         The stage that it is part of stands before it.
         """
-        tasks = self._around_of(task)
-        same = _amounts(tasks) == self._last
-        self._last, self._wait = _amounts(tasks), min(2 * self._wait, STANDSTILL) if same else 1
+        tasks = _around(task, self._tasks)
+        self._pace.told(tasks)
         self._told = time.monotonic()
         self._print(": ".join(line(task, over=over) for task in tasks))
 
@@ -148,22 +141,17 @@ class Progress:
 
     def _current(self) -> Task | None:
         """The innermost task that takes its time, or the stage around it."""
-        lasting = [task for task in self._tasks if task.lasting]
+        stages = _lasting(self._tasks)
         slow = [
             task
             for task in self._tasks
-            if task in lasting or (task.seconds >= PATIENCE and not (lasting and task.total == 1))
+            if task.lasting or (task.seconds >= PATIENCE and not (stages and task.total == 1))
         ]
         return slow[-1] if slow else None
 
-    def _around_of(self, task: Task) -> list[Task]:
-        """The stage that lasts around a task, where there is one, and the task itself."""
-        around = [other for other in self._tasks if other.lasting and other is not task]
-        return [task] if task.lasting or not around else [around[-1], task]
-
     def _watch(self) -> None:
         """Look now and then, where a single step takes long or nobody counts."""
-        while not self._left.wait(max(self._every / 2, 0.1)):
+        while not self._left.wait(max(self._pace.every / 2, 0.1)):
             self.look()
 
     def _end_stage(self) -> None:
@@ -180,26 +168,36 @@ class Progress:
         soft = not breaks_between_words(self._console, text)
         self._console.print(Text(text), highlight=False, soft_wrap=soft)
 
-    def _bars(self) -> Live:
-        return Live(
-            console=self._console,
-            get_renderable=self._drawn,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stderr=self._console.is_terminal,
-        )
-
     def _drawn(self) -> Group:
         """The stages that last, and the innermost task that takes its time."""
         with self._lock:
-            shown = [task for task in self._tasks if task.lasting]
-            current = self._current()
+            shown, current = _lasting(self._tasks), self._current()
         if current is not None and current not in shown:
             shown.append(current)
         lines: list[RenderableType] = [_bar(task, self._console.width) for task in shown]
         if self._urgent:
             lines.append(Text(self._urgent, style="yellow", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
+
+
+class _Pace:
+    """How long the next plain line waits: ever longer while nothing changes."""
+
+    def __init__(self, every: float | int) -> None:
+        self.every = every
+        self._last, self._wait = "", 1
+        """The last line without its time, and by how much the next waits if nothing changes."""
+
+    def due(self, tasks: Sequence[Task], waited: float) -> bool:
+        """Whether a line about these tasks is due so many seconds after the last one."""
+        news = waited >= self.every and _amounts(tasks) != self._last
+        return news or waited >= self.every * self._wait
+
+    def told(self, tasks: Sequence[Task]) -> None:
+        """A line about these tasks was printed."""
+        amounts = _amounts(tasks)
+        self._wait = min(2 * self._wait, STANDSTILL) if amounts == self._last else 1
+        self._last = amounts
 
 
 class StageProgress:
@@ -251,6 +249,20 @@ def starting(*, aside: bool = False) -> Generator[None, None, None]:
     """Inside, libraries are imported, which takes seconds."""
     with shown(aside=aside), task("starting"):
         yield
+
+
+# ---- which tasks are told of
+
+
+def _lasting(tasks: Sequence[Task]) -> list[Task]:
+    """The stages."""
+    return [task for task in tasks if task.lasting]
+
+
+def _around(task: Task, tasks: Sequence[Task]) -> list[Task]:
+    """The stage that lasts around a task, where there is one, and the task itself."""
+    outer = [other for other in _lasting(tasks) if other is not task]
+    return [task] if task.lasting or not outer else [outer[-1], task]
 
 
 # ---- in words
@@ -312,6 +324,17 @@ def breaks_between_words(console: Console, text: str) -> bool:
 def _draws(console: Console) -> bool:
     """Whether lines can be drawn anew there."""
     return console.is_terminal and not console.is_dumb_terminal
+
+
+def _live(console: Console, drawn: Callable[[], RenderableType]) -> Live:
+    """Bars that are drawn anew a few times a second."""
+    return Live(
+        console=console,
+        get_renderable=drawn,
+        refresh_per_second=4,
+        transient=True,
+        redirect_stderr=console.is_terminal,
+    )
 
 
 def _bar(task: Task, width: int) -> Table:
