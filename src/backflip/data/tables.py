@@ -98,25 +98,33 @@ def rows(
         columns = _columns(next(reader, list[str]()), name)
         ours = any(known <= set(columns) for known in OURS)
         for cells in reader:
-            while len(cells) > len(columns) and not cells[-1].strip():
-                cells.pop()
-            if len(cells) > len(columns):
-                fault = f"{len(cells)} cells under {counted(len(columns), 'column')}"
-                if broken is not None:
-                    broken.add(fault, Provenance(name, reader.line_num + begun))
-                    continue
-                raise UserError(
-                    f"{name}:{reader.line_num + begun}: {fault}; "
-                    'put quotes (") around a cell that holds the sign between columns'
-                )
-            if any(cells):
+            where = Provenance(name, reader.line_num + begun)
+            if _fits(cells, columns, where, broken) and any(cells):
                 filled = itertools.zip_longest(columns, cells, fillvalue="")
                 found = Cells({c: _value(c, cell, ours) if cell else None for c, cell in filled})
-                yield reader.line_num + begun, found
+                yield where.line, found
     except csv.Error as error:
         raise UserError(
             f"{name}:{reader.line_num + begun}: not a table ({error}); save it as CSV again"
         ) from error
+
+
+def _fits(cells: list[str], columns: list[str], where: Provenance, broken: Tally | None) -> bool:
+    """Whether every cell has a column, empty ones at the end cut off; else it is counted or told.
+
+    Raises UserError where nobody counts.
+    """
+    while len(cells) > len(columns) and not cells[-1].strip():
+        cells.pop()
+    if len(cells) <= len(columns):
+        return True
+    fault = f"{len(cells)} cells under {counted(len(columns), 'column')}"
+    if broken is None:
+        raise UserError(
+            f'{where}: {fault}; put quotes (") around a cell that holds the sign between columns'
+        )
+    broken.add(fault, where)
+    return False
 
 
 def _dialect(head: str, signs: str) -> Dialect:

@@ -127,8 +127,22 @@ def dawid_skene(
     judged = np.bincount(said.item, minlength=said.items)
     active = judged > 0
     shares = _shares(said, code, size)
-    posterior = shares
-    confusion, prior = np.zeros((said.raters, size, size)), np.zeros(size)
+    rest = tolerance * max(1, len(said))
+    posterior, prior, confusion, value, step = _em(who, shares, active, steps, rest)
+    split = who.split(posterior)
+    halved = _no_tie(shares) if split else np.zeros(said.items, np.bool_)
+    labels = _with_error_bars(who, posterior, halved, active, classes, judged, draws, seed)
+    reliability, low, high = _reliability(said, who.counts(_halved(posterior, halved)))
+    return DawidSkene(labels, prior, confusion, split, reliability, low, high, value, step)
+
+
+def _em(
+    who: _Said, posterior: Floats, active: Flags, steps: int, rest: float
+) -> tuple[Floats, Floats, Floats, float, int]:
+    """Posterior [I, C], prior [C], confusion [R, C, C], log likelihood and steps taken, from the
+    first posterior until the log likelihood moves by no more than ``rest``.
+    """
+    confusion, prior = np.zeros((who.raters, who.size, who.size)), np.zeros(who.size)
     last, value, step = -np.inf, -np.inf, 0
     for step in range(1, steps + 1):  # noqa: B007 - reported below
         prior, confusion = _maximise(who, posterior, active)
@@ -136,14 +150,10 @@ def dawid_skene(
         evidence = np.asarray(logsumexp(joint, axis=1, keepdims=True))
         posterior = np.exp(joint - evidence)
         value = float(evidence[active].sum())
-        if abs(value - last) <= tolerance * max(1, len(said)):
+        if abs(value - last) <= rest:
             break
         last = value
-    split = who.split(posterior)
-    halved = _no_tie(shares) if split else np.zeros(said.items, np.bool_)
-    labels = _with_error_bars(who, posterior, halved, active, classes, judged, draws, seed)
-    reliability, low, high = _reliability(said, who.counts(_halved(posterior, halved)))
-    return DawidSkene(labels, prior, confusion, split, reliability, low, high, value, step)
+    return posterior, prior, confusion, value, step
 
 
 def posterior_of(prior: Floats, habits: Floats, said: Ints, *, split: bool = False) -> Floats:

@@ -60,16 +60,21 @@ def statistics(
         for version, one in by_rubric(sides, metric=metric, resamples=min(200, resamples)).items()
     ]
     made["leanings"] = _leanings(judgements)
-    made["disputed"] = [
+    made["disputed"] = _disputed(sides)
+    return made
+
+
+def _disputed(sides: Judgements) -> list[dict[str, Any]]:
+    """The items on which raters are furthest apart, with their votes."""
+    return [
         {
-            "item": judgements.item_names[one.item],
+            "item": sides.item_names[one.item],
             "raters": one.raters,
             "apart": one.apart,
             "votes": {f"{value:g}": count for value, count in sorted(one.votes.items())},
         }
         for one in most_disagreed(sides, count=30)
     ]
-    return made
 
 
 def _leanings(judgements: Judgements) -> list[dict[str, Any]]:

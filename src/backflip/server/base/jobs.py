@@ -152,27 +152,16 @@ class Jobs:
             if self._stopping(job.id):
                 asked = asked or time.monotonic()
                 late = time.monotonic() - asked > GRACE
-                self._signal(process, signal.SIGKILL if late else signal.SIGTERM)
+                _signal(process, signal.SIGKILL if late else signal.SIGTERM)
             time.sleep(POLL)
         with self._lock:
             self._processes.pop(job.id, None)
         return process.returncode
 
-    @staticmethod
-    def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-
     def stop(self, project: str, name: str) -> None:
         """Ask a job to stop: a run checkpoints first."""
         self.find(project, name)
-        self._ask(name)
-
-    def _ask(self, name: str) -> None:
-        """A file, since the job may be another server's."""
-        (self._place(name) / "stop").touch()
+        (self._place(name) / "stop").touch()  # a file, since the job may be another server's
 
     def _stopping(self, name: str) -> bool:
         return (self._place(name) / "stop").exists()
@@ -182,12 +171,12 @@ class Jobs:
         with self._lock:
             running = dict(self._processes)
         for name, process in running.items():
-            self._ask(name)
-            self._signal(process, signal.SIGTERM)
+            (self._place(name) / "stop").touch()
+            _signal(process, signal.SIGTERM)
 
     def find(self, project: str, name: str) -> Job:
         """A job of a project. Raises UserError where there is none of that name."""
-        job = self._read(self.folder / name) if name.replace("-", "").isalnum() else None
+        job = _read(self.folder / name) if name.replace("-", "").isalnum() else None
         if job is None or job.project != project:
             raise UserError(f"there is no job {name[:40]!r} in this project")
         return job
@@ -198,7 +187,7 @@ class Jobs:
 
     def every(self) -> list[Job]:
         folders = sorted(self.folder.iterdir(), reverse=True) if self.folder.is_dir() else []
-        return [job for folder in folders if (job := self._read(folder))]
+        return [job for folder in folders if (job := _read(folder))]
 
     def lately_failed(self, project: str, title: str, seconds: float) -> bool:
         """Whether the newest job of this title failed just now: trying again would be in vain."""
@@ -218,16 +207,25 @@ class Jobs:
     def _place(self, name: str) -> Path:
         return self.folder / name
 
-    @staticmethod
-    def _read(folder: Path) -> Job | None:
-        try:
-            kept = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-            return Job(**{**kept, "command": tuple(kept["command"])})
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-
     def _keep(self, job: Job) -> None:
         path = self._place(job.id) / "job.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(job)), encoding="utf-8")
         temporary.replace(path)
+
+
+def _read(folder: Path) -> Job | None:
+    """The job of a folder; none where there is no whole one."""
+    try:
+        kept = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        return Job(**{**kept, "command": tuple(kept["command"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a job and all that it started."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
