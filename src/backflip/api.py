@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backflip.errors import UserError
 from backflip.monitor.progress import shown, starting
-from backflip.progress import task
 
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
@@ -159,7 +157,7 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
     return Run(stages.resume(folder, judge=judge))
 
 
-def evaluate(  # noqa: PLR0913 (settings, as those of a command)
+def evaluate(
     model: str | Path | Run,
     data: Source,
     *,
@@ -180,38 +178,26 @@ def evaluate(  # noqa: PLR0913 (settings, as those of a command)
     Args:
         model: a folder, a run or a hub name.
         data: a file, folder, hub name or demo:NAME with comparisons; or rows in memory.
-        format: of the data; found by the columns when not given.
-        limit: rows to read at most.
-        max_length: tokens beyond which a row is dropped and counted.
+        format, limit, max_length, template, columns: how the data is read, as of ``check``.
         policy: the model to be trained against it, whose size is compared.
         reference: what a language model was trained from; of a run, another than its own.
         beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
-        template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
-        columns: which column stands for what, as of ``check``.
 
-    Raises:
-        UserError: a language model without a reference, a reward model with one, no such model.
+    Raises UserError for a language model without a reference, a reward model with one, no model.
 
     """
     with starting(aside=True):
         from backflip.recipes.judges import judge_of, measured
-        from backflip.recipes.load import known_columns
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model")))
     other = str(model_of(reference)) if reference is not None else None
     judge = judge_of(run, name, reference=other, beta=beta)
-    rows: dict[str, Any] = {
-        "format": format,
-        "limit": limit,
-        "max_length": max_length,
-        "template": template,
-    }
-    rows["columns"] = known_columns(columns or {})
+    rows = _reading(format, limit, max_length, template, columns)
     with shown(aside=True):
         return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
 
 
-def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
+def best_of_n(
     model: str | Path | Run,
     data: Source,
     reward_model: str | Path | Run | RewardSource,
@@ -233,45 +219,39 @@ def best_of_n(  # noqa: PLR0913 (settings, as those of a command)
         model: who answers: a folder, a run or a hub name.
         data: a file, folder, hub name or demo:NAME with prompts; or rows in memory.
         reward_model: who chooses; or a function, rollouts in, a ``Judgement`` out.
-        n: answers to each prompt.
+        n, max_tokens, temperature, seed: answers to each prompt, their longest, how they are drawn.
         out: where the best answers go, as JSON lines.
-        max_tokens: longest answer.
-        temperature: of the answers.
-        format: of the data; found by the columns when not given.
-        limit: prompts to read at most.
-        max_length: tokens beyond which a prompt is dropped and counted.
-        template: chatml, hh, plain or a file of Jinja, for a model without a chat template.
-        seed: decides the answers.
-        columns: which column stands for what, as of ``check``.
+        format, limit, max_length, template, columns: how the data is read, as of ``check``.
 
-    Raises:
-        UserError: fewer than two answers, a reward model with other tokens, no such model or data.
+    Raises UserError: fewer than two answers, a judge with other tokens, no such model or data.
 
     """
     with starting(aside=True):
-        from backflip.generate.engine import SamplingParams
-        from backflip.recipes.best_of import answer_best_of_n
-        from backflip.recipes.load import known_columns
+        from backflip.recipes.best_of import Prompts, answer_best_of_n
     given = isinstance(reward_model, str | Path | Run)
     judge = str(model_of(reward_model, of=("reward_model",))) if given else reward_model
+    sampling = {"max_tokens": max_tokens, "temperature": temperature}
+    prompts = Prompts(data, **_reading(format, limit, max_length, template, columns))
     with shown(aside=True):
-        return answer_best_of_n(
-            str(model_of(model)),
-            data,
-            judge,
-            n=n,
-            out=Path(out),
-            sampling=SamplingParams(max_tokens=max_tokens, temperature=temperature),
-            format=format,
-            limit=limit,
-            max_length=max_length,
-            template=template,
-            seed=seed,
-            columns=known_columns(columns or {}),
-        )
+        name, to = str(model_of(model)), Path(out)
+        return answer_best_of_n(name, prompts, judge, n=n, out=to, sampling=sampling, seed=seed)
 
 
-def check(  # noqa: PLR0913 (settings, as those of a command)
+def _reading(
+    format: str | None,
+    limit: int | None,
+    max_length: int | None,
+    template: str | None,
+    columns: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """How data is read, by the names that functions take; columns are checked."""
+    from backflip.recipes.load import known_columns
+
+    found = {"format": format, "limit": limit, "max_length": max_length, "template": template}
+    return {**found, "columns": known_columns(columns or {})}
+
+
+def check(
     data: Source,
     *,
     kind: str | None = None,
@@ -301,29 +281,13 @@ def check(  # noqa: PLR0913 (settings, as those of a command)
 
     """
     with starting(aside=True):
-        from backflip.data.audit import audit
-        from backflip.data.chat import ChatTemplate
-        from backflip.data.memory import rows
-        from backflip.models.load import load_tokenizer
-        from backflip.recipes.load import known_columns
-        from backflip.stages.settings import SHUFFLE_BUFFER, DataSettings
-        from backflip.stages.sources import kind_of, load
+        from backflip.recipes.audits import audited
     with shown(aside=True):
-        columns = known_columns(columns or {})
-        if streaming:
-            limit = limit or SHUFFLE_BUFFER
-        data = data if isinstance(data, str) else list(islice(rows(data), limit))
-        found = kind or kind_of(data, format, columns, streamed=streaming)
-        other = load(against, kind_of(against)).records if against else None
-        chat = ChatTemplate(load_tokenizer(str(model_of(model))), template) if model else None
-        loaded = load(data, found, format=format, limit=limit, columns=columns, streamed=streaming)
-        if streaming and loaded.rows == limit:
-            note = f"streamed: only the first {limit:,} rows were looked at"
-            loaded = replace(loaded, notes=(note, *loaded.notes))
-        if chat and max_length is None:
-            max_length = int(DataSettings.model_fields["max_length"].default)
-        with task("looking for what is wrong"):
-            return audit(loaded, template=chat, max_length=max_length, against=other)
+        reading = _reading(format, limit, max_length, template, columns)
+        name = str(model_of(model)) if model else None
+        return audited(
+            data, kind, model=name, against=against, streaming=streaming, reading=reading
+        )
 
 
 def push(run: str | Path | Run, name: str, *, private: bool = True) -> Pushed:

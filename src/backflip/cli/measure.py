@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,12 +57,14 @@ def evaluate(
     slips.check_reading(given["data"], given)
     slips.check_judge(model, given)
     report = api.evaluate(model, **given)
-    if json_:
-        import json
+    print_report(report) if not json_ else _print_json(report.to_json())
 
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
-    else:
-        print_report(report)
+
+def _print_json(found: Mapping[str, Any]) -> None:
+    """For programs: one line, numbers that are finite."""
+    import json
+
+    typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
 
 
 def _evaluated(words: Sequence[str]) -> dict[str, Any]:
@@ -109,12 +111,7 @@ def best_of_n(
     slips.check_data(given["data"])
     slips.check_reading(given["data"], given)
     found = api.best_of_n(model, **given)
-    if json_:
-        import json
-
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
-    else:
-        print_best_of_n(found)
+    print_best_of_n(found) if not json_ else _print_json(found.to_json())
 
 
 def print_report(report: RewardReport) -> None:

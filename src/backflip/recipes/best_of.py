@@ -28,7 +28,7 @@ from backflip.stages.sources import account, load
 from backflip.training.reference import check_same_vocabulary
 from backflip.training.run_folder import write_atomically
 
-__all__ = ["BestOfN", "answer_best_of_n"]
+__all__ = ["BestOfN", "Prompts", "answer_best_of_n"]
 
 
 @dataclass(frozen=True)
@@ -53,48 +53,64 @@ class BestOfN:
         }
 
 
-def answer_best_of_n(  # noqa: PLR0913 (settings, as those of a command)
+@dataclass(frozen=True)
+class Prompts:
+    """A source of prompts, and how it is read."""
+
+    data: Source
+    format: str | None = None
+    limit: int | None = None
+    max_length: int | None = None
+    """Tokens beyond which a prompt is dropped and counted."""
+    template: str | None = None
+    columns: Mapping[str, str] | None = None
+
+
+def answer_best_of_n(
     model: str,
-    data: Source,
+    prompts: Prompts,
     judge: str | RewardSource,
     *,
     n: int,
     out: Path,
-    sampling: SamplingParams,
-    columns: Mapping[str, str] | None = None,
-    format: str | None = None,
-    limit: int | None = None,
-    max_length: int | None = None,
-    template: str | None = None,
+    sampling: Mapping[str, Any],
     seed: int = 0,
 ) -> BestOfN:
     """Draw ``n`` answers to each prompt, write the best ones to ``out``, reckon up the curve.
 
-    Raises UserError for fewer than 2 answers, greedy answers, a judge that reads other tokens.
+    ``sampling``: settings of ``SamplingParams``. Raises UserError for fewer than 2 answers, greedy
+    answers, a judge that reads other tokens.
     """
-    check_choice(n, sampling.temperature)
+    params = SamplingParams(**sampling)
+    check_choice(n, params.temperature)
     tokenizer = load_tokenizer(model)
-    chat = ChatTemplate(tokenizer, template)
-    loaded = load(data, Prompt, format=format, limit=limit, columns=columns)
-    records = loaded.records
-    made = tokenize_prompts(records, chat, fit=Fit(max_length))
+    chat = ChatTemplate(tokenizer, prompts.template)
+    form, limit = prompts.format, prompts.limit
+    loaded = load(prompts.data, Prompt, format=form, limit=limit, columns=prompts.columns)
+    made = tokenize_prompts(loaded.records, chat, fit=Fit(prompts.max_length))
     if not len(made.data):
-        raise UserError(f"{name_of(data)}: no prompt fits: {'; '.join(made.dropped.lines())}")
+        none = f"no prompt fits: {'; '.join(made.dropped.lines())}"
+        raise UserError(f"{name_of(prompts.data)}: {none}")
     source = _source(judge, tokenizer, chat)
     causal = load_causal(model)
     engine = TorchEngine(causal, decode=tokenizer.decode)
-    params = suited(sampling, chat, causal)
-    sampler = Sampler(engine=engine, params=params, group_size=n, allow_filters=True)
+    drawn = suited(params, chat, causal)
+    sampler = Sampler(engine=engine, params=drawn, group_size=n, allow_filters=True)
     picked = best_of_n(sampler, source, made.data, seed=seed)
-    said = account(loaded, chat) + [f"left out: {line}" for line in made.dropped.lines()]
-    said += [f"not judged: {line}" for line in picked.scoring.tally().lines()]
-    prompts = [shown_prompt(records[i].messages) for i in made.kept]
-    write_atomically(out, _lines(picked, prompts, chat))
+    asked = [shown_prompt(loaded.records[i].messages) for i in made.kept]
+    write_atomically(out, _lines(picked, asked, chat))
+    left_out = [f"left out: {line}" for line in made.dropped.lines()]
+    return _found(picked, out, len(made.data), account(loaded, chat) + left_out)
+
+
+def _found(picked: Picked, out: Path, prompts: int, said: list[str]) -> BestOfN:
+    """The curve, and after ``said`` what could not be judged or stands on too little."""
+    said = [*said, *(f"not judged: {line}" for line in picked.scoring.tally().lines())]
     points = best_of_n_curve(picked.scoring)
     if not points[-1].reward.enough:
         on = standing(points[-1].prompts)
         said.append(f"{on} with {points[-1].n} scored answers: {TOO_FEW} what choosing is worth.")
-    return BestOfN(points, out, len(made.data), tuple(said))
+    return BestOfN(points, out, prompts, tuple(said))
 
 
 def _source(judge: str | RewardSource, tokenizer: Any, chat: ChatTemplate) -> RewardSource:
