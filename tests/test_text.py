@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.text import counted, magnitude, millions
+from backflip.text import counted, duration, fixed, magnitude, millions, percent, signed
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,31 @@ def test_large_numbers_have_three_digits():
     assert [magnitude(n) for n in (950, 12_345, 61_234_567, 3e12)] == [
         "950", "12.3 k", "61.2 M", "3 T",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "printed"),
+    [
+        (0.125, 0, "12 %"),
+        (0.125, 1, "12.5 %"),
+        (1.0, 0, "100 %"),
+        (-0.25, 0, "−25 %"),
+        (-1e-9, 0, "0 %"),
+    ],
+)
+def test_a_share_is_printed_in_percent_with_a_real_minus_sign(share, digits, printed):
+    assert percent(share, digits) == printed
+
+
+def test_a_number_has_a_real_minus_sign_and_nothing_has_none():
+    assert [fixed(x, 2) for x in (-0.004, -0.126, 12.0)] == ["0.00", "−0.13", "12.00"]
+    assert [signed(x, 1) for x in (0.34, -1.26)] == ["+0.3", "−1.3"]
+
+
+def test_a_length_of_time_has_its_two_largest_units():
+    assert [duration(x) for x in (-1, 44.6, 200, 7500)] == [
+        "0 s",
+        "45 s",
+        "3 min 20 s",
+        "2 h 5 min",
+    ]

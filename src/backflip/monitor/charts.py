@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from backflip.text import counted
+from backflip.text import counted, fixed, minus
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 22, 30, 40
@@ -79,14 +79,14 @@ def line_chart(chart: Chart) -> Markup:
         return Markup()
     axes = _axes(chart, series)
     body = [*_grid(axes, chart), *_rules(axes, chart)]
-    body += [_band(axes, one) for one in series if len(one.band) > 1]
-    for one in series:
-        body += _curve(axes, one)
+    body += [_band(axes, curve) for curve in series if len(curve.band) > 1]
+    for curve in series:
+        body += _curve(axes, curve)
     return _figure(chart, series, axes, body)
 
 
 def reliability_diagram(points: Sequence[Mapping[str, float]], *, title: str) -> Markup:
-    """How often the preferred reply won, against how sure the model was; dot area is the count."""
+    """Share that the preferred reply won, over the stated confidence; dot area is the count."""
     if not points:
         return Markup()
     axes = Axes((0.5, 1.0), (0.0, 1.0))
@@ -100,9 +100,9 @@ def reliability_diagram(points: Sequence[Mapping[str, float]], *, title: str) ->
     for (x, y), p in zip(path, dots, strict=True):
         radius = round(3 + 8 * math.sqrt(p["count"] / most), 1)
         sure = f"sure at {p['confidence']:.0%}, right {p['accuracy']:.0%}"
-        said = f"{counted(p['count'], 'pair')}: {sure}"
+        label = f"{counted(p['count'], 'pair')}: {sure}"
         dot = '<circle class="dot c1" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
-        body.append(Markup(dot).format(x, y, radius, said))
+        body.append(Markup(dot).format(x, y, radius, label))
     named = Series("measured", [p["confidence"] for p in dots], [p["accuracy"] for p in dots])
     return _figure(chart, [named], axes, body, legend="measured; dashed: perfectly calibrated")
 
@@ -127,12 +127,12 @@ def histogram(groups: Mapping[str, Sequence[float]], *, title: str) -> Markup:
     chart = Chart(title, series, "share of answers", "score", percent=True, zero=True)
     axes = Axes((low, high), (0.0, nice_ticks(0.0, max(max(s.y) for s in series))[-1]))
     body = _grid(axes, chart)
-    for one in series:
-        columns = zip(one.x, one.y, strict=True)
+    for group in series:
+        columns = zip(group.x, group.y, strict=True)
         steps = [(m + side * width / 2, y) for m, y in columns for side in (-1, 1)]
         path = [(axes.px(x), axes.py(y)) for x, y in [(low, 0.0), *steps, (high, 0.0)]]
         area = '<polygon class="area c{}" points="{}"/>'
-        body.append(Markup(area).format(one.colour, _points(path)))
+        body.append(Markup(area).format(group.colour, _points(path)))
     return _figure(chart, series, axes, body, legend=None, values=False)
 
 
@@ -179,7 +179,7 @@ def shown(value: float, *, percent: bool = False) -> str:
         text = f"{value:,.0f}".replace(",", "\u202f")
     else:
         text = f"{value:.3g}"
-    return text.replace("-", "−")
+    return minus(text)
 
 
 def _axes(chart: Chart, series: Sequence[Series]) -> Axes:
@@ -198,15 +198,15 @@ def _grid(axes: Axes, chart: Chart, *, x_percent: bool = False) -> list[Markup]:
     body: list[Markup] = []
     tick = '<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>'
     ys = [y for y in nice_ticks(*axes.y) if axes.y[0] <= y <= axes.y[1]]
-    for y, said in zip(ys, _labels(ys, percent=chart.percent), strict=True):
+    for y, label in zip(ys, _labels(ys, percent=chart.percent), strict=True):
         kind = "zero" if y == 0 and axes.y[0] < 0 else "grid"
         body.append(_segment(axes, (axes.x[0], y), (axes.x[1], y), kind))
-        body.append(Markup(tick).format("end", LEFT - 7, axes.py(y) + 4, said))
+        body.append(Markup(tick).format("end", LEFT - 7, axes.py(y) + 4, label))
     xs = [x for x in nice_ticks(*axes.x, most=6) if axes.x[0] <= x <= axes.x[1]]
     if chart.x_label in WHOLE:
         xs = [x for x in xs if x == int(x)]
-    for x, said in zip(xs, _labels(xs, percent=x_percent), strict=True):
-        body.append(Markup(tick).format("middle", axes.px(x), HEIGHT - BOTTOM + 18, said))
+    for x, label in zip(xs, _labels(xs, percent=x_percent), strict=True):
+        body.append(Markup(tick).format("middle", axes.px(x), HEIGHT - BOTTOM + 18, label))
     title = '<text class="axis" text-anchor="{}" x="{}" y="{}">{}</text>'
     body.append(Markup(title).format("start", 4, 12, chart.unit))
     body.append(Markup(title).format("end", WIDTH - RIGHT, HEIGHT - 5, chart.x_label))
@@ -215,11 +215,11 @@ def _grid(axes: Axes, chart: Chart, *, x_percent: bool = False) -> list[Markup]:
 
 def _labels(ticks: Sequence[float], *, percent: bool) -> list[str]:
     """Ticks with the same number of digits behind the point."""
-    said = [shown(tick, percent=percent) for tick in ticks]
-    if percent or any("e" in one or "\u202f" in one for one in said):
-        return said
-    digits = max((len(one.partition(".")[2]) for one in said), default=0)
-    return [f"{tick:.{digits}f}".replace("-", "−") for tick in ticks]
+    labels = [shown(tick, percent=percent) for tick in ticks]
+    if percent or any("e" in label or "\u202f" in label for label in labels):
+        return labels
+    digits = max((len(label.partition(".")[2]) for label in labels), default=0)
+    return [fixed(tick, digits) for tick in ticks]
 
 
 def _rules(axes: Axes, chart: Chart) -> list[Markup]:
@@ -270,20 +270,22 @@ def _figure(
     legend: str | None = None,
     values: bool = True,
 ) -> Markup:
-    items = Markup().join(_legend_item(one, chart, values=values and not legend) for one in series)
+    items = Markup().join(
+        _legend_item(curve, chart, values=values and not legend) for curve in series
+    )
     if legend:
         items = Markup('<span class="key"><i class="swatch c1"></i>{}</span>').format(legend)
     ends = [(s.name, *(shown(y, percent=chart.percent) for y in (s.y[0], s.y[-1]))) for s in series]
-    said = "; ".join(f"{name} from {first} to {last}" for name, first, last in ends)
+    spoken = "; ".join(f"{name} from {first} to {last}" for name, first, last in ends)
     html = (
         '<figure class="chart" tabindex="0" data-chart="{data}"><figcaption><b>{title}</b>'
         '<span class="keys">{items}</span></figcaption><svg viewBox="0 0 {w} {h}" role="img" '
-        'aria-label="{title}: {said}">{body}<g class="hover"></g></svg>{note}</figure>'
+        'aria-label="{title}: {spoken}">{body}<g class="hover"></g></svg>{note}</figure>'
     )
     note = Markup('<p class="note">{}</p>').format(chart.note) if chart.note else Markup()
     return Markup(html).format(
         data=_hover_data(chart, series, axes), title=chart.title, items=items, w=WIDTH, h=HEIGHT,
-        said=said, body=Markup().join(body), note=note,
+        spoken=spoken, body=Markup().join(body), note=note,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def server(folder: Path | str, port: int = PORT) -> ThreadingHTTPServer:
 
 
 def address(running: ThreadingHTTPServer) -> str:
-    """What to open in the browser."""
+    """The address to open in the browser."""
     return f"http://127.0.0.1:{running.server_port}/"
 
 

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: one JSON object a line, readable after any crash.
+"""The log of a run: one JSON object a line, readable after any crash.
 
 A line counts once its newline is on disk. A half-written last line is therefore never read, and is
 cut off before the next one is added. Numbers that are not finite are written as ``null``, which
@@ -42,7 +42,7 @@ class Alarm:
     name: str
     severity: Literal["warn", "stop"]
     sentence: str
-    """What was seen, and what to do."""
+    """The fault that was seen, and the way out."""
     stage: str = ""
 
 

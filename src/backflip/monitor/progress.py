@@ -100,7 +100,7 @@ class Progress:
             self._tasks.append(task)
 
     def end(self, task: Task) -> None:
-        """It is over, in whichever way."""
+        """Show it no more."""
         with self._lock:
             self._tasks = [other for other in self._tasks if other is not task]
 
@@ -124,7 +124,7 @@ class Progress:
         The stage that it is part of stands before it.
         """
         tasks = _around(task, self._tasks)
-        self._pace.told(tasks)
+        self._pace.printed(tasks)
         self._told = time.monotonic()
         self._print(": ".join(line(task, over=over) for task in tasks))
 
@@ -155,7 +155,7 @@ class Progress:
             self.look()
 
     def _end_stage(self) -> None:
-        """What a stage came to stays as a line."""
+        """Print the last line of a stage."""
         with self._lock:
             stage, self._stage = self._stage, None
             if stage is None:
@@ -181,7 +181,7 @@ class Progress:
 
 
 class _Pace:
-    """How long the next plain line waits: ever longer while nothing changes."""
+    """Waits between plain lines: ever longer while nothing changes."""
 
     def __init__(self, every: float | int) -> None:
         self.every = every
@@ -193,8 +193,8 @@ class _Pace:
         news = waited >= self.every and _amounts(tasks) != self._last
         return news or waited >= self.every * self._wait
 
-    def told(self, tasks: Sequence[Task]) -> None:
-        """A line about these tasks was printed."""
+    def printed(self, tasks: Sequence[Task]) -> None:
+        """Count a line about these tasks."""
         amounts = _amounts(tasks)
         self._wait = min(2 * self._wait, STANDSTILL) if amounts == self._last else 1
         self._last = amounts
@@ -279,7 +279,7 @@ def _amounts(tasks: Sequence[Task]) -> str:
 
 
 def amount(task: Task) -> str:
-    """How much is done: ``3/10 rows (30 %)``, ``12.0/40.1 MB (30 %)``, ``1,200 rows``."""
+    """The amount done: ``3/10 rows (30 %)``, ``12.0/40.1 MB (30 %)``, ``1,200 rows``."""
     task.measure()
     done, total, unit = task.done, task.total, f" {task.unit}" if task.unit else ""
     if task.unit == "bytes":
@@ -347,13 +347,13 @@ def _bar(task: Task, width: int) -> Table:
     most = min(LABEL, width // 2)
     label = task.label if len(task.label) <= most else f"{task.label[: most - 1]}…"
     rest = "  ".join(part for part in (amount(task), _time(task), task.numbers) if part)
-    made = Table.grid(padding=(0, 1))
-    made.add_column(no_wrap=True, overflow="ellipsis")
-    made.add_column(no_wrap=True, overflow="ellipsis", width=size or 1)
-    made.add_column(no_wrap=True, overflow="ellipsis")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=size or 1)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
     room = max(width - len(label) - max(size, 1) - 3, 1)
     bar = ProgressBar(task.total, task.done, width=size, pulse=task.total is None) if size else ""
-    made.add_row(
+    grid.add_row(
         Text(label, style="bold"), bar, Text(rest if len(rest) <= room else f"{rest[: room - 1]}…")
     )
-    return made
+    return grid

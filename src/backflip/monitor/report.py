@@ -107,12 +107,12 @@ def sentences(run: Run) -> list[str]:
 
 def cards(run: Run) -> list[Card]:
     """The headline numbers, those that exist."""
-    made: list[Card | None] = []
+    drawn: list[Card | None] = []
     for stage in run.stages:
-        made += _view(stage).cards(stage)
+        drawn += _view(stage).cards(stage)
         if stage is run.stages[-1]:
-            made += _view(stage).last_cards(stage)
-    return [card for card in (*made, _time_card(run)) if card]
+            drawn += _view(stage).last_cards(stage)
+    return [card for card in (*drawn, _time_card(run)) if card]
 
 
 def table(runs: Sequence[tuple[str, Run]]) -> Table:
@@ -192,10 +192,10 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _examples(run: Run) -> list[dict[str, Any]]:
-    """The same prompts answered before and after, from the summary or from the samples."""
-    stage, said = run.find("examples")
-    if stage is None and not said:
-        said = next((e for e in map(_from_samples, reversed(run.stages)) if e), [])
+    """Answers before and after to the same prompts, from the summary or from the samples."""
+    stage, pairs = run.find("examples")
+    if stage is None and not pairs:
+        pairs = next((e for e in map(_from_samples, reversed(run.stages)) if e), [])
     return [
         {
             "prompt": _text(example.get("prompt")),
@@ -205,7 +205,7 @@ def _examples(run: Run) -> list[dict[str, Any]]:
             "score_after": _score(example.get("score_after")),
             "reference": _text(example.get("reference")),
         }
-        for example in said
+        for example in pairs
         if isinstance(example, dict)
     ]
 

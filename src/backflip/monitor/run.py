@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backflip.monitor.log import Entry
-from backflip.monitor.text import length_baseline, number
+from backflip.monitor.text import number
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Stage:
 
     def series(self, metric: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, where it was measured and finite."""
-        known = [(float(e.step), e.metrics[metric]) for e in self.entries if metric in e.metrics]
-        finite = [(step, value) for step, value in known if math.isfinite(value)]
+        points = [(float(e.step), e.metrics[metric]) for e in self.entries if metric in e.metrics]
+        finite = [(step, value) for step, value in points if math.isfinite(value)]
         return [step for step, _ in finite], [value for _, value in finite]
 
     def last(self, metric: str) -> float | None:
@@ -39,13 +39,9 @@ class Stage:
         """The names of all metrics, in the order of their first appearance."""
         return list(dict.fromkeys(name for e in self.entries for name in e.metrics))
 
-    def length_baseline(self) -> tuple[str, float] | None:
-        """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
-        return length_baseline(self.summary)
-
     @property
     def seconds(self) -> float | None:
-        """How long it took; None before the first step."""
+        """Time spent; None before the first step."""
         stated = number(self.summary.get("seconds"))
         return self.entries[-1].time if stated is None and self.entries else stated
 

@@ -57,14 +57,14 @@ class Estimate:
 
     @property
     def doubt(self) -> str:
-        """Why no verdict can be given; empty where one can."""
+        """The reason for no verdict; empty where one can be given."""
         if self.enough:
             return ""
         return UNCOUNTED if self.units is None else TOO_FEW
 
     @staticmethod
     def of(interval: Interval) -> Estimate:
-        """The same of an interval that was just measured."""
+        """An interval that was just measured, as an estimate."""
         return Estimate(interval.estimate, interval.low, interval.high, interval.units)
 
 
@@ -101,11 +101,11 @@ def apart(values: Sequence[float], *, digits: int, percent: bool = False) -> lis
     """
     scaled = [value * 100 if percent else value for value in values]
     different = len({fixed(value, MOST_DIGITS) for value in scaled})
-    made = [fixed(value, digits) for value in scaled]
-    while len(set(made)) < different and digits < MOST_DIGITS:
+    texts = [fixed(value, digits) for value in scaled]
+    while len(set(texts)) < different and digits < MOST_DIGITS:
         digits += 1
-        made = [fixed(value, digits) for value in scaled]
-    return made
+        texts = [fixed(value, digits) for value in scaled]
+    return texts
 
 
 def change(before: float, after: float, *, digits: int = 2) -> tuple[str, int]:
@@ -117,17 +117,17 @@ def change(before: float, after: float, *, digits: int = 2) -> tuple[str, int]:
 
 
 def ranged(
-    found: Estimate, *, digits: int, percent: bool = False, beside: Sequence[float] = ()
+    estimated: Estimate, *, digits: int, percent: bool = False, beside: Sequence[float] = ()
 ) -> tuple[str, str]:
     """A number, and its interval as "0.10 to 0.40", none of it printed like another.
 
     ``beside``: numbers that the reader will hold against it, such as ½ or a baseline. The second
     text is empty where there is no interval.
     """
-    if not found.known:
-        return apart([found.value, *beside], digits=digits, percent=percent)[0], ""
+    if not estimated.known:
+        return apart([estimated.value, *beside], digits=digits, percent=percent)[0], ""
     value, low, high = apart(
-        [found.value, found.low, found.high, *beside], digits=digits, percent=percent
+        [estimated.value, estimated.low, estimated.high, *beside], digits=digits, percent=percent
     )[:3]
     return value, SAME if low == high else f"{low} to {high}"
 
@@ -143,7 +143,7 @@ def share(value: float, *, digits: int = 1) -> str:
 
 
 def share_ranged(
-    found: Estimate, *, digits: int = 1, beside: Sequence[float] = ()
+    estimated: Estimate, *, digits: int = 1, beside: Sequence[float] = ()
 ) -> tuple[str, str]:
     """A share, and its interval: "73.2 %", "61 to 84 %".
 
@@ -151,33 +151,33 @@ def share_ranged(
     and ``beside`` as the ends themselves; else they get more digits.
     """
     others = (0.0, 1.0, *beside)
-    if found.known and found.low < found.high:
-        low = math.floor(round(found.low * 100, MOST_DIGITS))
-        high = math.ceil(round(found.high * 100, MOST_DIGITS))
-        ends = ((found.low, low / 100), (found.high, high / 100))
+    if estimated.known and estimated.low < estimated.high:
+        low = math.floor(round(estimated.low * 100, MOST_DIGITS))
+        high = math.ceil(round(estimated.high * 100, MOST_DIGITS))
+        ends = ((estimated.low, low / 100), (estimated.high, high / 100))
         if all(_side(real, b) == _side(end, b) for real, end in ends for b in others):
-            value = apart([found.value, *others], digits=digits, percent=True)[0]
+            value = apart([estimated.value, *others], digits=digits, percent=True)[0]
             return f"{value} %", f"{low} to {high} %"
-    value, ends = ranged(found, digits=digits, percent=True, beside=others)
+    value, ends = ranged(estimated, digits=digits, percent=True, beside=others)
     return f"{value} %", f"{ends} %" if "to" in ends else ends
 
 
 def standing(number: int | None, what: str = "prompt") -> str:
-    """What a number stands on, "1 prompt" or "48 prompts"; empty where nobody counted."""
+    """The count that a number stands on, "1 prompt" or "48 prompts"; empty where nobody counted."""
     return "" if number is None else counted(number, what)
 
 
-def beyond(found: Estimate, than: float) -> int:
+def beyond(estimated: Estimate, than: float) -> int:
     """1 or −1 where the whole interval lies above or below a number, as printed; else 0.
 
     0 as well where it stands on too few units.
     """
-    if not found.enough:
+    if not estimated.enough:
         return 0
-    low, high, other = apart([found.low, found.high, than], digits=MOST_DIGITS)
+    low, high, other = apart([estimated.low, estimated.high, than], digits=MOST_DIGITS)
     if other in (low, high):
         return 0
-    return (found.low > than) - (found.high < than)
+    return (estimated.low > than) - (estimated.high < than)
 
 
 def _side(value: float, other: float) -> int:
@@ -188,10 +188,10 @@ def _side(value: float, other: float) -> int:
 
 
 def length_baseline(summary: Mapping[str, Any]) -> tuple[str, float] | None:
-    """What length alone gets on the held-out comparisons: (longer or shorter, share right)."""
-    known = [(word, number(summary.get(f"baseline_{word}"))) for word in ("longer", "shorter")]
-    found = [(word, value) for word, value in known if value is not None]
-    return max(found, key=lambda pair: pair[1]) if found else None
+    """Share of held-out comparisons that length alone orders right: (longer or shorter, share)."""
+    shares = [(word, number(summary.get(f"baseline_{word}"))) for word in ("longer", "shorter")]
+    measured = [(word, right) for word, right in shares if right is not None]
+    return max(measured, key=lambda pair: pair[1], default=None)
 
 
 def about_accuracy(
@@ -231,9 +231,9 @@ def _about_baseline(accuracy: Estimate, word: str, best: float, gain: Estimate |
 
 def measured(summary: Mapping[str, Any]) -> Estimate | None:
     """The accuracy of a summary, and how many prompts, or else pairs, it stands on."""
-    found = estimate(summary, "accuracy", units="prompts")
-    if found is None or found.units is not None:
-        return found
+    accuracy = estimate(summary, "accuracy", units="prompts")
+    if accuracy is None or accuracy.units is not None:
+        return accuracy
     return estimate(summary, "accuracy", units="pairs")
 
 

@@ -20,7 +20,7 @@ from backflip.monitor.rules.base import (
 from backflip.monitor.text import apart
 
 ENDS = "Allow longer answers (sampling.max_tokens), teach the end by SFT first"
-"""What to do where answers do not end: the alarm and the summary say the same."""
+"""The way out where answers do not end, the same in the alarm and in the summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class DuplicateAnswers(Rule):
     eased: ClassVar[Mapping[str, float]] = {"share": LOWER, "rise": LOWER}
     share: float = 0.3
     rise: float = 0.15
-    """How much of it must be new: some prompts have one short answer from the beginning."""
+    """The part of it that must be new: some prompts have one short answer from the beginning."""
     window: int = 5
 
     def complaint(self, history: Sequence[Entry]) -> str | None:

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from backflip.monitor.log import Alarm, Entry
 
 LOWER, HIGHER = 0.9, 1.1
-"""How far past its threshold, as a share of it, a number must come back before an alarm is over."""
+"""Factors of a threshold that a number must come back to before an alarm is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,14 @@ def slope(values: Sequence[float]) -> tuple[float, float]:
 
 def newest(history: Sequence[Entry], metric: str, n: int) -> list[float]:
     """The newest n finite values, oldest first; fewer where there are fewer."""
-    known = (e.metrics[metric] for e in reversed(history) if metric in e.metrics)
-    return list(islice((v for v in known if math.isfinite(v)), n))[::-1]
+    values = (e.metrics[metric] for e in reversed(history) if metric in e.metrics)
+    return list(islice((v for v in values if math.isfinite(v)), n))[::-1]
 
 
 def start_and_end(history: Sequence[Entry], metric: str, n: int) -> tuple[float, float]:
     """Mean of the first n and of the last n values; NaN (no alarm) until there are 2 n."""
-    known = (e.metrics[metric] for e in history if metric in e.metrics)
-    first = list(islice((v for v in known if math.isfinite(v)), 2 * n))
+    values = (e.metrics[metric] for e in history if metric in e.metrics)
+    first = list(islice((v for v in values if math.isfinite(v)), 2 * n))
     if len(first) < 2 * n:
         return math.nan, math.nan
     return average(first[:n]), average(newest(history, metric, n))

@@ -53,7 +53,7 @@ class LikelihoodDisplacement(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutDisplacement(Rule):
-    """The same where there is no reference: held-out chosen answers since the first validation.
+    """Displacement without a reference: held-out chosen answers since the first validation.
 
     Those are the same answers each time, so two validations can be compared. On fewer than
     ``FEWEST`` prompts it says nothing.
@@ -136,7 +136,7 @@ class MostlySeparated(Rule):
 
 
 def _rise(history: Sequence[Entry], window: int, prefix: str = "") -> str | None:
-    """What rose since the start, margin or accuracy, in words; None where neither did."""
+    """The rise of margin or accuracy since the start, in words; None where neither rose."""
     then, now = start_and_end(history, f"{prefix}margin", window)
     if now > then:
         was, end = apart([then, now], digits=2)

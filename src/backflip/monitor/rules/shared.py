@@ -41,7 +41,7 @@ class KLTooHigh(Rule):
     limit: float = FAR
     """Nats per answer."""
     seen: str = f"{KL_BY_ANSWERS} to the reference"
-    """What the metric is, in words."""
+    """The metric in words."""
     units: str = ""
     """The metric that counts what it stands on: on fewer than ``FEWEST`` it says nothing."""
     advice: str = (

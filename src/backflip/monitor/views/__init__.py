@@ -9,15 +9,18 @@ from importlib import import_module
 from backflip.algorithms.discover import title_of
 from backflip.monitor.views.base import View
 
-__all__ = ["VIEWS", "kind_of", "place_of", "title", "view_of"]
+__all__ = ["VIEWS", "discover", "kind_of", "place_of", "title", "view_of"]
 
-VIEWS: dict[str, View] = {
-    name: module.VIEW
-    for found in pkgutil.iter_modules(__path__, f"{__name__}.")
-    if hasattr(module := import_module(found.name), "VIEW")
-    for name in module.VIEW.stages
-}
-"""Views by the names of stages."""
+
+def discover() -> dict[str, View]:
+    """The views of this folder's files, by the names of their stages."""
+    files = pkgutil.iter_modules(__path__, f"{__name__}.")
+    modules = (import_module(file.name) for file in files)
+    views = (module.VIEW for module in modules if hasattr(module, "VIEW"))
+    return {name: view for view in views for name in view.stages}
+
+
+VIEWS = discover()
 
 
 def view_of(stage: str, metrics: Collection[str] = ()) -> View:
@@ -31,7 +34,7 @@ def kind_of(stage: str) -> str:
 
 
 def place_of(stage: str) -> tuple[int, str]:
-    """What the stages of a chain are sorted by; those that nobody knows come last."""
+    """Sort key of the stages of a chain; unknown ones come last."""
     return VIEWS[stage].place if stage in VIEWS else len(VIEWS), stage
 
 

@@ -68,7 +68,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How one kind of stage is shown; what a field leaves out, a stage of the kind has not."""
+    """The picture of one kind of stage; a default stands for a part that the kind has not."""
 
     stages: tuple[str, ...]
     """Names of such a stage in logs and recipes, the present one first."""
@@ -91,7 +91,7 @@ class View:
     cards: Callable[[Stage], Sequence[Card | None]] = lambda stage: ()
     """The headline numbers; those that do not exist are None."""
     last_cards: Callable[[Stage], Sequence[Card | None]] = lambda stage: ()
-    """The same of a stage that nothing follows."""
+    """Headline numbers of a stage that nothing follows."""
     table: Callable[[Stage], Table | None] = lambda stage: None
     """The results row by row."""
     measured: Callable[[Any], Mapping[str, float]] = lambda loop: {}
@@ -134,9 +134,9 @@ class View:
         first = {metric for panel in self.panels(stage) for metric in panel.metrics}
         engine = (*self.engine, *ENGINE)
         names, ends = stage.metrics(), ("_low", "_high", "_units")
-        known = first | {metric for panel in engine for metric in panel.metrics}
-        known |= {f"{metric}{end}" for metric in (*names, "val") for end in ends}
-        new = [metric for metric in names if metric not in known]
+        drawn = first | {metric for panel in engine for metric in panel.metrics}
+        drawn |= {f"{metric}{end}" for metric in (*names, "val") for end in ends}
+        new = [metric for metric in names if metric not in drawn]
         shown = [panel for panel in engine if not first & set(panel.metrics)]
         return [*shown, *(Panel(m.replace("_", " "), "", {m: m}) for m in new)]
 
@@ -262,7 +262,7 @@ def golden_sentence(stage: Stage) -> str:
 
 
 def golden_card(stage: Stage) -> Card | None:
-    """The same as a card."""
+    """Agreement with the golden judgements."""
     golden = _golden(stage)
     if (accuracy := measured(golden)) is None:
         return None
@@ -328,16 +328,15 @@ def kl_at_end(stage: Stage) -> tuple[str, Estimate] | None:
 
 
 def kl_card(stage: Stage, *, by: Mapping[str, str]) -> Card | None:
-    """How far the policy is from the reference, and by which measure.
+    """Distance of the policy from the reference, and the measure that it is taken by.
 
     ``by``: metrics of a stage that is not over, by the name of the measure; the first counts.
     """
-    known = [(by[metric], Estimate(kl)) for metric in by if (kl := stage.last(metric)) is not None]
-    if (end := kl_at_end(stage)) is not None:
-        known.insert(0, end)
-    if not known:
+    last = [(by[metric], Estimate(kl)) for metric in by if (kl := stage.last(metric)) is not None]
+    end = kl_at_end(stage) or next(iter(last), None)
+    if end is None:
         return None
-    called, kl = known[0]
+    called, kl = end
     gauge = '<svg class="mini" viewBox="0 0 230 24" aria-hidden="true">{}{}</svg>'
     bar = Markup('<rect class="{}" width="{:.0f}" height="8" y="8" rx="4"/>')
     colour = "fill bad" if kl.value > FAR else "fill c1"

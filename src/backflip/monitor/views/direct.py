@@ -201,13 +201,14 @@ def _accuracy(stage: Stage) -> str:
 
 def _prompts(stage: Stage) -> int | None:
     """The held-out prompts that the last validation stands on; None where nobody counted."""
-    counts = (stage.last("val_units"), measured(stage.summary))
-    units = counts[0] if counts[1] is None or counts[0] is not None else counts[1].units
+    units, accuracy = stage.last("val_units"), measured(stage.summary)
+    if units is None and accuracy is not None:
+        return accuracy.units
     return None if units is None else int(units)
 
 
 def _few(stage: Stage) -> str:
-    """What is said of a held-out number that stands on too few prompts; empty where on enough."""
+    """The remark on a held-out number of too few prompts; empty where there are enough."""
     units = _prompts(stage)
     if units is not None and units >= FEWEST:
         return ""
@@ -233,9 +234,9 @@ def _named(stage: Stage) -> str:
     """The one cause that the summary gives: the alarm's, or else the first that the last numbers
     show on enough prompts.
     """
-    found = cause(stage)
-    if found is not None and found.get("name") in RANK:
-        return str(found["name"])
+    alarm = cause(stage)
+    if alarm is not None and alarm.get("name") in RANK:
+        return str(alarm["name"])
     change, r = _change(stage), stage.last("val_length_reward_correlation")
     kl, drawn = stage.last("val_sampled_kl"), stage.last("val_sampled_kl_units")
     enough = (_prompts(stage) or 0) >= FEWEST
@@ -250,8 +251,8 @@ def _named(stage: Stage) -> str:
 def _sampled(stage: Stage) -> str:
     if (kl := stage.last("val_sampled_kl")) is None:
         return ""
-    limit, units = FAR, stage.last("val_sampled_kl_units")
-    nats, _ = apart([kl, limit], digits=1)
+    units = stage.last("val_sampled_kl_units")
+    nats, _ = apart([kl, FAR], digits=1)
     on = f" ({standing(int(units))})" if units is not None else ""
     exact = estimate(stage.summary, "kl_exact_after")
     if exact is not None:
@@ -259,7 +260,7 @@ def _sampled(stage: Stage) -> str:
     text = f"{KL_BY_ANSWERS} that the policy writes is {nats} nats from the reference{on}"
     if units is not None and units < FEWEST:
         return f"{text.removesuffix(')')}, {TOO_FEW})."
-    far = kl > limit and _named(stage) == KLTooHigh.name
+    far = kl > FAR and _named(stage) == KLTooHigh.name
     return f"{text}, which is far: read the samples." if far else f"{text}."
 
 
@@ -267,18 +268,18 @@ def _length(stage: Stage) -> str:
     r = stage.last("val_length_reward_correlation")
     if r is None or abs(r) < FOLLOWS or (_prompts(stage) or 0) < FEWEST:
         return ""
-    said, _ = apart([r, 0.0], digits=2)
+    shown, _ = apart([r, 0.0], digits=2)
     if _named(stage) != RewardFollowsLength.name:
-        return f"Implicit reward and length correlate at {said}."
+        return f"Implicit reward and length correlate at {shown}."
     which = "longer" if r > 0 else "shorter"
-    return f"The implicit reward follows length (correlation {said}): {which} answers win."
+    return f"The implicit reward follows length (correlation {shown}): {which} answers win."
 
 
 def _cause(stage: Stage) -> str:
     """The alarm to look at first, where no sentence of the summary has said the same."""
     change = _change(stage)
-    told = change is not None and change < -FALLEN and _named(stage) == LikelihoodDisplacement.name
-    return "" if told and not _few(stage) else pointer(stage)
+    named = change is not None and change < -FALLEN and _named(stage) == LikelihoodDisplacement.name
+    return "" if named and not _few(stage) else pointer(stage)
 
 
 # ---- cards

@@ -166,7 +166,7 @@ class _Reward:
 
     @property
     def doubt(self) -> str:
-        """Why it gets no verdict; empty where it gets one, or has no interval to get one by."""
+        """The reason for no verdict; empty where there is one, or no interval to give one by."""
         if self.way != UNTOLD:
             return ""
         parts = (self.gain, self.after, self.before)

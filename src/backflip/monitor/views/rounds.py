@@ -71,7 +71,7 @@ PANELS = (
     ),
 )
 DROPPED = "dropped_"
-"""How the metrics begin that say which prompts taught nothing, by reason."""
+"""Prefix of the shares of prompts that taught nothing, one metric a reason."""
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("win rate", "win_rate", "percent"),
     ("by the held-out head", "win_rate_heldout", "percent"),
@@ -97,12 +97,12 @@ def _panels(stage: Stage) -> tuple[Panel, ...]:
 
 def _table(stage: Stage) -> Table:
     """A row per round, with intervals; columns that nobody measured are left out."""
-    known = [column for column in COLUMNS if column[1] in stage.metrics()]
+    columns = [column for column in COLUMNS if column[1] in stage.metrics()]
     rows = [
-        [str(e.step), *(_cell(e.metrics, metric, form) for _, metric, form in known)]
+        [str(e.step), *(_cell(e.metrics, metric, form) for _, metric, form in columns)]
         for e in stage.entries
     ]
-    return ["round", *(head for head, _, _ in known)], rows
+    return ["round", *(head for head, _, _ in columns)], rows
 
 
 def _sentences(stage: Stage) -> list[str]:
@@ -114,8 +114,8 @@ def _sentences(stage: Stage) -> list[str]:
 
 def _win_card(stage: Stage) -> Card | None:
     """Win rates round by round."""
-    known = [(e.step, _rate(e.metrics, "win_rate")) for e in stage.entries if e.step]
-    rows = [(step, rate) for step, rate in known if rate is not None and rate.known]
+    rates = [(e.step, _rate(e.metrics, "win_rate")) for e in stage.entries if e.step]
+    rows = [(step, rate) for step, rate in rates if rate is not None and rate.known]
     if not rows or len(stage.entries) < 2:
         return None
     last = rows[-1][1]
@@ -156,7 +156,7 @@ def _head(stage: Stage) -> str:
 
 
 def _length(stage: Stage) -> str:
-    """Where the judge prefers what is longer, or shorter, that is the first thing to ask."""
+    """A change of length, and the win rate of length alone: the first thing to ask of a gain."""
     first, last = stage.entries[0].metrics, stage.entries[-1].metrics
     before, after = number(first.get("length")), number(last.get("length"))
     longer = estimate(last, "longer", units="prompts")
@@ -206,7 +206,7 @@ def _cell(metrics: Mapping[str, float], metric: str, form: str) -> str:
 
 
 VIEW = View(
-    stages=("rounds", "iterative"),
+    stages=("iterative", "rounds"),
     place=4,
     title="Round by round",
     headlines=("reward", "reward_heldout", "kl"),
