@@ -60,6 +60,10 @@ class Run:
         ]
 
 
+FUNCTIONS = ("judge", "reward")
+"""Settings that may be functions of Python."""
+
+
 def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     """Run a recipe: ``bf.train("ppo", reward_model="runs/rm", algorithm={"kl_coef": 0.1})``.
 
@@ -79,10 +83,9 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         from backflip.recipes import run as stages
         from backflip.recipes.check import check_recipe
         from backflip.recipes.in_memory import written
-    judge: Any = None
-    if callable(overrides.get("judge")):
-        judge = overrides.pop("judge")
-        overrides |= {"judge": "python"} if isinstance(recipe, str | Path) else {}
+    functions = {name: overrides.pop(name) for name in FUNCTIONS if callable(overrides.get(name))}
+    if isinstance(recipe, str | Path):
+        overrides |= dict.fromkeys(functions, "python")
     if not isinstance(recipe, str | Path):
         if overrides:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
@@ -93,7 +96,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     with recipes as ready:
         with shown():
             check_recipe(ready)
-        return Run(stages.train(ready, judge=judge))
+        return Run(stages.train(ready, functions=functions))
 
 
 def _named(setting: str, run: Run) -> str:
@@ -154,7 +157,7 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
     check_run(folder)
     with starting():
         from backflip.recipes import run as stages
-    return Run(stages.resume(folder, judge=judge))
+    return Run(stages.resume(folder, functions={} if judge is None else {"judge": judge}))
 
 
 def evaluate(

@@ -91,7 +91,7 @@ def test_all_settings_fit_the_columns(narrow: io.StringIO):
 
 
 def test_a_forecast_and_its_plans_fit(narrow: io.StringIO):
-    from backflip.recipes.forecast import Plan, StageForecast
+    from backflip.stages.plans import Plan, StageForecast
 
     plans = [
         Plan(

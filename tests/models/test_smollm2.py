@@ -6,7 +6,7 @@ import pytest
 
 from backflip.models import smollm2
 from backflip.recipes.load import load_recipe
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from tests.recipes.tiny import tiny_model
 
 
@@ -32,7 +32,7 @@ def test_the_hub_is_named_where_it_answers(tmp_path, monkeypatch):
 
 def test_a_stage_says_once_which_weights_it_starts_from(cached):
     said = list[str]()
-    Ground.of(load_recipe("sft", ["model=smollm2"]), said.append)
+    StageContext.of(load_recipe("sft", ["model=smollm2"]), said.append)
     assert sum(line.startswith("smollm2: ") for line in said) == 1
-    Ground.of(load_recipe("sft", [f"model={cached}"]), said.append)
+    StageContext.of(load_recipe("sft", [f"model={cached}"]), said.append)
     assert sum(line.startswith("smollm2: ") for line in said) == 1

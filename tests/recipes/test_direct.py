@@ -31,7 +31,7 @@ from backflip.monitor.progress import Progress
 from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
 from backflip.recipes.run import resume, train
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from backflip.stages.preferences import tokenized, without_formatting
 from backflip.training.checkpoints import CheckpointStore
 from backflip.training.offline import assess
@@ -253,7 +253,7 @@ def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_comparison(model: str
     of the chosen answer, which is to keep the form of an answer, has it."""
     recipe = direct("dpo", model, rows, Path("nowhere"))
     kto = direct("kto", model, rows, Path("nowhere"))
-    ground = Ground.of(recipe, print)
+    ground = StageContext.of(recipe, print)
     for one, kind in ((recipe, Comparison), (kto, Labelled)):
         train_rows, _ = replace(ground, recipe=one).records(kind)
         plain = tokenized(replace(ground, recipe=one), train_rows).data

@@ -18,7 +18,7 @@ from backflip.recipes.load import load_recipe, parse, to_yaml
 from backflip.recipes.names import HERE, shipped
 from backflip.recipes.registry import FAMILIES, RECIPES
 from backflip.stages.chain import RLHFRecipe
-from backflip.stages.settings import PPORecipe
+from backflip.stages.online import PPORecipe
 
 
 def loaded(name: str | Path, *overrides: str) -> Any:

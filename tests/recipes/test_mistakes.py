@@ -18,7 +18,7 @@ from backflip.monitor.progress import Progress
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
 from backflip.reward.model import score_all
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from tests.recipes.tiny import tiny_model
 
 WORDS = ["apples", "pears", "plums", "figs", "dates", "limes", "kiwis", "grapes", "melons", "nuts"]
@@ -185,7 +185,7 @@ def test_tokens_that_the_tokenizer_does_not_know_are_never_sampled(model, tmp_pa
     policy = tiny_model(tmp_path / "policy", spare=420)
     more = {"policy": str(policy), "steps": 1}
     assert train(judge(model, rows(tmp_path / "rows.jsonl"), tmp_path / "run", **more)).is_dir()
-    ground = Ground.of(judge(model, "demo:comparisons", tmp_path / "x"), print)
+    ground = StageContext.of(judge(model, "demo:comparisons", tmp_path / "x"), print)
     for size, known in ((10_000, len(ground.tokenizer)), (7, 7)):
         config = SimpleNamespace(vocab_size=size)
         config.get_text_config = lambda config=config: config

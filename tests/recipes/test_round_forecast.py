@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backflip.recipes.forecast import forecast, plan
+from backflip.recipes.forecast import forecast
 from backflip.recipes.load import load_recipe
 from tests.recipes.test_round_mistakes import ITERATIVE
 
@@ -21,7 +21,7 @@ def recipe_of(name: str, model: str, run: Path, **settings: Any) -> Any:
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_every_shipped_recipe_of_rounds_can_be_planned(name: str, model: str, tmp_path: Path):
     recipe = recipe_of(name, model, tmp_path / "run")
-    plans = plan(recipe)
+    plans = recipe.plans()
     assert [one.stage for one in plans] == ["answers", *(link for link, _ in recipe.links())]
     assert plans[0].steps == recipe.rounds
     assert plans[0].held_out == 64
@@ -30,8 +30,8 @@ def test_every_shipped_recipe_of_rounds_can_be_planned(name: str, model: str, tm
 
 def test_pooled_rounds_learn_more_and_more(model: str, tmp_path: Path):
     """32, 64 and 96 comparisons in batches of 8 are 4 + 8 + 12 steps; alone, 3 × 4."""
-    pooled = plan(recipe_of("iterative_dpo", model, tmp_path / "run"))[1]
-    alone = plan(recipe_of("iterative_dpo", model, tmp_path / "run", pool=False))[1]
+    pooled = recipe_of("iterative_dpo", model, tmp_path / "run").plans()[1]
+    alone = recipe_of("iterative_dpo", model, tmp_path / "run", pool=False).plans()[1]
     assert (pooled.steps, alone.steps) == (24, 12)
     assert (pooled.rows, alone.rows) == (96, 32)
 
@@ -39,7 +39,7 @@ def test_pooled_rounds_learn_more_and_more(model: str, tmp_path: Path):
 def test_a_short_round_says_what_all_will_take(model: str, tmp_path: Path):
     settings = {"reward_model.data.limit": 16, "sampling.max_tokens": 5, "rounds": 2}
     recipe = recipe_of("llama2_rounds", model, tmp_path / "run", **settings)
-    said = forecast(recipe, plan(recipe))
+    said = forecast(recipe, recipe.plans())
     assert [part.stage for part in said.stages] == ["answers", "reward_model", "sft"]
     assert all(part.seconds > 0 for part in said.stages)
     assert said.seconds >= sum(part.seconds for part in said.stages)

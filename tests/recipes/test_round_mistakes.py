@@ -14,7 +14,6 @@ from transformers import AutoTokenizer
 import backflip as bf
 from backflip.data.batches import Rollouts
 from backflip.errors import UserError
-from backflip.recipes.advice import advise
 from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
@@ -121,7 +120,7 @@ def test_slips_are_answered_with_the_way_out(settings: list[str], said: str):
     ],
 )
 def test_what_the_literature_does_not_do_is_pointed_out(name: str, setting: str, said: str):
-    assert [said in one for one in advise(load_recipe(name, [setting]))] == [True]
+    assert [said in one for one in list(load_recipe(name, [setting]).advice())] == [True]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_every_shipped_recipe_of_rounds_runs(name: str, model: str, tmp_path: Pa
     if trained:
         settings |= {"reward_model.data.limit": 16}
     recipe = load_recipe(name, settings | ({} if trained else {"judge": "python"}))
-    folder = train(recipe, judge=None if trained else even)
+    folder = train(recipe, functions={"judge": None if trained else even})
     rows = json.loads((folder / "summary.json").read_text())["rounds"]
     assert len(rows) == 3
     assert all(math.isfinite(row["kl"]) for row in rows)
@@ -248,7 +247,7 @@ def test_a_round_from_which_nothing_can_be_learnt_says_why(
 
     recipe = rounds("iterative_dpo", model, prompts, tmp_path / "run")
     with pytest.raises(UserError, match=r"no prompt of 24 is left.*all usable answers score the"):
-        train(recipe, judge=all_alike)
+        train(recipe, functions={"judge": all_alike})
     assert (tmp_path / "run" / "round_1" / "sampled" / "samples.safetensors").is_file()
 
 
@@ -304,7 +303,7 @@ def test_a_damaged_round_is_found_and_named(
 ):
     settings = {"rounds": 2, "prompts_per_round": 6}
     recipe = rounds("iterative_dpo", model, prompts, tmp_path / "run", **settings)
-    train(recipe, judge=even)
+    train(recipe, functions={"judge": even})
     for name in ("summary.json", "round_2/summary.json"):
         (tmp_path / "run" / name).unlink()
     path = tmp_path / "run" / "round_1" / damage
@@ -313,26 +312,26 @@ def test_a_damaged_round_is_found_and_named(
     else:
         path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(UserError, match=said):
-        resume(tmp_path / "run", judge=even)
+        resume(tmp_path / "run", functions={"judge": even})
 
 
 def test_a_round_begun_with_other_settings_is_not_gone_on_with(
     model: str, prompts: str, tmp_path: Path
 ):
     recipe = rounds("iterative_dpo", model, prompts, tmp_path / "run", rounds=1)
-    train(recipe, judge=even)
+    train(recipe, functions={"judge": even})
     for name in ("summary.json", "round_1/summary.json"):
         (tmp_path / "run" / name).unlink()
     file = tmp_path / "run" / "recipe.yaml"
     file.write_text(file.read_text().replace("answers_per_prompt: 8", "answers_per_prompt: 4"))
     with pytest.raises(UserError, match="begun with answers=8, this is 4"):
-        resume(tmp_path / "run", judge=even)
+        resume(tmp_path / "run", functions={"judge": even})
 
 
 def test_a_part_of_a_round_is_not_resumed_alone(model: str, prompts: str, tmp_path: Path):
     settings = {"rounds": 1, "prompts_per_round": 6}
     run = tmp_path / "run"
-    train(rounds("iterative_dpo", model, prompts, run, **settings), judge=even)
+    train(rounds("iterative_dpo", model, prompts, run, **settings), functions={"judge": even})
     with pytest.raises(UserError, match=f"part of a round.*backflip resume {run}$"):
         resume(run / "round_1" / "direct")
 
@@ -341,4 +340,4 @@ def test_a_round_whose_answers_were_all_cut_off_says_so(model: str, prompts: str
     settings = {"filters.cut_off": False, "sampling.max_tokens": 2, "sampling.min_tokens": 2}
     recipe = rounds("iterative_dpo", model, prompts, tmp_path / "run", **settings)
     with pytest.raises(UserError, match=r"fewer than two usable.*set aside: \d+ × cut off"):
-        train(recipe, judge=even)
+        train(recipe, functions={"judge": even})

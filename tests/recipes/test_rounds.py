@@ -19,7 +19,6 @@ from backflip.errors import Interrupted
 from backflip.models.load import resolve
 from backflip.monitor.log import Alarm, MetricsLog, read_lines, read_metrics
 from backflip.monitor.progress import Progress
-from backflip.recipes import run as stages
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import resume, train
 from backflip.reward.protocol import Judgement
@@ -28,6 +27,7 @@ from backflip.rounds.folders import RoundFolders, alarms_of
 from backflip.rounds.policy_sampler import Speaker
 from backflip.rounds.rows import Sat
 from backflip.sampling.samples import read, unpack
+from backflip.stages.direct import DirectRecipe
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -62,7 +62,9 @@ def rounds(name: str, model: str, data: str, run: Path, **settings: Any) -> Any:
 def heard(recipe: Any, judge: Any = even) -> tuple[Path, str]:
     """(folder, what was said) of a run."""
     out = io.StringIO()
-    folder = train(recipe, progress=Progress(Console(file=out, width=1000)), judge=judge)
+    folder = train(
+        recipe, progress=Progress(Console(file=out, width=1000)), functions={"judge": judge}
+    )
     return folder, out.getvalue()
 
 
@@ -139,9 +141,9 @@ def test_answers_go_to_the_learner_as_the_tokens_that_were_sampled(
 ):
     """Random bytes do not survive decoding: every chosen answer is one of the sampled ones."""
     seen: list[Any] = []
-    real = stages.run_direct
+    real = DirectRecipe.train
     monkeypatch.setattr(
-        stages, "run_direct", lambda r, f, w, rows: (seen.append(rows), real(r, f, w, rows))[1]
+        DirectRecipe, "train", lambda s, run, look: (seen.append(run.rows), real(s, run, look))[1]
     )
     folder, _ = heard(rounds("iterative_dpo", model, prompts, tmp_path / "run", rounds=1))
     found = read(folder / "round_1" / "sampled" / "samples.safetensors")
@@ -225,11 +227,11 @@ def test_a_broken_chain_goes_on_to_the_same_bits(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(holder, name, staticmethod(breaks) if holder is Sat else breaks)
         with pytest.raises(Interrupted, match=f"backflip resume {tmp_path / 'run'}$"):
-            train(recipe, judge=even)
+            train(recipe, functions={"judge": even})
     assert not (tmp_path / "run" / "round_2" / "summary.json").exists()
     kept = tmp_path / "run" / "round_1" / "sampled" / "samples.safetensors"
     before = kept.stat().st_mtime_ns
-    resume(tmp_path / "run", judge=even)
+    resume(tmp_path / "run", functions={"judge": even})
     assert kept.stat().st_mtime_ns == before
     assert_same_run(tmp_path / "run", whole[0])
 
@@ -248,12 +250,12 @@ def test_what_was_sampled_is_kept_where_scoring_breaks(model: str, prompts: str,
     """The scorer dies in round 1; its answers are not drawn again."""
     recipe = rounds("iterative_dpo", model, prompts, tmp_path / "run", rounds=1)
     with pytest.raises(bf.UserError, match="out of order"):
-        train(recipe, judge=_down)
+        train(recipe, functions={"judge": _down})
     draws = sorted((tmp_path / "run" / "round_1" / "sampled" / "samples").glob("draws*"))
     assert draws
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Speaker, "__call__", _only_one_answer())
-        resume(tmp_path / "run", judge=even)
+        resume(tmp_path / "run", functions={"judge": even})
 
 
 def _down(rollouts: Rollouts) -> Judgement:

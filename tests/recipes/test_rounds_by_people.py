@@ -229,7 +229,7 @@ def test_a_slip_is_answered_before_anything_is_sampled(
 
 
 def test_people_cannot_be_forecast(model: str, prompts: str, kept: Store, tmp_path: Path):
-    from backflip.recipes.round_forecast import trial_rounds
+    from backflip.rounds.forecast import trial_rounds
 
     project, _ = project_of(kept, "compare", [], raters=1)
     with pytest.raises(UserError, match="judge=feedback:tone cannot be measured from here"):

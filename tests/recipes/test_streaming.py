@@ -16,7 +16,6 @@ from backflip.data.records import Comparison, Demonstration
 from backflip.data.sources import write_jsonl
 from backflip.errors import Interrupted, UserError
 from backflip.recipes.check import check_recipe
-from backflip.recipes.forecast import plan
 from backflip.recipes.load import load_recipe
 from backflip.training.offline import OfflineLoop
 
@@ -190,7 +189,7 @@ def test_what_cannot_be_streamed_is_refused_by_name(name, given, said, pairs, mo
 
 def test_a_plan_counts_the_first_rows_and_says_so(pairs, model, tmp_path):
     settings = streamed(pairs, model, tmp_path / "run", steps=7)
-    (planned,) = plan(load_recipe("sft", settings))
+    (planned,) = load_recipe("sft", settings).plans()
     assert planned.steps == 7
     assert planned.rows + planned.held_out == 30
     assert any("counted on these first rows alone" in line for line in planned.said)

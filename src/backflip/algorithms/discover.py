@@ -31,8 +31,9 @@ def algorithms_in(folder: str) -> dict[str, type[Any]]:
 
 
 def _is_algorithm(kind: Any) -> bool:
-    final = isinstance(kind, type) and issubclass(kind, Objective) and not inspect.isabstract(kind)
-    return final and "title" in vars(kind)
+    if not (isinstance(kind, type) and issubclass(kind, Objective)):
+        return False
+    return "title" in kind.__dict__ and not inspect.isabstract(kind)
 
 
 REWARD = algorithms_in("reward")

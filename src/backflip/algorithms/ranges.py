@@ -60,7 +60,8 @@ Range = TypeVar("Range", Within, Usual)
 
 def declared(algorithm: Any, kind: type[Range]) -> Iterator[tuple[str, float | int | None, Range]]:
     """(field, its value, range) of every field of an algorithm that declares such a range."""
-    for name, found in _annotations(type(algorithm)):
+    algorithm_class: Any = type(algorithm)
+    for name, found in _annotations(algorithm_class):
         for note in found:
             if isinstance(note, kind):
                 yield name, getattr(algorithm, name), note

@@ -103,17 +103,16 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
 
     with starting(aside=True):
         from backflip.recipes import forecast
-        from backflip.recipes.advice import advise
         from backflip.recipes.check import check_recipe
         from backflip.recipes.load import load_recipe
     recipe = load_recipe(name, own)
     price = forecast.price_in(settings)
     with shown(aside=True):
         check_recipe(recipe)
-        plans = forecast.plan(recipe)
+        plans = recipe.plans()
     print_plans(plans)
     print_read(plans)
-    notes(advise(recipe))
+    notes(recipe.advice())
     if measure:
         say("measuring a few steps …")
         with shown(aside=True):

@@ -39,14 +39,13 @@ def train(
     from backflip.monitor.progress import starting
 
     with starting():
-        from backflip.recipes.advice import advise
         from backflip.recipes.load import load_recipe
 
     if sweep:
         print_sweep(api.sweep(recipe, sweep, settings or []))
         return
     ready = load_recipe(recipe, settings or [])
-    notes(advise(ready))
+    notes(ready.advice())
     print_result(api.train(ready))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import ComparisonBatch
@@ -29,8 +29,8 @@ from backflip.recipes import slips
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
 from backflip.stages.choices import NAMES
+from backflip.stages.direct import DirectRecipe
 from backflip.stages.preferences import without_formatting
-from backflip.stages.settings import DirectRecipe
 from backflip.stages.sources import account, load
 
 __all__ = ["Judge", "judge_of", "measured"]
@@ -135,10 +135,9 @@ def _direct_recipe(folder: Path) -> DirectRecipe | None:
         if not path.is_file():
             continue
         raw = read_yaml(path)
-        if raw.pop("stage", None) == "direct":
-            recipe = parse({**raw, "run": str(place)}, "direct", str(path))
-            assert isinstance(recipe, DirectRecipe)
-            return recipe
+        stage = raw.pop("stage", None)
+        if stage == DirectRecipe.model_fields["stage"].default:
+            return cast("DirectRecipe", parse({**raw, "run": str(place)}, stage, str(path)))
     return None
 
 

@@ -18,7 +18,7 @@ from backflip.stages.choices import NAMES
 
 __all__ = ["listing"]
 
-TABLES = ("stages/choices.py", "recipes/registry.py", "stages/settings.py")
+TABLES = ("stages/choices.py", "recipes/registry.py", "stages/settings.py", "stages/base.py")
 PLAIN = {"number", "integer", "boolean", "null", "string"}
 
 

@@ -16,7 +16,6 @@ from backflip.models import smollm2
 from backflip.models.load import CLASSIFIER, model_folder
 from backflip.models.save import READ
 from backflip.stages.choices import NAMES
-from backflip.stages.settings import Stage
 from backflip.training.run_folder import RunFolder, write_atomically
 
 __all__ = ["write_card"]
@@ -157,7 +156,7 @@ def _ends(model: Path) -> str:
 
 def _training(recipe: Any) -> Iterator[str]:
     """The settings that a reader asks for first."""
-    if not isinstance(recipe, Stage):
+    if recipe.parts()[0][1]:  # a chain, or rounds
         if recipe.data is not None:
             yield f"data: {_short(recipe.data.source)}"
         return

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from backflip.rounds.settings import IterativeRecipe
+from backflip.stages.base import Recipe
 from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe
-from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe
+from backflip.stages.direct import DirectRecipe
+from backflip.stages.online import PPORecipe
+from backflip.stages.reward_model import RewardModelRecipe
+from backflip.stages.sft import SFTRecipe
 
-Recipe: TypeAlias = (
-    SFTRecipe
-    | RewardModelRecipe
-    | DirectRecipe
-    | PPORecipe
-    | RLHFRecipe
-    | SFTDirectRecipe
-    | IterativeRecipe
-)
+__all__ = ["FAMILIES", "RECIPES", "Recipe"]
+
 RECIPES: dict[str, type[Recipe]] = {
     "sft": SFTRecipe,
     "reward_model": RewardModelRecipe,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from backflip.errors import Interrupted, UserError
 from backflip.models.load import model_folder
@@ -18,31 +18,25 @@ from backflip.recipes.load import parse, stage_in, to_yaml
 from backflip.recipes.model_card import write_card
 from backflip.recipes.names import read_yaml
 from backflip.recipes.registry import Recipe
-from backflip.reward.protocol import RewardSource
-from backflip.rounds.run import run_rounds
-from backflip.rounds.settings import IterativeRecipe
-from backflip.stages.chain import STAGES, RLHFRecipe, SFTDirectRecipe, linked
-from backflip.stages.direct import run_direct
-from backflip.stages.online import run_ppo
-from backflip.stages.reward_model import run_reward_model
-from backflip.stages.settings import DirectRecipe, PPORecipe, RewardModelRecipe, SFTRecipe, Stage
-from backflip.stages.sft import run_sft
-from backflip.stages.watcher import Watcher
+from backflip.stages.base import RunContext
+from backflip.stages.chain import STAGES
 from backflip.training.checkpoints import resume_command
 from backflip.training.run_folder import RunFolder
 
 __all__ = ["resume", "train"]
+
+Functions: TypeAlias = Mapping[str, Any]
 
 ROUND = "round_"
 """How the folders of rounds begin."""
 
 
 def train(
-    recipe: Recipe, *, progress: Progress | None = None, judge: RewardSource | None = None
+    recipe: Recipe, *, progress: Progress | None = None, functions: Functions | None = None
 ) -> Path:
     """Run a recipe from the start; returns the run's folder.
 
-    ``judge``: who judges the answers of rounds, where the recipe says ``judge: python``.
+    ``functions``: from Python, by the settings that say ``python``: ``judge`` of rounds.
 
     Raises:
         UserError: the folder already holds a run, or something is wrong with data or settings.
@@ -51,11 +45,11 @@ def train(
 
     """
     with _created(recipe) as run:
-        return _with_progress(recipe, run, progress, judge)
+        return _with_progress(recipe, run, progress, functions)
 
 
 def resume(
-    folder: Path, *, progress: Progress | None = None, judge: RewardSource | None = None
+    folder: Path, *, progress: Progress | None = None, functions: Functions | None = None
 ) -> Path:
     """Go on with a run that was interrupted, from its last whole checkpoint."""
     run = RunFolder.open(folder)
@@ -71,7 +65,7 @@ def resume(
     if run.finished:
         made = model_folder(folder)
         raise UserError(f"{folder} is finished: its model is {made}. Nothing to resume.")
-    return _with_progress(recipe, run, progress, judge)
+    return _with_progress(recipe, run, progress, functions)
 
 
 @contextlib.contextmanager
@@ -105,13 +99,13 @@ def _undo(run: RunFolder, *, keep_folder: bool) -> None:
 
 
 def _with_progress(
-    recipe: Recipe, run: RunFolder, progress: Progress | None, judge: RewardSource | None
+    recipe: Recipe, run: RunFolder, progress: Progress | None, functions: Functions | None
 ) -> Path:
     progress = progress or _around()
     if progress is not None:
-        return _run(recipe, run, progress, judge=judge)
+        return _run(recipe, run, progress, functions)
     with Progress() as bars:
-        return _run(recipe, run, bars, judge=judge)
+        return _run(recipe, run, bars, functions)
 
 
 def _around() -> Progress | None:
@@ -124,20 +118,14 @@ def _run(
     recipe: Recipe,
     run: RunFolder,
     progress: Progress,
-    *,
-    judge: RewardSource | None = None,
+    functions: Functions | None = None,
     rows: Any = None,
 ) -> Path:
-    """``judge`` is for rounds, ``rows`` what a stage learns from instead of its data."""
+    """``rows``: to learn from in place of the recipe's data."""
+    learn = functools.partial(_begin_or_go_on, progress=progress)
     try:
         with run.locked():
-            if isinstance(recipe, IterativeRecipe):
-                learn = functools.partial(_begin_or_go_on, progress=progress)
-                summary = run_rounds(recipe, run, progress, learn=learn, judge=judge)
-            elif isinstance(recipe, RLHFRecipe | SFTDirectRecipe):
-                summary = _chain(recipe, progress)
-            else:
-                summary = _stage(recipe, run, progress, rows)
+            summary = recipe.carry_out(RunContext(run, progress, learn, functions or {}, rows))
             write_card(run, recipe, summary)
             run.write_summary(summary)
     except KeyboardInterrupt as error:
@@ -145,11 +133,6 @@ def _run(
         raise Interrupted(f"interrupted; what was saved stays. Go on with: {go_on}") from error
     write_report(run.path)
     return run.path
-
-
-def _chain(recipe: RLHFRecipe | SFTDirectRecipe, progress: Progress) -> dict[str, Any]:
-    """Run the stages that are not finished yet."""
-    return {stage.stage: _begin_or_go_on(stage, progress=progress) for stage in linked(recipe)}
 
 
 def _begin_or_go_on(stage: Any, rows: Any = None, *, progress: Progress) -> dict[str, Any]:
@@ -160,19 +143,3 @@ def _begin_or_go_on(stage: Any, rows: Any = None, *, progress: Progress) -> dict
     elif not (run := RunFolder.open(stage.run)).finished:
         _run(stage, run, progress, rows=rows)
     return json.loads((stage.run / "summary.json").read_text())
-
-
-def _stage(recipe: Stage, run: RunFolder, progress: Progress, rows: Any) -> dict[str, Any]:
-    kl_stop = recipe.kl_stop if isinstance(recipe, PPORecipe) else None
-    watcher = Watcher(recipe, run, progress, kl_stop=kl_stop)
-    try:
-        if isinstance(recipe, SFTRecipe):
-            return run_sft(recipe, run, watcher, rows)
-        if isinstance(recipe, RewardModelRecipe):
-            return run_reward_model(recipe, run, watcher)
-        if isinstance(recipe, DirectRecipe):
-            return run_direct(recipe, run, watcher, rows)
-        assert isinstance(recipe, PPORecipe)
-        return run_ppo(recipe, run, watcher)
-    finally:
-        watcher.close()

@@ -14,7 +14,8 @@ from typing import Any
 from backflip.errors import UserError
 from backflip.monitor.log import ALARMS, Alarm, read_lines
 from backflip.rounds.settings import IterativeRecipe
-from backflip.stages.settings import DirectRecipe, Stage
+from backflip.stages.base import Stage
+from backflip.stages.direct import DirectRecipe
 
 __all__ = ["RoundFolders", "alarms_of", "link", "mixed"]
 

@@ -23,7 +23,7 @@ from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import RewardSource
 from backflip.rounds.people import asks_people
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe, JudgeSettings
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from backflip.training.online import evaluate_all
 from backflip.training.reference import check_same_vocabulary
 
@@ -34,7 +34,7 @@ __all__ = ["Speaker", "check_judge", "grader", "reward_model"]
 class Speaker:
     """A policy on disk that answers prompts, and says how likely it finds answers."""
 
-    ground: Ground
+    ground: StageContext
     model: str
     sampling: SamplingParams
     group_size: int = 1
@@ -81,7 +81,7 @@ class Speaker:
         return evaluate_all(self.policy, said, {"logp"}, budget)["logp"]
 
 
-def reward_model(ground: Ground, name: str) -> RewardSource:
+def reward_model(ground: StageContext, name: str) -> RewardSource:
     """A reward model on disk as a judge of tokens that are the policy's."""
     recipe = ground.recipe
     check_same_vocabulary(ground.tokenizer, load_tokenizer(name), name)
@@ -107,7 +107,7 @@ def grader(speaker: Speaker, settings: JudgeSettings, seed: int) -> RewardSource
     )
 
 
-def check_judge(recipe: IterativeRecipe, ground: Ground, given: RewardSource | None) -> None:
+def check_judge(recipe: IterativeRecipe, ground: StageContext, given: RewardSource | None) -> None:
     """Before anything is sampled: refuse a judge that is not there, or reads other tokens.
 
     Raises UserError.

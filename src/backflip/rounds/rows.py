@@ -16,7 +16,7 @@ from backflip.functional.statistics import finite, mean_interval
 from backflip.rounds.policy_sampler import Speaker
 from backflip.sampling.choosing import Chosen
 from backflip.sampling.samples import Sampled, Scoring
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from backflip.stages.prompt_eval import plain
 
 __all__ = ["Learnt", "Sat", "metrics_of", "row_of", "samples_of", "summary_of"]
@@ -101,7 +101,7 @@ def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def samples_of(sat: Sat, prompts: Sequence[str], ground: Ground) -> Iterator[dict[str, Any]]:
+def samples_of(sat: Sat, prompts: Sequence[str], ground: StageContext) -> Iterator[dict[str, Any]]:
     """Held-out prompts with their answers, as people read them."""
     rollouts, scores = sat.scoring.sampled.rollouts, sat.scoring.sampled.scores.tolist()
     for place, number in enumerate(rollouts.group.tolist()):

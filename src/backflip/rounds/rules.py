@@ -11,7 +11,7 @@ from backflip.rounds.people import asks_people, labeller
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
 from backflip.stages.choices import NAMES
 
-__all__ = ["about_rounds", "check_rounds"]
+__all__ = ["round_faults", "unusual_rounds"]
 
 MOST_RANKED = 50
 """Answers that a person can be asked to put in order."""
@@ -19,10 +19,17 @@ MOST_NOISE = 16
 """Pairs in a round from which little but noise is learnt."""
 
 
-def check_rounds(recipe: IterativeRecipe) -> None:
-    """Raises UserError with the first of the problems."""
-    for problem in _problems(recipe):
-        raise UserError(problem)
+def round_faults(recipe: IterativeRecipe) -> Iterator[str]:
+    """Sentences on settings of the rounds that contradict each other.
+
+    Raises UserError for a judge that is not there, or cannot judge what the rounds will ask.
+    """
+    yield from _problems(recipe)
+    if any(data.streaming for data in (recipe.data, *(s.data for s, _ in recipe.parts()))):
+        yield (
+            "data.streaming is true, but rounds draw from all of their prompts. Set "
+            "data.streaming=false, with data.limit where they do not fit in memory."
+        )
     name = recipe.judge.model if recipe.judge else None
     if name in (None, SELF, PYTHON):
         return
@@ -111,7 +118,7 @@ def _reward_model_problems(recipe: IterativeRecipe) -> Iterator[str]:
         )
 
 
-def about_rounds(recipe: IterativeRecipe) -> Iterator[str]:
+def unusual_rounds(recipe: IterativeRecipe) -> Iterator[str]:
     """What is allowed, but not what the literature does."""
     if recipe.answers_per_prompt > 100:
         yield (

@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -42,37 +42,25 @@ from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
 from backflip.sampling.choosing import Chosen
 from backflip.sampling.draw import Round, judge_all
 from backflip.sampling.samples import Sampled, Scoring, pooled
-from backflip.stages.context import Ground
+from backflip.stages.base import Learn, RunContext
+from backflip.stages.context import StageContext
 from backflip.stages.prompt_eval import Questions, plain
-from backflip.stages.settings import Stage
 from backflip.text import counted
-from backflip.training.run_folder import RunFolder, write_atomically
+from backflip.training.run_folder import write_atomically
 
 __all__ = ["run_rounds"]
 
 
-@runtime_checkable
-class Learn(Protocol):
-    """Trains a stage in its folder, as far as it is not; returns its summary."""
-
-    def __call__(self, stage: Stage, rows: Any = None) -> dict[str, Any]: ...
-
-
-def run_rounds(
-    recipe: IterativeRecipe,
-    run: RunFolder,
-    progress: Progress,
-    *,
-    learn: Learn,
-    judge: RewardSource | None,
-) -> dict[str, Any]:
+def run_rounds(recipe: IterativeRecipe, context: RunContext) -> dict[str, Any]:
     """Do the rounds that are missing; write ``model/``, return a row for each.
 
     Raises UserError where nobody judges, no prompt is left to learn from, or a round's folder is
     damaged.
     """
+    run, progress, learn = context.run, context.progress, context.learn
+    judge: RewardSource | None = context.functions.get("judge")
     stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
-    ground = Ground.of(stage, progress.say)
+    ground = StageContext.of(stage, progress.say)
     check_judge(recipe, ground, judge)
     prompts, messages, held = _prompts(ground, recipe)
     folders = RoundFolders(recipe, run.path)
@@ -92,11 +80,11 @@ def run_rounds(
 
 
 def _prompts(
-    ground: Ground, recipe: IterativeRecipe
+    ground: StageContext, recipe: IterativeRecipe
 ) -> tuple[Ragged[Any], list[Messages], Questions]:
     """(prompts to learn on, the same as messages, held-out prompts)."""
     train, held = ground.records(Prompt)
-    tokenized = tokenize_prompts(train, ground.template, fit=ground.fit())
+    tokenized = tokenize_prompts(train, ground.template, fit=ground.recipe.fit)
     made = ground.told(tokenized)
     questions = Questions.of(ground, held, recipe.validation_prompts) if held else None
     if questions is None or len(questions.tokens) < 2 or not len(made):
@@ -118,7 +106,7 @@ class _Rounds:
     progress: Progress
     learn: Learn
     given: RewardSource | None
-    ground: Ground
+    ground: StageContext
     prompts: Ragged[Any]
     messages: list[Messages]
     held: Questions

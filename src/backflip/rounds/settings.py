@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -19,17 +20,14 @@ from backflip.sampling.choosing import (
     MaxMinMargin,
     TopShare,
 )
+from backflip.stages.base import Recipe, RunContext
 from backflip.stages.chain import Chain
 from backflip.stages.choices import one_of
-from backflip.stages.settings import (
-    Count,
-    DataSettings,
-    DirectRecipe,
-    Group,
-    RewardModelRecipe,
-    SFTRecipe,
-    Share,
-)
+from backflip.stages.direct import DirectRecipe
+from backflip.stages.plans import Plan, StageForecast
+from backflip.stages.reward_model import RewardModelRecipe
+from backflip.stages.settings import Count, DataSettings, Group, Share
+from backflip.stages.sft import SFTRecipe
 
 SELF, PYTHON = "self", "python"
 """Judges that are no model on disk: the policy, and a function."""
@@ -105,3 +103,43 @@ class IterativeRecipe(Chain):
     """Learns from the chosen comparisons, after ``sft`` where there is one; null leaves it out."""
     validation_prompts: Annotated[int, Field(ge=2)] = 64
     """Held-out prompts by which every round is measured."""
+
+    @property
+    def trial_steps(self) -> int | None:
+        return None
+
+    def faults(self) -> Iterator[str]:
+        from backflip.rounds.rules import round_faults
+
+        yield from round_faults(self)
+        yield from super().faults()
+
+    def sources_named(self) -> list[tuple[str, str | None]]:
+        named = [("data.source", self.data.source), ("data.validation", self.data.validation)]
+        return [*named, *(("preferences", source) for source in self.preferences)]
+
+    def advice(self) -> Iterator[str]:
+        from backflip.rounds.rules import unusual_rounds
+
+        yield from super().advice()
+        yield from unusual_rounds(self)
+
+    def carry_out(self, context: RunContext) -> dict[str, Any]:
+        from backflip.rounds.run import run_rounds
+
+        return run_rounds(self, context)
+
+    def plans(self) -> list[Plan]:
+        from backflip.rounds.forecast import plan_rounds
+
+        return plan_rounds(self)
+
+    def trial(self, folder: Path) -> IterativeRecipe:
+        from backflip.rounds.forecast import trial_rounds
+
+        return trial_rounds(self, folder)
+
+    def forecasts(self, trial: Recipe, plans: Sequence[Plan]) -> list[StageForecast]:
+        from backflip.rounds.forecast import reckoned_rounds
+
+        return reckoned_rounds(self, plans, trial.run)

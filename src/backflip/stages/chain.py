@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import field_serializer, model_validator
 
+from backflip.stages.base import Recipe, RunContext, Stage
 from backflip.stages.choices import rates_of
-from backflip.stages.settings import (
-    Common,
-    DataSettings,
-    DirectRecipe,
-    PPORecipe,
-    RewardModelRecipe,
-    SFTRecipe,
-    Stage,
-    default_run,
-    long_forms,
-)
+from backflip.stages.direct import DirectRecipe
+from backflip.stages.forecast import shortened
+from backflip.stages.online import PPORecipe
+from backflip.stages.reward_model import RewardModelRecipe
+from backflip.stages.settings import DataSettings, default_run, long_forms
+from backflip.stages.sft import SFTRecipe
 
+C = TypeVar("C", bound="Chain")
 SHARED = (
     "model",
     "tokenizer",
@@ -40,7 +37,7 @@ STAGES = ("sft", "reward_model", "direct", "ppo")
 """What the stages of a chain may be called."""
 
 
-class Chain(Common):
+class Chain(Recipe):
     """What all chains have in common: settings that are said once, for all stages."""
 
     LINKS: ClassVar[tuple[str, ...]]
@@ -90,6 +87,22 @@ class Chain(Common):
         found = [(name, getattr(self, name)) for name in self.LINKS]
         return [(name, stage) for name, stage in found if stage is not None]
 
+    def parts(self) -> list[tuple[Stage, str]]:
+        return [(stage, f"{name}.") for name, stage in self.links()]
+
+    def trial(self: C, folder: Path) -> C:
+        run = folder / "run"
+        short = {name: shortened(stage, run / name, folder) for name, stage in self.links()}
+        changes: dict[str, Any] = {"run": run, "data": None, "trackers": ()}
+        return self.model_copy(update={**short, **changes})
+
+    def linked(self) -> tuple[Stage, ...]:
+        """The stages, each pointing at what those before it will have made."""
+        raise NotImplementedError
+
+    def carry_out(self, context: RunContext) -> dict[str, Any]:
+        return {stage.stage: context.learn(stage) for stage in self.linked()}
+
 
 class RLHFRecipe(Chain):
     """All three stages, each starting from what the one before has made."""
@@ -107,6 +120,12 @@ class RLHFRecipe(Chain):
     ppo: PPORecipe
     """Third stage: policy from the first, critic and reward from the second."""
 
+    def linked(self) -> tuple[Stage, ...]:
+        tuned, judge = str(self.sft.run / "model"), str(self.reward_model.run / "model")
+        reward_model = self.reward_model.model_copy(update={"model": tuned, "policy": tuned})
+        ppo = self.ppo.model_copy(update={"model": tuned, "reward_model": judge})
+        return self.sft, reward_model, ppo
+
 
 class SFTDirectRecipe(Chain):
     """Fine-tuning, then a method of the direct family from there, as Zephyr was made."""
@@ -122,16 +141,9 @@ class SFTDirectRecipe(Chain):
     direct: DirectRecipe
     """Second stage, from the weights of the first."""
 
-
-def linked(recipe: RLHFRecipe | SFTDirectRecipe) -> tuple[Stage, ...]:
-    """The recipes of the stages, each pointing at what those before it will have made."""
-    tuned = str(recipe.sft.run / "model")
-    if isinstance(recipe, SFTDirectRecipe):
-        return recipe.sft, recipe.direct.model_copy(update={"model": tuned})
-    reward_model = recipe.reward_model.model_copy(update={"model": tuned, "policy": tuned})
-    judge = str(recipe.reward_model.run / "model")
-    ppo = recipe.ppo.model_copy(update={"model": tuned, "reward_model": judge})
-    return recipe.sft, reward_model, ppo
+    def linked(self) -> tuple[Stage, ...]:
+        tuned = str(self.sft.run / "model")
+        return self.sft, self.direct.model_copy(update={"model": tuned})
 
 
 def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 from backflip.algorithms.base import Objective
 from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Fit, Tokenized
+from backflip.data.collate import Tokenized
 from backflip.data.conversions import plural, singular
 from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Record
@@ -32,13 +32,8 @@ from backflip.models.load import (
     parameter_count,
 )
 from backflip.models.lora import add_lora
-from backflip.stages.settings import (
-    DirectRecipe,
-    OptimizerSettings,
-    RewardModelRecipe,
-    SFTRecipe,
-    Stage,
-)
+from backflip.stages.base import Stage
+from backflip.stages.settings import OptimizerSettings
 from backflip.stages.sources import account, load
 from backflip.stages.watcher import Watcher
 from backflip.text import counted
@@ -57,7 +52,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ground:
+class StageContext:
     """The tokenizer and template of a stage, and how it makes the rest."""
 
     recipe: Stage
@@ -66,7 +61,7 @@ class Ground:
     say: Say
 
     @staticmethod
-    def of(recipe: Stage, say: Say) -> Ground:
+    def of(recipe: Stage, say: Say) -> StageContext:
         """Seed, threads, tokenizer and template of a recipe."""
         torch.manual_seed(recipe.seed)
         if recipe.threads:
@@ -76,7 +71,7 @@ class Ground:
             say(smollm2.origin())
         template = ChatTemplate(tokenizer, recipe.template)
         tokenizer.chat_template = template.source
-        return Ground(recipe, tokenizer, template, say)
+        return StageContext(recipe, tokenizer, template, say)
 
     def causal(self) -> Any:
         """The language model that the recipe starts from, adapted where it says so."""
@@ -152,10 +147,6 @@ class Ground:
             self.say(f"  {line}")
         return loaded.records
 
-    def fit(self) -> Fit:
-        """What becomes of rows that are too long."""
-        return Fit(self.recipe.data.max_length, self.recipe.data.too_long)
-
     def told(self, tokenized: Tokenized[Any]) -> Any:
         """The rows of a tokenised dataset, with what did not fit said aloud."""
         for line in tokenized.dropped.lines():
@@ -219,7 +210,7 @@ class Ground:
 
 
 def learn_offline(
-    ground: Ground,
+    ground: StageContext,
     objective: Objective,
     model: Any,
     rows: tuple[TensorRecord | StreamedBatches[Any], TensorRecord | None],
@@ -237,7 +228,6 @@ def learn_offline(
     ``validate_first``: validate once before the first step too.
     """
     recipe, (train, held_out) = ground.recipe, rows
-    assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
     batches, total, many = _planned(recipe, train)
     watcher.announce(recipe, model, rows=many, steps=total)
     learner = ground.learner(model, recipe.optimizer, total)
@@ -251,13 +241,12 @@ def learn_offline(
         found = assess(loop.objective, model, held_out, recipe.token_budget) if held_out else {}
         return found | counts | dict(beside(step) if beside else {})
 
-    name = "reward_model" if isinstance(recipe, RewardModelRecipe) else "policy"
     outcome = ground.drive(
         loop,
         batches,
         run=run,
         watcher=watcher,
-        modules={name: model},
+        modules={recipe.MODULE: model},
         assess=validate,
         validate_first=validate_first and held_out is not None,
     )
@@ -267,14 +256,14 @@ def learn_offline(
 
 
 def _planned(
-    recipe: SFTRecipe | RewardModelRecipe | DirectRecipe,
+    recipe: Stage,
     train: TensorRecord | StreamedBatches[Any],
 ) -> tuple[Batches[Any] | StreamedBatches[Any], int | None, int | None]:
     """(batches, steps, rows); None is a number of a streamed source that nobody knows."""
     if isinstance(train, StreamedBatches):
         return train, recipe.steps, None
-    batches = Batches(train, size=recipe.batch_size, seed=recipe.seed, epochs=passes(recipe))
-    return batches, total_steps(recipe, batches.per_epoch), len(train)
+    batches = Batches(train, size=recipe.rows_per_step, seed=recipe.seed, epochs=recipe.passes)
+    return batches, recipe.total(batches.per_epoch), len(train)
 
 
 def prompts_in(data: TensorRecord) -> int:
@@ -297,13 +286,3 @@ def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:
         "parameters": parameters,
         "trainable": trainable,
     }
-
-
-def total_steps(recipe: Stage, per_epoch: int) -> int:
-    """How many steps the stage takes: ``steps`` where given, else by epochs."""
-    return recipe.steps or per_epoch * recipe.epochs
-
-
-def passes(recipe: Stage) -> int | None:
-    """Passes over the data; None, as many as it takes, where ``steps`` says when to end."""
-    return None if recipe.steps else recipe.epochs

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from backflip.data.batches import ComparisonBatch
+from pydantic import Field
+
+from backflip.algorithms.discover import DIRECT
+from backflip.algorithms.preference.base import DirectObjective
+from backflip.algorithms.preference.dpo import DPO
+from backflip.algorithms.preference.unpaired import UnpairedObjective
+from backflip.algorithms.ranges import Usual
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Tokenized
+from backflip.data.records import Comparison, Labelled
 from backflip.data.streaming import StreamedBatches
 from backflip.evaluation.implicit import implicit_report
 from backflip.functional.statistics import mean_interval
@@ -19,10 +29,13 @@ from backflip.models.divergence import exact_kl
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
-from backflip.stages.context import Ground, basics, learn_offline, rows_learnt
-from backflip.stages.preferences import PreferenceRows
+from backflip.stages.base import RunContext, Stage
+from backflip.stages.choices import NAMES, one_of
+from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.plans import Plan
+from backflip.stages.preferences import PreferenceRows, tokenized
 from backflip.stages.prompt_eval import Answers, Questions, answered, shown_rows
-from backflip.stages.settings import DirectRecipe
+from backflip.stages.settings import Count
 from backflip.stages.watcher import Watcher
 from backflip.training.reference import (
     FixedReference,
@@ -32,72 +45,134 @@ from backflip.training.reference import (
     with_reference,
 )
 from backflip.training.reference_cache import ReferenceCache, ReferenceRows
-from backflip.training.run_folder import RunFolder
 
-__all__ = ["run_direct"]
+__all__ = ["DirectRecipe"]
+
+if TYPE_CHECKING:
+    DirectObjectives: TypeAlias = DirectObjective | UnpairedObjective
+else:
+    DirectObjectives = one_of(DIRECT)
 
 Model = CausalPolicy | AdaptersOff
 
 
-def run_direct(
-    recipe: DirectRecipe,
-    run: RunFolder,
-    watcher: Watcher,
-    ready: ComparisonBatch | None = None,
-) -> dict[str, Any]:
-    """Let the reference speak, learn, write ``model/``, return what the policy now prefers.
+class DirectRecipe(Stage):
+    """The direct family: learn from preferences without a reward model."""
 
-    Until the driver restores a checkpoint the policy has the weights that it started from, so a
-    resumed run hears from the same reference. ``ready``: learn these comparisons, as they are,
-    instead of what the recipe names.
-    """
-    ground = Ground.of(recipe, watcher.say)
-    rows = (
-        PreferenceRows.of(ground, recipe)
-        if ready is None
-        else PreferenceRows.ready(ground, recipe, ready)
+    RATES: ClassVar[tuple[float, float]] = (5e-5, 1e-6)
+
+    USUAL: ClassVar[tuple[Usual, ...]] = (
+        Usual(1e-7, 1e-5, "5e-7 to 8e-6 for all weights", path="optimizer.lr", adapted=False),
+        Usual(1e-6, 3e-4, "5e-6 to 1e-4 with LoRA", path="optimizer.lr", adapted=True),
+        Usual(1, 3, "1 to 3; on one's own samples 1", path="epochs"),
     )
-    policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
-    streamed = isinstance(rows.train, StreamedBatches)
-    reference = _reference(ground, recipe, policy, beside=streamed)
-    with _kept(recipe, reference or policy) as kept:
-        said = _Statements(ground, recipe, reference or policy, kept)
-        data = rows.train if streamed else said.of(rows.train)
-        held_out = said.of(rows.held_out)
-        pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
-        golden = said.of(rows.golden)
-        said.done()
-    samples = _samples(ground, recipe, rows, policy, reference, watcher.log)
-    before = samples.at(0, write=run.latest_step() is None) if samples else None
-    outcome = learn_offline(
-        ground,
-        recipe.objective,
-        policy,
-        (data, held_out),
-        run,
-        watcher,
-        beside=samples.metrics if samples else None,
-        referee=_referee(recipe, policy, reference if streamed else None),
-    )
-    save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
-    summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data))
-    if pairs is not None:
-        summary |= _measured(ground, policy, pairs, "")
-    if golden is not None:
-        summary["golden"] = _measured(ground, policy, golden, "golden judgements: ")
-    if samples and before:
-        after = samples.at(outcome.steps, write=False)
-        exact = exact_kl(policy, samples.reference, after.rollouts, recipe.token_budget)
-        summary |= _before_and_after(before, after)
-        summary |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
-    return summary
+
+    stage: Literal["direct"] = "direct"
+    """Which recipe this is."""
+    objective: DirectObjectives = DPO()
+    """What is learnt from comparisons, or from single answers with labels."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
+    reference: str | None = None
+    """Another model to hold on to; null holds on to the model as it starts."""
+    reference_cache: bool = True
+    """Keep the reference's log-probabilities on disk, for every run on the same rows."""
+    mask_formatting: bool = False
+    """Compare answers without the tokens that end a turn, as Llama 3.1 did; nll_coef keeps them."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 32
+    """Held-out prompts answered at each validation, for KL and length; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+    # ---- rows
+
+    @property
+    def record(self) -> type[Comparison] | type[Labelled]:
+        return self.objective.learns_from
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.batch_size
+
+    def tokenize(self, records: Sequence[Any], template: ChatTemplate) -> Tokenized[Any]:
+        masked = self.mask_formatting
+        return tokenized(records, template, fit=self.fit, seed=self.seed, mask_formatting=masked)
+
+    # ---- checks
+
+    def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
+        name = NAMES[type(self.objective)]
+        if self.reference is not None and not self.objective.needs_reference:
+            yield (
+                f"{prefix}reference is {self.reference}, but {name} compares with none. Leave it "
+                "out, or set objective=dpo."
+            )
+        if self.reference is not None and self.objective.reference_moves:
+            yield (
+                f"{prefix}reference is {self.reference}, but the reference of {name} follows the "
+                "policy itself. Leave it out, or set objective=dpo."
+            )
+
+    def remarks(self, prefix: str) -> Iterator[str]:
+        if why := self.objective.noise(self.batch_size):
+            yield f"{prefix}batch_size is {self.batch_size}: {why}."
+
+    def sources(self) -> dict[str, str | None]:
+        return super().sources() | {"golden": self.golden}
+
+    def models(self) -> dict[str, str | None]:
+        return super().models() | {"reference": self.reference}
+
+    # ---- forecasts
+
+    def trial_settings(self) -> dict[str, Any]:
+        return {"golden": None, "sampled_prompts": 0}
+
+    def beside(self, plan: Plan, step: float, row: float) -> tuple[float, float]:
+        stated = plan.rows + plan.held_out if self.objective.needs_reference else 0
+        return row * stated, plan.sampling(step, self.sampled_prompts, self.sampled_tokens)
+
+    # ---- training
+
+    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+        """Let the reference speak, learn, write ``model/``, return what the policy now prefers.
+
+        Until the driver restores a checkpoint the policy has the weights that it started from, so
+        a resumed run hears from the same reference.
+        """
+        run, ground = context.run, StageContext.of(self, watcher.say)
+        rows = PreferenceRows.of(ground, self, context.rows)
+        policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
+        streamed = isinstance(rows.train, StreamedBatches)
+        reference = _reference(ground, self, policy, beside=streamed)
+        stated = _stated(ground, self, reference or policy, rows)
+        samples = _samples(ground, self, rows, policy, reference, watcher.log)
+        before = samples.at(0, write=run.latest_step() is None) if samples else None
+        outcome = learn_offline(
+            ground,
+            self.objective,
+            policy,
+            (stated.train, stated.held_out),
+            run,
+            watcher,
+            beside=samples.metrics if samples else None,
+            referee=_referee(self, policy, reference if streamed else None),
+        )
+        save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
+        summary: dict[str, Any] = basics(outcome, policy, rows_learnt(stated.train))
+        summary |= _preferred(ground, policy, stated)
+        if samples and before:
+            summary |= samples.compared(before, outcome.steps)
+        return summary
 
 
 # ---- the reference
 
 
 def _reference(
-    ground: Ground, recipe: DirectRecipe, policy: CausalPolicy, *, beside: bool
+    ground: StageContext, recipe: DirectRecipe, policy: CausalPolicy, *, beside: bool
 ) -> Model | None:
     """The model to hold on to; None where the policy itself can state its numbers before it learns.
 
@@ -136,11 +211,28 @@ def _kept(
     return ReferenceCache(recipe.reference or recipe.model).rows(model)
 
 
+def _stated(
+    ground: StageContext, recipe: DirectRecipe, model: Model, rows: PreferenceRows
+) -> PreferenceRows:
+    """The rows with the log-probabilities of the reference, where the objective asks for them."""
+    with _kept(recipe, model) as kept:
+        said = _Statements(ground, recipe, model, kept)
+        streamed = isinstance(rows.train, StreamedBatches)
+        train = rows.train if streamed else said.of(rows.train)
+        held_out = said.of(rows.held_out)
+        pairs = held_out if rows.pairs is rows.held_out else said.of(rows.pairs)
+        stated = replace(
+            rows, train=train, held_out=held_out, pairs=pairs, golden=said.of(rows.golden)
+        )
+        said.done()
+    return stated
+
+
 @dataclass
 class _Statements:
     """What the reference says of all rows, or the rows as they are where nobody asks it."""
 
-    ground: Ground
+    ground: StageContext
     recipe: DirectRecipe
     model: Model
     kept: ReferenceRows | None
@@ -186,7 +278,7 @@ class _Statements:
 class _Samples:
     """Held-out prompts that the policy answers at each validation."""
 
-    ground: Ground
+    ground: StageContext
     questions: Questions
     sampler: Sampler
     policy: CausalPolicy
@@ -220,9 +312,26 @@ class _Samples:
                 self.log.samples(step, [{"prompt": p, "answer": a, "kl": k} for (p, a), k in rows])
         return self.taken[step]
 
+    def compared(self, before: Answers, step: int) -> dict[str, Any]:
+        """KL, length and ends of the answers then and now, and a few prompts with both replies."""
+        after = self.at(step, write=False)
+        found: dict[str, Any] = before.intervals("before") | after.intervals("after")
+        rows, found["examples_rule"] = shown_rows(len(before.texts))
+        found["examples"] = [
+            {
+                "prompt": before.texts[row][0],
+                "before": before.texts[row][1],
+                "after": after.texts[row][1],
+            }
+            for row in rows
+        ]
+        budget = self.ground.recipe.token_budget
+        exact = exact_kl(self.policy, self.reference, after.rollouts, budget)
+        return found | mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
+
 
 def _samples(
-    ground: Ground,
+    ground: StageContext,
     recipe: DirectRecipe,
     rows: PreferenceRows,
     policy: CausalPolicy,
@@ -237,30 +346,26 @@ def _samples(
     return _Samples(ground, questions, sampler, policy, reference, log)
 
 
-def _before_and_after(before: Answers, after: Answers) -> dict[str, Any]:
-    """KL, length and ends of the sampled answers, and a few prompts with both replies."""
-    found: dict[str, Any] = before.intervals("before") | after.intervals("after")
-    rows, found["examples_rule"] = shown_rows(len(before.texts))
-    found["examples"] = [
-        {
-            "prompt": before.texts[row][0],
-            "before": before.texts[row][1],
-            "after": after.texts[row][1],
-        }
-        for row in rows
-    ]
-    return found
-
-
 # ---- what it prefers
 
 
-def _measured(ground: Ground, policy: CausalPolicy, pairs: Any, prefix: str) -> dict[str, Any]:
+def _preferred(ground: StageContext, policy: CausalPolicy, rows: PreferenceRows) -> dict[str, Any]:
+    """Implicit rewards of the held-out and of the golden comparisons."""
+    found: dict[str, Any] = {}
+    if rows.pairs is not None:
+        found |= _measured(ground, policy, rows.pairs, "")
+    if rows.golden is not None:
+        found["golden"] = _measured(ground, policy, rows.golden, "golden judgements: ")
+    return found
+
+
+def _measured(
+    ground: StageContext, policy: CausalPolicy, pairs: Any, prefix: str
+) -> dict[str, Any]:
     """Accuracy and calibration of the implicit reward, with its remarks said aloud."""
     recipe = ground.recipe
-    assert isinstance(recipe, DirectRecipe)
-    budget = recipe.token_budget
-    found = implicit_report(policy, pairs, recipe.objective, token_budget=budget)
+    objective: Any = dict(recipe)["objective"]
+    found = implicit_report(policy, pairs, objective, token_budget=recipe.token_budget)
     for sentence in found.sentences:
         ground.say(prefix + sentence)
     return found.to_json()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,15 +11,22 @@ from torch import Tensor
 
 from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.reward.base import prompts_with_a_winner
-from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
-from backflip.data.collate import Tokenized, tokenize_comparisons, tokenize_labelled
+from backflip.data.batches import (
+    ComparisonBatch,
+    LabelledBatch,
+    Ragged,
+    ReferencedComparisons,
+    ReferencedLabels,
+    TokenSteps,
+)
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Fit, Tokenized, tokenize_comparisons, tokenize_labelled
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.splits import split_by_prompt
 from backflip.data.streaming import StreamedBatches
 from backflip.errors import UserError
 from backflip.stages.choices import NAMES
-from backflip.stages.context import Ground
-from backflip.stages.settings import DirectRecipe
+from backflip.stages.context import StageContext
 from backflip.stages.sources import load
 from backflip.stages.streams import StageRows
 from backflip.text import counted
@@ -28,6 +34,7 @@ from backflip.text import counted
 __all__ = ["PreferenceRows", "tokenized", "without_formatting"]
 
 Preferences = ComparisonBatch | LabelledBatch
+Referenced = ReferencedComparisons | ReferencedLabels
 WITH_TIES = [f"objective={name}" for name, kind in DIRECT.items() if kind.learns_ties is True]
 """Settings that learn from ties."""
 
@@ -36,20 +43,26 @@ WITH_TIES = [f"objective={name}" for name, kind in DIRECT.items() if kind.learns
 class PreferenceRows:
     """The rows of a stage, read before anything is trained unless they are streamed."""
 
-    train: Preferences | StreamedBatches[Any]
-    held_out: Preferences | None
-    pairs: ComparisonBatch | None
+    train: Preferences | Referenced | StreamedBatches[Any]
+    held_out: Preferences | Referenced | None
+    pairs: ComparisonBatch | ReferencedComparisons | None
     """Held-out comparisons by which implicit rewards are judged: those of ``held_out``, or, of
     labels that were made out of comparisons, the comparisons; None where there are none."""
-    golden: ComparisonBatch | None
+    golden: ComparisonBatch | ReferencedComparisons | None
     prompts: tuple[Prompt, ...]
     """Of the held-out rows, each once."""
 
     @staticmethod
-    def of(ground: Ground, recipe: DirectRecipe) -> PreferenceRows:
-        """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
-        kind = recipe.objective.learns_from
-        rows: StageRows[Any, Any] = StageRows.of(ground, kind, functools.partial(tokenized, ground))
+    def of(
+        ground: StageContext, recipe: Any, ready: ComparisonBatch | None = None
+    ) -> PreferenceRows:
+        """Rows of the recipe's data; or those that are ``ready``, all of them to learn from.
+
+        Raises UserError where there is nothing to learn from, or nothing to be measured by.
+        """
+        if ready is not None:
+            return PreferenceRows._ready(ground, recipe, ready)
+        rows: StageRows[Any, Any] = StageRows.of(ground, recipe.record)
         held = rows.held
         _check(ground, recipe, rows.sample)
         held_out = _told(ground, held) if held else None
@@ -72,7 +85,7 @@ class PreferenceRows:
         )
 
     @staticmethod
-    def ready(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> PreferenceRows:
+    def _ready(ground: StageContext, recipe: Any, data: ComparisonBatch) -> PreferenceRows:
         """Comparisons that are tokens already, all of them to learn from."""
         if recipe.mask_formatting:
             data = replace(data, mask=_unformatted(data, ground.template.stop_tokens))
@@ -80,16 +93,16 @@ class PreferenceRows:
         return PreferenceRows(train=data, held_out=None, pairs=None, golden=None, prompts=())
 
 
-def tokenized(ground: Ground, records: Sequence[Any]) -> Tokenized[Any]:
-    """Comparisons or labelled answers as tokens, masked as the recipe says."""
-    recipe, fit = ground.recipe, ground.fit()
-    assert isinstance(recipe, DirectRecipe)
+def tokenized(
+    records: Sequence[Any], template: ChatTemplate, *, fit: Fit, seed: int, mask_formatting: bool
+) -> Tokenized[Any]:
+    """Comparisons or labelled answers as tokens; see ``without_formatting``."""
     if records and isinstance(records[0], Labelled):
-        made: Any = tokenize_labelled(records, ground.template, fit=fit, seed=recipe.seed)
+        made: Any = tokenize_labelled(records, template, fit=fit, seed=seed)
     else:
-        made = tokenize_comparisons(records, ground.template, fit=fit)
-    if recipe.mask_formatting:
-        return replace(made, data=without_formatting(made.data, ground.template.stop_tokens))
+        made = tokenize_comparisons(records, template, fit=fit)
+    if mask_formatting:
+        return replace(made, data=without_formatting(made.data, template.stop_tokens))
     return made
 
 
@@ -120,8 +133,8 @@ def _without(mask: Tensor, steps: TokenSteps, ends: Sequence[int]) -> Tensor:
     return mask & ~torch.isin(tokens, torch.tensor(ends, dtype=torch.long))
 
 
-def _told(ground: Ground, records: Sequence[Any]) -> Any:
-    return ground.told(tokenized(ground, records))
+def _told(ground: StageContext, records: Sequence[Any]) -> Any:
+    return ground.told(ground.recipe.tokenize(records, ground.template))
 
 
 def _prompts(records: Sequence[Record]) -> tuple[Prompt, ...]:
@@ -129,7 +142,7 @@ def _prompts(records: Sequence[Record]) -> tuple[Prompt, ...]:
     return tuple(dict.fromkeys(Prompt(prompt_of(record)) for record in records))
 
 
-def _comparisons(ground: Ground) -> ComparisonBatch | None:
+def _comparisons(ground: StageContext) -> ComparisonBatch | None:
     """The held-out comparisons that labels were made of; None where the data holds labels."""
     data = ground.recipe.data
     try:
@@ -142,7 +155,7 @@ def _comparisons(ground: Ground) -> ComparisonBatch | None:
         return None
     if data.validation is None:
         _, records = split_by_prompt(records, held_out=data.held_out, seed=ground.recipe.seed)
-    return tokenized(ground, records).data if records else None
+    return ground.recipe.tokenize(records, ground.template).data if records else None
 
 
 # ---- what an objective cannot use
@@ -153,7 +166,7 @@ def _decided(data: ComparisonBatch) -> int:
     return int(prompts_with_a_winner(data).sum())
 
 
-def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
+def _check(ground: StageContext, recipe: Any, data: Preferences) -> None:
     """Refuse what says nothing to the objective; say what it leaves unused."""
     if isinstance(data, LabelledBatch):
         _check_labels(ground, recipe, data)
@@ -173,7 +186,7 @@ def _check(ground: Ground, recipe: DirectRecipe, data: Preferences) -> None:
         ground.say(f"  more than two answers, all of which are learnt from: {many} of {of}")
 
 
-def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> None:
+def _check_labels(ground: StageContext, recipe: Any, data: LabelledBatch) -> None:
     good = int(data.label.sum())
     if 0 < good < len(data):
         weights = [float(data.weight[kind].sum()) for kind in (data.label, ~data.label)]
@@ -188,7 +201,7 @@ def _check_labels(ground: Ground, recipe: DirectRecipe, data: LabelledBatch) -> 
     )
 
 
-def _check_ties(ground: Ground, recipe: DirectRecipe, data: ComparisonBatch) -> None:
+def _check_ties(ground: StageContext, recipe: Any, data: ComparisonBatch) -> None:
     """Say what an objective that cannot learn from ties leaves unused."""
     if recipe.objective.learns_ties:
         return

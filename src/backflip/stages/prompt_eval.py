@@ -21,7 +21,7 @@ from backflip.functional.statistics import (
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
-from backflip.stages.context import Ground
+from backflip.stages.context import StageContext
 from backflip.training.online import evaluate_all
 
 __all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after", "shown_rows"]
@@ -39,9 +39,9 @@ class Questions:
     messages: list[Messages] = field(default_factory=list[Messages])
 
     @staticmethod
-    def of(ground: Ground, prompts: Sequence[Prompt], most: int) -> Questions:
+    def of(ground: StageContext, prompts: Sequence[Prompt], most: int) -> Questions:
         """The first ``most`` of the prompts that fit."""
-        apart = tokenize_prompts(prompts, ground.template, fit=ground.fit())
+        apart = tokenize_prompts(prompts, ground.template, fit=ground.recipe.fit)
         tokens, kept = ground.told(apart), apart.kept[:most]
         texts = [shown_prompt(prompts[i].messages) for i in kept]
         asked = [prompts[i].messages for i in kept]
@@ -75,7 +75,9 @@ class Answers:
         }
 
 
-def answered(ground: Ground, questions: Questions, sampler: Sampler, reference: Any) -> Answers:
+def answered(
+    ground: StageContext, questions: Questions, sampler: Sampler, reference: Any
+) -> Answers:
     """Answer every question once, with the same random numbers each time."""
     recipe = ground.recipe
     rollouts = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
@@ -110,7 +112,7 @@ class Exam:
     sampler: Sampler
     judge: RewardSource
     reference: Any
-    ground: Ground
+    ground: StageContext
     log: MetricsLog
     sittings: dict[int, Sitting] = field(default_factory=dict[int, Sitting])
     """By step, so that nobody sits twice with the same weights."""
@@ -140,7 +142,7 @@ class Exam:
         return self.sittings[step]
 
 
-def plain(decode: Callable[[Any], str], tokens: list[int], ground: Ground) -> str:
+def plain(decode: Callable[[Any], str], tokens: list[int], ground: StageContext) -> str:
     """An answer as people read it, without the token that ended it."""
     ends = set(ground.template.stop_tokens)
     return decode([t for t in tokens if t not in ends]).strip()

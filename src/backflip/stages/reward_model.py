@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
+from backflip.algorithms.base import Objective
+from backflip.algorithms.discover import REWARD
+from backflip.algorithms.ranges import Usual
 from backflip.algorithms.reward.base import prompts_with_a_winner
 from backflip.algorithms.reward.bradley_terry import BradleyTerry
 from backflip.algorithms.reward.plackett_luce import PlackettLuce
 from backflip.data.batches import ComparisonBatch
+from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized, tokenize_comparisons, with_head
 from backflip.data.records import Comparison
 from backflip.data.splits import half_of
@@ -26,37 +30,119 @@ from backflip.models.heads import RewardModel
 from backflip.models.load import load_config, parameter_count, parameters_of
 from backflip.models.save import check_savable, save_reward_model
 from backflip.reward.model import score_all
-from backflip.stages.context import Ground, basics, learn_offline, rows_learnt
-from backflip.stages.scale import scaled
-from backflip.stages.settings import RewardModelRecipe
+from backflip.stages.base import RunContext, Stage
+from backflip.stages.choices import one_of
+from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.plans import Plan
+from backflip.stages.scale import ScaleSettings, scaled, scaling
+from backflip.stages.settings import Count
 from backflip.stages.streams import StageRows
 from backflip.stages.watcher import Watcher
 from backflip.text import counted
-from backflip.training.run_folder import RunFolder
 
-__all__ = ["run_reward_model"]
+__all__ = ["RewardModelRecipe"]
+
+if TYPE_CHECKING:
+    RewardObjectives: TypeAlias = Objective
+else:
+    RewardObjectives = one_of(REWARD)
 
 
-def run_reward_model(recipe: RewardModelRecipe, run: RunFolder, watcher: Watcher) -> dict[str, Any]:
-    """Train, set the scale, write ``model/``, return the held-out report."""
-    ground = Ground.of(recipe, watcher.say)
-    check_savable(load_config(recipe.model))
-    rows = _Rows.of(ground, recipe)
-    policy_size = parameters_of(recipe.policy) if recipe.policy else None
-    heads = 2 if recipe.held_out_head else 1
-    model = RewardModel(
-        ground.causal(), heads=heads, pooling=recipe.pooling, compute=ground.masters[1]
+class RewardModelRecipe(Stage):
+    """A reward model: learn from comparisons what people prefer."""
+
+    RATES: ClassVar[tuple[float, float]] = (1e-4, 9e-6)
+
+    USUAL: ClassVar[tuple[Usual, ...]] = (
+        Usual(1e-6, 5e-5, "9e-6 (Ouyang et al., 2022)", path="optimizer.lr", adapted=False),
+        Usual(2e-5, 5e-4, "about 1e-4 with LoRA", path="optimizer.lr", adapted=True),
+        Usual(1, 2, "1; a second pass overfits (Ouyang et al., 2022)", path="epochs"),
+        Usual(8, 512, "64 prompts (InstructGPT) to 512 pairs (Llama 2)", path="batch_size"),
     )
-    held_out = rows.held_out
-    outcome = learn_offline(ground, recipe.objective, model, (rows.train, held_out), run, watcher)
-    scale: dict[str, float | int] = {}
-    if recipe.normalise:
-        scale = scaled(ground, recipe, model, (rows.sample, held_out), outcome.steps)
-    save_reward_model(
-        model, ground.tokenizer, run.path, dtype=ground.saved_dtype(model.trunk.model)
-    )
-    found = _report(ground, model, rows, policy_size)
-    return basics(outcome, model, rows_learnt(rows.train)) | scale | found
+    MODULE: ClassVar[str] = "reward_model"
+    NEEDS_HELD_OUT: ClassVar[bool] = True
+
+    stage: Literal["reward_model"] = "reward_model"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Prompts in an optimiser step, each with all of its pairs (InstructGPT: 64)."""
+    objective: RewardObjectives = BradleyTerry()
+    """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
+    pooling: Literal["last", "mean"] = "last"
+    """Read the score at the answer's last token, or average over the answer's tokens."""
+    held_out_head: bool = False
+    """Train a second head on the other half of the comparisons, to judge PPO by."""
+    normalise: bool = True
+    """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
+    scale_answers: Annotated[int, Field(ge=2)] | None = None
+    """Answers that set the scale; null takes 8 to 64, as a quarter of the training's cost pays."""
+    policy: str | None = None
+    """The policy to be judged: its answers set the scale, its size is compared; null: model."""
+    golden: str | None = None
+    """Source of 200 to 500 senior judgements, probed at the end of the run."""
+
+    # ---- rows
+
+    @property
+    def record(self) -> type[Comparison]:
+        return Comparison
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.batch_size
+
+    def tokenize(
+        self, records: Sequence[Comparison], template: ChatTemplate
+    ) -> Tokenized[ComparisonBatch]:
+        """With a second head, half of the comparisons are its own."""
+        made = tokenize_comparisons(records, template, fit=self.fit)
+        if not self.held_out_head:
+            return made
+        halves = [half_of(records[i], seed=self.seed) for i in made.kept]
+        return replace(made, data=with_head(made.data, torch.tensor(halves)))
+
+    # ---- checks
+
+    def sources(self) -> dict[str, str | None]:
+        return super().sources() | {"golden": self.golden}
+
+    def models(self) -> dict[str, str | None]:
+        return super().models() | {"policy": self.policy}
+
+    # ---- forecasts
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        return [RewardModel(causal(), heads=1 + self.held_out_head)]
+
+    def trial_settings(self) -> dict[str, Any]:
+        return {"golden": None, "scale_answers": 2}
+
+    def beside(self, plan: Plan, step: float, row: float) -> tuple[float, float]:
+        answers = self.scale_answers if self.normalise else 0
+        return scaling(plan.tokens, answers) * step / (plan.tokens / plan.steps), 0.0
+
+    # ---- training
+
+    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+        """Train, set the scale, write ``model/``, return the held-out report."""
+        run, ground = context.run, StageContext.of(self, watcher.say)
+        check_savable(load_config(self.model))
+        rows = _Rows.of(ground, self)
+        policy_size = parameters_of(self.policy) if self.policy else None
+        heads = 2 if self.held_out_head else 1
+        model = RewardModel(
+            ground.causal(), heads=heads, pooling=self.pooling, compute=ground.masters[1]
+        )
+        data = (rows.train, rows.held_out)
+        outcome = learn_offline(ground, self.objective, model, data, run, watcher)
+        scale: dict[str, float | int] = {}
+        if self.normalise:
+            by = ScaleSettings(self.policy, self.scale_answers)
+            scale = scaled(ground, by, model, (rows.sample, rows.held_out), outcome.steps)
+        dtype = ground.saved_dtype(model.trunk.model)
+        save_reward_model(model, ground.tokenizer, run.path, dtype=dtype)
+        found = _report(ground, model, rows, policy_size)
+        return basics(outcome, model, rows_learnt(rows.train)) | scale | found
 
 
 @dataclass(frozen=True)
@@ -70,10 +156,9 @@ class _Rows:
     golden: ComparisonBatch | None
 
     @staticmethod
-    def of(ground: Ground, recipe: RewardModelRecipe) -> _Rows:
+    def of(ground: StageContext, recipe: RewardModelRecipe) -> _Rows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
-        tokenize = functools.partial(_tokenized, ground, held_out_head=recipe.held_out_head)
-        rows = StageRows.of(ground, Comparison, tokenize)
+        rows = StageRows.of(ground, Comparison)
         held = rows.held
         _check_ties(ground, recipe, rows.sample)
         held_out = _decided(ground, held, "data: the held-out rows") if held else None
@@ -84,19 +169,11 @@ class _Rows:
         return _Rows(rows.train, rows.sample, held_out, golden)
 
 
-def _tokenized(
-    ground: Ground, records: Sequence[Comparison], *, held_out_head: bool
-) -> Tokenized[ComparisonBatch]:
-    made = tokenize_comparisons(records, ground.template, fit=ground.fit())
-    if not held_out_head:
-        return made
-    halves = [half_of(records[i], seed=ground.recipe.seed) for i in made.kept]
-    return replace(made, data=with_head(made.data, torch.tensor(halves)))
-
-
-def _decided(ground: Ground, records: list[Comparison], what: str) -> ComparisonBatch:
+def _decided(ground: StageContext, records: list[Comparison], what: str) -> ComparisonBatch:
     """Comparisons to measure by. Raises UserError where no pair of them is decided."""
-    data: ComparisonBatch = ground.told(_tokenized(ground, records, held_out_head=False))
+    data: ComparisonBatch = ground.told(
+        tokenize_comparisons(records, ground.template, fit=ground.recipe.fit)
+    )
     if not len(decided_pairs(data.rank.values, data.answers.owner()).better):
         raise UserError(
             f"{what} hold {counted(len(data), 'comparison')}, nothing but ties: accuracy has no "
@@ -105,7 +182,7 @@ def _decided(ground: Ground, records: list[Comparison], what: str) -> Comparison
     return data
 
 
-def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch) -> None:
+def _check_ties(ground: StageContext, recipe: RewardModelRecipe, data: ComparisonBatch) -> None:
     """Say what an objective that cannot learn from ties leaves unused."""
     if not isinstance(recipe.objective, BradleyTerry | PlackettLuce):
         return
@@ -125,7 +202,7 @@ def _check_ties(ground: Ground, recipe: RewardModelRecipe, data: ComparisonBatch
 
 
 def _report(
-    ground: Ground, model: RewardModel, rows: _Rows, policy_size: int | None
+    ground: StageContext, model: RewardModel, rows: _Rows, policy_size: int | None
 ) -> dict[str, Any]:
     """Held-out accuracy and calibration, of the second head too, and the golden judgements."""
     found: dict[str, Any] = {}

@@ -9,6 +9,7 @@ tokens, never in seconds, so that the same recipe gives the same scale on any ma
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
@@ -19,10 +20,9 @@ from backflip.generate.torch.engine import TorchEngine
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_causal
 from backflip.reward.model import score_all
-from backflip.stages.context import Ground
-from backflip.stages.settings import RewardModelRecipe
+from backflip.stages.context import StageContext
 
-__all__ = ["affordable", "scaled", "scaling"]
+__all__ = ["ScaleSettings", "affordable", "scaled", "scaling"]
 
 MOST, FEWEST = 64, 8
 """Answers: more make the scale hardly surer (±0.25 at 64), and fewer say nothing (±0.84 at 8)."""
@@ -34,9 +34,17 @@ READ = 1 / 3
 """Cost of a token that is read, as a share of one that is learnt from: forward without backward."""
 
 
+@dataclass(frozen=True)
+class ScaleSettings:
+    """Whose answers set the scale, and how many of them."""
+
+    policy: str | None
+    answers: int | None
+
+
 def scaled(
-    ground: Ground,
-    recipe: RewardModelRecipe,
+    ground: StageContext,
+    settings: ScaleSettings,
     model: RewardModel,
     sources: tuple[ComparisonBatch, ComparisonBatch | None],
     steps: int,
@@ -48,21 +56,21 @@ def scaled(
 
     Args:
         ground: of the stage.
-        recipe: says which policy, and may say how many answers.
+        settings: which policy, and how many answers where it is set.
         model: whose scores are to have a scale.
         sources: comparisons that were learnt from, and held-out ones, whose prompts are preferred.
         steps: that the training took.
 
     """
-    train, held_out = sources
+    recipe, (train, held_out) = ground.recipe, sources
     prompts = [*(_prompts(held_out) if held_out is not None else []), *_prompts(train)]
-    count = recipe.scale_answers or affordable(train, prompts, recipe.batch_size * steps)
+    count = settings.answers or affordable(train, prompts, recipe.rows_per_step * steps)
     group = math.ceil(count / len(prompts))
     prompts = prompts[: math.ceil(count / group)]
-    name = recipe.policy or recipe.model
-    other = "" if recipe.policy else " (the model this one started from; policy=… names another)"
+    name = settings.policy or recipe.model
+    other = "" if settings.policy else " (the model this one started from; policy=… names another)"
     ground.say(f"setting the scale of the scores on {count} answers of {name}{other}")
-    answers = _written(ground, recipe, name, prompts, count)
+    answers = _written(ground, name, prompts, count)
     model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
     found: dict[str, float | int] = {"scale_answers": len(answers)}
     said = f"  {len(answers)} answers to {len(prompts)} prompts: 0 is their mean score"
@@ -82,12 +90,13 @@ def affordable(data: ComparisonBatch, prompts: list[list[int]], rows: int) -> in
     return min(max(int(SHARE * learnt / (LONGEST + READ * prompt)), FEWEST), MOST)
 
 
-def scaling(recipe: RewardModelRecipe, learnt: float | int) -> float:
-    """What it will cost after ``learnt`` tokens of training, in such tokens; prompts left out."""
-    if not recipe.normalise:
-        return 0.0
-    if recipe.scale_answers:
-        return float(recipe.scale_answers * LONGEST)
+def scaling(learnt: float | int, answers: int | None) -> float:
+    """Cost in tokens of training, after ``learnt`` of them; prompts left out.
+
+    ``answers``: their number, where it is set.
+    """
+    if answers is not None:
+        return float(answers * LONGEST)
     return float(min(max(SHARE * learnt, FEWEST * LONGEST), MOST * LONGEST))
 
 
@@ -99,10 +108,9 @@ def mean_within(prompts: int) -> float:
     return float(stdtrit(prompts - 1, 0.975)) / math.sqrt(prompts)
 
 
-def _written(
-    ground: Ground, recipe: RewardModelRecipe, name: str, prompts: list[list[int]], count: int
-) -> TokenSteps:
+def _written(ground: StageContext, name: str, prompts: list[list[int]], count: int) -> TokenSteps:
     """``count`` answers of the policy, as many to each prompt as it takes."""
+    recipe = ground.recipe
     policy = load_causal(name, precision=recipe.precision)
     params = ground.sampling(SamplingParams(max_tokens=LONGEST), policy)
     group = math.ceil(count / len(prompts))

@@ -9,37 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
-from backflip.algorithms.online.one_step_ppo import OneStepPPO
-from backflip.algorithms.online.ppo import PPO
-from backflip.algorithms.preference.base import DirectObjective
-from backflip.algorithms.preference.dpo import DPO
-from backflip.algorithms.preference.unpaired import UnpairedObjective
-from backflip.algorithms.reward.bradley_terry import BradleyTerry
-from backflip.algorithms.reward.davidson import Davidson
-from backflip.algorithms.reward.plackett_luce import PlackettLuce
-from backflip.algorithms.reward.rao_kupper import RaoKupper
 from backflip.data.templates import BUILT_IN, template_text
 from backflip.errors import UserError
-from backflip.functional.kl import FAR
-from backflip.generate.engine import SamplingParams
-from backflip.models.lora import LoraSettings
 from backflip.models.packing import token_budget_here
-from backflip.reward.shaping import Shaping
-from backflip.stages.choices import one_of, rates_of
-
-if TYPE_CHECKING:
-    RewardObjectives: TypeAlias = BradleyTerry | RaoKupper | Davidson | PlackettLuce
-    OnlineAlgorithms: TypeAlias = PPO | OneStepPPO
-    DirectObjectives: TypeAlias = DirectObjective | UnpairedObjective
-else:
-    RewardObjectives = one_of(REWARD)
-    OnlineAlgorithms = one_of(ONLINE)
-    DirectObjectives = one_of(DIRECT)
 
 SHORT_FORMS = {
     "data": "source",
@@ -214,152 +190,6 @@ class Common(Group):
         if raw in (None, False, "none"):
             return ()
         return [word.strip() for word in raw.split(",")] if isinstance(raw, str) else raw
-
-
-class Stage(Common):
-    """One training run of one model."""
-
-    LR: ClassVar[tuple[float, float]]
-    """The literature's learning rates: with LoRA, and for all weights."""
-
-    data: DataSettings
-    """What is learnt from."""
-    lora: LoraSettings | None = LoraSettings()
-    """Low-rank adapters; null trains all weights."""
-    optimizer: OptimizerSettings
-    """How weights move."""
-    epochs: Count = 1
-    """Passes over the data."""
-    steps: Count | None = None
-    """Optimiser steps (for PPO: rounds of sampling), however many epochs; null goes by epochs."""
-    eval_every: Count = 25
-    """Steps between validations; one more comes at the end."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, raw: Any) -> Any:
-        """Fill in what depends on other settings: short forms, the run's folder, the rates."""
-        if not isinstance(raw, Mapping):
-            return raw
-        raw = long_forms(raw)
-        raw.setdefault("run", default_run(cls.model_fields["stage"].default))
-        if raw.get("lora") in (False, "none", "None"):
-            raw["lora"] = None
-        adapted = raw.get("lora", True) is not None
-        rates = rates_of(raw.get("objective")) or cls.LR
-        for key in ("optimizer", "critic_optimizer"):
-            if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
-                settings = {"lr": "auto"} | dict(raw.get(key, {}))
-                if settings["lr"] in ("auto", None):
-                    settings["lr"] = rates[0 if adapted else 1]
-                raw[key] = settings
-        return raw
-
-
-class SFTRecipe(Stage):
-    """Supervised fine-tuning: imitate demonstrations."""
-
-    LR: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
-
-    stage: Literal["sft"] = "sft"
-    """Which recipe this is."""
-    batch_size: Count = 8
-    """Conversations in an optimiser step."""
-    turns: Literal["all", "last"] = "all"
-    """Learn every turn of the assistant, or the last one only."""
-    sampled_prompts: Annotated[int, Field(ge=0)] = 4
-    """Held-out prompts answered greedily before and after, for the report; 0 answers none."""
-    sampled_tokens: Count = 64
-    """Longest of these answers."""
-
-
-class RewardModelRecipe(Stage):
-    """A reward model: learn from comparisons what people prefer."""
-
-    LR: ClassVar[tuple[float, float]] = (1e-4, 9e-6)
-
-    stage: Literal["reward_model"] = "reward_model"
-    """Which recipe this is."""
-    batch_size: Count = 8
-    """Prompts in an optimiser step, each with all of its pairs (InstructGPT: 64)."""
-    objective: RewardObjectives = BradleyTerry()
-    """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
-    pooling: Literal["last", "mean"] = "last"
-    """Read the score at the answer's last token, or average over the answer's tokens."""
-    held_out_head: bool = False
-    """Train a second head on the other half of the comparisons, to judge PPO by."""
-    normalise: bool = True
-    """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
-    scale_answers: Annotated[int, Field(ge=2)] | None = None
-    """Answers that set the scale; null takes 8 to 64, as a quarter of the training's cost pays."""
-    policy: str | None = None
-    """The policy to be judged: its answers set the scale, its size is compared; null: model."""
-    golden: str | None = None
-    """Source of 200 to 500 senior judgements, probed at the end of the run."""
-
-
-class DirectRecipe(Stage):
-    """The direct family: learn from preferences without a reward model."""
-
-    LR: ClassVar[tuple[float, float]] = (5e-5, 1e-6)
-
-    stage: Literal["direct"] = "direct"
-    """Which recipe this is."""
-    objective: DirectObjectives = DPO()
-    """What is learnt from comparisons, or from single answers with labels."""
-    batch_size: Count = 8
-    """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
-    reference: str | None = None
-    """Another model to hold on to; null holds on to the model as it starts."""
-    reference_cache: bool = True
-    """Keep the reference's log-probabilities on disk, for every run on the same rows."""
-    mask_formatting: bool = False
-    """Compare answers without the tokens that end a turn, as Llama 3.1 did; nll_coef keeps them."""
-    sampled_prompts: Annotated[int, Field(ge=0)] = 32
-    """Held-out prompts answered at each validation, for KL and length; 0 answers none."""
-    sampled_tokens: Count = 64
-    """Longest of these answers."""
-    golden: str | None = None
-    """Source of 200 to 500 senior judgements, probed at the end of the run."""
-
-
-class PPORecipe(Stage):
-    """PPO: raise the reward of the policy's answers under a KL leash."""
-
-    LR: ClassVar[tuple[float, float]] = (5e-5, 3e-6)
-
-    stage: Literal["ppo"] = "ppo"
-    """Which recipe this is."""
-    reward_model: str | None = None
-    """Folder of the reward model, or of the run that trained it. Needed."""
-    algorithm: OnlineAlgorithms = PPO()
-    """ppo, or one_step_ppo (advantage = reward − V(prompt))."""
-    critic: Literal["separate", "shared"] = "separate"
-    """A value model of its own, or a value head on the policy (then algorithm.vf_coef > 0)."""
-    critic_init: Literal["reward_model", "policy"] = "reward_model"
-    """Whose weights a separate critic starts from."""
-    critic_optimizer: OptimizerSettings
-    """How the weights of a separate critic move."""
-    prompts_per_step: Count = 8
-    """Prompts in one round of sampling."""
-    answers_per_prompt: Count = 2
-    """Answers to each of them."""
-    minibatches: Count = 1
-    """Optimiser steps in one pass over a round's answers."""
-    sampling: SamplingParams = SamplingParams(max_tokens=48)
-    """How answers are drawn."""
-    max_rows: Count = 64
-    """Answers drawn side by side: more is faster and takes more memory."""
-    shaping: Shaping = Shaping()
-    """What becomes of a score before it is a reward."""
-    pretraining: Pretraining | None = None
-    """InstructGPT's mix; null leaves it out."""
-    kl_stop: Positive | None = FAR
-    """KL from the reference, in nats an answer, at which the run stops; null never stops."""
-    best: bool = True
-    """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
-    validation_prompts: Count = 32
-    """Held-out prompts answered at each validation."""
 
 
 def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
+
+from backflip.algorithms.ranges import Usual
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch
+from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized, tokenize_demonstrations
 from backflip.data.conversations import split_at_last_answer
 from backflip.data.records import BadRecordError, Demonstration, Prompt
@@ -18,62 +21,98 @@ from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
-from backflip.stages.context import Ground, basics, learn_offline, rows_learnt
+from backflip.stages.base import RunContext, Stage
+from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.plans import Plan
 from backflip.stages.prompt_eval import Questions, plain
-from backflip.stages.settings import SFTRecipe
+from backflip.stages.settings import Count
 from backflip.stages.streams import StageRows
 from backflip.stages.watcher import Watcher
-from backflip.training.run_folder import RunFolder
 
-__all__ = ["run_sft"]
+__all__ = ["SFTRecipe"]
 
 
-def run_sft(
-    recipe: SFTRecipe,
-    run: RunFolder,
-    watcher: Watcher,
-    ready: DemonstrationBatch | None = None,
-) -> dict[str, Any]:
-    """Fine-tune, write ``model/``, return the summary.
+class SFTRecipe(Stage):
+    """Supervised fine-tuning: imitate demonstrations."""
 
-    Until the driver restores a checkpoint the policy has the weights that it started from, so a
-    resumed run gives the same replies before training. ``ready``: learn these rows, as they are,
-    instead of what the recipe names.
-    """
-    ground = Ground.of(recipe, watcher.say)
-    tokenize = functools.partial(_tokenized, ground)
-    rows = StageRows.of(ground, Demonstration, tokenize) if ready is None else None
-    data, held = (rows.train, rows.held) if rows else (ready, [])
-    assert data is not None
-    held_out, measured = _tokens(ground, held) if held else (None, [])
-    policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
-    replies = _Replies.of(ground, recipe, measured, policy, watcher.log)
-    before = replies.take(0, write=run.latest_step() is None) if replies else []
-    outcome = learn_offline(
-        ground, SFT(), policy, (data, held_out), run, watcher, validate_first=True
+    RATES: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
+
+    USUAL: ClassVar[tuple[Usual, ...]] = (
+        Usual(1e-6, 1e-4, "1e-5 to 2e-5 for all weights", path="optimizer.lr", adapted=False),
+        Usual(2e-5, 1e-3, "about 2e-4 with LoRA", path="optimizer.lr", adapted=True),
+        Usual(1, 3, "1 to 3; beyond, demonstrations are learnt by heart", path="epochs"),
     )
-    save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
-    losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
-    summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data)) | losses
-    summary |= _loss_before(watcher.log)
-    if replies:
-        summary["examples"] = replies.examples(before, replies.take(outcome.steps, write=True))
-    return summary
+
+    stage: Literal["sft"] = "sft"
+    """Which recipe this is."""
+    batch_size: Count = 8
+    """Conversations in an optimiser step."""
+    turns: Literal["all", "last"] = "all"
+    """Learn every turn of the assistant, or the last one only."""
+    sampled_prompts: Annotated[int, Field(ge=0)] = 4
+    """Held-out prompts answered greedily before and after, for the report; 0 answers none."""
+    sampled_tokens: Count = 64
+    """Longest of these answers."""
+
+    # ---- rows
+
+    @property
+    def record(self) -> type[Demonstration]:
+        return Demonstration
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.batch_size
+
+    def tokenize(
+        self, records: Sequence[Demonstration], template: ChatTemplate
+    ) -> Tokenized[DemonstrationBatch]:
+        return tokenize_demonstrations(records, template, fit=self.fit, turns=self.turns)
+
+    # ---- forecasts
+
+    def trial_settings(self) -> dict[str, Any]:
+        return {"sampled_prompts": 0}
+
+    def beside(self, plan: Plan, step: float, row: float) -> tuple[float, float]:
+        return 2 * plan.sampling(step, self.sampled_prompts, self.sampled_tokens), 0.0
+
+    # ---- training
+
+    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+        """Fine-tune, write ``model/``, return the summary.
+
+        Until the driver restores a checkpoint the policy has the weights that it started from, so
+        a resumed run gives the same replies before training.
+        """
+        run, ground = context.run, StageContext.of(self, watcher.say)
+        data, held = context.rows, list[Demonstration]()
+        if data is None:
+            rows = StageRows.of(ground, Demonstration)
+            data, held = rows.train, rows.held
+        held_out, measured = _tokens(ground, held) if held else (None, [])
+        policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
+        replies = _Replies.of(ground, self, measured, policy, watcher.log)
+        before = replies.take(0, write=run.latest_step() is None) if replies else []
+        outcome = learn_offline(
+            ground, SFT(), policy, (data, held_out), run, watcher, validate_first=True
+        )
+        save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
+        losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
+        summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data)) | losses
+        summary |= _loss_before(watcher.log)
+        if replies:
+            after = replies.take(outcome.steps, write=True)
+            summary["examples"] = replies.examples(before, after)
+        return summary
 
 
 def _tokens(
-    ground: Ground, records: list[Demonstration]
+    ground: StageContext, records: list[Demonstration]
 ) -> tuple[DemonstrationBatch, list[Demonstration]]:
     """(rows, the records that they are of)."""
-    made = _tokenized(ground, records)
+    made = ground.recipe.tokenize(records, ground.template)
     return ground.told(made), [records[i] for i in made.kept]
-
-
-def _tokenized(ground: Ground, records: Sequence[Demonstration]) -> Tokenized[DemonstrationBatch]:
-    recipe = ground.recipe
-    assert isinstance(recipe, SFTRecipe)
-    fit, turns = ground.fit(), recipe.turns
-    return tokenize_demonstrations(records, ground.template, fit=fit, turns=turns)
 
 
 def _loss_before(log: MetricsLog) -> dict[str, float]:
@@ -87,7 +126,7 @@ def _loss_before(log: MetricsLog) -> dict[str, float]:
 class _Replies:
     """The most likely replies to held-out prompts, beside those of the demonstrations."""
 
-    ground: Ground
+    ground: StageContext
     questions: Questions
     references: list[str]
     sampler: Sampler
@@ -96,7 +135,7 @@ class _Replies:
 
     @staticmethod
     def of(
-        ground: Ground,
+        ground: StageContext,
         recipe: SFTRecipe,
         held: Sequence[Demonstration],
         policy: CausalPolicy,

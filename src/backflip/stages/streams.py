@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from backflip.data.batches import TensorRecord
 from backflip.data.collate import Tokenized
@@ -12,8 +12,7 @@ from backflip.data.marks import marked
 from backflip.data.records import Record
 from backflip.data.splits import opening_key
 from backflip.data.streaming import StreamedBatches, StreamedRecords
-from backflip.stages.context import Ground, passes
-from backflip.stages.settings import DirectRecipe, RewardModelRecipe, SFTRecipe
+from backflip.stages.context import StageContext
 
 __all__ = ["StageRows"]
 
@@ -34,19 +33,17 @@ class StageRows(Generic[R, Data]):
     """Records that are kept apart."""
 
     @staticmethod
-    def of(
-        ground: Ground, kind: type[R], tokenize: Callable[[Sequence[R]], Tokenized[Data]]
-    ) -> StageRows[R, Data]:
-        """Raises UserError where there is nothing to learn from.
+    def of(ground: StageContext, kind: type[R]) -> StageRows[R, Any]:
+        """Raises UserError where there is nothing to learn from."""
 
-        ``tokenize`` makes tokens of records, each as if it were alone.
-        """
+        def tokenize(records: Sequence[R]) -> Tokenized[Any]:
+            return ground.recipe.tokenize(records, ground.template)
+
         records, held = ground.records(kind)
         sample = ground.told(tokenize(records))
         recipe, data = ground.recipe, ground.recipe.data
         if not data.streaming:
             return StageRows(sample, sample, held)
-        assert isinstance(recipe, SFTRecipe | RewardModelRecipe | DirectRecipe)
         streamed = StreamedRecords(
             data.source,
             kind,
@@ -58,10 +55,10 @@ class StageRows(Generic[R, Data]):
         batches = StreamedBatches(
             streamed,
             tokenize,
-            size=recipe.batch_size,
+            size=recipe.rows_per_step,
             buffer=data.shuffle_buffer,
             seed=recipe.seed,
-            epochs=passes(recipe),
+            epochs=recipe.passes,
             marked=lambda records: len(marked(records, ground.template)),
         )
         return StageRows(batches, sample, held)

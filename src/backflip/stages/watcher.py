@@ -15,7 +15,7 @@ from backflip.monitor.progress import Progress, StageProgress
 from backflip.monitor.run import algorithm_of
 from backflip.monitor.trackers import open_trackers
 from backflip.monitor.views import title, view_of
-from backflip.stages.settings import Stage
+from backflip.stages.base import Stage
 from backflip.text import counted, millions
 from backflip.training.run_folder import RunFolder
 
@@ -30,8 +30,6 @@ class Watcher:
         recipe: Stage,
         run: RunFolder,
         progress: Progress,
-        *,
-        kl_stop: float | None = None,
     ) -> None:
         settings = recipe.model_dump(mode="json")
         trackers = open_trackers(recipe.trackers, run.path, settings)
@@ -39,7 +37,7 @@ class Watcher:
         self.stage = recipe.stage  # pyright: ignore
         self.view, self.title = view_of(self.stage), title(self.stage, algorithm_of(settings))
         self.progress = progress
-        self.kl_stop = kl_stop
+        self.kl_stop = kl_stop = getattr(recipe, "kl_stop", None)
         self.alarms = Alarms(self.view.rules(kl_stop, 0))
         self.bar: StageProgress | None = None
         self.total: int | None = 0

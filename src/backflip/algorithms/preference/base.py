@@ -87,6 +87,11 @@ class DirectObjective(Objective):
     preference: RPO's term (Pang et al., 2024, eq. 1, who average within each answer, where this is
     a mean over all tokens); Llama 3.1 takes 0.2."""
 
+    def noise(self, batch_size: int) -> str:
+        """A warning where a batch of so many rows is too small for an estimate; "" if none."""
+        del batch_size
+        return ""
+
     @abstractmethod
     def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         """The loss of each prompt of ``batch``, from what was said of its answers."""

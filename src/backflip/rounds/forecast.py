@@ -12,13 +12,20 @@ from backflip.data.readings import Reading, readings
 from backflip.data.records import Prompt
 from backflip.errors import UserError
 from backflip.monitor.log import read_metrics
-from backflip.recipes import forecast
-from backflip.recipes.forecast import TRIAL_STEPS, Plan, StageForecast
 from backflip.rounds.people import asks_people
 from backflip.rounds.settings import PYTHON, IterativeRecipe
 from backflip.sampling.choosing import AllWins
-from backflip.stages.context import Ground
-from backflip.stages.settings import Stage
+from backflip.stages.base import Stage
+from backflip.stages.context import StageContext
+from backflip.stages.forecast import (
+    TRIAL_STEPS,
+    counted_parameters,
+    planned,
+    reckoned,
+    sampled,
+    shortened,
+)
+from backflip.stages.plans import Plan, StageForecast
 
 __all__ = ["plan_rounds", "reckoned_rounds", "trial_rounds"]
 
@@ -31,7 +38,7 @@ TRIAL_PROMPTS, TRIAL_HELD_OUT = 8, 4
 class _Prompts:
     """What there is to answer."""
 
-    ground: Ground
+    ground: StageContext
     train: list[Prompt]
     held: list[Prompt]
     lengths: list[int]
@@ -44,9 +51,9 @@ class _Prompts:
     def of(recipe: IterativeRecipe) -> _Prompts:
         said: list[str] = []
         stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
-        ground = Ground.of(stage, said.append)
+        ground = StageContext.of(stage, said.append)
         train, held = ground.records(Prompt)
-        made = tokenize_prompts(train, ground.template, fit=ground.fit())
+        made = tokenize_prompts(train, ground.template, fit=ground.recipe.fit)
         if not len(made.data):
             raise UserError(
                 f"no prompt of {recipe.data.source} fits: {'; '.join(made.dropped.lines())}"
@@ -75,7 +82,7 @@ def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
     tokens = recipe.rounds * every + (recipe.rounds + 1) * held * (prompt + longest)
     answers = Plan(
         stage=ANSWERS,
-        parameters=forecast._parameters(last)[0],
+        parameters=counted_parameters(last)[0],
         trainable=0,
         rows=size,
         held_out=held,
@@ -91,13 +98,13 @@ def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
 
 def _planned(recipe: IterativeRecipe, name: str, stage: Stage, size: int, prompt: float) -> Plan:
     if name == "reward_model":
-        one = forecast._planned(_with_preferences(recipe, stage))
+        one = planned(_with_preferences(recipe, stage))
         return replace(one, steps=one.steps * recipe.rounds, tokens=one.tokens * recipe.rounds)
     rows = [size * (number if recipe.pool else 1) for number in range(1, recipe.rounds + 1)]
-    batch = forecast._rows_per_step(stage)
+    batch = stage.rows_per_step
     steps = sum(stage.steps or -(-n // batch) * stage.epochs for n in rows)
     answers = 1 if name == "sft" else _compared(recipe)
-    parameters, trainable = forecast._parameters(stage)
+    parameters, trainable = counted_parameters(stage)
     return Plan(
         stage=name,
         parameters=parameters,
@@ -137,10 +144,9 @@ def trial_rounds(recipe: IterativeRecipe, folder: Path) -> IterativeRecipe:
     if judge == PYTHON or asks_people(judge):
         raise UserError(f"judge={judge} cannot be measured from here: check with --no-measure.")
     prompts = _Prompts.of(recipe)
-    sample = forecast._sample
-    source = sample(prompts.train, TRIAL_PROMPTS, folder / "prompts.jsonl", recipe.seed)
+    source = sampled(prompts.train, TRIAL_PROMPTS, folder / "prompts.jsonl", recipe.seed)
     held = prompts.held or prompts.train
-    validation = sample(held, TRIAL_HELD_OUT, folder / "held_out.jsonl", recipe.seed)
+    validation = sampled(held, TRIAL_HELD_OUT, folder / "held_out.jsonl", recipe.seed)
     data = {"source": source, "validation": validation, "format": None, "limit": None}
     changes: dict[str, Any] = {
         "run": folder / "run",
@@ -155,7 +161,7 @@ def trial_rounds(recipe: IterativeRecipe, folder: Path) -> IterativeRecipe:
     for name, stage in recipe.links():
         if name == "reward_model":
             whole = _with_preferences(recipe, stage)
-            changes[name] = forecast._short(whole, folder / "run" / name, folder)
+            changes[name] = shortened(whole, folder / "run" / name, folder)
         else:
             few = {"steps": TRIAL_STEPS, "eval_every": 10**6, "checkpoint_every": TRIAL_STEPS}
             changes[name] = stage.model_copy(update={**few, "data": changes["data"]})
@@ -168,9 +174,9 @@ def reckoned_rounds(
     """From the short round in ``run`` to all rounds."""
     found: list[StageForecast] = []
     inside = 0.0
-    for (name, stage), planned in zip(recipe.links(), plans[1:], strict=True):
+    for (name, stage), plan in zip(recipe.links(), plans[1:], strict=True):
         folder = run / "round_1" / name
-        found.append(forecast._reckoned(stage, planned, folder))
+        found.append(reckoned(stage, plan, folder))
         inside += read_metrics(folder)[-1].time
     entries = read_metrics(run)
     drawn = TRIAL_PROMPTS * recipe.answers_per_prompt + 2 * TRIAL_HELD_OUT

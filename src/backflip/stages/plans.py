@@ -1,0 +1,97 @@
+"""Counts and costs of a stage, before it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from backflip.data.batches import ComparisonBatch
+from backflip.data.readings import Reading
+
+VALIDATION_SHARE = 0.4
+"""Time of a forward pass or a sample, as a share of learning from the same row."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of one stage, made without loading any weights."""
+
+    stage: str
+    parameters: int
+    """Of the models that learn: for PPO, policy and critic."""
+    trainable: int
+    rows: int
+    """Rows (for PPO: prompts) to learn from."""
+    held_out: int
+    """Rows to measure by."""
+    left_out: int
+    """Rows that do not fit or cannot be used."""
+    steps: int
+    tokens: int
+    """Prompts and answers over all steps, each counted once; for PPO, as if no answer ended."""
+    said: tuple[str, ...] = ()
+    """What reading the data had to say."""
+    shown: tuple[Reading, ...] = ()
+    """The first rows as the model will read them."""
+
+    def sampling(self, step: float, prompts: int, tokens: int) -> float:
+        """Seconds of writing so many tokens to each of the held-out prompts that are sampled.
+
+        ``step``: seconds of an optimiser step.
+        """
+        asked = min(prompts, self.held_out)
+        return VALIDATION_SHARE * step * asked * tokens / (self.tokens / self.steps)
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """Time and disk that one stage will take."""
+
+    stage: str
+    seconds_per_step: float
+    seconds: float
+    """All steps and validations, and what the reference says of all rows before."""
+    tokens_per_second: float
+    disk_gb: float
+    """Model, adapter and the checkpoints that are kept, in 10⁹ bytes."""
+
+
+class Costs:
+    """Costs of a stage, as far as they differ from stage to stage."""
+
+    @property
+    def answers_per_row(self) -> int:
+        """Answers that one row of a step holds."""
+        return 1
+
+    def rows_validated(self, held_out: int) -> int:
+        """Rows of a validation, of so many that are held out."""
+        return held_out
+
+    def tokens_per_row(self, data: Any) -> float:
+        """Mean tokens of a prompt with its answers; a shared prompt counts once."""
+        if isinstance(data, ComparisonBatch):
+            steps, first = data.answers.values, data.answers.offsets[:-1]
+            total = steps.prompt.lengths[first].sum() + steps.answer.lengths.sum()
+        else:
+            total = data.steps.prompt.lengths.sum() + data.steps.answer.lengths.sum()
+        return float(total) / len(data)
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        """The models that learn, made of language models without weights."""
+        return [causal()]
+
+    def trial_settings(self) -> dict[str, Any]:
+        """Settings of a trial of a few steps, beside those of all stages."""
+        return {}
+
+    def beside(self, plan: Plan, step: float, row: float) -> tuple[float, float]:
+        """Seconds beside steps and held-out rows: (once in a run, at each validation).
+
+        ``step`` and ``row``: seconds of a step, and of reading a row without learning from it.
+        """
+        del plan, step, row
+        return 0.0, 0.0
