@@ -20,7 +20,8 @@ from backflip.text import counted, duration, magnitude, millions
 if TYPE_CHECKING:
     from backflip.data.audit import Audit, Finding
     from backflip.data.readings import Reading
-    from backflip.recipes.forecast import Forecast, Plan
+    from backflip.recipes.forecast import Forecast
+    from backflip.stages.plans import Plan
 
 COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 MARKS = ("⟦", "⟧")
