@@ -54,6 +54,10 @@ def test_one_file_is_all_that_a_new_kind_of_stage_needs(tmp_path, found_again):
     for text in ("Distillation step 3", "0.5 nats from its teacher", "from the teacher"):
         assert text in page.text
     assert "Divergence: from the teacher from 1.5 to 0.5" in page.labels()
+    head, rows = table(
+        [(f.name, read_run(f)) for f in (ppo_run(tmp_path / "ppo"), tmp_path / "run")]
+    )
+    assert [row[head.index("Divergence")] for row in rows] == ["—", "0.5 nats"]
     assert [rule.name for rule in view_of("distillation").rules(None, 0)] == ["non_finite"]
 
 

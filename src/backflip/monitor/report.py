@@ -24,21 +24,6 @@ from backflip.text import duration, fixed
 
 HERE = Path(__file__).parent
 MOST_STEPS, MOST_SAMPLES, MOST_LETTERS = 20, 12, 2000
-COLUMNS = (
-    "Run",
-    "State",
-    "Held-out accuracy",
-    "Golden judgements",
-    "Implicit accuracy",
-    "Chosen answers",
-    "Win rate against round 0",
-    "Reward",
-    "Held-out reward",
-    "KL to the reference",
-    "Validation loss",
-    "Time",
-    "Alarms",
-)
 
 
 def write_report(folder: Path | str, path: Path | str | None = None) -> Path:
@@ -107,23 +92,34 @@ def sentences(run: Run) -> list[str]:
 
 def cards(run: Run) -> list[Card]:
     """The headline numbers, those that exist."""
-    drawn: list[Card | None] = []
-    for stage in run.stages:
-        drawn += _view(stage).cards(stage)
-        if stage is run.stages[-1]:
-            drawn += _view(stage).last_cards(stage)
+    drawn = [card for _, card in _placed_cards(run)]
     return [card for card in (*drawn, _time_card(run)) if card]
 
 
 def table(runs: Sequence[tuple[str, Run]]) -> Table:
-    """Runs side by side; a column that is empty for every run is left out."""
+    """Runs side by side, with a column for each card that one of them has."""
+    places: dict[str, tuple[int, int]] = {}
     rows: list[dict[str, str]] = []
     for name, run in runs:
+        for place, card in _placed_cards(run):
+            places[card.label] = max(place, places.get(card.label, place))
         values = {card.label: card.value for card in cards(run)}
         alarms = sum(len(stage.alarms) for stage in run.stages)
         rows.append({"Run": name, "State": run.state, **values, "Alarms": str(alarms)})
-    head = [label for label in COLUMNS if any(label in row for row in rows)]
+    time = ["Time"] if any("Time" in row for row in rows) else []
+    head = ["Run", "State", *sorted(places, key=places.__getitem__), *time, "Alarms"]
     return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _placed_cards(run: Run) -> list[tuple[tuple[int, int], Card]]:
+    """The cards of all stages, with their places in a pipeline and in their view."""
+    placed: list[tuple[tuple[int, int], Card]] = []
+    for stage in run.stages:
+        view = _view(stage)
+        last = view.last_cards(stage) if stage is run.stages[-1] else ()
+        drawn = enumerate((*view.cards(stage), *last))
+        placed += [((view.place, index), card) for index, card in drawn if card]
+    return placed
 
 
 def _time_card(run: Run) -> Card | None:
