@@ -13,9 +13,9 @@ from rich.text import Text
 from backflip.cli import complete as completing
 from backflip.cli import console
 from backflip.cli.arguments import Format, Limit, MaxLength
-from backflip.cli.console import notes, say, share, table
+from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
-from backflip.text import counted, duration, magnitude, millions
+from backflip.text import counted, duration, magnitude, millions, percent
 
 if TYPE_CHECKING:
     from backflip.data.audit import Audit, Finding
@@ -156,7 +156,7 @@ def _print_finding(finding: Finding) -> None:
     made.add_column(justify="right", width=8)
     made.add_column(overflow="fold")
     said = Text(finding.name, style=style)
-    made.add_row(Text(f"{finding.count:,}"), Text(share(finding.share)), said)
+    made.add_row(Text(f"{finding.count:,}"), Text(percent(finding.share, 1)), said)
     for line in (finding.advice, *finding.examples):
         if line:
             made.add_row("", "", Text(line, style="dim"))

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from backflip.monitor.progress import breaks_between_words
-from backflip.text import percent
 
 out = Console(highlight=False)
 NUMBER = "#"
@@ -36,11 +35,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """A table of text that fits the terminal; columns that begin with ``#`` are numbers."""
     for part in laid_out(title, columns, rows, out.width):
         out.print(part)
-
-
-def share(value: float | int) -> str:
-    """A share of something: ``12.5 %``."""
-    return percent(value, 1)
 
 
 def laid_out(

@@ -12,7 +12,7 @@ from backflip.cli import complete as completing
 from backflip.cli.arguments import Format, Limit, MaxLength
 from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
-from backflip.text import counted
+from backflip.text import counted, percent
 
 if TYPE_CHECKING:
     from backflip.evaluation.reward_model import RewardReport
@@ -135,7 +135,7 @@ def print_report(report: RewardReport) -> None:
         ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
     ]
     table("", ["", "#measured", "95 % interval"], rows)
-    bins = [(f"{c:.0%}", f"{a:.0%}", str(n)) for c, a, n in report.reliability]
+    bins = [(percent(c), percent(a), str(n)) for c, a, n in report.reliability]
     table("reliability", ["#claims", "#is right", "#pairs"], bins)
     notes(report.sentences)
 

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from backflip.cli import complete as completing
 from backflip.cli import console
-from backflip.cli.console import notes, say, share, table
+from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
+from backflip.text import percent
 
 if TYPE_CHECKING:
     from backflip.api import Run
@@ -96,7 +97,7 @@ def print_sweep(folder: Path) -> None:
         say(f"KL, nats: {KL_BY_ANSWERS} that each policy wrote, to the reference")
     notes(_about_sweep([summary for _, summary in found]))
     if found and isinstance(base := found[0][1].get("baseline_longer"), float):
-        say(f"the longer reply wins {share(base)}, the shorter one {share(1 - base)}")
+        say(f"the longer reply wins {percent(base, 1)}, the shorter one {percent(1 - base, 1)}")
     page = write_comparison([folder / point.name for point, _ in found], folder / "compare.html")
     say(f"report  {page}")
 
