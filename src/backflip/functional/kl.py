@@ -43,7 +43,7 @@ def kl_exact(
     return (logp.exp() * (logp - logp_ref)).sum(-1).clamp(min=0.0)
 
 
-FAR = 20.0
+LARGE_KL = 20.0
 """KL of answers, in nats each, beyond which a policy is far from its reference: a reward model has
 seen nothing like what it writes. Published RLHF runs end between about 5 and 15."""
 

@@ -1,1 +1,1 @@
-"""Watch. Receives metrics and samples; hands out logs, alarms and a report."""
+"""Metrics, alarms and reports of runs: receives numbers and samples, hands out logs and pages."""

@@ -22,7 +22,7 @@ from backflip.data.collate import Fit, Tokenized, tokenize_demonstrations, token
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
 from backflip.errors import UserError
-from backflip.functional.kl import FAR
+from backflip.functional.kl import LARGE_KL
 from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
@@ -76,7 +76,9 @@ class PPORecipe(Stage):
             path="shaping.missing_eos",
         ),
         Usual(0.0, math.inf, "0; below, length is paid for", path="shaping.length_penalty"),
-        Usual(1.0, FAR, f"beyond {FAR:g} nats replies are seldom English", path="kl_stop"),
+        Usual(
+            1.0, LARGE_KL, f"beyond {LARGE_KL:g} nats replies are seldom English", path="kl_stop"
+        ),
     )
     STREAMS: ClassVar[bool] = False
     NEEDS_HELD_OUT: ClassVar[bool] = True
@@ -107,7 +109,7 @@ class PPORecipe(Stage):
     """What becomes of a score before it is a reward."""
     pretraining: Pretraining | None = None
     """InstructGPT's mix; null leaves it out."""
-    kl_stop: Positive | None = FAR
+    kl_stop: Positive | None = LARGE_KL
     """KL from the reference, in nats an answer, at which the run stops; null never stops."""
     best: bool = True
     """Keep the weights with the highest held-out reward; the last ones if none beat the start."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from backflip.functional.kl import FAR
+from backflip.functional.kl import LARGE_KL
 from backflip.functional.statistics import FEWEST
 from backflip.monitor.log import Entry
 from backflip.monitor.rules.base import HIGHER, LOWER, Rule, newest
@@ -22,7 +22,7 @@ def leash(kl_stop: float | None) -> tuple[Rule, ...]:
     ``kl_stop``: nats per answer; None never stops. The warning comes before it, and not where it
     would come with it or later.
     """
-    warn = () if kl_stop is not None and kl_stop <= FAR else (KLTooHigh(),)
+    warn = () if kl_stop is not None and kl_stop <= LARGE_KL else (KLTooHigh(),)
     return warn if kl_stop is None else (*warn, KLTooHigh(limit=kl_stop, severity="stop"))
 
 
@@ -38,7 +38,7 @@ class KLTooHigh(Rule):
     name = "kl_too_high"
     needs: tuple[str, ...] = ("kl",)
     eased: ClassVar[Mapping[str, float]] = {"limit": LOWER}
-    limit: float = FAR
+    limit: float = LARGE_KL
     """Nats per answer."""
     seen: str = f"{KL_BY_ANSWERS} to the reference"
     """The metric in words."""

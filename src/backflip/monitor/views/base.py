@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backflip.functional.kl import FAR
+from backflip.functional.kl import LARGE_KL
 from backflip.monitor.charts import (
     Chart,
     Series,
@@ -183,7 +183,7 @@ class View:
         )
 
 
-FAR_LINE = ((f"alarm at {FAR:g}", FAR),)
+KL_ALARM_LINE = ((f"alarm at {LARGE_KL:g}", LARGE_KL),)
 REWARD = Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out"})
 LIKELIHOOD = Panel(
     "Likelihood of chosen answers",
@@ -316,7 +316,7 @@ def change_card(stage: Stage, metric: str, label: str, end: str = "so far") -> C
 
 def nats(kl: Estimate) -> tuple[str, str]:
     """A KL and its interval; arithmetic's leftovers between a model and itself are 0."""
-    return ("0", "") if abs(kl.value) < ROUNDING else ranged(kl, digits=2, beside=(0.0, FAR))
+    return ("0", "") if abs(kl.value) < ROUNDING else ranged(kl, digits=2, beside=(0.0, LARGE_KL))
 
 
 def kl_at_end(stage: Stage) -> tuple[str, Estimate] | None:
@@ -339,9 +339,11 @@ def kl_card(stage: Stage, *, by: Mapping[str, str]) -> Card | None:
     called, kl = end
     gauge = '<svg class="mini" viewBox="0 0 230 24" aria-hidden="true">{}{}</svg>'
     bar = Markup('<rect class="{}" width="{:.0f}" height="8" y="8" rx="4"/>')
-    colour = "fill bad" if kl.value > FAR else "fill c1"
-    part = min(max(kl.value / FAR, 0.0), 1.0)
+    colour = "fill bad" if kl.value > LARGE_KL else "fill c1"
+    part = min(max(kl.value / LARGE_KL, 0.0), 1.0)
     picture = Markup(gauge).format(bar.format("rail", 230), bar.format(colour, 230 * part))
     value, ends = nats(kl)
     detail = f"{called}, per answer; " + (f"{interval_said(ends)}; " if ends else "")
-    return Card("KL to the reference", f"{value} nats", f"{detail}the leash is {FAR:g}", picture)
+    return Card(
+        "KL to the reference", f"{value} nats", f"{detail}the leash is {LARGE_KL:g}", picture
+    )

@@ -8,7 +8,7 @@ counts: ``val_logp_change_chosen``, ``val_sampled_kl``, ``val_length_reward_corr
 
 from __future__ import annotations
 
-from backflip.functional.kl import FAR
+from backflip.functional.kl import LARGE_KL
 from backflip.functional.statistics import FEWEST
 from backflip.monitor.alarms import RANK, cause, pointer
 from backflip.monitor.rules.base import Rule
@@ -39,7 +39,7 @@ from backflip.monitor.text import (
     standing,
 )
 from backflip.monitor.views.base import (
-    FAR_LINE,
+    KL_ALARM_LINE,
     LIKELIHOOD,
     Card,
     Panel,
@@ -100,7 +100,7 @@ PANELS = (
         "nats per answer",
         {"val_sampled_kl": f"{KL_BY_ANSWERS} that it writes", "kl": KL_MISMATCHED},
         zero=True,
-        lines=FAR_LINE,
+        lines=KL_ALARM_LINE,
     ),
     Panel(
         "Implicit reward against length",
@@ -243,7 +243,7 @@ def _named(stage: Stage) -> str:
     shown = {
         LikelihoodDisplacement.name: enough and change is not None and change < -FALLEN,
         RewardFollowsLength.name: enough and r is not None and abs(r) >= FOLLOWS,
-        KLTooHigh.name: (drawn or 0) >= FEWEST and kl is not None and kl > FAR,
+        KLTooHigh.name: (drawn or 0) >= FEWEST and kl is not None and kl > LARGE_KL,
     }
     return next((name for name, holds in shown.items() if holds), "")
 
@@ -252,7 +252,7 @@ def _sampled(stage: Stage) -> str:
     if (kl := stage.last("val_sampled_kl")) is None:
         return ""
     units = stage.last("val_sampled_kl_units")
-    nats, _ = apart([kl, FAR], digits=1)
+    nats, _ = apart([kl, LARGE_KL], digits=1)
     on = f" ({standing(int(units))})" if units is not None else ""
     exact = estimate(stage.summary, "kl_exact_after")
     if exact is not None:
@@ -260,7 +260,7 @@ def _sampled(stage: Stage) -> str:
     text = f"{KL_BY_ANSWERS} that the policy writes is {nats} nats from the reference{on}"
     if units is not None and units < FEWEST:
         return f"{text.removesuffix(')')}, {TOO_FEW})."
-    far = kl > FAR and _named(stage) == KLTooHigh.name
+    far = kl > LARGE_KL and _named(stage) == KLTooHigh.name
     return f"{text}, which is far: read the samples." if far else f"{text}."
 
 

@@ -43,7 +43,7 @@ from backflip.monitor.text import (
     standing,
 )
 from backflip.monitor.views.base import (
-    FAR_LINE,
+    KL_ALARM_LINE,
     REWARD,
     Card,
     Panel,
@@ -62,7 +62,7 @@ PANELS = (
         "nats per answer",
         {"kl": KL_BY_ANSWERS, "val_kl": f"{KL_BY_ANSWERS}, held-out"},
         zero=True,
-        lines=FAR_LINE,
+        lines=KL_ALARM_LINE,
     ),
     Panel("Entropy", "nats per token", {"entropy": "entropy"}, zero=True),
     Panel("Length of answers", "tokens", {"length": "length"}, zero=True),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from backflip.functional.kl import FAR
+from backflip.functional.kl import LARGE_KL
 from backflip.monitor.charts import intervals
 from backflip.monitor.run import Stage
 from backflip.monitor.text import (
@@ -27,7 +27,7 @@ from backflip.monitor.text import (
     share_ranged,
     standing,
 )
-from backflip.monitor.views.base import FAR_LINE, Card, Panel, Table, View, kl_card
+from backflip.monitor.views.base import KL_ALARM_LINE, Card, Panel, Table, View, kl_card
 from backflip.monitor.views.online import KL_METRICS, reward_cards, reward_sentences
 
 COIN = 0.5
@@ -49,7 +49,7 @@ PANELS = (
         "nats per answer",
         {"kl": KL_BY_ANSWERS},
         zero=True,
-        lines=FAR_LINE,
+        lines=KL_ALARM_LINE,
     ),
     Panel(
         "Length of answers",
@@ -173,9 +173,9 @@ def _length(stage: Stage) -> str:
 
 def _far(stage: Stage) -> str:
     kl = _rate(stage.entries[-1].metrics, "kl")
-    if kl is None or kl.value <= FAR or not _enough(stage.entries[-1].metrics):
+    if kl is None or kl.value <= LARGE_KL or not _enough(stage.entries[-1].metrics):
         return ""
-    away, _ = apart([kl.value, FAR], digits=0)
+    away, _ = apart([kl.value, LARGE_KL], digits=0)
     return f"{KL_BY_ANSWERS} is {away} nats an answer away from the start, which is far."
 
 
