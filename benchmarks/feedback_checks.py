@@ -247,9 +247,9 @@ def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
     """
     from sqlalchemy import select
 
-    from backflip.feedback.kinds.display import in_item_order
     from backflip.feedback.projects.store import open_store
     from backflip.feedback.store.schema import Answers, Events, Items
+    from backflip.feedback.tasks.display import in_item_order
 
     store = open_store(url)
     project = store.project(PROJECT)

@@ -14,8 +14,8 @@ from backflip.cli import main as cli  # noqa: E402
 from backflip.data.formats import load  # noqa: E402
 from backflip.data.records import Comparison  # noqa: E402
 from backflip.data.sources import read, write_jsonl  # noqa: E402
-from backflip.feedback.kinds.display import in_displayed_order  # noqa: E402
 from backflip.feedback.projects.store import open_store  # noqa: E402
+from backflip.feedback.tasks.display import in_displayed_order  # noqa: E402
 from tests.feedback.answered import answer_all, better, opened, pair, project_of  # noqa: E402
 from tests.recipes.tiny import questions, tiny_model  # noqa: E402
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backflip.feedback.kinds.display import in_displayed_order
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store, open_store
+from backflip.feedback.tasks.display import in_displayed_order
 
 Said = Callable[[int, dict[str, Any]], Mapping[str, Any] | None]
 """(which rater, the item's payload in its own order) → the answer in the item's own order; none:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from backflip.feedback.kinds.display import in_displayed_order
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store, open_store
 from backflip.feedback.rating.allocation import Shown
+from backflip.feedback.tasks.display import in_displayed_order
 from tests.feedback import postgres
 from tests.feedback.answered import opened
 from tests.feedback.kinds import PROJECTS

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.display import (
+from backflip.feedback.kinds.base import first_shown
+from backflip.feedback.tasks.display import (
     as_displayed,
-    first_shown,
     in_displayed_order,
     in_item_order,
     order_of,
     seed_of,
 )
-from backflip.feedback.kinds.tasks import payload_of
+from backflip.feedback.tasks.items import payload_of
 
 TURN = [{"role": "user", "content": "why?"}]
 SECRET = "model-of-the-secret-kind"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backflip.feedback.kinds.identity import identify
-from backflip.feedback.kinds.tasks import payload_of
+from backflip.feedback.tasks.identity import identify
+from backflip.feedback.tasks.items import payload_of
 from tests.feedback.conftest import pair
 
 

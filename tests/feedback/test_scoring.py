@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from backflip.feedback.kinds.parts import parts_of
-from backflip.feedback.kinds.scoring import agrees, posterior, score_of, words
-from backflip.feedback.kinds.settings import settings_of
+from backflip.feedback.kinds.registry import kind_of
+from backflip.feedback.tasks.scoring import posterior
+from backflip.feedback.tasks.settings import settings_of
 
 
 def test_strengths_lie_evenly_between_a_tie_and_certainty():
@@ -16,8 +16,8 @@ def test_strengths_lie_evenly_between_a_tie_and_certainty():
     eight = settings_of({"kind": "compare", "scale": 8})
     said = [{"choice": "b", "strength": s} for s in (4, 1)] + [{"choice": "tie"}]
     said += [{"choice": "a", "strength": s} for s in (1, 4)]
-    assert [score_of("compare", v, eight) for v in said] == [-1, -0.25, 0, 0.25, 1]
-    assert score_of("compare", {"choice": "both_bad"}, eight) is None
+    assert [kind_of("compare").score(v, eight) for v in said] == [-1, -0.25, 0, 0.25, 1]
+    assert kind_of("compare").score({"choice": "both_bad"}, eight) is None
 
 
 def test_two_raters_of_eighty_percent_by_hand():
@@ -35,8 +35,9 @@ def test_a_posterior_over_three_words_shares_out_the_mistakes():
 
 def test_words_follow_the_settings():
     plain = settings_of({"kind": "compare", "allow_tie": False, "allow_both_bad": False})
-    assert words(plain) == ("a", "b")
-    assert words(settings_of({"kind": "compare"})) == ("a", "b", "tie", "both_bad")
+    compare = kind_of("compare")
+    assert compare.words(plain) == ("a", "b")
+    assert compare.words(settings_of({"kind": "compare"})) == ("a", "b", "tie", "both_bad")
 
 
 @pytest.mark.parametrize(
@@ -55,27 +56,25 @@ def test_words_follow_the_settings():
     ],
 )
 def test_agreement_with_gold(kind, gold, value, right):
-    assert agrees(kind, gold, value, settings_of({"kind": kind})) is right
+    assert kind_of(kind).same_as(gold, value) is right
 
 
 def test_ratings_may_be_one_point_off_and_spans_overlap_by_half():
-    rate, spans = (
-        settings_of({"kind": "rate"}),
-        settings_of({"kind": "spans", "span_labels": ["x"]}),
-    )
     gold = {"ratings": {"helpful": 4}}
-    assert agrees("rate", gold, {"ratings": {"helpful": 5}}, rate)
-    assert not agrees("rate", gold, {"ratings": {"helpful": 6}}, rate)
+    assert kind_of("rate").same_as(gold, {"ratings": {"helpful": 5}})
+    assert not kind_of("rate").same_as(gold, {"ratings": {"helpful": 6}})
     wanted = {"spans": [{"start": 0, "end": 10, "label": "x"}]}
     for end, right in ((4, True), (3, False)):  # F1 = 2·4/14 = 0.57 and 2·3/13 = 0.46
         seen = {"spans": [{"start": 0, "end": end, "label": "x"}]}
-        assert agrees("spans", wanted, seen, spans) is right
+        assert kind_of("spans").same_as(wanted, seen) is right
 
 
 def test_a_ranking_becomes_pairs_with_the_unranked_below():
     """Ranks 0, none, 0, none, displayed 3 2 1 0: a tie above, two unranked that say nothing."""
     rank = settings_of({"kind": "rank"})
-    found = {p.name: p for p in parts_of({"ranks": [0, None, 0, None]}, (3, 2, 1, 0), rank)}
+    found = {
+        p.name: p for p in kind_of("rank").values({"ranks": [0, None, 0, None]}, (3, 2, 1, 0), rank)
+    }
     assert (found["0-1"].value, found["0-2"].value, found["1-2"].value) == (1, 0, -1)
     assert math.isnan(found["1-3"].value)
     assert {part.first for part in found.values()} == {-1.0}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import KINDS, settings_of
+from backflip.feedback.kinds.registry import KINDS
+from backflip.feedback.tasks.settings import settings_of
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import Overlap, settings_of
 from backflip.feedback.store.refusals import RefusedError
+from backflip.feedback.tasks.settings import Overlap, settings_of
 from tests.feedback.answered import answer_all, ask, project_of
 from tests.feedback.conftest import as_shown, pairs
 

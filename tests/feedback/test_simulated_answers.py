@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.feedback.kinds.display import as_displayed, in_item_order, order_of
-from backflip.feedback.kinds.identity import identify
-from backflip.feedback.kinds.scoring import score_of
-from backflip.feedback.kinds.settings import settings_of
-from backflip.feedback.kinds.simulated_answers import Bench, quality, write_pairs
-from backflip.feedback.kinds.tasks import payload_of, value_of
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.aggregate import majority, right
 from backflip.feedback.statistics.judgements import Judgements
 from backflip.feedback.statistics.simulate import Items, Population, simulate
+from backflip.feedback.tasks.display import as_displayed, in_item_order, order_of
+from backflip.feedback.tasks.identity import identify
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import settings_of
+from backflip.feedback.tasks.simulated_answers import Bench, quality, write_pairs
 
 COMPARE = settings_of({"kind": "compare", "scale": 8})
 
@@ -47,7 +47,7 @@ def _through_the_page(bench, payloads, raters):
             stored = in_item_order("compare", value, order)
             value_of(stored, payload, COMPARE)
             assert taken > 0
-            said = score_of("compare", stored, COMPARE)
+            said = kind_of("compare").score(stored, COMPARE)
             rows.append((item, rater, said, 1.0 if order[0] == 0 else -1.0))
     item, rater, value, first = map(np.array, zip(*rows, strict=True))
     return Judgements.of(item, rater, value, first=first, gold=bench.items.gold)
@@ -88,7 +88,7 @@ def test_all_at_once_or_through_the_page_is_the_same():
         shown = as_displayed(payload_of(payloads[item], "compare"), order)
         value, _ = bench.answer(shown, rater, COMPARE)
         stored = in_item_order("compare", value, order)
-        assert score_of("compare", stored, COMPARE) == pytest.approx(at_once.value[n])
+        assert kind_of("compare").score(stored, COMPARE) == pytest.approx(at_once.value[n])
 
 
 def test_where_no_tie_is_possible_nobody_gives_one():

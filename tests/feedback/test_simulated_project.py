@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backflip.feedback.kinds.simulated_answers import Bench, write_pairs
 from backflip.feedback.statistics.aggregate import majority, right
 from backflip.feedback.statistics.agreement import agreement
 from backflip.feedback.statistics.dawid_skene import dawid_skene
 from backflip.feedback.statistics.gauges import gauges
 from backflip.feedback.statistics.raters import rater_reports
 from backflip.feedback.statistics.simulate import Population
+from backflip.feedback.tasks.simulated_answers import Bench, write_pairs
 from tests.feedback.answered import opened
 
 RATERS, ITEMS = 7, 80

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import settings_of
-from backflip.feedback.kinds.tasks import payload_of, value_of
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import settings_of
 
 TURN = [{"role": "user", "content": "why?"}]
 TWO = [{"text": "x", "source": "m"}, {"text": "y"}]

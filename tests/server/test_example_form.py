@@ -181,9 +181,9 @@ def test_a_mistake_is_told_and_what_was_typed_stays(
 
 
 def test_a_malformed_example_of_an_old_database_opens(server: Served, lead: Browser):
-    from backflip.server.base.example_fields import texts_of
+    from backflip.server.base.example_form import texts_of
 
     for kind in KINDS:
         for payload in ({}, {"answers": 3, "prompt": 4, "clips": "x", "steps": 1, "answer": "a"}):
             value = {"ranks": "x", "ratings": [1], "spans": [{}], "labels": 2, "verdicts": 3}
-            assert json.dumps(texts_of(kind, dict(payload), value))
+            assert json.dumps(texts_of(kind, {"payload": dict(payload), "value": value}))

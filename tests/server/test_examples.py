@@ -12,8 +12,8 @@ from sqlalchemy import update
 
 from backflip.errors import UserError
 from backflip.feedback.exchange.import_rows import EXAMPLES
-from backflip.feedback.kinds.examples import spelled_out
 from backflip.feedback.store.schema import Projects, Rubrics
+from backflip.feedback.tasks.examples import spelled_out
 from backflip.server.base import forms
 from tests.server.served import Browser, Fields, Served
 

@@ -11,7 +11,7 @@ import pytest
 
 from backflip.errors import UserError
 from backflip.feedback.exchange import imports
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base import forms
 from backflip.server.base.uploads import unpacked
 from tests.server.served import Browser, Served

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backflip.feedback.kinds.display import in_displayed_order
+from backflip.feedback.tasks.display import in_displayed_order
 from backflip.server.pages.account import door
 from tests.server.chrome import chromium, press, visitor
 from tests.server.served import Browser, Served, pairs, running

@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.projects.people import Person
 from backflip.feedback.projects.store import Store, open_store
 from backflip.feedback.store.refusals import RefusedError
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.app import create_app
 from backflip.server.base.settings import LOCAL_HOSTS, ServerSettings
 from backflip.server.base.state import Site

@@ -18,14 +18,15 @@ from backflip.errors import UserError
 from backflip.feedback.exchange.converters import (
     HARD,
     SOFT,
-    TEACHERS,
     in_pairs,
-    lessons,
     records,
     styled,
+    to_records,
 )
 from backflip.feedback.exchange.exports import export, offered
+from backflip.feedback.exchange.mapping import mapping_of
 from backflip.feedback.exchange.records import Source
+from backflip.feedback.kinds.registry import KINDS
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store
 from backflip.feedback.statistics.aggregate import log_odds, majority, weighted
@@ -51,18 +52,18 @@ def expected(source: Source, format: str) -> list[Any]:
     """What a format should be read back as."""
     if format in ("preference", "hh", "soft"):
         style = SOFT if format == "soft" else HARD
-        pairs = [p for one in lessons(source, Comparison) for p in in_pairs(one)]
+        pairs = [p for one in to_records(source, Comparison) for p in in_pairs(one)]
         found: list[Any] = [canonical(styled(pair, style).record) for pair in pairs]
         keep = found if format == "soft" else [r for r in found if not r.tied]
         return [r for r in keep if not (format == "hh" and r.prompt[0].role == "system")]
     if format == "rankings":
         return [
             replace(one.record, margin=0.0, soft=1.0, weight=one.evidence.weight)
-            for one in lessons(source, Comparison)
+            for one in to_records(source, Comparison)
             if not one.undecided
         ]
     kind = Demonstration if format == "demonstrations" else Labelled
-    found = list(lessons(source, kind))
+    found = list(to_records(source, kind))
     if format == "demonstrations":
         return [replace(one.record, weight=one.evidence.weight) for one in found]
     return [one.record for one in found]
@@ -195,7 +196,8 @@ def test_labels_stand_beside_those_of_other_methods(
 
 
 def test_every_kind_has_every_format_that_names_it():
-    for kind, wanted in TEACHERS:
+    every = [(kind, wanted) for kind in KINDS for wanted in mapping_of(kind).converters]
+    for kind, wanted in every:
         names = {made.name for made in offered(kind)}
         if wanted is Labelled:
             assert {"unpaired", "kto"} <= names

@@ -24,6 +24,7 @@ from backflip.feedback.choose.embedding import Embed, Payloads, by_words, texts_
 from backflip.feedback.choose.learning_curves import Known, known, rows_of
 from backflip.feedback.choose.prescreen import Screen
 from backflip.feedback.choose.queries import ACTIVE, RANDOM
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.reading import ItemRow
 from backflip.feedback.statistics.judgements import Floats, Ints
@@ -237,7 +238,7 @@ def _order(
         return queries.k_centre(embed(payloads), ask.count, asked=embed(before), odd=odd)
     if heard is not None:
         return queries.top(_score(ask, _odds(heard, rows), rows, told), ask.count)
-    if embed is None and project.settings.kind != "compare":
+    if embed is None and not kind_of(project.settings.kind).two_texts:
         raise UserError(
             f"{ask.strategy} has no model for items of the kind {project.settings.kind!r}: give "
             "embed (vectors) or judge (log odds), or choose random or diversity."

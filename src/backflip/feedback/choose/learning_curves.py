@@ -11,7 +11,7 @@ from backflip.feedback.choose import experiment_arms as arms
 from backflip.feedback.choose import prescreen
 from backflip.feedback.choose.embedding import Embed, by_words
 from backflip.feedback.choose.queries import ACTIVE, RANDOM
-from backflip.feedback.kinds.scoring import word_of
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.reading import ItemRow
 from backflip.feedback.statistics.judgements import Floats, Ints, Judgements
@@ -51,7 +51,7 @@ def known(project: Project, *, rubric: int | None = None) -> Known:
     """
     said = project.judgements().said()
     said = said if rubric is None else said.where(said.rubric == rubric)
-    if not said.paired or not len(said) or project.settings.kind == "rank":
+    if not said.paired or not len(said) or not kind_of(project.settings.kind).one_word:
         return Known(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     first = np.full(said.items, np.inf)
     np.minimum.at(first, said.item, said.at)
@@ -115,4 +115,6 @@ def confirmed(project: Project) -> dict[str, Interval]:
         return {}
     kind = project.settings.kind
     said = project.answers(items=list(rule))
-    return prescreen.confirmed((rule[one.item], word_of(kind, one.value) or "") for one in said)
+    return prescreen.confirmed(
+        (rule[one.item], kind_of(kind).word(one.value) or "") for one in said
+    )

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from backflip.data.records import Tally
-from backflip.feedback.exchange.answered_items import Asked
-from backflip.feedback.kinds.scoring import word_of
+from backflip.feedback.exchange.answered_items import AnsweredItem
 from backflip.text import counted
 
 SPOKEN = {
@@ -27,7 +26,7 @@ SPOKEN = {
 
 
 @dataclass
-class Account:
+class Accounting:
     """Counts over the items that were read so far."""
 
     name: str
@@ -55,16 +54,16 @@ class Account:
     left_out: Tally = field(default_factory=Tally)
     """Items, or answers where each is a row, that became nothing, by reason."""
 
-    def see(self, asked: Asked) -> None:
+    def see(self, answered: AnsweredItem) -> None:
         """Count an item and its answers."""
         self.items += 1
-        self.answers += len(asked.said)
-        self.widest = max(self.widest, len(asked.item.payload.get("answers", ())))
-        self.known += asked.truth is not None
-        for answer in asked.said:
+        self.answers += len(answered.said)
+        self.widest = max(self.widest, len(answered.item.payload.get("answers", ())))
+        self.known += answered.truth is not None
+        for answer in answered.said:
             self.raters.add(answer.person)
             self.rubrics[answer.rubric_version] += 1
-            word = word_of(asked.item.payload["kind"], answer.value)
+            word = answered.kind.word(answer.value)
             if word:
                 self.words[word] += 1
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from backflip.feedback.kinds.scoring import word_of
-from backflip.feedback.kinds.tasks import Payload, payload_of
+from backflip.feedback.kinds.base import Kind
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.reading import AnswerRow, ItemRow
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import Answers
+from backflip.feedback.tasks.items import payload_of
 
 PAGE = 500
 """Items that are in memory with their answers."""
@@ -28,7 +29,7 @@ SILENT = {"both_bad": "both bad", "cannot_tell": "cannot tell"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredItem:
     """An item and all that was said of it."""
 
     item: ItemRow
@@ -36,11 +37,15 @@ class Asked:
     """Of raters, the first of each; repeats and the quiz are left out."""
     senior: tuple[AnswerRow, ...]
 
+    @property
+    def kind(self) -> Kind[Any, Any]:
+        """The kind of the task."""
+        return kind_of(self.item.payload["kind"])
+
     @cached_property
-    def payload(self) -> Payload:
+    def payload(self) -> Any:
         """What was asked, in the item's own order, with sources."""
-        kind: Any = self.item.payload["kind"]
-        return payload_of(self.item.payload, kind)
+        return payload_of(self.item.payload, self.kind.name)
 
     @property
     def truth(self) -> dict[str, Any] | None:
@@ -52,7 +57,7 @@ class Asked:
     @cached_property
     def words(self) -> Counter[str]:
         """Raters' answers by verdict, for kinds whose answer is one word."""
-        found = (word_of(self.item.payload["kind"], answer.value) for answer in self.answers)
+        found = (self.kind.word(answer.value) for answer in self.answers)
         return Counter(word for word in found if word)
 
     @property
@@ -67,9 +72,9 @@ class Asked:
         return (*self.answers, *self.senior)
 
 
-def asked(
+def answered_items(
     project: Project, *, until: int | None = None, part: str = "", repeats: bool = False
-) -> Iterator[Asked]:
+) -> Iterator[AnsweredItem]:
     """Items of a part that have an answer, by number, or, being golden, came with one.
 
     ``repeats``: with the answers of raters who were asked once more.
@@ -83,7 +88,7 @@ def asked(
 
 def with_answers(
     project: Project, numbers: Sequence[int], *, until: int | None = None, repeats: bool = False
-) -> Iterator[Asked]:
+) -> Iterator[AnsweredItem]:
     """These items with all that was said of them, which may be nothing."""
     for start in range(0, len(numbers), PAGE):
         page = numbers[start : start + PAGE]
@@ -94,7 +99,7 @@ def with_answers(
                 answers.setdefault(answer.item, []).append(answer)
         for row in rows:
             found = answers.get(row.id, [])
-            yield Asked(row, _of(found, senior=False), _of(found, senior=True))
+            yield AnsweredItem(row, _of(found, senior=False), _of(found, senior=True))
 
 
 def _answered(project: Project, until: int | None) -> Sequence[int]:

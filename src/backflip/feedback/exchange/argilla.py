@@ -16,21 +16,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backflip.feedback.exchange import argilla_columns as columns
-from backflip.feedback.exchange import tool_records as foreign
-from backflip.feedback.exchange.answered_items import Asked
+from backflip.feedback.exchange.answered_items import AnsweredItem
 from backflip.feedback.exchange.records import Source
 from backflip.feedback.exchange.tool_records import (
     Document,
     objects,
+    question_of,
     sources_field,
     sources_of,
     taken_over,
 )
-from backflip.feedback.exchange.tool_values import Said
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.exchange.tool_values import Response
 from backflip.feedback.projects.reading import AnswerRow
+from backflip.feedback.tasks.settings import ProjectSettings
 
-KINDS = foreign.KINDS
 SPACE = uuid.UUID("2f0a7c52-8e0b-4a5e-9c5e-5b6b8f6d7a01")
 """Where pseudonyms are given the UUIDs that Argilla wants."""
 UNSENT = ("draft", "discarded", "pending")
@@ -69,9 +68,9 @@ def _suggested(suggestions: Any) -> list[str]:
     return [str(one.get("question_name")) for one in suggestions or () if isinstance(one, Mapping)]
 
 
-def _said(responses: Any) -> tuple[list[Said], list[str]]:
+def _said(responses: Any) -> tuple[list[Response], list[str]]:
     """What each person said, and why some of it does not count."""
-    found, unsent, faults = list[Said](), dict[tuple[str, str], None](), list[str]()
+    found, unsent, faults = list[Response](), dict[tuple[str, str], None](), list[str]()
     for number, user, at, status, values in _responses(responses, faults):
         named = str(user or f"unknown {number}")
         if status in UNSENT:
@@ -80,7 +79,7 @@ def _said(responses: Any) -> tuple[list[Said], list[str]]:
         fits = (one for one in found if one.user == named and not set(one.values) & set(values))
         one = next(fits, None)
         if one is None:
-            one = Said(named, at=at, unnamed=not user)
+            one = Response(named, at=at, unnamed=not user)
             found.append(one)
         one.values.update(values)
     return found, [*faults, *(f"response is {status}" for _, status in unsent)]
@@ -116,8 +115,8 @@ def _value(value: Any) -> Any:
 
 def records(source: Source) -> Iterator[dict[str, Any]]:
     """A record for each item with its answers."""
-    for one in source.asked():
-        source.account.rows += 1
+    for one in source.items():
+        source.accounting.rows += 1
         responses: dict[str, list[dict[str, Any]]] = {}
         for answer in one.said:
             for question, value in questions(one, answer).items():
@@ -156,28 +155,23 @@ def _sources(payload: Mapping[str, Any]) -> list[str]:
     return [answer.get("source", "") for answer in answers if answer]
 
 
-def questions(one: Asked, answer: AnswerRow) -> dict[str, Any]:
-    """What a person said, by question."""
-    value, found = answer.value, dict[str, Any]()
-    match one.item.payload["kind"]:
-        case "compare":
-            names = {"a": "response_1", "b": "response_2"}
-            found["preference"] = names.get(value["choice"], value["choice"])
-            if value["choice"] in names:
-                found["strength"] = value["strength"]
-        case "rank":
-            found["ranking"] = [
-                {"value": f"response_{place}", "rank": rank + 1}
-                for place, rank in enumerate(value["ranks"], start=1)
-                if rank is not None
-            ]
-        case "rate":
-            found |= value["ratings"]
-        case "thumbs":
-            found["thumb"] = "up" if value["up"] else "down"
-        case "write":
-            found["response"] = value["text"]
-            found["edited"] = "yes" if value["from_draft"] else "no"
-        case _:
-            found["spans"] = value["spans"]
-    return found | ({"reason": value["reason"]} if value.get("reason") else {})
+def questions(one: AnsweredItem, answer: AnswerRow) -> dict[str, Any]:
+    """The answer of a person, by question."""
+    found = question_of(one.kind.name).responses(answer.value)
+    reason = answer.value.get("reason")
+    return found | ({"reason": reason} if reason else {})
+
+
+def settings_of(settings: ProjectSettings, *, widest: int = 2) -> dict[str, Any]:
+    """Fields and questions for ``rg.Settings``, as plain JSON.
+
+    ``widest``: answers of the item that has most.
+    """
+    question = question_of(settings.kind)
+    names = question.texts(widest)
+    texts = [{"name": name, "type": "text", "required": question.required} for name in names]
+    reason = {"name": "reason", "type": "text", "required": False}
+    return {
+        "fields": [{"name": "prompt", "type": "chat", "required": True}, *texts],
+        "questions": [*question.questions(settings, names), reason],
+    }

@@ -1,4 +1,4 @@
-"""Which kind of project teaches what.
+"""Records of a project, by its kind.
 
 ==========  ===================================================================================
 compare     a comparison of two, tied where the label is a tie
@@ -10,16 +10,16 @@ thumbs      a label
 steps       the whole solution, good where no step is bad
 ==========  ===================================================================================
 
-Where raters are evenly split nothing is taught as a hard label: it is counted and left out. As soft
-labels such pairs are ½.
+Where raters are evenly split there is no hard label: it is counted and left out. As soft labels
+such pairs are ½.
 
-Votes on principles, marked passages and clips teach a language model nothing by themselves; they
+Votes on principles, marked passages and clips hold nothing for a language model by themselves; they
 are exported as labels and answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, TypeVar
@@ -28,97 +28,76 @@ from backflip.data.conversions import KINDS, WAYS, convert, plural
 from backflip.data.formats import Loaded
 from backflip.data.records import (
     Comparison,
-    Demonstration,
-    Labelled,
     Prompt,
     Record,
     Tally,
 )
 from backflip.errors import UserError
-from backflip.feedback.exchange import compare as comparing
-from backflip.feedback.exchange import converse as conversing
-from backflip.feedback.exchange import rank as ranking
-from backflip.feedback.exchange import steps as solving
-from backflip.feedback.exchange.answered_items import PARTS, Asked
-from backflip.feedback.exchange.records import Evidence, Lesson, Source, turns
+from backflip.feedback.exchange.answered_items import PARTS, AnsweredItem
+from backflip.feedback.exchange.mapping import kinds_where, mapping_of
+from backflip.feedback.exchange.records import Evidence, LabelledRecord, Source, turns
+from backflip.feedback.exchange.verdicts import EVEN
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.consensus import RESAMPLES, agreed
 from backflip.text import coefficient
 
 R = TypeVar("R", bound=Record)
-Teacher = Callable[[Source], Iterator[Lesson]]
-TEACHERS: dict[tuple[str, type[Record]], Teacher] = {
-    ("compare", Comparison): comparing.compared,
-    ("compare", Labelled): comparing.compared_apart,
-    ("rank", Comparison): ranking.ranked,
-    ("rank", Labelled): ranking.ranked_apart,
-    ("rate", Comparison): ranking.rated,
-    ("talk", Comparison): conversing.talked,
-    ("talk", Demonstration): conversing.spoken,
-    ("write", Demonstration): conversing.written,
-    ("write", Comparison): conversing.improved,
-    ("thumbs", Labelled): comparing.thumbs,
-    ("steps", Labelled): solving.solved,
-}
-NATIVE: dict[str, type[Record]] = {
-    "compare": Comparison,
-    "rank": Comparison,
-    "rate": Comparison,
-    "talk": Comparison,
-    "write": Demonstration,
-    "thumbs": Labelled,
-    "steps": Labelled,
-}
-"""What each kind teaches first of all."""
 SOFT, HARD = "soft", "preference"
 STYLES = (SOFT, HARD)
 """How labels of two answers are read: as probabilities, or as they are with weight and margin."""
 
 
-def lessons(source: Source, wanted: type[Record]) -> Iterator[Lesson]:
-    """What a project teaches of this kind. Raises UserError where that is nothing."""
-    teach = TEACHERS.get((source.kind, wanted))
-    if teach is None:
+def to_records(source: Source, wanted: type[Record]) -> Iterator[LabelledRecord]:
+    """A project's records of a type. Raises UserError where it has none."""
+    convert_all = mapping_of(source.kind).converters.get(wanted)
+    if convert_all is None:
         raise UserError(refusal(source, plural(wanted)))
-    for lesson in teach(source):
-        source.account.rows += 1
-        yield lesson
+    for labelled in convert_all(source):
+        source.accounting.rows += 1
+        yield labelled
+
+
+def native(kind: str) -> type[Record] | None:
+    """The records that a kind yields first of all; none where it yields none."""
+    return next(iter(mapping_of(kind).converters), None)
 
 
 def refusal(source: Source, what: str) -> str:
-    """Why a project has nothing of the sort."""
+    """The reason why a project has nothing of the sort."""
+    known = sorted(kind.name for kind in kinds_where(lambda mapping: mapping.converters))
     return (
         f"{source.name} is of kind {source.kind!r}, which yields no {what}; projects of kind "
-        f"{', '.join(sorted(NATIVE))} can be learnt from. Export it as labels or answers instead."
+        f"{', '.join(known)} can be learnt from. Export it as labels or answers instead."
     )
 
 
-def styled(lesson: Lesson, style: str) -> Lesson:
+def styled(labelled: LabelledRecord, style: str) -> LabelledRecord:
     """A comparison with a soft label and nothing else, or a hard one with weight and margin."""
-    record = lesson.record
+    record = labelled.record
     if not isinstance(record, Comparison):
-        return lesson
+        return labelled
     if len(record.answers) > 2:
-        weight = lesson.evidence.weight if style == HARD else 1.0
-        return replace(lesson, record=replace(record, weight=weight))
+        weight = labelled.evidence.weight if style == HARD else 1.0
+        return replace(labelled, record=replace(record, weight=weight))
     if style == HARD:
         soft = record.soft if record.tied else 1.0
-        hard = replace(record, soft=soft, weight=lesson.evidence.weight)
-        return replace(lesson, record=hard)
-    return replace(lesson, record=replace(record, margin=0.0))
+        hard = replace(record, soft=soft, weight=labelled.evidence.weight)
+        return replace(labelled, record=hard)
+    return replace(labelled, record=replace(record, margin=0.0))
 
 
-def in_pairs(lesson: Lesson) -> Iterator[Lesson]:
+def in_pairs(labelled: LabelledRecord) -> Iterator[LabelledRecord]:
     """A ranking as all its pairs, each with its own P(better) where that is known."""
-    record, evidence = lesson.record, lesson.evidence
+    record, evidence = labelled.record, labelled.evidence
     assert isinstance(record, Comparison)
     if len(record.answers) == 2:
-        yield lesson
+        yield labelled
         return
     for i, j in combinations(range(len(record.answers)), 2):
         yield _pair(record, evidence, i, j)
 
 
-def _pair(record: Comparison, evidence: Evidence, i: int, j: int) -> Lesson:
+def _pair(record: Comparison, evidence: Evidence, i: int, j: int) -> LabelledRecord:
     """Two of a ranking's answers. Where what was said of the two is against the order in which the
     whole ranking puts them, they are undecided.
     """
@@ -143,7 +122,7 @@ def _pair(record: Comparison, evidence: Evidence, i: int, j: int) -> Lesson:
             high=verdict.high,
             weight=verdict.weight,
         )
-    return Lesson(pair, proof)
+    return LabelledRecord(pair, proof)
 
 
 # ---- as data of a recipe
@@ -162,47 +141,48 @@ def records(
             f"format={style!r} is not how answers of people are read; use {' or '.join(STYLES)}."
         )
     kind: Any = KINDS[wanted] if isinstance(wanted, str) else wanted
-    native = _way(source, kind)
+    way = _way(source, kind)
     if kind is Prompt:
         held, dropped, said = _prompts(source), Tally(), ""
     else:
-        held = [styled(lesson, style).record for lesson in _usable(source, native, style)]
+        held = [styled(labelled, style).record for labelled in _usable(source, way, style)]
         converted = convert(held, kind)
         held, dropped, said = converted.records, converted.dropped, converted.said
-    dropped.update(source.account.left_out)
+    dropped.update(source.accounting.left_out)
     if not held:
         raise UserError(_nothing(source, plural(kind), dropped))
-    account = source.account
+    account = source.accounting
     parts = [account.basis, *account.labels_counted, agreement_in_words(source), said]
     basis = "; ".join(part for part in parts if part)
     rows = len(held) + dropped.total
     return Loaded(source.name, source.kind, held[:limit], dropped, basis, rows)
 
 
-def _usable(source: Source, wanted: type[Record], style: str) -> Iterator[Lesson]:
+def _usable(source: Source, wanted: type[Record], style: str) -> Iterator[LabelledRecord]:
     """Lessons; as hard labels without what raters are evenly split on, which is counted."""
-    for lesson in lessons(source, wanted):
-        if style == HARD and lesson.undecided:
-            source.account.drop(comparing.EVEN, lesson.evidence.asked[0].item.id)
+    for labelled in to_records(source, wanted):
+        if style == HARD and labelled.undecided:
+            source.accounting.drop(EVEN, labelled.evidence.items[0].item.id)
         else:
-            yield lesson
+            yield labelled
 
 
 def native_kind(source: Source) -> str:
     """What a project holds, as ``data.formats.kind_of`` says it. Raises UserError."""
-    if source.kind not in NATIVE:
+    held = native(source.kind)
+    if held is None:
         raise UserError(refusal(source, "records"))
-    return next(name for name, kind in KINDS.items() if kind is NATIVE[source.kind])
+    return next(name for name, kind in KINDS.items() if kind is held)
 
 
 def _way(source: Source, wanted: type[Record]) -> type[Record]:
     """What is to be read of the project so that it can become what is wanted."""
     if wanted is Prompt:
         return wanted
-    known = [kind for kind in (wanted, NATIVE.get(source.kind), Comparison) if kind is not None]
+    known = [kind for kind in (wanted, native(source.kind), Comparison) if kind is not None]
     for kind in known:
         fits = kind is wanted or (kind, wanted) in WAYS
-        if fits and (source.kind, kind) in TEACHERS:
+        if fits and kind in mapping_of(source.kind).converters:
             return kind
     raise UserError(refusal(source, plural(wanted)))
 
@@ -213,7 +193,7 @@ def _prompts(source: Source) -> list[Prompt]:
     after = 0
     while rows := source.project.items(after=after, limit=500):
         for row in rows:
-            asked = Asked(row, (), ())
+            asked = AnsweredItem(row, (), ())
             prompt = getattr(asked.payload, "prompt", ()) or getattr(asked.payload, "opening", ())
             if row.purpose in PARTS[source.part] and prompt:
                 record = source.attempt(asked, lambda at, said=prompt: Prompt(turns(said), at))
@@ -227,7 +207,7 @@ def agreement_in_words(source: Source) -> str:
     """Krippendorff's α as the statistics have it, where several raters judged the same items; of
     ratings for each attribute.
     """
-    if source.kind != "rate":
+    if not kind_of(source.kind).attributes:
         return _alpha(agreed(source.consensus.judgements, resamples=RESAMPLES))
     by_name = {
         one.name: source.project.judgements(until=source.until, part=one.name)
@@ -251,6 +231,6 @@ def _alpha(found: dict[str, Any] | None, about: str = "") -> str:
 
 def _nothing(source: Source, what: str, dropped: Tally) -> str:
     """Why there is nothing, and what to do."""
-    account = source.account
+    account = source.accounting
     why = "; ".join([account.basis, *account.labels_counted, *dropped.lines()])
     return f"{source.name} has no {what} yet: {why}. Collect more answers, or take another recipe."

@@ -5,28 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from itertools import combinations
 from typing import Any
 
 from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
 from backflip.errors import UserError
-from backflip.feedback.exchange.answered_items import Asked, asked
-from backflip.feedback.exchange.compare import EVEN
+from backflip.feedback.exchange import argilla, label_studio
+from backflip.feedback.exchange.answered_items import AnsweredItem, answered_items
 from backflip.feedback.exchange.converters import (
     HARD,
     SOFT,
     agreement_in_words,
     in_pairs,
-    lessons,
     styled,
+    to_records,
 )
 from backflip.feedback.exchange.rater_rows import figures_of
 from backflip.feedback.exchange.records import Evidence, Source, name_of, turns
 from backflip.feedback.exchange.steps import stepped
-from backflip.feedback.exchange.tool_setup import argilla_settings, label_studio_config
-from backflip.feedback.kinds.scoring import word_of
-from backflip.feedback.kinds.tasks import Rank, Steps
+from backflip.feedback.exchange.verdicts import EVEN
+from backflip.feedback.kinds.registry import kind_of
 
 TIE = "a tie, which this format cannot say"
 MARKS = ("\n\nHuman:", "\n\nAssistant:")
@@ -48,12 +46,12 @@ def proof(source: Source, evidence: Evidence, *, turned: bool = False) -> dict[s
         "raters": sorted({answer.person for answer in evidence.answers}),
         "provenance": {
             "project": source.project.name,
-            "items": [one.item.id for one in evidence.asked],
+            "items": [one.item.id for one in evidence.items],
             "events": [answer.event for answer in evidence.answers],
             "pinned": source.until,
             "rubric_versions": sorted({a.rubric_version for a in evidence.answers}),
-            "origins": sorted({one.item.origin for one in evidence.asked}),
-            "batches": sorted({one.item.batch for one in evidence.asked}),
+            "origins": sorted({one.item.origin for one in evidence.items}),
+            "batches": sorted({one.item.batch for one in evidence.items}),
             "sources": sources[::-1] if turned else sources,
             "known": evidence.known,
             "turn": evidence.more.get("turn"),
@@ -69,16 +67,16 @@ def _known(value: float | None) -> float | None:
 
 
 def _two(source: Source, style: str, *, ties: bool) -> Iterator[tuple[Comparison, Evidence]]:
-    for ranking in lessons(source, Comparison):
+    for ranking in to_records(source, Comparison):
         for pair in in_pairs(ranking):
-            lesson = styled(pair, style)
-            record = lesson.record
+            labelled = styled(pair, style)
+            record = labelled.record
             assert isinstance(record, Comparison)
             if record.tied and not ties:
-                why = EVEN if lesson.undecided else TIE
-                source.account.drop(why, lesson.evidence.asked[0].item.id)
+                why = EVEN if labelled.undecided else TIE
+                source.accounting.drop(why, labelled.evidence.items[0].item.id)
             else:
-                yield record, lesson.evidence
+                yield record, labelled.evidence
 
 
 def _pair_proof(source: Source, record: Comparison, evidence: Evidence) -> dict[str, Any]:
@@ -107,7 +105,7 @@ def transcripts(source: Source) -> Iterator[dict[str, Any]]:
         best = record.rank.index(0)
         whole = [record.prompt + record.answers[place] for place in (best, 1 - best)]
         if fault := _untellable(whole[0] + whole[1]):
-            source.account.drop(fault, evidence.asked[0].item.id)
+            source.accounting.drop(fault, evidence.items[0].item.id)
             continue
         row: dict[str, Any] = {"chosen": transcript(whole[0]), "rejected": transcript(whole[1])}
         row |= {"margin": record.margin, "weight": record.weight}
@@ -137,26 +135,27 @@ def rankings(source: Source) -> Iterator[dict[str, Any]]:
 
     Raises UserError for ratings one by one: they are ranked by their means.
     """
-    if source.kind == "rate" and source.per == "answer":
+    rated = bool(kind_of(source.kind).attributes)
+    if rated and source.per == "answer":
         raise UserError(
             "answers are ranked by their mean rating, so per=answer has no meaning here; the "
             "export 'answers' has every rating."
         )
-    for lesson in lessons(source, Comparison):
-        record = lesson.record
+    for labelled in to_records(source, Comparison):
+        record = labelled.record
         assert isinstance(record, Comparison)
-        if lesson.undecided:
-            source.account.drop(EVEN, lesson.evidence.asked[0].item.id)
+        if labelled.undecided:
+            source.accounting.drop(EVEN, labelled.evidence.items[0].item.id)
             continue
         row: dict[str, Any] = {
             "prompt": dicts(record.prompt),
             "completions": [dicts(answer) for answer in record.answers],
             "rank": list(record.rank),
-            "weight": lesson.evidence.weight,
+            "weight": labelled.evidence.weight,
         }
-        if source.kind == "rate":
-            row |= {name: lesson.evidence.more[name] for name in ("scores", "ratings")}
-        yield row | proof(source, lesson.evidence)
+        if rated:
+            row |= {name: labelled.evidence.more[name] for name in ("scores", "ratings")}
+        yield row | proof(source, labelled.evidence)
 
 
 def dicts(messages: Messages) -> list[dict[str, str]]:
@@ -169,23 +168,22 @@ def dicts(messages: Messages) -> list[dict[str, str]]:
 
 def unpaired(source: Source) -> Iterator[dict[str, Any]]:
     """TRL's unpaired columns."""
-    for lesson in lessons(source, Labelled):
-        record = lesson.record
+    for labelled in to_records(source, Labelled):
+        record = labelled.record
         assert isinstance(record, Labelled)
-        source.account.labels[record.label] += 1
-        yield as_row(record) | proof(source, lesson.evidence)
+        source.accounting.labels[record.label] += 1
+        yield as_row(record) | proof(source, labelled.evidence)
 
 
 def stepwise(source: Source) -> Iterator[dict[str, Any]]:
     """TRL's stepwise columns, neutral steps good; ``step_labels`` has them as they were given."""
     for found in stepped(source):
-        payload = found.one.payload
-        assert isinstance(payload, Steps)
+        payload = found.answered.payload
         prompt = turns(payload.prompt)
         if len(prompt) > 1 and (fault := _untellable(prompt)):
-            source.account.drop(fault, found.one.item.id)
+            source.accounting.drop(fault, found.answered.item.id)
             continue
-        source.account.rows += 1
+        source.accounting.rows += 1
         yield {
             "prompt": _as_text(prompt),
             "completions": found.steps,
@@ -203,11 +201,11 @@ def _as_text(prompt: Messages) -> str:
 
 def demonstrations(source: Source) -> Iterator[dict[str, Any]]:
     """Conversations to imitate."""
-    for lesson in lessons(source, Demonstration):
-        record = lesson.record
+    for labelled in to_records(source, Demonstration):
+        record = labelled.record
         assert isinstance(record, Demonstration)
-        row = {"messages": dicts(record.messages), "weight": lesson.evidence.weight}
-        yield row | proof(source, lesson.evidence)
+        row = {"messages": dicts(record.messages), "weight": labelled.evidence.weight}
+        yield row | proof(source, labelled.evidence)
 
 
 # ---- everything, as it is
@@ -215,10 +213,10 @@ def demonstrations(source: Source) -> Iterator[dict[str, Any]]:
 
 def answers(source: Source) -> Iterator[dict[str, Any]]:
     """Every answer with its circumstances, in the item's own order; the quiz is left out."""
-    for one in asked(source.project, until=source.until, part=source.part, repeats=True):
-        source.account.see(one)
+    for one in answered_items(source.project, until=source.until, part=source.part, repeats=True):
+        source.accounting.see(one)
         for answer in one.said:
-            source.account.rows += 1
+            source.accounting.rows += 1
             row = {**answer.__dict__, "order": list(answer.order), "kind": source.kind}
             yield row | {
                 "project": source.project.name,
@@ -232,9 +230,9 @@ def answers(source: Source) -> Iterator[dict[str, Any]]:
 
 def labels(source: Source) -> Iterator[dict[str, Any]]:
     """Every item with the verdicts on its parts."""
-    for one in source.asked():
-        source.account.rows += 1
-        words = [word_of(source.kind, answer.value) for answer in one.said]
+    for one in source.items():
+        source.accounting.rows += 1
+        words = [kind_of(source.kind).word(answer.value) for answer in one.said]
         yield {
             "item": one.item.id,
             "kind": source.kind,
@@ -249,17 +247,18 @@ def _without_posterior(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.startswith("posterior")}
 
 
-def _verdicts(source: Source, one: Asked) -> list[dict[str, Any]]:
+def _verdicts(source: Source, one: AnsweredItem) -> list[dict[str, Any]]:
     """Of each part of an item its value, posterior and error bar, and what other methods say."""
-    if source.kind == "rate":
+    kind = kind_of(source.kind)
+    if kind.attributes:
         return [_rating(one, attribute.name) for attribute in source.settings.attributes]
-    if source.kind == "write":
+    if not kind.alike:
         return [{"part": "", "value": answer.value["text"]} for answer in one.said]
     found = list[dict[str, Any]]()
-    for part in _parts(source, one):
+    for part in kind.part_names(one.payload, source.settings):
         verdict = source.verdict(one, part)
         if verdict is not None:
-            source.account.undecided += math.isnan(verdict.value)
+            source.accounting.undecided += math.isnan(verdict.value)
             found.append(
                 {
                     "part": part,
@@ -275,18 +274,7 @@ def _verdicts(source: Source, one: Asked) -> list[dict[str, Any]]:
     return found
 
 
-def _parts(source: Source, one: Asked) -> list[str]:
-    payload = one.payload
-    if isinstance(payload, Rank):
-        return [f"{i}-{j}" for i, j in combinations(range(len(payload.answers)), 2)]
-    if isinstance(payload, Steps):
-        return [str(place) for place in range(len(payload.steps))]
-    if source.kind == "spans":
-        return list(source.settings.span_labels)
-    return list(getattr(payload, "rules", ("",)))
-
-
-def _rating(one: Asked, name: str) -> dict[str, Any]:
+def _rating(one: AnsweredItem, name: str) -> dict[str, Any]:
     values = [answer.value["ratings"].get(name) for answer in one.answers]
     given = [value for value in values if value is not None]
     if one.truth is not None:
@@ -300,7 +288,7 @@ def _rating(one: Asked, name: str) -> dict[str, Any]:
 
 def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     """What was counted, how far raters agree, how reliable each is."""
-    account, figures = source.account, figures_of(source)
+    account, figures = source.accounting, figures_of(source)
     made: dict[str, Any] = {
         "source": source.name,
         "kind": source.kind,
@@ -319,7 +307,7 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
         "said": [line for line in (*account.lines(), agreement_in_words(source)) if line],
         "answers_by_rubric_version": {str(k): n for k, n in sorted(account.rubrics.items())},
         "agreement": _each(source, {name: one["agreement"] for name, one in figures.items()}),
-        "reliabilities": [] if source.kind == "rate" else source.consensus.raters(),
+        "reliabilities": [] if kind_of(source.kind).attributes else source.consensus.raters(),
         "statistics": _each(source, {name: _shown(one) for name, one in figures.items()}),
         "backflip": metadata.version("backflip"),
     }
@@ -327,15 +315,15 @@ def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
     if format == "kto":
         more = {"kto": _balance(source)}
     elif format == "argilla":
-        more = {"argilla_settings": argilla_settings(source.settings, widest=account.widest)}
+        more = {"argilla_settings": argilla.settings_of(source.settings, widest=account.widest)}
     elif format == "label_studio":
-        more = {"label_studio_config": label_studio_config(source.settings)}
+        more = {"label_studio_config": label_studio.page_of(source.settings)}
     return made | more
 
 
 def _each(source: Source, made: dict[str, Any]) -> Any:
     """By attribute for ratings; of other kinds the one there is."""
-    return made if source.kind == "rate" else made[""]
+    return made if kind_of(source.kind).attributes else made[""]
 
 
 def _shown(made: dict[str, Any]) -> dict[str, Any]:
@@ -345,6 +333,6 @@ def _shown(made: dict[str, Any]) -> dict[str, Any]:
 
 def _balance(source: Source) -> dict[str, Any]:
     """KTO's weight of good answers, where that of bad ones is 1."""
-    good, bad = source.account.labels[True], source.account.labels[False]
+    good, bad = source.accounting.labels[True], source.accounting.labels[False]
     span = [ratio * bad / good for ratio in KTO_RATIO] if good and bad else None
     return {"good": good, "bad": bad, "undesirable_weight": 1.0, "desirable_weight": span}

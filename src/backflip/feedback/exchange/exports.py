@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 from backflip.errors import UserError
 from backflip.feedback.exchange import argilla, export_rows, label_studio
+from backflip.feedback.exchange.files import check_suffix, sidecar, write_rows, write_summary
+from backflip.feedback.exchange.mapping import KindMapping, kinds_where
 from backflip.feedback.exchange.rater_rows import rater_rows
 from backflip.feedback.exchange.records import Per, Source
 from backflip.feedback.exchange.sheet import Sheet
-from backflip.feedback.exchange.write import check_suffix, sidecar, write_rows, write_summary
-from backflip.feedback.kinds.settings import KINDS
 from backflip.feedback.projects.project import Project
 
 
@@ -29,18 +29,28 @@ class ExportFormat:
     name: str
     what: str
     """In words, for people who choose."""
-    kinds: tuple[str, ...]
-    """Projects that have it."""
     rows: Callable[[Source], Iterator[dict[str, Any]]]
     pers: tuple[Per, ...] = get_args(Per)
     """What a row may be; the first is the default."""
     listed: bool = False
-    """Whether other tools read it as one JSON list."""
+    """Whether another tool reads it as one JSON list."""
+    everywhere: bool = False
+    """Whether every kind of project has it; else the kinds that say so."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of project that have it."""
+
+        def has(mapping: KindMapping) -> bool:
+            return (
+                self.everywhere
+                or (self.listed and bool(mapping.question))
+                or self.name in mapping.formats
+            )
+
+        return tuple(kind.name for kind in kinds_where(has))
 
 
-_COMPARED = ("compare", "rank", "talk", "write")
-_JUDGED = ("compare", "rank", "thumbs", "steps")
-_EVERY = tuple(KINDS)
 _ONE_BY_ONE: tuple[Per, ...] = ("answer",)
 FORMATS = {
     made.name: made
@@ -48,77 +58,68 @@ FORMATS = {
         ExportFormat(
             "preference",
             "TRL preference: prompt, chosen, rejected, margin and weight; no ties or even splits",
-            _COMPARED,
             export_rows.preference,
         ),
         ExportFormat(
             "soft",
             "Soft labels: prompt, chosen, rejected and p_chosen; ties and even splits are ½",
-            _COMPARED,
             export_rows.soft,
         ),
         ExportFormat(
             "hh",
             "Anthropic's HH: chosen and rejected as transcripts; no ties, no even splits",
-            _COMPARED,
             export_rows.transcripts,
         ),
         ExportFormat(
             "rankings",
             "Rankings of K: prompt, completions and rank, 0 the best",
-            ("rank", "compare", "rate", "talk"),
             export_rows.rankings,
         ),
         ExportFormat(
             "unpaired",
             "TRL unpaired: prompt, completion and label, true or false",
-            _JUDGED,
             export_rows.unpaired,
         ),
         ExportFormat(
             "kto",
             "KTO: the same, with the weights that balance good and bad in the summary",
-            _JUDGED,
             export_rows.unpaired,
         ),
         ExportFormat(
             "stepwise",
             "TRL stepwise: prompt, completions (steps) and labels (true or false)",
-            ("steps",),
             export_rows.stepwise,
         ),
         ExportFormat(
             "demonstrations",
             "Demonstrations: messages to imitate, as people wrote them",
-            ("write", "talk"),
             export_rows.demonstrations,
             _ONE_BY_ONE,
         ),
         ExportFormat(
             "labels",
             "Labels: one row an item, each verdict with its posterior, and what other methods say",
-            _EVERY,
             export_rows.labels,
             ("item",),
+            everywhere=True,
         ),
         ExportFormat(
             "answers",
             "Answers: one row each, as given, with rater, order, time and rubric version",
-            _EVERY,
             export_rows.answers,
             _ONE_BY_ONE,
+            everywhere=True,
         ),
         ExportFormat(
             "raters",
             "Raters: one row each under their pseudonym, with what the statistics say of them",
-            _EVERY,
             rater_rows,
             _ONE_BY_ONE,
+            everywhere=True,
         ),
         ExportFormat(
             "argilla",
             "Argilla: records with fields and responses, as its 2.x reads them",
-            argilla.KINDS,
             argilla.records,
             _ONE_BY_ONE,
             listed=True,
@@ -126,7 +127,6 @@ FORMATS = {
         ExportFormat(
             "label_studio",
             "Label Studio: tasks with annotations",
-            label_studio.KINDS,
             label_studio.tasks,
             _ONE_BY_ONE,
             listed=True,
@@ -196,7 +196,7 @@ def export(
     count = write_rows(path, chosen.rows(source), chosen.name, sheet)
     if not count:
         path.unlink(missing_ok=True)
-        raise UserError(f"nothing to export: {'; '.join(source.account.lines())}.")
+        raise UserError(f"nothing to export: {'; '.join(source.accounting.lines())}.")
     beside = sidecar(path)
     made = export_rows.summary(source, chosen.name, count)
     made["said"] += sheet.lines()

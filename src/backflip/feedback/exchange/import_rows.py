@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
 from typing import Any
 
 from backflip.data.formats import Reader
 from backflip.data.records import (
-    BadRecordError,
-    Comparison,
     Demonstration,
-    Labelled,
-    Message,
-    Messages,
     Prompt,
-    Record,
 )
 from backflip.data.rows import Format
 from backflip.data.sources import Row
 from backflip.errors import UserError
-from backflip.feedback.kinds.examples import spelled_out
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.exchange.mapping import mapping_of
+from backflip.feedback.exchange.steps import stepwise
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.items import NewItem
-from backflip.text import counted
+from backflip.feedback.tasks.examples import spelled_out
+from backflip.feedback.tasks.settings import ProjectSettings
 
-OWN = {
-    "compare": "answers",
-    "rank": "answers",
-    "rate": "answer",
-    "thumbs": "answer",
-    "write": "draft",
-    "steps": "steps",
-    "spans": "answer",
-    "clips": "clips",
-    "principles": "principle",
-    "talk": "policies",
-}
-"""The column that tells an item of each kind from a row of another format."""
 EXTRA: dict[str, tuple[type | UnionType, str]] = {
     "gold": (Mapping, "an answer, as an object"),
     "why": (str, "a text"),
@@ -47,38 +30,15 @@ EXTRA: dict[str, tuple[type | UnionType, str]] = {
 }
 """Columns beside an item's own."""
 NAMES = ("payload", *EXTRA, "item", "kind")
-READABLE = {
-    "compare": (Comparison,),
-    "rank": (Comparison,),
-    "rate": (Demonstration, Labelled, Comparison),
-    "thumbs": (Labelled, Demonstration, Comparison),
-    "spans": (Demonstration, Labelled, Comparison),
-    "write": (Prompt, Demonstration, Labelled, Comparison),
-    "steps": (Labelled,),
-}
-"""What else can become an item, by kind."""
-EXAMPLES = {
-    "compare": '{"prompt": "How do I boil an egg?", "answers": [{"text": "…"}, {"text": "…"}]}\n'
-    '{"prompt": "How do I boil an egg?", "chosen": "…", "rejected": "…"}',
-    "rank": '{"prompt": "Name a river.", "answers": [{"text": "…"}, {"text": "…"}, {"text": "…"}]}',
-    "rate": '{"prompt": "Name a river.", "answer": {"text": "…"}}',
-    "thumbs": '{"prompt": "Name a river.", "answer": {"text": "…"}}',
-    "write": '{"prompt": "Name a river."}\n{"prompt": "Name a river.", "draft": {"text": "…"}}',
-    "steps": '{"prompt": "What is 12 × 13?", "steps": ["12 × 13 = 12 × 10 + 12 × 3", "…"]}',
-    "spans": '{"prompt": "Name a river.", "answer": {"text": "…"}}',
-    "clips": '{"clips": [{"file": "walk-1.mp4", "media": "video"}, {"file": "walk-2.mp4"}]}',
-    "principles": '{"principle": "Say so when you do not know."}',
-    "talk": '{"policies": ["first", "second"], "role": "user", "rules": ["…"]}',
-}
-"""A row or two of each kind."""
 
 
 def is_own(fields: Mapping[str, Any], kind: str) -> bool:
     """Whether a row is an item of this kind, rather than data of another format."""
-    if isinstance(fields.get("payload"), Mapping) or kind not in READABLE:
+    if isinstance(fields.get("payload"), Mapping) or not mapping_of(kind).readable:
         return True
-    value = fields.get(OWN[kind])
-    if kind in ("compare", "rank"):
+    shown = kind_of(kind)
+    value = fields.get(shown.column)
+    if shown.sides:
         scored = any(fields.get(name) is not None for name in ("rank", "scores", "labels"))
         return isinstance(_several(fields), list) and not scored
     return value is not None and not any(n in fields for n in ("label", "thumb", "feedback"))
@@ -97,13 +57,14 @@ def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
         payload = dict(inner)
     else:
         payload = {name: value for name, value in fields.items() if name not in NAMES}
-        if kind in ("compare", "rank") and isinstance(payload.get("completions"), list):
+        if kind_of(kind).sides == "answers" and isinstance(payload.get("completions"), list):
             payload.setdefault("answers", payload.pop("completions"))
-    if OWN[kind] not in payload and kind != "write":
+    shown = kind_of(kind)
+    if shown.column_needed and shown.column not in payload:
         raise UserError(
-            f"{where}: no column {OWN[kind]!r}, which items of kind {kind} need; columns seen: "
+            f"{where}: no column {shown.column!r}, which items of kind {kind} need; columns seen: "
             f"{', '.join(map(str, fields)) or 'none'}. Such a row is an item: "
-            f"{EXAMPLES[kind].splitlines()[0]}"
+            f"{shown.wording.row.splitlines()[0]}"
         )
     return NewItem(spelled_out(payload, kind), **_extra(fields, where))
 
@@ -127,14 +88,15 @@ Make = Callable[[Row, bool], Iterator[NewItem]]
 def converted(reader: Reader, settings: ProjectSettings, source: str) -> Make:
     """How rows of a source become items. Raises UserError where they cannot."""
     kind, chosen = settings.kind, reader.format
-    if chosen.kind not in READABLE.get(kind, ()):
+    mapping = mapping_of(kind)
+    if chosen.kind not in mapping.readable:
         raise UserError(_unfit(chosen, kind, source))
 
     def make(row: Row, gold: bool) -> Iterator[NewItem]:
         if chosen.name == "stepwise":
-            yield _stepwise(row, gold)
-            return
-        yield from _items(reader.read(row), kind, gold)
+            yield stepwise(row, gold)
+        else:
+            yield from mapping.items(reader.read(row), gold=gold)
 
     return make
 
@@ -142,72 +104,7 @@ def converted(reader: Reader, settings: ProjectSettings, source: str) -> Make:
 def _unfit(chosen: Format, kind: str, source: str) -> str:
     held = {Prompt: "prompts without answers", Demonstration: "single answers"}
     said = held.get(chosen.kind, f"rows of the format {chosen.name}")
-    advice = f"Such a row is an item: {EXAMPLES[kind].splitlines()[0]}"
-    if chosen.kind is Prompt and kind in ("compare", "rank"):
+    advice = f"Such a row is an item: {kind_of(kind).wording.row.splitlines()[0]}"
+    if chosen.kind is Prompt and kind_of(kind).fewest > 1:
         advice = "Let a model answer them first (backflip collect … --answers MODEL). " + advice
     return f"{source} holds {said}, of which no item of kind {kind!r} can be made. {advice}"
-
-
-def _items(record: Record, kind: str, gold: bool) -> Iterator[NewItem]:
-    match record:
-        case Comparison() if kind in ("compare", "rank"):
-            yield _comparison(record, kind, gold)
-        case Comparison() if kind == "write":
-            worst = record.rank.index(max(record.rank))
-            yield _single(record.prompt, said(record.answers[worst]), kind)
-        case Comparison():
-            for answer, rank in zip(record.answers, record.rank, strict=True):
-                known = {"up": rank == 0} if gold and kind == "thumbs" else None
-                yield _single(record.prompt, said(answer), kind, known)
-        case Demonstration():
-            yield _single(record.messages[:-1], record.messages[-1].content, kind)
-        case Labelled() if kind == "steps":
-            lines = [line for line in said(record.answer).splitlines() if line.strip()]
-            yield NewItem({"kind": kind, "prompt": _turns(record.prompt), "steps": lines})
-        case Labelled():
-            known = {"up": record.label} if gold and kind == "thumbs" else None
-            yield _single(record.prompt, said(record.answer), kind, known)
-        case Prompt():
-            yield NewItem({"kind": kind, "prompt": _turns(record.messages)})
-
-
-def _comparison(record: Comparison, kind: str, gold: bool) -> NewItem:
-    if kind == "compare" and len(record.answers) != 2:
-        raise BadRecordError(
-            f"{counted(len(record.answers), 'answer')} where compare needs 2",
-            "make a project of kind rank, which takes any number",
-        )
-    answers = [{"text": said(answer)} for answer in record.answers]
-    payload = {"kind": kind, "prompt": _turns(record.prompt), "answers": answers}
-    return NewItem(payload, gold=_gold(record, kind) if gold else None)
-
-
-def _gold(record: Comparison, kind: str) -> dict[str, Any]:
-    if kind == "rank":
-        return {"ranks": list(record.rank)}
-    if record.tied:
-        return {"choice": "tie"}
-    return {"choice": "ab"[record.rank.index(0)], "strength": 1}
-
-
-def _single(prompt: Messages, text: str, kind: str, gold: dict[str, Any] | None = None) -> NewItem:
-    name = "draft" if kind == "write" else "answer"
-    return NewItem({"kind": kind, "prompt": _turns(prompt), name: {"text": text}}, gold=gold)
-
-
-def _stepwise(row: Row, gold: bool) -> NewItem:
-    """The steps of TRL's stepwise rows."""
-    payload = {"prompt": row.fields["prompt"], "steps": list(row.fields["completions"])}
-    labels = [1 if label else -1 for label in row.fields["labels"]]
-    return NewItem(spelled_out(payload, "steps"), gold={"labels": labels} if gold else None)
-
-
-def _turns(messages: Iterable[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def said(answer: Messages) -> str:
-    """An answer's text; one of several turns names its speakers."""
-    if len(answer) == 1:
-        return answer[0].content
-    return "\n\n".join(f"**{m.role.capitalize()}:** {m.content}" for m in answer)

@@ -23,14 +23,16 @@ from backflip.data.sources import Row, read
 from backflip.errors import UserError
 from backflip.feedback.exchange import argilla, label_studio, own_answers
 from backflip.feedback.exchange.import_rows import converted, is_own, own
-from backflip.feedback.exchange.tool_records import KINDS, SECOND, Document, Given, last_of_each
+from backflip.feedback.exchange.mapping import kinds_where
+from backflip.feedback.exchange.tool_records import SECOND, Document, Given, last_of_each
 from backflip.feedback.exchange.transfer import OURS, Strangers, take_over
-from backflip.feedback.kinds.settings import KINDS as EVERY_KIND
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.tasks import Payload, payload_of, value_of
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import KINDS as EVERY_KIND
 from backflip.feedback.projects.project import Project
 from backflip.feedback.rating.items import Added, Check, NewItem
 from backflip.feedback.store.queues import EVERYBODY, Purpose
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.text import counted
 
 LINED = (".jsonl", ".jsonl.gz", ".csv", ".tsv")
@@ -52,10 +54,12 @@ class Tool:
     """What rows of the same item share, where an answer is a row; none: a row is an item."""
 
 
+SHARED = tuple(kind.name for kind in kinds_where(lambda mapping: mapping.question))
+"""Kinds that other tools have too."""
 TOOLS = {
     OURS: Tool(own_answers.is_answer, own_answers.read, EVERY_KIND, own_answers.item_of),
-    "argilla": Tool(argilla.is_record, argilla.read, KINDS),
-    "label_studio": Tool(label_studio.is_task, label_studio.read, KINDS, label_studio.task_of),
+    "argilla": Tool(argilla.is_record, argilla.read, SHARED),
+    "label_studio": Tool(label_studio.is_task, label_studio.read, SHARED, label_studio.task_of),
 }
 
 

@@ -14,23 +14,21 @@ from typing import Any
 
 from backflip.data.records import BadRecordError
 from backflip.feedback.exchange import tool_records as foreign
-from backflip.feedback.exchange.answered_items import Asked
+from backflip.feedback.exchange.answered_items import AnsweredItem
 from backflip.feedback.exchange.records import Source
+from backflip.feedback.exchange.tool_parts import result
 from backflip.feedback.exchange.tool_records import (
     Document,
     objects,
+    question_of,
     sources_field,
     sources_of,
     taken_over,
 )
-from backflip.feedback.exchange.tool_values import Said
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.exchange.tool_values import PLACE, Response
 from backflip.feedback.projects.reading import AnswerRow
+from backflip.feedback.tasks.settings import ProjectSettings
 
-KINDS = foreign.KINDS
-ITEMS = "items"
-"""Where a task keeps a list of what is to be ranked."""
-PLACE = "rank_"
 CHOSEN = {"left": "a", "right": "b"}
 RATERS = "@raters.invalid"
 """Behind the pseudonyms of our own raters, as if it were an address."""
@@ -61,7 +59,7 @@ def read(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     data = dict(row["data"])
     sources = data.pop("sources", None)
     answers = _listed(data)
-    said, faults, truths = list[Said](), list[str](), list[Said]()
+    said, faults, truths = list[Response](), list[str](), list[Response]()
     given = row.get("annotations") or row.get("completions")
     for number, annotation in enumerate(objects(given, "annotation", faults)):
         if annotation.get("was_cancelled"):
@@ -92,7 +90,7 @@ def _single(row: Mapping[str, Any], settings: ProjectSettings) -> Document:
     data = {name: value for name, value in row.items() if name not in CIRCUMSTANCES}
     answers = _listed(data)
     who = row.get("annotator")
-    said = Said(_name(who) if who else "unknown 1", unnamed=not who, at=_time(row))
+    said = Response(_name(who) if who else "unknown 1", unnamed=not who, at=_time(row))
     said.seconds = _seconds(row, said.notes)
     shown = {name for name in data if name in foreign.PROMPTS or foreign.ANSWERS.fullmatch(name)}
     said.values = {name: _bare(v) for name, v in data.items() if name not in shown}
@@ -139,15 +137,15 @@ def _text(entry: Mapping[str, Any]) -> str:
 
 def _said(
     annotation: Mapping[str, Any], number: int, data: Mapping[str, Any], answers: Any
-) -> Said:
+) -> Response:
     ours = annotation.get("rater")
     who = f"{ours}{RATERS}" if ours else annotation.get("completed_by")
-    said = Said(_name(who) if who is not None else f"unknown {number + 1}", unnamed=who is None)
+    said = Response(_name(who) if who is not None else f"unknown {number + 1}", unnamed=who is None)
     said.seconds, said.at = _seconds(annotation, said.notes), _time(annotation)
     texts = list((answers or {}).values()) + [v for v in data.values() if isinstance(v, str)]
-    for result in objects(annotation.get("result"), "result", said.faults):
-        value, name = result.get("value") or {}, str(result.get("from_name", ""))
-        kind = str(result.get("type"))
+    for given in objects(annotation.get("result"), "result", said.faults):
+        value, name = given.get("value") or {}, str(given.get("from_name", ""))
+        kind = str(given.get("type"))
         try:
             found = _value(kind, value if isinstance(value, Mapping) else {kind: value}, texts)
         except BadRecordError as error:
@@ -254,8 +252,8 @@ def _order(ranker: Any) -> list[Any]:
 
 def tasks(source: Source) -> Iterator[dict[str, Any]]:
     """A task for each item with its answers as annotations."""
-    for one in source.asked():
-        source.account.rows += 1
+    for one in source.items():
+        source.accounting.rows += 1
         yield {
             "id": one.item.id,
             "data": _data(one.item.payload),
@@ -269,17 +267,11 @@ def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {"prompt": payload["prompt"]}
     answers = payload.get("answers") or [payload.get("answer") or payload.get("draft")]
     given = [answer for answer in answers if answer]
-    if payload["kind"] == "rank":
-        data[ITEMS] = [
-            {"id": str(place), "title": f"Answer {place}", "body": answer["text"]}
-            for place, answer in enumerate(given, start=1)
-        ]
-    else:
-        data |= {f"answer{place}": a["text"] for place, a in enumerate(given, start=1)}
+    data |= question_of(payload["kind"]).data(given)
     return data | {"sources": sources_field([answer.get("source", "") for answer in given])}
 
 
-def _annotation(one: Asked, answer: AnswerRow) -> dict[str, Any]:
+def _annotation(one: AnsweredItem, answer: AnswerRow) -> dict[str, Any]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(answer.at))
     return {
         "id": answer.event,
@@ -295,51 +287,13 @@ def _annotation(one: Asked, answer: AnswerRow) -> dict[str, Any]:
     }
 
 
-def _results(one: Asked, answer: AnswerRow) -> Iterator[dict[str, Any]]:
-    value = answer.value
-    match one.item.payload["kind"]:
-        case "compare":
-            yield from _compared(value)
-        case "rank":
-            places: dict[str, list[str]] = {}
-            for place, rank in enumerate(value["ranks"], start=1):
-                if rank is not None:
-                    places.setdefault(f"{PLACE}{rank + 1}", []).append(str(place))
-            yield _result("ranking", ITEMS, "ranker", {"ranker": places})
-        case "rate":
-            for name, rating in value["ratings"].items():
-                yield _result(name, "answer1", "rating", {"rating": rating})
-        case "thumbs":
-            said = "up" if value["up"] else "down"
-            yield _result("thumb", "answer1", "choices", {"choices": [said]})
-        case "write":
-            yield _result("response", "prompt", "textarea", {"text": [value["text"]]})
-            said = "yes" if value["from_draft"] else "no"
-            yield _result("edited", "prompt", "choices", {"choices": [said]})
-        case _:
-            yield from _marked(one, value["spans"])
-    if value.get("reason"):
-        yield _result("reason", "prompt", "textarea", {"text": [value["reason"]]})
+def _results(one: AnsweredItem, answer: AnswerRow) -> Iterator[dict[str, Any]]:
+    yield from question_of(one.kind.name).results(answer.value, one.item.payload)
+    if answer.value.get("reason"):
+        yield result("reason", "prompt", "textarea", {"text": [answer.value["reason"]]})
 
 
-def _compared(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Pairwise has two sides; all other verdicts are choices."""
-    sides = {"a": "left", "b": "right"}
-    if value["choice"] in sides:
-        selected = {"selected": sides[value["choice"]]}
-        yield _result("preference", "answer1,answer2", "pairwise", selected)
-        yield _result("strength", "prompt", "rating", {"rating": value["strength"]})
-    else:
-        yield _result("verdict", "prompt", "choices", {"choices": [value["choice"]]})
-
-
-def _marked(one: Asked, spans: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    text = one.item.payload["answer"]["text"]
-    for span in spans:
-        start, end = span["start"], span["end"]
-        marked = {"start": start, "end": end, "text": text[start:end], "labels": [span["label"]]}
-        yield _result("spans", "answer1", "labels", marked)
-
-
-def _result(name: str, to: str, type_: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"from_name": name, "to_name": to, "type": type_, "origin": "manual", "value": value}
+def page_of(settings: ProjectSettings) -> str:
+    """A labelling page for the tasks of an export."""
+    parts = question_of(settings.kind).page(settings)
+    return "\n".join(["<View>", *parts, '<TextArea name="reason" toName="prompt"/>', "</View>"])

@@ -13,9 +13,9 @@ from typing import Any, cast, get_args
 from backflip.data.records import BadRecordError
 from backflip.errors import UserError
 from backflip.feedback.exchange.tool_records import Document, Given
-from backflip.feedback.kinds.display import in_displayed_order
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.store.queues import EVERYBODY, Purpose
+from backflip.feedback.tasks.display import in_displayed_order
+from backflip.feedback.tasks.settings import ProjectSettings
 
 COLUMNS = {"event", "item", "person", "value", "at", "payload", "kind"}
 AS_JSON = ("payload", "value", "order", "gold")

@@ -1,19 +1,29 @@
-"""Rankings and ratings as lessons: K answers to a prompt in one order."""
+"""Rankings: answers in one order."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Any, ClassVar
 
-from backflip.feedback.exchange.answered_items import Asked
-from backflip.feedback.exchange.compare import EVEN
-from backflip.feedback.exchange.records import Evidence, Lesson, Source, turns
-from backflip.feedback.kinds.tasks import Rank, Rate
-from backflip.feedback.statistics.consensus import Verdict, even, weight_of
+from backflip.data.records import BadRecordError, Comparison, Labelled
+from backflip.feedback.exchange.answered_items import AnsweredItem
+from backflip.feedback.exchange.mapping import (
+    Converters,
+    KindMapping,
+    ToolQuestion,
+    as_turns,
+    text_of,
+)
+from backflip.feedback.exchange.records import Evidence, LabelledRecord, Source, turns
+from backflip.feedback.exchange.tool_parts import PROMPT, result
+from backflip.feedback.exchange.tool_values import ITEMS, PLACE, Read, Values, ranks_of, seen
+from backflip.feedback.exchange.verdicts import EVEN, count_shared
+from backflip.feedback.rating.items import NewItem
+from backflip.feedback.statistics.consensus import Verdict, weight_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 
 @dataclass(frozen=True)
@@ -27,84 +37,71 @@ class Order:
     evidence: Evidence
 
 
-# ---- rankings
-
-
-def ranked(source: Source) -> Iterator[Lesson]:
+def ranked(source: Source) -> Iterator[LabelledRecord]:
     """Rankings of K."""
-    for one, order in orders(source):
-        payload = one.payload
-        assert isinstance(payload, Rank)
+    for answered, order in orders(source):
+        payload = answered.payload
         texts = [answer.text for answer in payload.answers]
-        record = source.comparison(one, turns(payload.prompt), texts, order.rank)
+        record = source.comparison(answered, turns(payload.prompt), texts, order.rank)
         sources = tuple(answer.source for answer in payload.answers)
         evidence = replace(order.evidence, sources=sources, pairs=order.pairs)
         if record is not None:
-            yield Lesson(record, evidence)
+            yield LabelledRecord(record, evidence)
 
 
-def ranked_apart(source: Source) -> Iterator[Lesson]:
+def ranked_apart(source: Source) -> Iterator[LabelledRecord]:
     """The best of each ranking good, the others bad."""
-    for one, order in orders(source):
-        payload = one.payload
-        assert isinstance(payload, Rank)
+    for answered, order in orders(source):
+        payload = answered.payload
         if len(set(order.rank)) == 1:
             tied = EVEN if order.evidence.split else "all answers tie"
-            source.account.drop(tied, one.item.id)
+            source.accounting.drop(tied, answered.item.id)
             continue
         for answer, place in zip(payload.answers, order.rank, strict=True):
             found = replace(order.evidence, sources=(answer.source,))
-            yield from source.label(one, payload.prompt, answer.text, place == 0, found)
+            yield from source.label(answered, payload.prompt, answer.text, place == 0, found)
 
 
-def orders(source: Source) -> Iterator[tuple[Asked, Order]]:
+def orders(source: Source) -> Iterator[tuple[AnsweredItem, Order]]:
     """Items with their order, one an item or one an answer."""
-    for one in source.asked():
-        payload = one.payload
-        assert isinstance(payload, Rank)
+    for answered in source.items():
+        payload = answered.payload
         size = len(payload.answers)
-        given = [answer.value["ranks"] for answer in one.said]
-        source.account.unranked += sum(all(r[k] is None for r in given) for k in range(size))
+        given = [answer.value["ranks"] for answer in answered.said]
+        source.accounting.unranked += sum(all(r[k] is None for r in given) for k in range(size))
         if source.per == "answer":
-            for answer in one.said:
+            for answer in answered.said:
                 right = source.consensus.reliability(answer.person)
-                found = Evidence((one,), (answer,), weight=weight_of(right))
+                found = Evidence((answered,), (answer,), weight=weight_of(right))
                 rank = _filled(answer.value["ranks"])
-                yield one, Order(rank, tuple(-float(r) for r in rank), {}, found)
+                yield answered, Order(rank, tuple(-float(r) for r in rank), {}, found)
         else:
-            yield one, agreed_order(source, one, size)
+            yield answered, agreed_order(source, answered, size)
 
 
-def agreed_order(source: Source, one: Asked, size: int) -> Order:
+def agreed_order(source: Source, answered: AnsweredItem, size: int) -> Order:
     """By the mean of P(better) over the others; neighbours that tie share a place."""
     known = {
         (i, j): verdict
         for i, j in combinations(range(size), 2)
-        if (verdict := source.verdict(one, f"{i}-{j}")) is not None
+        if (verdict := source.verdict(answered, f"{i}-{j}")) is not None
     }
     won = [[_chance(known, i, j) for j in range(size) if j != i] for i in range(size)]
     score = tuple(sum(chances) / len(chances) for chances in won)
-    rank = _filled(one.truth["ranks"]) if one.truth is not None else _places(score, known)
+    rank = _filled(answered.truth["ranks"]) if answered.truth is not None else _places(score, known)
     split = frozenset(pair for pair, verdict in known.items() if math.isnan(verdict.value))
-    _count(source, rank, split)
+    count_shared(source, rank, split)
     decided = [v for (i, j), v in known.items() if rank[i] != rank[j]]
     sure = sum(v.soft for v in decided) / len(decided) if decided else math.nan
     evidence = Evidence(
-        (one,),
-        one.said,
+        (answered,),
+        answered.said,
         posterior=None if math.isnan(sure) else sure,
         weight=weight_of(sure),
-        known=one.truth is not None,
+        known=answered.truth is not None,
         split=split,
     )
     return Order(rank, score, known, evidence)
-
-
-def _count(source: Source, rank: Sequence[int], split: frozenset[tuple[int, int]]) -> None:
-    """Pairs that share a place because they tie, and those on which raters are evenly split."""
-    shared = {(i, j) for i, j in combinations(range(len(rank)), 2) if rank[i] == rank[j]}
-    source.account.tied += len(shared - split)
-    source.account.undecided += len(split)
 
 
 def _chance(known: Mapping[tuple[int, int], Verdict], i: int, j: int) -> float:
@@ -130,113 +127,85 @@ def _filled(ranks: Sequence[int | None]) -> tuple[int, ...]:
     return tuple(last if rank is None else rank for rank in ranks)
 
 
-# ---- ratings
+def _scores(source: Source, answered: AnsweredItem) -> Mapping[str, float]:
+    """2P − 1, where P is the mean chance against the others."""
+    answers = answered.payload.answers
+    chances = agreed_order(source, answered, len(answers)).score
+    texts = [answer.text.strip() for answer in answers]
+    return {text: 2 * p - 1 for text, p in zip(texts, chances, strict=True)}
 
 
-@dataclass
-class Rated:
-    """An answer with what it was given, 0 to 1."""
-
-    one: Asked
-    score: float
-    ratings: dict[str, float]
-    """Mean of each attribute, in its own units."""
+# ---- other tools
 
 
-@dataclass
-class _Prompt:
-    answers: list[Rated] = field(default_factory=list)
+class RankQuestion(ToolQuestion):
+    needed, required = 2, False
+
+    def payload(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"answers": answers}
+
+    def read(self, values: Values, names: Sequence[str], settings: ProjectSettings) -> Read:
+        for name, value in values.items():
+            if (ranks := ranks_of(value, names)) is not None:
+                return {"ranks": ranks}, {name}
+        raise BadRecordError("no answer ranks the responses", f"seen: {seen(values)}")
+
+    def texts(self, widest: int) -> list[str]:
+        """Argilla takes a ranking only where it ranks all answers of its question, so of items with
+        fewer than ``widest`` it will take the texts alone.
+        """
+        return [f"response_{place}" for place in range(1, widest + 1)]
+
+    def questions(self, settings: ProjectSettings, names: Sequence[str]) -> list[dict[str, Any]]:
+        return [{"name": "ranking", "type": "ranking", "values": list(names)}]
+
+    def responses(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        ranked = [
+            {"value": f"response_{place}", "rank": rank + 1}
+            for place, rank in enumerate(value["ranks"], start=1)
+            if rank is not None
+        ]
+        return {"ranking": ranked}
+
+    def page(self, settings: ProjectSettings) -> list[str]:
+        return [
+            PROMPT,
+            f'<List name="{ITEMS}" value="${ITEMS}" title="Answers"/>',
+            f'<Ranker name="ranking" toName="{ITEMS}"/>',
+        ]
+
+    def data(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        listed = [
+            {"id": str(place), "title": f"Answer {place}", "body": answer["text"]}
+            for place, answer in enumerate(answers, start=1)
+        ]
+        return {ITEMS: listed}
+
+    def results(
+        self, value: Mapping[str, Any], payload: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        places: dict[str, list[str]] = {}
+        for place, rank in enumerate(value["ranks"], start=1):
+            if rank is not None:
+                places.setdefault(f"{PLACE}{rank + 1}", []).append(str(place))
+        yield result("ranking", ITEMS, "ranker", {"ranker": places})
 
 
-def rated(source: Source) -> Iterator[Lesson]:
-    """Answers to the same prompt, the one with the highest mean rating first.
+class RankMapping(KindMapping):
+    converters: ClassVar[Converters] = {Comparison: ranked, Labelled: ranked_apart}
+    readable = (Comparison,)
+    formats = ("preference", "soft", "hh", "rankings", "unpaired", "kto")
+    rewards = True
+    question = RankQuestion()
+    scored = True
 
-    Attributes are brought to 0 … 1 and averaged. A prompt with one rated answer compares nothing.
-    """
-    prompts: dict[str, _Prompt] = {}
-    for one in source.asked():
-        payload = one.payload
-        assert isinstance(payload, Rate)
-        turns_of = [[turn.role, turn.content] for turn in payload.prompt]
-        key = json.dumps(turns_of)
-        prompts.setdefault(key, _Prompt()).answers.append(mean_rating(source, one))
-    for prompt in prompts.values():
-        lesson = _by_rating(source, prompt.answers)
-        if lesson is not None:
-            yield lesson
+    def scores(self, source: Source, answered: AnsweredItem) -> Mapping[str, float]:
+        return _scores(source, answered)
 
-
-def _by_rating(source: Source, answers: Sequence[Rated]) -> Lesson | None:
-    first = answers[0].one
-    if len(answers) < 2:
-        source.account.drop("the only rated answer to its prompt", first.item.id)
-        return None
-    payloads = [rated.one.payload for rated in answers]
-    texts = [p.answer.text for p in payloads if isinstance(p, Rate)]
-    split = frozenset(
-        pair for pair in combinations(range(len(answers)), 2) if _even(source, answers, *pair)
-    )
-    rank = _by_score([round(rated.score, 9) for rated in answers], split)
-    _count(source, rank, split)
-    prompt = payloads[0]
-    assert isinstance(prompt, Rate)
-    soft = 0.5 if rank == (0, 0) else 1.0
-    record = source.comparison(first, turns(prompt.prompt), texts, rank, soft=soft)
-    if record is None:
-        return None
-    more = {
-        "scores": [rated.score for rated in answers],
-        "ratings": [rated.ratings for rated in answers],
-    }
-    evidence = Evidence(
-        tuple(rated.one for rated in answers),
-        tuple(answer for rated in answers for answer in rated.one.said),
-        sources=tuple(p.answer.source for p in payloads if isinstance(p, Rate)),
-        known=all(rated.one.truth is not None for rated in answers),
-        split=split,
-        more=more,
-    )
-    return Lesson(record, evidence)
+    def from_comparison(self, record: Comparison, *, gold: bool) -> Iterator[NewItem]:
+        answers = [{"text": text_of(answer)} for answer in record.answers]
+        payload = {"prompt": as_turns(record.prompt), "answers": answers}
+        yield NewItem(payload, gold={"ranks": list(record.rank)} if gold else None)
 
 
-def _by_score(scores: Sequence[float], split: frozenset[tuple[int, int]]) -> tuple[int, ...]:
-    """Places by score, the highest first; neighbours that are equal or split share one."""
-    order = sorted(range(len(scores)), key=lambda k: -scores[k])
-    rank, place = [0] * len(scores), 0
-    for before, here in pairwise(order):
-        pair = (min(before, here), max(before, here))
-        place += scores[before] != scores[here] and pair not in split
-        rank[here] = place
-    return tuple(rank)
-
-
-def _even(source: Source, answers: Sequence[Rated], i: int, j: int) -> bool:
-    """Whether of the raters who rated both answers as many prefer one as the other."""
-    mine, other = (answers[k].one for k in (i, j))
-    if mine.truth is not None or other.truth is not None:
-        return False
-    marks = {a.person: _scaled(source, a.value) for a in other.answers}
-    gaps = [_scaled(source, a.value) - marks[a.person] for a in mine.answers if a.person in marks]
-    return even([sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)])
-
-
-def _scaled(source: Source, value: Mapping[str, Any]) -> float:
-    """The mean of one rating over its attributes, each brought to 0 … 1."""
-    given = [
-        (value["ratings"][one.name] - one.low) / (one.high - one.low)
-        for one in source.settings.attributes
-        if one.name in value["ratings"]
-    ]
-    return sum(given) / len(given) if given else 0.5
-
-
-def mean_rating(source: Source, one: Asked) -> Rated:
-    """What an answer was given on average, or what is known of it."""
-    values = [one.truth] if one.truth is not None else [a.value for a in one.answers]
-    means, scaled = dict[str, float](), list[float]()
-    for attribute in source.settings.attributes:
-        given = [v["ratings"][attribute.name] for v in values if attribute.name in v["ratings"]]
-        if given:  # an attribute may be younger than the answers
-            means[attribute.name] = mean = sum(given) / len(given)
-            scaled.append((mean - attribute.low) / (attribute.high - attribute.low))
-    return Rated(one, sum(scaled) / len(scaled) if scaled else 0.5, means)
+MAPPING = RankMapping()

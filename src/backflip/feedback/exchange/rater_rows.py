@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backflip.feedback.exchange.records import Source
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.written import written
 from backflip.feedback.statistics.consensus import RESAMPLES
 from backflip.feedback.statistics.figures import statistics
@@ -29,9 +30,10 @@ GAUGES = (
 
 def figures_of(source: Source) -> dict[str, dict[str, Any]]:
     """What the page shows of raters, groups, items and time; of ratings for each attribute."""
-    if source.kind == "write":
+    kind = kind_of(source.kind)
+    if not kind.alike:
         return {"": statistics(written(source.project, until=source.until))}
-    if source.kind != "rate":
+    if not kind.attributes:
         judged = source.consensus.judgements
         return {"": statistics(judged, resamples=RESAMPLES, consensus=source.consensus)}
     return {
@@ -46,11 +48,11 @@ def figures_of(source: Source) -> dict[str, dict[str, Any]]:
 
 def rater_rows(source: Source) -> Iterator[dict[str, Any]]:
     """Each rater's figures with their 95 % intervals; of ratings a row for each attribute."""
-    for _ in source.asked():
+    for _ in source.items():
         pass  # counted, for the account
     for attribute, figures in figures_of(source).items():
         for rater in figures["raters"]:
-            source.account.rows += 1
+            source.accounting.rows += 1
             yield _row(attribute, rater)
 
 

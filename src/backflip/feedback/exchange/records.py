@@ -23,15 +23,15 @@ from backflip.data.records import (
     Provenance,
     Record,
 )
-from backflip.feedback.exchange.accounting import Account
-from backflip.feedback.exchange.answered_items import Asked, asked
-from backflip.feedback.kinds.parts import PAIRED, parts_of
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.tasks import Turn
+from backflip.feedback.exchange.accounting import Accounting
+from backflip.feedback.exchange.answered_items import AnsweredItem, answered_items
+from backflip.feedback.kinds.fields import Turn
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.reading import AnswerRow
 from backflip.feedback.projects.redaction import REDACTED
 from backflip.feedback.statistics.consensus import Consensus, Verdict
+from backflip.feedback.tasks.settings import ProjectSettings
 
 Per: TypeAlias = Literal["item", "answer"]
 R = TypeVar("R", bound=Record)
@@ -41,9 +41,9 @@ CHANGES = 100_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """Who said it, and how sure it is."""
+    """The answers that a record rests on, and how sure it is."""
 
-    asked: tuple[Asked, ...]
+    items: tuple[AnsweredItem, ...]
     answers: tuple[AnswerRow, ...]
     posterior: float | None = None
     """P(the label), of all that was said."""
@@ -66,7 +66,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LabelledRecord:
     """A record and its evidence."""
 
     record: Record
@@ -94,7 +94,7 @@ class Source:
         """As they were at the event."""
         self.part, self.per = part, per
         self.name = f"feedback:{project.name}{f':{part}' if part else ''}@{self.until}"
-        self.account = Account(self.name)
+        self.accounting = Accounting(self.name)
 
     @property
     def kind(self) -> str:
@@ -105,62 +105,75 @@ class Source:
         """Labels and reliabilities, as of the event."""
         return Consensus(self.project.judgements(until=self.until))
 
-    def asked(self) -> Iterator[Asked]:
+    def items(self) -> Iterator[AnsweredItem]:
         """The items, each counted."""
-        for one in asked(self.project, until=self.until, part=self.part):
-            self.account.see(one)
+        for one in answered_items(self.project, until=self.until, part=self.part):
+            self.accounting.see(one)
             yield one
 
-    def verdict(self, one: Asked, part: str = "") -> Verdict | None:
+    def verdict(self, answered: AnsweredItem, part: str = "") -> Verdict | None:
         """The label of an item or of a part of it; its truth where that is known."""
-        if one.truth is not None:
-            known = {p.name: p.value for p in parts_of(one.truth, (), self.settings)}
+        if answered.truth is not None:
+            known = {
+                p.name: p.value
+                for p in kind_of(self.kind).values(answered.truth, (), self.settings)
+            }
             if part not in known:
                 return None
             value = known[part]
-            side = float(value > 0) - float(value < 0) if self.kind in PAIRED else value
-            return Verdict.certain(side, len(one.answers))
-        verdict = self.consensus.of(name_of(one, part))
-        if verdict is not None and not verdict.known and one.contested:
+            side = float(value > 0) - float(value < 0) if kind_of(self.kind).paired else value
+            return Verdict.certain(side, len(answered.answers))
+        verdict = self.consensus.of(name_of(answered, part))
+        if verdict is not None and not verdict.known and answered.contested:
             return replace(verdict, value=math.nan)
         return verdict
 
-    def attempt(self, one: Asked, make: Callable[[Provenance], R]) -> R | None:
+    def attempt(self, answered: AnsweredItem, make: Callable[[Provenance], R]) -> R | None:
         """A record; none where nothing can be learnt from it, which is counted with the reason."""
         try:
-            return make(Provenance(self.name, one.item.id))
+            return make(Provenance(self.name, answered.item.id))
         except BadRecordError as error:
-            self.account.drop(error.reason, one.item.id)
+            self.accounting.drop(error.reason, answered.item.id)
             return None
 
     def comparison(
-        self, one: Asked, prompt: Messages, texts: Sequence[str], rank: tuple[int, ...], **more: Any
+        self,
+        answered: AnsweredItem,
+        prompt: Messages,
+        texts: Sequence[str],
+        rank: tuple[int, ...],
+        **more: Any,
     ) -> Comparison | None:
         """Texts in order; none where one of them is empty."""
         return self.attempt(
-            one,
+            answered,
             lambda where: Comparison(
                 prompt, tuple(reply(text) for text in texts), rank, where=where, **more
             ),
         )
 
     def label(
-        self, one: Asked, prompt: tuple[Turn, ...], text: str, good: bool, evidence: Evidence
-    ) -> Iterator[Lesson]:
+        self,
+        answered: AnsweredItem,
+        prompt: tuple[Turn, ...],
+        text: str,
+        good: bool,
+        evidence: Evidence,
+    ) -> Iterator[LabelledRecord]:
         """A reply called good or bad, unless it is empty."""
         record = self.attempt(
-            one,
+            answered,
             lambda where: Labelled(
                 turns(prompt), reply(text), good, weight=evidence.weight, where=where
             ),
         )
         if record is not None:
-            yield Lesson(record, evidence)
+            yield LabelledRecord(record, evidence)
 
 
-def name_of(one: Asked, part: str = "") -> str:
+def name_of(answered: AnsweredItem, part: str = "") -> str:
     """What an item, or a part of it, is called among the judgements."""
-    return f"{one.item.id}:{part}" if part else str(one.item.id)
+    return f"{answered.item.id}:{part}" if part else str(answered.item.id)
 
 
 def _version(project: Project, until: int) -> int:

@@ -1,4 +1,4 @@
-"""Labelled steps as lessons: what each step is worth, and with it the whole solution."""
+"""Labelled steps: the worth of each step, and with it of the whole solution."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from backflip.feedback.exchange.answered_items import Asked
-from backflip.feedback.exchange.compare import EVEN
-from backflip.feedback.exchange.compare import evidence as resting_on
-from backflip.feedback.exchange.records import Evidence, Lesson, Source
-from backflip.feedback.kinds.tasks import Steps
+from backflip.data.records import Labelled
+from backflip.data.sources import Row
+from backflip.feedback.exchange.answered_items import AnsweredItem
+from backflip.feedback.exchange.mapping import Converters, KindMapping, as_turns, text_of
+from backflip.feedback.exchange.records import Evidence, LabelledRecord, Source
+from backflip.feedback.exchange.verdicts import EVEN
+from backflip.feedback.exchange.verdicts import evidence as resting_on
+from backflip.feedback.kinds.steps import KIND, Steps
+from backflip.feedback.rating.items import NewItem
 from backflip.feedback.statistics.consensus import Verdict, even, weight_of
+from backflip.feedback.tasks.examples import spelled_out
 
 BAD = -1
 
@@ -21,7 +27,7 @@ BAD = -1
 class Stepped:
     """The steps of a solution from the first on, as far as they were labelled."""
 
-    one: Asked
+    answered: AnsweredItem
     steps: list[str]
     labels: list[int]
     """1 good, 0 neutral, −1 bad."""
@@ -37,61 +43,63 @@ class Stepped:
 
 def stepped(source: Source) -> Iterator[Stepped]:
     """Solutions with their steps' labels, one an item or one an answer."""
-    for one in source.asked():
-        payload = one.payload
-        assert isinstance(payload, Steps)
-        for labels, proof in _labelled(source, one, payload):
+    for answered in source.items():
+        payload = answered.payload
+        for labels, proof in _labelled(source, answered, payload):
             if not labels:
-                source.account.drop("no step has a label", one.item.id)
+                source.accounting.drop("no step has a label", answered.item.id)
                 continue
             steps = list(payload.steps[: len(labels)])
             whole = len(labels) == len(payload.steps) or labels[-1] == BAD
             evidence = replace(proof, sources=(payload.source,))
-            yield Stepped(one, steps, labels, whole, evidence)
+            yield Stepped(answered, steps, labels, whole, evidence)
 
 
-def solved(source: Source) -> Iterator[Lesson]:
+def solved(source: Source) -> Iterator[LabelledRecord]:
     """Whole solutions, good where no step is bad; what follows a bad step is left away."""
     for found in stepped(source):
         if not found.whole:
-            source.account.drop("labelled in part, and nothing bad so far", found.one.item.id)
+            source.accounting.drop(
+                "labelled in part, and nothing bad so far", found.answered.item.id
+            )
             continue
-        payload = found.one.payload
-        assert isinstance(payload, Steps)
+        payload = found.answered.payload
         text, good = "\n".join(found.steps), all(found.good)
-        yield from source.label(found.one, payload.prompt, text, good, found.evidence)
+        yield from source.label(found.answered, payload.prompt, text, good, found.evidence)
 
 
-def _labelled(source: Source, one: Asked, payload: Steps) -> Iterator[tuple[list[int], Evidence]]:
+def _labelled(
+    source: Source, answered: AnsweredItem, payload: Steps
+) -> Iterator[tuple[list[int], Evidence]]:
     """Labels of the steps up to the first that has none, or on which raters are evenly split."""
     if source.per == "answer":
-        for answer in one.said:
+        for answer in answered.said:
             right = source.consensus.reliability(answer.person)
-            found = Evidence((one,), (answer,), weight=weight_of(right))
+            found = Evidence((answered,), (answer,), weight=weight_of(right))
             yield _until_none(answer.value["labels"]), found
         return
-    judged = [_step(source, one, place) for place in range(len(payload.steps))]
+    judged = [_step(source, answered, place) for place in range(len(payload.steps))]
     labels = _until_none([step and step[0] for step in judged])
     halted = judged[len(labels)] if len(labels) < len(judged) else None
     if halted is not None:
-        source.account.undecided += 1
+        source.accounting.undecided += 1
         if not labels:
-            source.account.drop(EVEN, one.item.id)
+            source.accounting.drop(EVEN, answered.item.id)
             return
     known = [step[1] for step in judged[: len(labels)] if step is not None]
     least = min(known, key=lambda verdict: verdict.posterior, default=None)
     weight = weight_of(least.posterior) if least else 1.0
-    yield labels, replace(resting_on(one, least), weight=weight)
+    yield labels, replace(resting_on(answered, least), weight=weight)
 
 
-def _step(source: Source, one: Asked, place: int) -> tuple[int | None, Verdict] | None:
+def _step(source: Source, answered: AnsweredItem, place: int) -> tuple[int | None, Verdict] | None:
     """A step's label (none: as many call it bad as do not) and its verdict; none: not judged."""
-    verdict = source.verdict(one, str(place))
+    verdict = source.verdict(answered, str(place))
     if verdict is None:
         return None
     if verdict.known:
         return int(verdict.value), verdict
-    marks = [answer.value["labels"][place] for answer in one.answers]
+    marks = [answer.value["labels"][place] for answer in answered.answers]
     given = Counter(mark for mark in marks if mark is not None)
     bad, fine = given[BAD], given[0] + given[1]
     if not math.isnan(verdict.value) and bad != fine:
@@ -108,3 +116,24 @@ def _until_none(labels: Sequence[int | None]) -> list[int]:
             break
         found.append(given)
     return found
+
+
+class StepsMapping(KindMapping):
+    converters: ClassVar[Converters] = {Labelled: solved}
+    readable = (Labelled,)
+    formats = ("unpaired", "kto", "stepwise")
+
+    def from_label(self, record: Labelled, *, gold: bool) -> Iterator[NewItem]:
+        """The lines of a solution as its steps."""
+        lines = [line for line in text_of(record.answer).splitlines() if line.strip()]
+        yield NewItem({"prompt": as_turns(record.prompt), "steps": lines})
+
+
+def stepwise(row: Row, gold: bool) -> NewItem:
+    """The steps of one of TRL's stepwise rows."""
+    payload = {"prompt": row.fields["prompt"], "steps": list(row.fields["completions"])}
+    labels = [1 if label else -1 for label in row.fields["labels"]]
+    return NewItem(spelled_out(payload, KIND.name), gold={"labels": labels} if gold else None)
+
+
+MAPPING = StepsMapping()

@@ -11,13 +11,13 @@ from typing import Any
 from backflip.data.records import Tally
 from backflip.data.sources import Row, read
 from backflip.errors import UserError
-from backflip.feedback.exchange import tool_records as foreign
 from backflip.feedback.exchange.imports import PEEK, TOOLS, Tool, columns_of
+from backflip.feedback.exchange.mapping import kinds_where, mapping_of
 from backflip.feedback.exchange.own_answers import parsed
 from backflip.feedback.exchange.tool_records import Document
 from backflip.feedback.exchange.tool_values import STRENGTH, whole
 from backflip.feedback.exchange.transfer import OURS
-from backflip.feedback.kinds.settings import ProjectSettings, settings_of
+from backflip.feedback.tasks.settings import ProjectSettings, settings_of
 
 ROWS = 500
 """Rows that are looked at."""
@@ -98,21 +98,17 @@ class _Used:
 
     def kinds(self) -> Iterator[str]:
         """Kinds that a file of another tool may be of."""
-        return (kind for kind in foreign.KINDS if kind != "spans" or self.labels)
+        for kind in kinds_where(lambda mapping: mapping.question):
+            if not kind.settings_faults(
+                ProjectSettings.model_construct(**self.settings(kind.name))
+            ):
+                yield kind.name
 
     def settings(self, kind: str) -> dict[str, Any]:
         """What a project of this kind is told."""
         made: dict[str, Any] = {"kind": kind}
-        if kind in ("compare", "clips"):
-            made["scale"] = max(4, min(8, 2 * self.strength))
-        if kind == "spans":
-            made["span_labels"] = list(self.labels)
-        if kind == "rate" and self.scales:
-            made["attributes"] = [
-                {"name": name, "low": min(1, *seen), "high": max(5, *seen)}
-                for name, seen in self.scales.items()
-            ]
-        return made
+        question = mapping_of(kind).question
+        return made | (question.settings(self) if question is not None else {})
 
 
 def _parts(value: Any) -> Iterator[Mapping[str, Any]]:

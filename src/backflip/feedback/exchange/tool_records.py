@@ -15,15 +15,15 @@ from typing import Any
 
 from backflip.data.conversations import prompt_messages
 from backflip.data.records import BadRecordError
+from backflip.errors import UserError
+from backflip.feedback.exchange.mapping import ToolQuestion, mapping_of
 from backflip.feedback.exchange.moments import moment
-from backflip.feedback.exchange.tool_values import Said, read_value
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.exchange.tool_values import WHY, Response, is_nothing, plain_value
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.store.queues import Purpose
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.text import counted
 
-KINDS = ("compare", "rank", "rate", "thumbs", "write", "spans")
-"""Kinds that such tools have too."""
-NEEDED = {"compare": 2, "rank": 2, "rate": 1, "thumbs": 1, "spans": 1}
 PROMPTS = (
     *("prompt", "instruction", "question", "query", "input", "conversation", "context", "chat"),
     *("dialogue", "dialog", "messages", "task"),
@@ -117,8 +117,9 @@ class Fields:
             {"role": message.role, "content": message.content}
             for message in (prompt_messages(self.prompt) if self.prompt else ())
         ]
-        texts, needed = list(self.answers.values()), NEEDED.get(kind, 0)
-        if len(texts) < needed or (kind == "compare" and len(texts) > needed):
+        question = question_of(kind)
+        texts, needed = list(self.answers.values()), question.needed
+        if len(texts) < needed or (question.exact and len(texts) > needed):
             raise BadRecordError(
                 f"{counted(len(texts), 'answer')} where {kind} needs {needed}",
                 f"fields that look like answers: {', '.join(self.answers) or 'none'}",
@@ -126,12 +127,7 @@ class Fields:
         made = [{"text": text} for text in texts]
         for answer, source in zip(made, sources, strict=False):
             answer["source"] = source
-        payload: dict[str, Any] = {"kind": kind, "prompt": turns}
-        if kind in ("compare", "rank"):
-            return payload | {"answers": made}
-        if kind == "write":
-            return payload | ({"draft": made[0]} if made else {})
-        return payload | {"answer": made[0]}
+        return {"kind": kind, "prompt": turns} | question.payload(made)
 
 
 def _answers(fields: Mapping[str, Any], prompt: str) -> dict[str, str]:
@@ -174,12 +170,12 @@ def objects(given: Any, what: str, faults: list[str]) -> Iterator[Mapping[str, A
 
 def taken_over(
     fields: Mapping[str, Any],
-    said: Iterable[Said],
+    said: Iterable[Response],
     settings: ProjectSettings,
     *,
     answers: Mapping[str, str] | None = None,
     sources: Sequence[str] = (),
-    truths: Sequence[Said] = (),
+    truths: Sequence[Response] = (),
     faults: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Document:
@@ -187,16 +183,16 @@ def taken_over(
 
     ``truths``: what the document calls the right answer; the last one is.
     """
-    told = Fields.of(fields, answers, alone=settings.kind == "spans")
+    told = Fields.of(fields, answers, alone=question_of(settings.kind).alone)
     names, wrong, noted = list(told.answers), list(faults), list(notes)
     payload = told.payload(settings.kind, sources)
 
-    def read(everybody: Iterable[Said]) -> list[Given]:
+    def read(everybody: Iterable[Response]) -> list[Given]:
         found = list[Given]()
         for one in everybody:
             wrong.extend(one.faults)
             try:
-                value, unread = read_value(one, names, settings)
+                value, unread = _read_value(one, names, settings)
             except BadRecordError as error:
                 wrong.append(error.reason)
                 continue
@@ -209,6 +205,30 @@ def taken_over(
     wrong += [OTHER_TRUTH] * len(known[1:])
     truth = known[-1] if known else None
     return Document(payload, tuple(given), truth=truth, faults=tuple(wrong), notes=tuple(noted))
+
+
+def _read_value(
+    response: Response, names: Sequence[str], settings: ProjectSettings
+) -> tuple[dict[str, Any], list[str]]:
+    """A response as an answer of the project, and questions that it has no place for.
+
+    ``names``: the document's names of its answers, in order. Raises BadRecordError where it is no
+    answer.
+    """
+    values = {n: plain_value(v) for n, v in response.values.items() if not is_nothing(v)}
+    value, used = question_of(settings.kind).read(values, names, settings)
+    why = next((n for n in WHY if isinstance(values.get(n), str)), "")
+    if why and "reason" in kind_of(settings.kind).value.model_fields:
+        value, used = value | {"reason": values[why]}, used | {why}
+    return value, [name for name in values if name not in used]
+
+
+def question_of(kind: str) -> ToolQuestion:
+    """A kind as other tools ask it. Raises UserError for one that they do not have."""
+    question = mapping_of(kind).question
+    if question is None:
+        raise UserError(f"other tools have nothing like {kind!r}.")
+    return question
 
 
 def last_of_each(given: Sequence[Given]) -> tuple[list[Given], int]:

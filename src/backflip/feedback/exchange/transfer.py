@@ -25,9 +25,8 @@ from backflip.errors import UserError
 from backflip.feedback.exchange.label_studio import RATERS
 from backflip.feedback.exchange.moments import AHEAD, FUTURE, moment
 from backflip.feedback.exchange.tool_records import Given
-from backflip.feedback.kinds.display import in_displayed_order, in_item_order
-from backflip.feedback.kinds.identity import identify
-from backflip.feedback.kinds.tasks import Clips, Compare, Payload, Rank, payload_of
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.people import SHAPE, Person, Roster
 from backflip.feedback.projects.project import Project
 from backflip.feedback.rating import answering
@@ -35,6 +34,9 @@ from backflip.feedback.rating.answering import LONGEST, Receipt
 from backflip.feedback.store.database import insert_into
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, People
+from backflip.feedback.tasks.display import in_displayed_order, in_item_order
+from backflip.feedback.tasks.identity import identify
+from backflip.feedback.tasks.items import payload_of
 
 OURS = "answers"
 """The name of our own export, as a tool."""
@@ -208,13 +210,8 @@ def _turned(stored: Payload, displayed: Payload) -> list[int]:
 
 
 def _sides(payload: Payload) -> list[str]:
-    match payload:
-        case Compare() | Rank():
-            return [answer.text.replace("\r\n", "\n").strip() for answer in payload.answers]
-        case Clips():
-            return [f"{clip.url} {clip.file}" for clip in payload.clips]
-        case _:
-            return []
+    kind = kind_of(payload.kind)
+    return [kind.side_text(side) for side in kind.sides_of(payload)]
 
 
 def _show(

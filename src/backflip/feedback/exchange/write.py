@@ -1,136 +1,121 @@
-"""Rows onto the disk: JSON lines, a JSON list, Parquet with columns of one type each, or CSV."""
+"""Written replies: demonstrations, and drafts that were made better.
+
+Every text is one rater's own, so nothing is aggregated.
+"""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
-from backflip.data.sources import write_jsonl, written_whole
-from backflip.errors import UserError
-from backflip.feedback.exchange.sheet import Sheet
-
-SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv")
-CHUNK = 2000
-"""Rows of a Parquet file that are in memory at once."""
-AS_JSON = ("payload", "value", "order", "gold", "verdicts", "words", "ratings")
-"""Columns whose shape differs from row to row: text in Parquet."""
-
-
-def check_suffix(path: Path, *, listed: bool) -> None:
-    """Raises UserError for an ending that nothing is written to. ``listed``: no Parquet, no CSV."""
-    known = SUFFIXES[:3] if listed else SUFFIXES
-    if not path.name.lower().endswith(known):
-        raise UserError(f"{path.name} has no ending that is known here; use {', '.join(known)}.")
+from backflip.data.records import (
+    BadRecordError,
+    Comparison,
+    Demonstration,
+    Labelled,
+    Messages,
+    Prompt,
+    Provenance,
+)
+from backflip.feedback.exchange.mapping import Converters, KindMapping, ToolQuestion, text_of
+from backflip.feedback.exchange.records import LabelledRecord, Source, reply, turns
+from backflip.feedback.exchange.tool_parts import PROMPT, choices, result
+from backflip.feedback.exchange.tool_values import WHY, Read, Values, seen
+from backflip.feedback.exchange.verdicts import own_words
+from backflip.feedback.rating.items import NewItem
+from backflip.feedback.tasks.settings import ProjectSettings
 
 
-def sidecar(path: Path) -> Path:
-    """Where the account of an export stands: ``tone.jsonl`` has ``tone.jsonl.summary.json``."""
-    return path.with_name(f"{path.name}.summary.json")
+def written(source: Source) -> Iterator[LabelledRecord]:
+    """Replies to imitate."""
+    for answered in source.items():
+        payload = answered.payload
+        for answer in answered.said:
+            record = source.attempt(
+                answered, partial(_whole, turns(payload.prompt), answer.value["text"])
+            )
+            if record is not None:
+                yield LabelledRecord(record, own_words(source, answered, answer, (answer.person,)))
 
 
-def write_rows(path: Path, rows: Iterator[dict[str, Any]], format: str, sheet: Sheet) -> int:
-    """Write rows as they come; returns how many. The file appears whole or not at all.
-
-    ``sheet``: counts what became of cells in CSV.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".csv":
-        return written_whole(path, lambda draft: sheet.write(draft, rows))
-    if path.suffix == ".parquet":
-        return written_whole(path, lambda draft: _parquet(draft, rows, format))
-    if path.suffix == ".json":
-        return written_whole(path, lambda draft: _json(draft, rows))
-    return write_jsonl(path, rows)
+def _whole(prompt: Messages, text: str, where: Provenance) -> Demonstration:
+    return Demonstration(prompt + reply(text), where=where)
 
 
-def write_summary(path: Path, made: Mapping[str, Any]) -> None:
-    """An account as readable JSON."""
-    text = json.dumps(made, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    written_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+def improved(source: Source) -> Iterator[LabelledRecord]:
+    """Drafts that were made better: the better text above the draft."""
+    for answered in source.items():
+        payload = answered.payload
+        for answer in answered.said:
+            text, draft = answer.value["text"], payload.draft
+            if draft is None or not answer.value["from_draft"]:
+                source.accounting.drop("written without a draft", answered.item.id)
+                continue
+            if text.strip() == draft.text.strip():
+                source.accounting.drop("the draft was left as it was", answered.item.id)
+                continue
+            record = source.comparison(answered, turns(payload.prompt), [text, draft.text], (0, 1))
+            if record is not None:
+                sources = (answer.person, draft.source)
+                yield LabelledRecord(record, own_words(source, answered, answer, sources))
 
 
-def _json(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """A JSON list, a row a line, none of it held."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write("[\n" if count == 0 else ",\n")
-            file.write(json.dumps(row, ensure_ascii=False))
-            count += 1
-        file.write("\n]\n" if count else "[]\n")
-    return count
+# ---- other tools
 
 
-# ---- Parquet
+class WriteQuestion(ToolQuestion):
+    needed, required = 0, False
+
+    def payload(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"draft": answers[0]} if answers else {}
+
+    def read(self, values: Values, names: Sequence[str], settings: ProjectSettings) -> Read:
+        for name, value in values.items():
+            if isinstance(value, str) and value.strip() and name not in (*WHY, "edited"):
+                edited = values.get("edited")
+                from_draft = bool(names) if edited is None else edited in (True, "yes", "true")
+                return {"text": value, "from_draft": from_draft and bool(names)}, {name, "edited"}
+        raise BadRecordError("no answer is a text", f"seen: {seen(values)}")
+
+    def texts(self, widest: int) -> list[str]:
+        return ["draft"]
+
+    def questions(self, settings: ProjectSettings, names: Sequence[str]) -> list[dict[str, Any]]:
+        return [
+            {"name": "response", "type": "text"},
+            {"name": "edited", "type": "label", "labels": ["yes", "no"]},
+        ]
+
+    def responses(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        return {"response": value["text"], "edited": "yes" if value["from_draft"] else "no"}
+
+    def page(self, settings: ProjectSettings) -> list[str]:
+        return [
+            PROMPT,
+            '<TextArea name="response" toName="prompt"/>',
+            choices("edited", "prompt", ("yes", "no")),
+        ]
+
+    def results(
+        self, value: Mapping[str, Any], payload: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        yield result("response", "prompt", "textarea", {"text": [value["text"]]})
+        edited = "yes" if value["from_draft"] else "no"
+        yield result("edited", "prompt", "choices", {"choices": [edited]})
 
 
-def _parquet(path: Path, rows: Iterator[dict[str, Any]], format: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class WriteMapping(KindMapping):
+    converters: ClassVar[Converters] = {Demonstration: written, Comparison: improved}
+    readable = (Prompt, Demonstration, Labelled, Comparison)
+    formats = ("preference", "soft", "hh", "demonstrations")
+    question = WriteQuestion()
+    text_field = "draft"
 
-    first = next(rows, None)
-    if first is None:
-        path.touch()
-        return 0
-    schema = pa.schema([(name, _type(name, format)) for name in first])
-    count = 0
-    with pq.ParquetWriter(path, schema) as writer:
-        every = itertools.chain([first], rows)
-        while chunk := list(itertools.islice(every, CHUNK)):
-            writer.write_table(pa.Table.from_pylist([_flat(row) for row in chunk], schema))
-            count += len(chunk)
-    return count
+    def from_comparison(self, record: Comparison, *, gold: bool) -> Iterator[NewItem]:
+        """The worst answer as the draft."""
+        worst = record.rank.index(max(record.rank))
+        yield self.single(record.prompt, text_of(record.answers[worst]))
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value, ensure_ascii=False)
-        if name in AS_JSON and value is not None
-        else value
-        for name, value in row.items()
-    }
-
-
-def _type(name: str, format: str) -> Any:
-    """The type of a column, the same in every file whatever its first rows hold."""
-    import pyarrow as pa
-
-    text, whole, real = pa.string(), pa.int64(), pa.float64()
-    if name in AS_JSON:
-        return text
-    messages = pa.list_(pa.struct([("role", text), ("content", text)]))
-    provenance = [
-        ("project", text),
-        ("items", pa.list_(whole)),
-        ("events", pa.list_(whole)),
-        ("pinned", whole),
-        ("rubric_versions", pa.list_(whole)),
-        ("origins", pa.list_(text)),
-        ("batches", pa.list_(text)),
-        ("sources", pa.list_(text)),
-        ("known", pa.bool_()),
-        ("turn", whole),
-    ]
-    known: dict[str, Any] = {
-        **dict.fromkeys(("prompt", "chosen", "rejected", "completion", "messages"), messages),
-        "completions": pa.list_(messages),
-        "rank": pa.list_(whole),
-        "scores": pa.list_(real),
-        "labels": pa.list_(pa.bool_()),
-        "step_labels": pa.list_(whole),
-        **dict.fromkeys(("label", "tie", "undecided", "surplus", "correct", "known"), pa.bool_()),
-        **dict.fromkeys(("item", "event", "rubric_version", "repeat_of"), whole),
-        **dict.fromkeys(("judgements", "sittings", "very_fast", "very_slow"), whole),
-        **dict.fromkeys(("rater", "attribute"), text),
-        "raters": pa.list_(text),
-        **dict.fromkeys(("person", "stage", "project", "kind", "purpose", "origin", "batch"), text),
-        "provenance": pa.struct(provenance),
-    }
-    plain: dict[str, dict[str, Any]] = {
-        "hh": {"chosen": text, "rejected": text},
-        "stepwise": {"prompt": text, "completions": pa.list_(text)},
-    }
-    return plain.get(format, {}).get(name, known.get(name, real))
+MAPPING = WriteMapping()

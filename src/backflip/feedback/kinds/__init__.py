@@ -1,1 +1,1 @@
-"""Kinds of tasks: payloads, answers, display and scores of each."""
+"""Kinds of tasks, a file each: payload, answer, checks, scores, words for people, example form."""

@@ -18,7 +18,7 @@ to the group.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,21 +26,16 @@ from sqlalchemy import select
 
 from backflip.data.records import Message
 from backflip.errors import UserError
-from backflip.feedback.exchange.answered_items import PAGE, Asked, with_answers
-from backflip.feedback.exchange.compare import verdicts
-from backflip.feedback.exchange.rank import agreed_order, mean_rating
+from backflip.feedback.exchange.answered_items import PAGE, AnsweredItem, with_answers
+from backflip.feedback.exchange.mapping import kinds_where, mapping_of
 from backflip.feedback.exchange.records import Source
-from backflip.feedback.kinds.identity import identify
-from backflip.feedback.kinds.tasks import Compare, Payload, Rank, payload_of
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import kind_of, named
 from backflip.feedback.projects.project import Project
 from backflip.feedback.store.schema import Items
+from backflip.feedback.tasks.identity import identify
+from backflip.feedback.tasks.items import payload_of
 from backflip.text import counted
-
-RELATIVE = ("compare", "rank")
-"""Kinds whose scores mean something within a group only."""
-KINDS = (*RELATIVE, "thumbs", "rate")
-MOST = 50
-"""Answers that are ranked at once."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Standing:
     """How far people are with some items."""
 
     items: int
-    """Asked for, in all."""
+    """AnsweredItem for, in all."""
     open: int
     """That wait for raters."""
     missing: int
@@ -91,16 +86,17 @@ class Labeller:
 
     def __init__(self, project: Project) -> None:
         self.project, self.settings = project, project.settings
-        if self.settings.kind not in KINDS:
+        if not mapping_of(self.settings.kind).scored:
+            known = named(kinds_where(lambda mapping: mapping.scored))
             raise UserError(
                 f"project {project.name!r} is of kind {self.settings.kind!r}; answers of a policy "
-                f"are judged in projects of kind {', '.join(KINDS)}."
+                f"are judged in projects of kind {known}."
             )
 
     @property
     def relative(self) -> bool:
         """Whether scores mean something within a group only."""
-        return self.settings.kind in RELATIVE
+        return kind_of(self.settings.kind).fewest > 1
 
     def ask(self, groups: Sequence[Group], *, batch: str) -> int:
         """Make items of what has not been asked yet; how many there are new."""
@@ -161,61 +157,25 @@ class Labeller:
 
     # ---- scores
 
-    def _scored(self, source: Source, group: Group, items: Sequence[Asked]) -> list[float]:
+    def _scored(self, source: Source, group: Group, items: Sequence[AnsweredItem]) -> list[float]:
+        scores = mapping_of(self.settings.kind).scores
         sums: dict[str, list[float]] = {text.strip(): [] for text in group.answers}
         for one in items:
             if not one.said and one.truth is None:
                 continue
-            for text, score in self._said(source, one).items():
+            for text, score in scores(source, one).items():
                 if text in sums and not math.isnan(score):
                     sums[text].append(score)
         means = {text: sum(s) / len(s) if s else math.nan for text, s in sums.items()}
         return [means[text.strip()] for text in group.answers]
 
-    def _said(self, source: Source, one: Asked) -> Mapping[str, float]:
-        """What an item says of each of its answers, by text."""
-        payload = one.payload
-        if isinstance(payload, Compare):
-            a, b = (answer.text.strip() for answer in payload.answers)
-            score = _leaning(source, one)
-            return {a: score, b: -score}
-        if isinstance(payload, Rank):
-            chances = agreed_order(source, one, len(payload.answers)).score
-            texts = [answer.text.strip() for answer in payload.answers]
-            return {text: 2 * p - 1 for text, p in zip(texts, chances, strict=True)}
-        answer: Any = payload
-        text = answer.answer.text.strip()
-        if self.settings.kind == "rate":
-            return {text: 2 * mean_rating(source, one).score - 1}
-        verdict = source.verdict(one)
-        return {text: math.nan if verdict is None else 2 * verdict.p_first - 1}
 
-
-def _leaning(source: Source, one: Asked) -> float:
-    """2P(a is better) − 1; 0 where both are bad, not a number where nobody could tell."""
-    (said,) = verdicts(source, one)
-    if said.silent:
-        return 0.0 if said.silent == "both_bad" else math.nan
-    verdict = source.verdict(one)
-    return math.nan if verdict is None else 2 * verdict.p_first - 1
-
-
-def payloads_of(kind: Any, group: Group) -> list[Payload]:
+def payloads_of(kind: str, group: Group) -> list[Payload]:
     """The items that ask about a group."""
     prompt = [{"role": m.role, "content": m.content} for m in group.prompt]
     answers = [
         {"text": text, "source": source}
         for text, source in zip(group.answers, group.sources, strict=True)
     ]
-    size = len(answers)
-    made: list[dict[str, Any]] = []
-    if kind == "rank" and 2 <= size <= MOST:
-        made = [{"prompt": prompt, "answers": answers}]
-    elif kind == "compare" and size >= 2:
-        ring = [(i, (i + 1) % size) for i in range(size if size > 2 else 1)]
-        made = [{"prompt": prompt, "answers": [answers[i], answers[j]]} for i, j in ring]
-    elif kind in ("thumbs", "rate", "spans"):
-        made = [{"prompt": prompt, "answer": answer} for answer in answers]
-    elif kind == "write":
-        made = [{"prompt": prompt, "draft": answers[0]}]
+    made = kind_of(kind).from_replies(prompt, answers)
     return [payload_of({"kind": kind, **one}, kind) for one in made]

@@ -10,9 +10,6 @@ from typing import Any
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.examples import with_examples
-from backflip.feedback.kinds.settings import ProjectSettings, same_rubric
-from backflip.feedback.kinds.tasks import payload_of, value_of
 from backflip.feedback.rating import allocation, stalls
 from backflip.feedback.rating import resolution as settling
 from backflip.feedback.rating.items import finite
@@ -23,6 +20,9 @@ from backflip.feedback.store.queues import EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Items, Memberships, Projects, Rubrics
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.examples import with_examples
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import ProjectSettings, same_rubric
 from backflip.text import counted
 
 CHUNK = 500

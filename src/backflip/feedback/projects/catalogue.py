@@ -8,8 +8,6 @@ import unicodedata
 from sqlalchemy import Connection, insert, select
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.examples import with_examples
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.projects.project import Project
 from backflip.feedback.store import events
 from backflip.feedback.store.database import Database
@@ -18,6 +16,8 @@ from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Projects, Rubrics
 from backflip.feedback.store.scope import Scope
 from backflip.feedback.store.wording import project_name
+from backflip.feedback.tasks.examples import with_examples
+from backflip.feedback.tasks.settings import ProjectSettings
 
 LISTED = 10
 """Names of other projects that a message shows."""

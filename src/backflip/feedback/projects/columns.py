@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Text, select, type_coerce
 
-from backflip.feedback.kinds.identity import sides_of
-from backflip.feedback.kinds.parts import PAIRED, SCORED, UNSURE, Part, parts_of
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.tasks import payload_of
+from backflip.feedback.kinds.base import UNSURE, PartValue
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.judgements import Judgements
 from backflip.feedback.store import events
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import Answers, AnyRow, Events, Items, People
 from backflip.feedback.store.scope import Scope
+from backflip.feedback.tasks.identity import sides_of
+from backflip.feedback.tasks.items import payload_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 SENIOR = (ADJUDICATE, "golden")
 """Stages whose answers are the truth that others are held against, not judgements among others."""
@@ -59,7 +60,7 @@ class Rows:
     repeat: array[int] = field(default_factory=lambda: array("b"))
     senior: array[int] = field(default_factory=lambda: array("b"))
 
-    def add(self, row: AnyRow, key: int, person: int, part: Part) -> None:
+    def add(self, row: AnyRow, key: int, person: int, part: PartValue) -> None:
         self.event.append(row.id)
         self.undone.append(row.undone or 0)
         self.key.append(key)
@@ -107,7 +108,7 @@ class Columns:
             Answers.stage.not_in(LEFT_OUT),
         )
         found = self._items(connection, fresh, settings)
-        plain = settings.kind in SCORED
+        plain = kind_of(settings.kind).one_word
         columns = _PLAIN if plain else (Answers,)
         query = select(*columns).where(*fresh).order_by(Answers.id)
         for row in connection.execute(query):
@@ -125,15 +126,15 @@ class Columns:
             self.rows.take_back(body["answer"], event)
         self.upto = newest
 
-    def _parts(self, row: AnyRow, settings: ProjectSettings) -> list[Part]:
-        return parts_of(row.value, row.order, settings, self.attribute)
+    def _parts(self, row: AnyRow, settings: ProjectSettings) -> list[PartValue]:
+        return kind_of(self.kind).values(row.value, row.order, settings, self.attribute)
 
     def _items(
         self, connection: Connection, fresh: tuple[Any, ...], settings: ProjectSettings
     ) -> dict[int, AnyRow]:
         """Items that have new answers; their texts only where parts of them are compared."""
         columns = [Items.id, Items.gold, Items.length, Items.lists, Items.left, Items.right]
-        if settings.kind == "rank":
+        if kind_of(self.kind).pairwise:
             columns.append(Items.payload)
         answered = select(Answers.item_id).where(*fresh)
         query = select(*columns).where(Items.id.in_(answered))
@@ -158,8 +159,8 @@ class Columns:
         keys.gold.append(self._gold(row, part, settings))
         left, right = row.left, row.right
         length, lists = row.length, row.lists
-        if settings.kind == "rank":
-            payload = payload_of(row.payload, "rank")
+        if kind_of(self.kind).pairwise:
+            payload = payload_of(row.payload, self.kind)
             a, b = (sides_of(payload)[int(place)] for place in part.split("-"))
             left, right = a.number, b.number
             length, lists = a.length - b.length, a.lists - b.lists
@@ -171,7 +172,7 @@ class Columns:
     def _gold(self, row: AnyRow, part: str, settings: ProjectSettings) -> float:
         if row.gold is None:
             return math.nan
-        known = parts_of(row.gold, (), settings, self.attribute)
+        known = kind_of(self.kind).values(row.gold, (), settings, self.attribute)
         return next((one.value for one in known if one.name == part), math.nan)
 
     def judgements(self, until: int | None, groups: dict[str, dict[str, str]]) -> Judgements:
@@ -212,7 +213,7 @@ class Columns:
             item_names=[names[place] for place in places],
             rater_names=raters,
             groups=[groups.get(name, {}) for name in raters],
-            paired=self.kind in PAIRED,
+            paired=kind_of(self.kind).paired,
         )
 
     def _sides(self, places: NDArray[np.int64]) -> list[Any]:
@@ -221,7 +222,8 @@ class Columns:
 
     def _features(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """Differences of the two answers, where the kind has two."""
-        if self.kind not in ("compare", "rank"):
+        kind = kind_of(self.kind)
+        if not (kind.sides and kind.written):
             return {}
         known = {"length": self.keys.length, "lists": self.keys.lists}
         return {name: np.array(values)[places] for name, values in known.items()}
@@ -244,10 +246,10 @@ _PLAIN = (
 _FIRST = {"[0,1]": 1.0, "[1,0]": -1.0}
 
 
-def _scored(row: AnyRow) -> tuple[Part]:
+def _scored(row: AnyRow) -> tuple[PartValue]:
     """The one value of an answer, from its score."""
     said = UNSURE if row.score is None else row.score
-    return (Part("", said, _FIRST.get(row.order, 0.0)),)
+    return (PartValue("", said, _FIRST.get(row.order, 0.0)),)
 
 
 def _compact(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

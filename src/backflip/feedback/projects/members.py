@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.projects import people
 from backflip.feedback.projects.people import Person
 from backflip.feedback.store import events
@@ -20,6 +19,7 @@ from backflip.feedback.store.events import NewEvent
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Invitations, Leases, Memberships, People, Projects
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.settings import ProjectSettings
 
 ROLES = ("rater", "adjudicator", "lead", "admin")
 STATES = ("screening", "active", "paused", "removed")

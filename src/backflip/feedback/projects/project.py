@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from backflip.feedback.kinds.settings import ProjectSettings, settings_of
-from backflip.feedback.kinds.tasks import Payload
+from backflip.feedback.kinds.fields import Payload
 from backflip.feedback.projects import administration as upkeep
 from backflip.feedback.projects import flags, members, reading
 from backflip.feedback.projects.administration import Overview
@@ -24,6 +23,7 @@ from backflip.feedback.store.events import NewEvent
 from backflip.feedback.store.queues import WORK, Purpose
 from backflip.feedback.store.schema import Projects, Rubrics
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.settings import ProjectSettings, settings_of
 
 
 class Project:

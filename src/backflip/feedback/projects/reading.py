@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, literal_column, or_, select
 
-from backflip.feedback.kinds.parts import attribute_of
-from backflip.feedback.kinds.settings import VERDICTS
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.columns import Columns
 from backflip.feedback.rating.screening import PRIOR_RIGHT, PRIOR_SEEN
 from backflip.feedback.statistics.dawid_skene import dawid_skene
@@ -26,6 +25,7 @@ from backflip.feedback.store.schema import (
     contains,
 )
 from backflip.feedback.store.scope import Scope
+from backflip.feedback.tasks.scoring import attribute_of
 
 FLAGGED = Items.flags > literal_column("0")
 """Written out, so that the index of just these items is known to serve."""
@@ -107,7 +107,7 @@ def reliabilities(scope: Scope) -> dict[int, float]:
         query = select(People.pseudonym, People.id).where(People.pseudonym.in_(found.rater_names))
         numbers = dict(connection.execute(query).tuples().all())
     said = found.said()
-    if kind not in VERDICTS or not len(said):
+    if not kind_of(kind).one_word or not len(said):
         return {}
     right = dawid_skene(found, draws=0).reliability
     count = np.bincount(said.rater, minlength=found.raters)

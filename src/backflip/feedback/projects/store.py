@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from backflip.feedback.kinds.settings import ProjectSettings, settings_of
 from backflip.feedback.projects import catalogue, members, redaction
 from backflip.feedback.projects.members import Invitation
 from backflip.feedback.projects.people import Person, Roster
@@ -19,6 +18,7 @@ from backflip.feedback.store import backup, events
 from backflip.feedback.store.database import Clock, Database, connect, insert_into
 from backflip.feedback.store.events import Event
 from backflip.feedback.store.schema import Secrets
+from backflip.feedback.tasks.settings import ProjectSettings, settings_of
 
 
 class Store:

@@ -15,8 +15,6 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select
 
-from backflip.feedback.kinds.display import Order, seed_of
-from backflip.feedback.kinds.settings import Budget
 from backflip.feedback.rating import leases as leasing
 from backflip.feedback.rating import screening, waiting
 from backflip.feedback.rating.leases import Held, Pick
@@ -25,6 +23,8 @@ from backflip.feedback.store.queues import ADJUDICATE, RANDOM, SENIORS, WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.display import Order, seed_of
+from backflip.feedback.tasks.settings import Budget
 from backflip.text import counted
 
 AT_ONCE = 20

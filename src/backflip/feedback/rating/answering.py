@@ -13,10 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from backflip.feedback.kinds.display import in_displayed_order, in_item_order
-from backflip.feedback.kinds.scoring import agrees, score_of, word_of
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.tasks import payload_of, value_of
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating import allocation, screening
 from backflip.feedback.rating import resolution as settling
 from backflip.feedback.rating.allocation import Shown, admitted
@@ -29,6 +26,9 @@ from backflip.feedback.store.queues import ADJUDICATE, EVERYBODY, WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.display import in_displayed_order, in_item_order
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 T = TypeVar("T")
 LONGEST = 86_400.0
@@ -217,7 +217,7 @@ def _judge(connection: Connection, member: Member, row: AnyRow, given: Given) ->
     value = value_of(turned, payload, settings).model_dump(mode="json")
     correct = None
     if row.gold is not None and row.purpose in EVERYBODY:
-        correct = agrees(kind, row.gold, value, settings)
+        correct = kind_of(kind).same_as(row.gold, value)
     return Judged(
         value=value,
         seconds=_sane(given.seconds),
@@ -271,7 +271,7 @@ def _row(scope: Scope, member: Member, row: AnyRow, judged: Judged, number: int)
         "person_id": member.person,
         "value": judged.value,
         "order": row.order,
-        "score": score_of(member.settings.kind, judged.value, member.settings),
+        "score": kind_of(member.settings.kind).score(judged.value, member.settings),
         "seconds": judged.seconds,
         "at": scope.database.now() if judged.at is None else judged.at,
         "rubric_version": member.version,
@@ -292,7 +292,7 @@ def _changes(scope: Scope, member: Member, row: AnyRow, judged: Judged) -> talli
         member.person,
         seconds=min(judged.seconds or 0.0, float(member.settings.lease_seconds)),
         at=scope.database.now() if judged.at is None else judged.at,
-        word=word_of(member.settings.kind, judged.value),
+        word=kind_of(member.settings.kind).word(judged.value),
         correct=gold,
     )
     for name, true in (

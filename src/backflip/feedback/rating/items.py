@@ -18,9 +18,8 @@ from sqlalchemy import Connection, text, update
 
 from backflip.data.records import Tally
 from backflip.errors import UserError
-from backflip.feedback.kinds.identity import identify
-from backflip.feedback.kinds.settings import GOLDEN_KINDS, ProjectSettings
-from backflip.feedback.kinds.tasks import Clips, Payload, payload_of, value_of
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.database import insert_into
 from backflip.feedback.store.events import NewEvent
@@ -28,6 +27,9 @@ from backflip.feedback.store.queues import EVERYBODY, Purpose, home
 from backflip.feedback.store.schema import Items, Projects, Written
 from backflip.feedback.store.scope import Scope
 from backflip.feedback.store.wording import clean
+from backflip.feedback.tasks.identity import identify
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 CHUNK = 2000
 """Items of one transaction."""
@@ -205,7 +207,7 @@ def _row(
 
 def _check_clips(payload: Payload, where: str) -> None:
     """Raises UserError for clips that no rater would see: pages load from this server alone."""
-    for clip in payload.clips if isinstance(payload, Clips) else ():
+    for clip in kind_of(payload.kind).clips(payload):
         if clip.url and (clip.url[:1] != "/" or clip.url[1:2] in ("/", "\\")):
             raise UserError(
                 f"{where}: pages load nothing from elsewhere, so {clip.url[:80]!r} would not be "
@@ -229,7 +231,7 @@ def _gold(
         if purpose in EVERYBODY:
             raise UserError(f"{where}: items for {purpose} need a gold answer; give gold=….")
         return None, purpose
-    if settings.kind not in GOLDEN_KINDS:
+    if not kind_of(settings.kind).golden:
         raise UserError(f"{where}: {settings.kind} has no single right answer; leave gold out.")
     value = value_of(item.gold, payload, settings, f"{where}, gold")
     return value.model_dump(mode="json"), purpose

@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, or_, select, update
 
-from backflip.feedback.kinds.display import Order, as_displayed, order_of, own_order, seed_of
-from backflip.feedback.kinds.settings import Kind
-from backflip.feedback.kinds.tasks import Payload, payload_of
+from backflip.feedback.kinds.fields import Payload
 from backflip.feedback.store.database import insert_into
 from backflip.feedback.store.queues import ADJUDICATE, EVERYBODY, FULL, waits
 from backflip.feedback.store.schema import AnyRow, Items, Leases
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.display import Order, as_displayed, order_of, own_order, seed_of
+from backflip.feedback.tasks.items import payload_of
 
 SWEPT = 200
 """Expired leases that one request ends at most."""
@@ -54,7 +54,7 @@ class Held:
     """A content warning of the item's own."""
 
 
-def held(connection: Connection, scope: Scope, person: int, kind: Kind) -> list[Held]:
+def held(connection: Connection, scope: Scope, person: int, kind: str) -> list[Held]:
     """A rater's live leases, the oldest first."""
     rows = connection.execute(_HELD, {"person": person, "project": scope.id})
     return [

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from backflip.feedback.kinds.display import as_displayed, in_displayed_order
-from backflip.feedback.kinds.tasks import payload_of
 from backflip.feedback.rating import rater_actions as asides
 from backflip.feedback.store import tallies
 from backflip.feedback.store.queues import WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, contains
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.display import as_displayed, in_displayed_order
+from backflip.feedback.tasks.items import payload_of
 
 MOST_LEFT = 10_000
 """Items that are counted as left: a page must not read a million."""

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.display import seed_of
-from backflip.feedback.kinds.scoring import word_of
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating import allocation
 from backflip.feedback.rating import leases as leasing
 from backflip.feedback.rating import resolution as settling
@@ -23,6 +22,7 @@ from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, Memberships
 from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.tasks.display import seed_of
 
 NOTE_LIMIT = 20_000
 """Characters of a reason or a note."""
@@ -229,7 +229,7 @@ def take_back(
         answer.person_id,
         seconds=min(answer.seconds or 0.0, float(settings.lease_seconds)),
         at=answer.at,
-        word=word_of(settings.kind, answer.value),
+        word=kind_of(settings.kind).word(answer.value),
         correct=answer.correct if item.purpose == "gold" else None,
         sign=-1,
     )

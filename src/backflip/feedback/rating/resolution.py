@@ -12,14 +12,15 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from backflip.feedback.kinds.scoring import consensus, posterior, word_of, words
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.screening import reliability
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent
 from backflip.feedback.store.queues import ADJUDICATE, WORK, waits
 from backflip.feedback.store.schema import Answers, AnyRow, Events, Items, Memberships, Projects
 from backflip.feedback.store.scope import Scope
+from backflip.feedback.tasks.scoring import consensus, posterior
+from backflip.feedback.tasks.settings import ProjectSettings
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,14 @@ def decide(
         return "open", wanted
     overlap = settings.overlap
     if overlap and wanted < overlap.max_raters:
-        said = [(word_of(settings.kind, vote.value) or "", vote.right) for vote in votes]
-        if max(posterior(said, words(settings)).values()) < overlap.threshold:
+        said = [(kind_of(settings.kind).word(vote.value) or "", vote.right) for vote in votes]
+        if (
+            max(posterior(said, kind_of(settings.kind).words(settings)).values())
+            < overlap.threshold
+        ):
             return "open", given + 1
     if settings.adjudicate_below:
-        agreed = consensus(settings.kind, [vote.value for vote in votes], settings)
+        agreed = consensus(settings.kind, [vote.value for vote in votes])
         if agreed < settings.adjudicate_below:
             return ADJUDICATE, wanted
     return "done", wanted

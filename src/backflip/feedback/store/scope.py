@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Text, bindparam, select, type_coerce
 
-from backflip.feedback.kinds.settings import ProjectSettings, settings_of
 from backflip.feedback.store.aliases import alias_of, item_of
 from backflip.feedback.store.database import Database
 from backflip.feedback.store.schema import AnySelect, Memberships, Projects
+from backflip.feedback.tasks.settings import ProjectSettings, settings_of
 
 KEPT = type_coerce(Projects.settings, Text)
 """The settings as they are stored: comparing texts is cheaper than reading them."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from backflip.feedback.kinds.settings import ProjectSettings, settings_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.store.refusals import RefusedError
+from backflip.feedback.tasks.settings import ProjectSettings, settings_of
 from backflip.server.api.rate import REFUSALS
 from backflip.server.base.auth import RANK, Here, Lead, Parts, Senior, Who
 from backflip.server.work import managing

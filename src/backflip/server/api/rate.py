@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from backflip.errors import UserError
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.rater_actions import NOTE_LIMIT
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base import talking
@@ -197,7 +198,7 @@ def answer(
     """Store an answer. Sent again with the same key it is stored once."""
     site, here, person = call.admitted()
     settings = here.settings
-    value = _talked(site, here, sent) if settings.kind == "talk" else sent.value
+    value = _talked(site, here, sent) if kind_of(settings.kind).live else sent.value
     receipt = here.project.answer(
         person,
         _item(here, sent.item),
@@ -255,7 +256,7 @@ def undo(call: Called, sent: UndoSent, html: Html = False) -> JSONResponse:
 def talk(call: Called, sent: TalkSent) -> JSONResponse:
     """Replies of the policies of a talk, to choose from."""
     site, here, person = call.admitted()
-    if here.settings.kind != "talk":
+    if not kind_of(here.settings.kind).live:
         raise RefusedError("conflict", "nobody talks with a model in this project.")
     item = _item(here, sent.item)
     if not here.project.holds(person, item):

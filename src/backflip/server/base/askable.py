@@ -4,9 +4,10 @@ know. They are refused before they are kept.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from backflip.feedback.kinds.tasks import Clips, Payload, Talk
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.items import Check
 from backflip.server.base.media import Media
 
@@ -18,20 +19,16 @@ def askable(media: Media, policies: Collection[str] | None, project: str) -> Che
     """
 
     def check(payload: Payload) -> str:
-        match payload:
-            case Clips():
-                faults = (media.fault(project, clip) for clip in payload.clips)
-                return next((fault for fault in faults if fault), "")
-            case Talk() if policies is not None:
-                return _unknown(payload, policies)
-            case _:
-                return ""
+        kind = kind_of(payload.kind)
+        faults = (media.fault(project, clip) for clip in kind.clips(payload))
+        unknown = "" if policies is None else _unknown(kind.policies(payload), policies)
+        return next((fault for fault in faults if fault), unknown)
 
     return check
 
 
-def _unknown(payload: Talk, policies: Collection[str]) -> str:
-    missing = [name for name in payload.policies if name not in policies]
+def _unknown(wanted: Sequence[str], policies: Collection[str]) -> str:
+    missing = [name for name in wanted if name not in policies]
     if not missing:
         return ""
     known = f"it knows {', '.join(policies)}" if policies else "it was started without any"

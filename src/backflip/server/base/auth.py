@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.projects.people import Person
 from backflip.feedback.projects.project import Project
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.scope import Member
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.sessions import (
     FIELD,
     HEADER,

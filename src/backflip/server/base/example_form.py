@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.server.base.example_fields import Data, controls, example_from, texts_of
+from backflip.feedback.kinds.form import Data, Texts
+from backflip.feedback.kinds.registry import kind_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 ROWS = "example_rows"
 """The field that says how many rows a form had."""
@@ -36,7 +37,7 @@ def _row(
 ) -> dict[str, Any]:
     texts: Mapping[str, str] = given if given is not None else {}
     if given is None and kept:
-        shown = texts_of(settings.kind, kept["payload"], kept["value"])
+        shown = texts_of(settings.kind, kept)
         texts = {**shown, "why": kept.get("why", "")}
     answers = sum(bool(re.fullmatch(r"answer_\d+", name)) for name in texts)
     return {
@@ -51,9 +52,34 @@ def _row(
                 "control": one,
                 "value": texts.get(one.name, ""),
             }
-            for one in controls(settings, answers)
+            for one in kind_of(settings.kind).form.controls(settings, answers)
         ],
     }
+
+
+def texts_of(kind: str, example: Mapping[str, Any]) -> Texts:
+    """Texts that the fields show of an example, with line ends as a browser sends them."""
+    texts = kind_of(kind).form.texts(example["payload"], example["value"])
+    return {name: text.replace("\r\n", "\n") for name, text in texts.items()}
+
+
+def example_from(settings: ProjectSettings, given: Mapping[str, str], kept: Data | None) -> Data:
+    """An example as it is stored. Raises UserError for a field that cannot be read."""
+    form, before = kind_of(settings.kind).form, texts_of(settings.kind, kept) if kept else {}
+    old = kept or {"payload": {}, "value": {}}
+    # A browser drops a line end with which a text begins.
+    touched = {n for n, text in given.items() if _begun(text) != _begun(before.get(n, ""))}
+    payload, value = dict(old["payload"]), dict(old["value"])
+    for name in sorted(touched):
+        change = form.changes.get(name) or form.changes.get(re.sub(r"_\d+$", "", name))
+        if change is not None:
+            change(name, given, payload, value)
+    form.finish(touched, given, payload, value)
+    return {"payload": payload, "value": value, "why": given.get("why", "")}
+
+
+def _begun(text: str) -> str:
+    return text.removeprefix("\n")
 
 
 def examples_sent(settings: ProjectSettings, form: Mapping[str, str]) -> list[Data]:

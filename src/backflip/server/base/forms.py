@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.examples import with_examples
-from backflip.feedback.kinds.settings import GOLDEN_KINDS, ProjectSettings
+from backflip.feedback.kinds.registry import KINDS, known_kind
 from backflip.feedback.store.wording import cut, plain_name
+from backflip.feedback.tasks.examples import with_examples
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base import example_form
 
 TEXTS = ("kind", "title", "rubric", "content_warning", "order")
@@ -33,19 +34,6 @@ SHARES = (
     "random_share",
 )
 SWITCHES = ("allow_tie", "allow_both_bad", "stop_at_bad", "calibration")
-KINDS = (
-    ("compare", "Compare two answers", "Which is better, and by how much"),
-    ("rank", "Rank several", "Put K answers in order; ties allowed"),
-    ("rate", "Rate attributes", "Helpful, honest, or your own scales"),
-    ("thumbs", "Thumb up or down", "One answer, one bit"),
-    ("write", "Write or improve", "A demonstration, and a pair from a draft"),
-    ("steps", "Label steps", "Is each step of the reasoning right?"),
-    ("spans", "Mark passages", "Label what is wrong, where it is wrong"),
-    ("clips", "Compare clips", "Two videos, pictures or trajectories"),
-    ("principles", "Vote on principles", "Should a model follow this rule?"),
-    ("talk", "Talk", "A live conversation with one model or several"),
-)
-"""Kind, its name on the form, and what it asks."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Filled:
     """None where there are errors."""
 
 
-def blank(kind: str = "compare") -> Filled:
+def blank(kind: str = KINDS[0]) -> Filled:
     """The form of a new project, with every default in it."""
     return of(ProjectSettings.model_validate({"kind": kind}))
 
@@ -108,7 +96,8 @@ def read(form: Mapping[str, str], base: ProjectSettings | None = None) -> Filled
     for name in SHARES:
         if name in form:
             data[name] = _share(form[name], name, errors)
-    if data.get("kind") not in GOLDEN_KINDS:  # a page without its script sends what is not shown
+    kind = known_kind(data.get("kind"))
+    if kind is None or not kind.golden:  # a page without its script sends what is not shown
         data.pop("adjudicate_below", None)
     data["screening"] = _screening(form, errors) if values["screening_on"] else None
     data["overlap"] = _overlap(form, errors) if values["overlap_on"] else None
@@ -169,10 +158,11 @@ def _budget(form: Mapping[str, str], errors: dict[str, str]) -> dict[str, Any]:
 
 def _lists(form: Mapping[str, str], data: dict[str, Any], errors: dict[str, str]) -> None:
     """Attributes, labels and groups: each from its text."""
-    if "attributes" in form and data.get("kind") == "rate":
-        data["attributes"] = [_attribute(line) for line in _lines(form["attributes"])]
-    elif data.get("kind") != "rate":
+    kind = known_kind(data.get("kind"))
+    if kind is None or not kind.attributes:
         data["attributes"] = []
+    elif "attributes" in form:
+        data["attributes"] = [_attribute(line) for line in _lines(form["attributes"])]
     if "span_labels" in form:
         data["span_labels"] = list(_lines(form["span_labels"]))
     if "groups" in form:

@@ -11,7 +11,7 @@ from typing import Any
 from unicodedata import normalize
 from urllib.parse import quote, unquote, urlsplit
 
-from backflip.feedback.kinds.tasks import Clip
+from backflip.feedback.kinds.clips import Clip
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base.clip_ids import ClipIds
 from backflip.server.base.clips import KINDS, kind_of

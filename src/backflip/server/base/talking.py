@@ -22,8 +22,8 @@ from typing import Any, TypeAlias
 
 from backflip.data.records import Message
 from backflip.errors import UserError
-from backflip.feedback.kinds.display import seed_of
 from backflip.feedback.store.refusals import RefusedError
+from backflip.feedback.tasks.display import seed_of
 
 KEY = "BACKFLIP_ENDPOINT_KEY"
 """Environment variable with the key that servers ask for; empty: none."""

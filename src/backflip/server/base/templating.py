@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from backflip.server.base.forms import KINDS
+from backflip.feedback.kinds.registry import every_kind, kind_of
 from backflip.server.text.characters import visible
 from backflip.text import coefficient, counted, percent
 
@@ -36,7 +36,9 @@ def environment() -> Environment:
     made.filters |= {"coefficient": coefficient, "percent": percent}
     made.globals |= {
         "static": static,
-        "kind_name": kind_name,
+        "every_kind": every_kind,
+        "kind_of": kind_of,
+        "kinds_with": kinds_with,
         "counted": counted,
         "state_tag": state_tag,
     }
@@ -93,8 +95,9 @@ def static(name: str) -> str:
     return f"/static/{name}?{digest}"
 
 
-def kind_name(kind: str) -> str:
-    return next((name for key, name, _ in KINDS if key == kind), kind)
+def kinds_with(setting: str) -> str:
+    """Names of the kinds that have a setting of their own, as the page's script reads them."""
+    return " ".join(kind.name for kind in every_kind() if setting in kind.settings)
 
 
 def state_tag(state: str) -> Markup:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from backflip.errors import UserError
 from backflip.feedback.choose import prescreen
+from backflip.feedback.kinds.registry import kind_of
 from backflip.server.base.auth import Form, Lead, Parts, Place, Posted
 from backflip.server.base.state import Site
 from backflip.server.pages.data import gist
@@ -54,7 +55,7 @@ def _shown(site: Site, here: Place) -> dict[str, Any]:
         "voices": choosing.voices(site, here.name),
         "voice": choosing.voice(asked),
         "random_share": f"{100 * settings.random_share:g}",
-        "screens": settings.kind == "compare",
+        "screens": kind_of(settings.kind).two_texts,
         "last": last,
         "running": last is not None and not last["job"].over,
     }
@@ -74,7 +75,7 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
 
 def _asked(site: Site, here: Place, form: Posted) -> dict[str, Any]:
     """What ``collect.asking`` takes. Only pairs of texts are screened, or read by reward models."""
-    pairs = here.project.settings.kind == "compare"
+    pairs = kind_of(here.project.settings.kind).two_texts
     asked: dict[str, Any] = {
         "strategy": form["strategy"],
         "count": form.whole("count", 200, 1, choosing.MOST),

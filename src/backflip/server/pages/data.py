@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.errors import UserError
-from backflip.feedback.exchange.import_rows import EXAMPLES
 from backflip.feedback.exchange.imports import Imported, Wishes, take_in
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.reading import ItemRow
 from backflip.feedback.store.queues import Purpose
 from backflip.server.base.auth import Form, Lead, Parts, Place, Posted
@@ -83,7 +83,7 @@ def items_page(
         partly=any(line.startswith("left out") for line in report),
         clip_error=sentence(clip_error),
         kept=kept,
-        clips=stored(site.media.root(here.name)) if settings.kind == "clips" else None,
+        clips=stored(site.media.root(here.name)) if kind_of(settings.kind).files else None,
         endings=",".join(KINDS),
         form={**DEFAULTS, **form, **switches},
         purposes=PURPOSES,
@@ -92,7 +92,7 @@ def items_page(
         upload_mib=site.settings.upload_bytes // 2**20,
         expects="",
         counts=_counts(counts),
-        kind_example=EXAMPLES[settings.kind],
+        kind_example=kind_of(settings.kind).wording.row,
         **found,
         **in_project(here, "/items"),
     )
@@ -145,13 +145,7 @@ def gist(payload: Mapping[str, Any]) -> str:
     turns = payload.get("prompt") or payload.get("opening") or ()
     if turns:
         return first_line(turns[-1]["content"])
-    if payload.get("answer"):
-        return first_line(payload["answer"]["text"])
-    if "principle" in payload:
-        return first_line(payload["principle"])
-    if "clips" in payload:
-        return " · ".join(str(c.get("file") or c.get("url"))[:60] for c in payload["clips"])
-    return first_line(" ".join(payload.get("rules", ())) or "a conversation")
+    return first_line(kind_of(payload["kind"]).gist(payload))
 
 
 @router.post("/projects/{name}/import")

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingRes
 
 from backflip.errors import UserError
 from backflip.feedback.exchange import exports
+from backflip.feedback.exchange.mapping import mapping_of
 from backflip.server.base.auth import Form, Lead, Parts, Place
 from backflip.server.base.headers import REPORT_POLICY
 from backflip.server.base.jobs import Job
@@ -20,7 +21,7 @@ from backflip.server.base.state import Site
 from backflip.server.base.templating import took
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.work.downloads import downloaded
-from backflip.server.work.training import TRAINABLE, in_words, train_reward_model
+from backflip.server.work.training import in_words, train_reward_model
 
 router = APIRouter(include_in_schema=False)
 LOG_PAGE = 100
@@ -47,7 +48,7 @@ def _export(request: Request, site: Site, here: Place, error: str = "") -> HTMLR
         status=400 if error else 200,
         error=error,
         formats=[(one.name, one.what) for one in exports.offered(kind)],
-        trainable=kind in TRAINABLE,
+        trainable=mapping_of(kind).rewards,
         answers=int(here.project.tallies().get("answers", 0)),
         jobs=jobs,
         **in_project(here, "/export"),

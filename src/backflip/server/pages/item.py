@@ -11,11 +11,13 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from backflip.errors import UserError
+from backflip.feedback.kinds.base import LETTERS
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.reading import ItemRow
 from backflip.server.base.auth import Form, Lead, Parts, Place, Senior
 from backflip.server.base.state import Site
 from backflip.server.pages.drawing import go, in_project, inside, page, path_of
-from backflip.server.text.item_html import LETTERS, as_page, in_words
+from backflip.server.text.item_html import as_page, in_words
 from backflip.server.work import figures, labelling
 
 router = APIRouter(include_in_schema=False)
@@ -73,7 +75,7 @@ def item(request: Request, site: Parts, here: Senior, number: int) -> HTMLRespon
 
 
 def _sources(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parts = payload.get("answers") or payload.get("clips") or ()
+    parts = payload.get(kind_of(payload["kind"]).sides) or ()
     if not parts and payload.get("answer"):
         return [("Answer", payload["answer"].get("source", ""))]
     return [(LETTERS[i % 26], part.get("source", "")) for i, part in enumerate(parts)]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
 from backflip.errors import UserError
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base import clips
 from backflip.server.base.auth import Files, Here, Lead, Parts, Place, Posted
@@ -31,7 +32,7 @@ def media(site: Parts, here: Here, file: str) -> FileResponse:
 @router.post("/projects/{name}/clips/import")
 def receive(request: Request, site: Parts, here: Lead, form: Files) -> Response:
     """Store what was sent, file by file, and make items of it where that was asked for."""
-    if here.settings.kind != "clips":
+    if not kind_of(here.settings.kind).files:
         raise RefusedError("conflict", "only projects that compare clips take clips.")
     sent: dict[str, Any] = {"pair": form["pair"], "prompt": form["prompt"]}
     if not form.many:

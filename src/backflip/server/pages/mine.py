@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.own_work import OwnAnswer, OwnProgress
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Here, Parts, Place
 from backflip.server.base.state import Site
 from backflip.server.base.templating import took
@@ -92,7 +93,7 @@ def _line(site: Site, here: Place, settings: ProjectSettings, one: OwnAnswer) ->
 
     return {
         "number": one.number,
-        "asks": "Two clips" if settings.kind == "clips" else gist(one.payload),
+        "asks": kind_of(settings.kind).wording.asks or gist(one.payload),
         "said": in_words(settings.kind, one.value, settings.scale),
         "reason": str(one.value.get("reason") or ""),
         "at": one.at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.administration import Overview
 from backflip.feedback.projects.members import Membership
 from backflip.server.base.auth import Place
@@ -79,7 +80,7 @@ def _going_on(here: Place, found: Overview) -> Iterator[tuple[str, str]]:
 
 def _unknown_policies(site: Site, here: Place) -> list[str]:
     """Policies that the newest items of a talk name, and that this server cannot ask."""
-    if here.project.settings.kind != "talk":
+    if not kind_of(here.project.settings.kind).live:
         return []
     newest = here.project.items(newest=True, limit=NEWEST)
     named = {str(name) for item in newest for name in item.payload["policies"]}

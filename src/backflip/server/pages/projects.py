@@ -117,7 +117,6 @@ def _form(
         who,
         status=status,
         form=shown,
-        kinds=forms.KINDS,
         scales=SCALES,
         **context,
     )

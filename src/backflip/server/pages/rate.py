@@ -11,8 +11,9 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.examples import example_of
-from backflip.feedback.kinds.settings import Example, ProjectSettings
+from backflip.feedback.kinds.fields import Example
+from backflip.feedback.tasks.examples import example_of
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Here, Parts, Place
 from backflip.server.base.state import Site
 from backflip.server.base.templating import first_line, script_json

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.figures_labels import FEWEST_SHARED
 from backflip.server.base.auth import Parts, Place, Senior
 from backflip.server.base.state import Site
@@ -25,17 +26,6 @@ COEFFICIENTS = [
     ("fleiss", "Fleiss’ κ", "1 perfect, 0 chance"),
     ("gwet", "Gwet’s AC", "steady where one answer is rare"),
 ]
-SUBJECTS = {
-    "compare": "on the better answer",
-    "clips": "on the better clip",
-    "rank": "on the better of every two answers",
-    "thumbs": "on good or bad",
-    "principles": "on the vote",
-    "steps": "on each step",
-    "spans": "on whether a label is used at all",
-    "talk": "on whether each rule was kept",
-}
-"""What raters of each kind agree on, or do not."""
 GAUGES = [("length", "Prefers longer"), ("lists", "Prefers lists"), ("first", "Prefers first")]
 METHODS = {
     "dawid_skene": ("Dawid and Skene", "votes weighed by what each rater mistakes for what"),
@@ -99,7 +89,7 @@ def _said(site: Site, here: Place, part: Mapping[str, Any], attribute: str) -> d
     return {
         "names": names,
         "coefficients": COEFFICIENTS,
-        "subject": f"on the mark for “{attribute}”" if attribute else SUBJECTS.get(kind, ""),
+        "subject": f"on the mark for “{attribute}”" if attribute else kind_of(kind).wording.subject,
         "gauges": [
             (key, label)
             for key, label in GAUGES

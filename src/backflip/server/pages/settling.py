@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import ProjectSettings
 from backflip.feedback.projects.reading import AnswerRow, ItemRow
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Form, Lead, Parts, Place, Senior
 from backflip.server.base.state import Site
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence

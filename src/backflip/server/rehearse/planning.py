@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from backflip.errors import UserError
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.statistics.consensus import Consensus
 from backflip.feedback.statistics.judgements import Judgements
@@ -100,7 +101,7 @@ RANGES = {
 
 def _seen(project: Project) -> dict[str, Any]:
     """Reliability, ties, pace and number of a project's raters. Raises UserError."""
-    if project.settings.kind not in ("compare", "clips", "rank"):
+    if not kind_of(project.settings.kind).sides:
         raise UserError(
             f"{project.name} asks for {project.settings.kind!r}, and the sums are of pairs: leave "
             "the project out, and say reliability=…."

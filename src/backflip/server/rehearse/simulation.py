@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.simulated_answers import Bench, write_pairs
+from backflip.feedback.kinds.compare import KIND as COMPARE
+from backflip.feedback.kinds.registry import every_kind, kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.reading import ItemRow
 from backflip.feedback.projects.store import Store
@@ -22,11 +22,12 @@ from backflip.feedback.statistics.dawid_skene import dawid_skene
 from backflip.feedback.statistics.gauges import Gauges, gauges
 from backflip.feedback.statistics.judgements import Floats
 from backflip.feedback.statistics.simulate import Population, expected_accuracy, true_gauges
+from backflip.feedback.tasks.settings import ProjectSettings
+from backflip.feedback.tasks.simulated_answers import Bench, write_pairs
 from backflip.server.app import create_app
 from backflip.server.base.settings import ServerSettings
 from backflip.server.base.state import Site
 
-KINDS = ("compare", "clips", "rank", "rate", "thumbs", "steps", "principles")
 LABELS_EACH, OVERLAP = 150, 10
 """Answers of each rater, and raters of each pair, where a project is made for the simulation."""
 PATIENCE = 40
@@ -65,7 +66,7 @@ def prepared(store: Store, name: str, raters: int, *, seed: int = 0) -> Project:
     if any(project.name == name for project in store.projects(archived=True)):
         return store.project(name)
     settings = ProjectSettings(
-        kind="compare",
+        kind=COMPARE.name,
         title=f"{name} (simulated)",
         rubric="Simulated raters compare texts without sense, whose quality is known.",
         raters_per_item=min(OVERLAP, raters),
@@ -89,14 +90,14 @@ def simulate(
         UserError: a kind that cannot be simulated, or a project with nothing to answer.
 
     """
-    kind = project.settings.kind
-    if kind not in KINDS:
+    kind = kind_of(project.settings.kind)
+    if not kind.simulated:
+        *known, last = (one.name for one in every_kind() if one.simulated)
         raise UserError(
-            f"simulated raters cannot do {kind} tasks; they do {', '.join(KINDS[:-1])} and "
-            f"{KINDS[-1]}."
+            f"simulated raters cannot do {kind.name} tasks; they do {', '.join(known)} and {last}."
         )
-    sided = kind in ("compare", "clips")
-    payloads = [row.payload for row in _items(project)] if sided else []
+    two = kind.one_word and bool(kind.sides)
+    payloads = [row.payload for row in _items(project)] if two else []
     population = Population.drawn(raters, seed=seed)
     bench = Bench.of(population, payloads, seed=seed)
     people = [store.people.add(name=f"Simulated rater {k + 1}").id for k in range(raters)]
@@ -108,7 +109,7 @@ def simulate(
     if not given:
         reason = project.why_nothing(people[0])
         raise UserError(f"the project {project.name!r} has nothing to answer: {reason}")
-    if not sided:
+    if not two:
         return None
     names = [store.people.get(person).pseudonym for person in people]
     return _recovered(project, bench, names)

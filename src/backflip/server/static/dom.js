@@ -64,3 +64,8 @@ export function typing(target) {
   return target instanceof HTMLElement && (target.isContentEditable || ["TEXTAREA", "SELECT"].includes(target.tagName) ||
     (target.tagName === "INPUT" && !["checkbox", "radio", "button"].includes(target.type)));
 }
+
+/** The prompt and the only answer to it. */
+export function showAnswer(stage, item) {
+  stage.append(...[promptBox(item.prompt), el("div", { class: "answers one" }, answerCard("", item.answers[0]))].filter(Boolean));
+}

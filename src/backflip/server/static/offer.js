@@ -1,8 +1,7 @@
 // Replies of several models (or several of one) to a turn of a talk: pick one, rank them, or edit one.
 
 import { announce, answerCard, button, choice, el, LETTERS } from "./dom.js";
-import { orderBoard } from "./order.js";
-import { badge } from "./rank.js";
+import { badge, orderBoard } from "./order.js";
 
 let wished = null; // whether this rater ranks or picks, once they have said so
 

@@ -125,3 +125,12 @@ export function orderBoard(names, { noun, ranks: given = [], changed }) {
   draw();
   return { node, keys, ranks, tieLast, takeLast, best: () => places[0]?.[0], places: () => places, count: () => places.flat().length };
 }
+
+/** Say on each card which place it has. */
+export function badge(badges, cards, places) {
+  badges.forEach((node, index) => {
+    const rank = places.findIndex((place) => place.includes(index));
+    node.textContent = rank < 0 ? "" : `${rank + 1}${places[rank].length > 1 ? " =" : ""}`;
+    cards[index].classList.toggle("ranked", rank >= 0);
+  });
+}

@@ -5,15 +5,10 @@ import { Outbox, call, newKey } from "./outbox.js";
 import { Sent } from "./sent.js";
 import { ask } from "./reason.js";
 import { keep } from "./words.js";
-import * as compare from "./compare.js";
-import * as rank from "./rank.js";
-import * as spans from "./spans.js";
-import * as talk from "./talk.js";
-import { principles, rate, steps, thumbs, write } from "./single.js";
 import { Work, breakDialog, keysDialog, letters } from "./pauses.js";
 
-const KINDS = { compare, clips: compare, rank, rate, thumbs, write, steps, spans, principles, talk };
 const config = JSON.parse(document.getElementById("config").textContent);
+const kind = await import(`./kinds/${config.kind}.js`); // how this kind of task is shown and answered
 const $ = (id) => document.getElementById(id);
 const [stage, deck, question, status, banner] = ["stage", "deck", "question", "status", "banner"].map($);
 const GUARD_MS = 350; // after a change of items, so that a double click does not answer the next one
@@ -148,7 +143,7 @@ function show(item) {
   stage.replaceChildren();
   deck.replaceChildren();
   banner.hidden = true;
-  mounted = KINDS[config.kind].mount(stage, deck, { ...item, before: sent.before(item.item) }, config, submit);
+  mounted = kind.mount(stage, deck, { ...item, before: sent.before(item.item) }, config, submit);
   reach(stage);
   $("mode").textContent = TAGS[item.stage] || "";
   $("mode").hidden = !TAGS[item.stage];

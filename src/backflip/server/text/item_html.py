@@ -1,6 +1,6 @@
 """An item as the rater's page draws it: every text already turned into safe HTML.
 
-What comes in has no sources any more and stands in displayed order; what goes out is JSON.
+Items come in without sources and in displayed order, and go out as JSON.
 """
 
 from __future__ import annotations
@@ -10,42 +10,37 @@ from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
+from backflip.feedback.kinds.base import LETTERS, Block
+from backflip.feedback.kinds.registry import kind_of
 from backflip.server.text.characters import one_for_one, visible
 from backflip.server.text.rendering import conversation, render
 
 Place: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Where the browser finds a clip: see ``media.py``."""
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-STRENGTHS = {
-    1: ("better",),
-    2: ("better", "much better"),
-    3: ("slightly better", "better", "much better"),
-    4: ("barely better", "slightly better", "better", "much better"),
-}
-"""Words for the levels of a scale, the weakest first; the page's script has the same."""
 
 
 def fragments(kind: str, payload: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The parts of an item that its kind's script asks for, by name."""
     parts: dict[str, Any] = {"prompt": _conversation(payload.get("prompt") or ())}
-    match kind:
-        case "compare" | "rank":
-            parts["answers"] = [render(answer["text"]) for answer in payload["answers"]]
-        case "rate" | "thumbs":
-            parts["answers"] = [render(payload["answer"]["text"])]
-        case "spans":
-            parts["text"] = one_for_one(payload["answer"]["text"])
-        case "write":
-            parts["draft"] = (payload.get("draft") or {}).get("text")
-        case "steps":
-            parts["steps"] = [render(step) for step in payload["steps"]]
-        case "clips":
-            parts["clips"] = [place(clip) for clip in payload["clips"]]
-        case "principles":
-            parts["principle"] = render(payload["principle"])
-        case _:
-            parts["talk"] = _scene(payload)
+    for block in kind_of(kind).blocks(payload):
+        parts[block.name] = _drawn(block, place)
     return parts
+
+
+def _drawn(block: Block, place: Place) -> Any:
+    """A block as JSON for the page's script."""
+    match block.form:
+        case "markdown":
+            several = isinstance(block.content, list)
+            return [render(t) for t in block.content] if several else render(block.content)
+        case "characters":
+            return one_for_one(block.content)
+        case "clips":
+            return [place(clip) for clip in block.content]
+        case "scene":
+            return _scene(block.content)
+        case _:
+            return block.content
 
 
 def _conversation(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -64,22 +59,31 @@ def _scene(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_page(kind: str, payload: Mapping[str, Any], place: Place) -> Markup:
     """The same item as plain HTML, to be read and not judged: examples, adjudication, lists."""
-    parts = fragments(kind, payload, place)
-    blocks = [Markup(parts["prompt"])]
-    texts = parts.get("answers") or [parts.get("principle")] if kind != "spans" else []
-    if kind == "spans":
-        texts = [Markup('<div class="said plain">{}</div>').format(parts["text"])]
-    if kind == "write" and parts["draft"]:
-        texts = [render(parts["draft"])]
-    boxes = [_box(LETTERS[i] if len(texts) > 1 else "", t) for i, t in enumerate(texts) if t]
-    boxes += [_box(str(i + 1), step) for i, step in enumerate(parts.get("steps", ()))]
-    boxes += [_box(LETTERS[i], _picture(clip)) for i, clip in enumerate(parts.get("clips", ()))]
-    if kind == "talk":
-        rules = Markup("").join(Markup("<li>{}</li>").format(r) for r in parts["talk"]["rules"])
-        boxes = [Markup(parts["talk"]["opening"]), Markup("<ol>{}</ol>").format(rules)]
-    wide = "two" if kind in ("compare", "clips") else "many" if kind == "rank" else "one"
-    blocks.append(Markup('<div class="answers {}">{}</div>').format(wide, Markup("").join(boxes)))
-    return Markup("").join(blocks)
+    prompt = Markup(_conversation(payload.get("prompt") or ()))
+    shown = kind_of(kind)
+    boxes = [box for block in shown.blocks(payload) for box in _boxes(block, place)]
+    body = Markup("").join(boxes)
+    return prompt + Markup('<div class="answers {}">{}</div>').format(shown.layout, body)
+
+
+def _boxes(block: Block, place: Place) -> list[Markup]:
+    """A block as boxes, headed by letters or numbers where there are several."""
+    drawn = _drawn(block, place)
+    match block.form:
+        case "scene":
+            rules = Markup("").join(Markup("<li>{}</li>").format(rule) for rule in drawn["rules"])
+            return [Markup(drawn["opening"]), Markup("<ol>{}</ol>").format(rules)]
+        case "clips":
+            return [_box(LETTERS[i], _picture(clip)) for i, clip in enumerate(drawn)]
+        case "characters":
+            return [_box("", Markup('<div class="said plain">{}</div>').format(drawn))]
+        case "draft":
+            return [_box("", render(drawn))] if drawn else []
+        case _:
+            texts = drawn if isinstance(drawn, list) else [drawn]
+            several = LETTERS if len(texts) > 1 else [""]
+            heads = [str(n + 1) for n in range(len(texts))] if block.numbered else several
+            return [_box(heads[i], text) for i, text in enumerate(texts) if text]
 
 
 def _box(name: str, body: Any) -> Markup:
@@ -96,87 +100,15 @@ def _picture(clip: Mapping[str, Any]) -> Markup:
 
 
 def in_words(kind: str, value: Mapping[str, Any], scale: int = 2) -> str:
-    """What somebody answered, in one line."""
-    if kind in ("compare", "clips"):
-        return _choice(value, scale)
-    return _WORDS[kind](value)
+    """An answer in one line."""
+    return visible(kind_of(kind).in_words(value, scale))
 
 
 def part_in_words(kind: str, part: str) -> str:
-    """Which part of an item a statistic is about: the name of ``parts.Part`` in words."""
-    match kind:
-        case "rank":
-            first, second = (LETTERS[int(place) % 26] for place in part.split("-"))
-            return f"{first} against {second}"
-        case "steps":
-            return f"step {int(part) + 1}"
-        case _:
-            return visible(part)
+    """The part of an item that a statistic is about: the name of a ``PartValue`` in words."""
+    return visible(kind_of(kind).part_in_words(part))
 
 
 def value_in_words(kind: str, value: float, part: str = "") -> str:
-    """What was said of an item, or of a part of it: the value of ``parts.Part`` in words."""
-    if kind == "rate":
-        return f"{value:g}"
-    words = VALUES[kind]
-    if kind == "rank":
-        words = (*part_in_words(kind, part).split(" against ")[::-1], "a tie")
-    return words[0] if value < 0 else words[1] if value > 0 else words[2]
-
-
-VALUES: dict[str, tuple[str, str, str]] = {
-    "compare": ("B", "A", "a tie"),
-    "clips": ("B", "A", "a tie"),
-    "rank": ("the second", "the first", "a tie"),
-    "thumbs": ("bad", "good", "neither"),
-    "principles": ("disagree", "agree", "neither"),
-    "steps": ("bad", "good", "neutral"),
-    "spans": ("not marked", "marked", "not marked"),
-    "talk": ("broken", "kept", "unsure"),
-}
-"""Words for values below, above and at 0."""
-
-
-def _spans(value: Mapping[str, Any]) -> str:
-    return ", ".join(f"{s['label']} {s['start']}–{s['end']}" for s in value["spans"]) or "–"
-
-
-def _steps(value: Mapping[str, Any]) -> str:
-    return " ".join({1: "+", 0: "0", -1: "−"}.get(label, "·") for label in value["labels"])
-
-
-def _talk(value: Mapping[str, Any]) -> str:
-    said = [f"{rule}: {verdict}" for rule, verdict in value.get("verdicts", {}).items()]
-    return "; ".join([f"{len(value.get('turns', ()))} turns", *said])
-
-
-def _choice(value: Mapping[str, Any], scale: int) -> str:
-    choice = str(value.get("choice", ""))
-    if choice in ("a", "b"):
-        words = STRENGTHS[scale // 2]
-        level = min(max(int(value.get("strength") or 1), 1), len(words))
-        return f"{choice.upper()} {words[level - 1]}"
-    plain = {"tie": "a tie", "both_bad": "both bad", "cannot_tell": "cannot tell"}
-    reason = visible(str(value.get("reason") or ""))
-    return plain.get(choice, choice) + (f": {reason}" if reason else "")
-
-
-def _order(ranks: Sequence[int | None]) -> str:
-    places: dict[int, list[str]] = {}
-    for index, rank in enumerate(ranks):
-        if rank is not None:
-            places.setdefault(rank, []).append(LETTERS[index % 26])
-    return " > ".join(" = ".join(places[rank]) for rank in sorted(places))
-
-
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "rank": lambda value: _order(value.get("ranks") or ()),
-    "rate": lambda value: ", ".join(f"{n} {mark}" for n, mark in value["ratings"].items()),
-    "thumbs": lambda value: "good" if value["up"] else "bad",
-    "steps": _steps,
-    "spans": _spans,
-    "principles": lambda value: str(value["vote"]),
-    "write": lambda value: visible(str(value["text"]))[:300],
-    "talk": _talk,
-}
-"""Answers of each kind in words."""
+    """The value of an item, or of a part of it: that of a ``PartValue`` in words."""
+    return kind_of(kind).value_in_words(value, part)

@@ -22,9 +22,12 @@ from backflip.feedback.choose.asking import FEWEST_JUDGED, Ask, Judge, Round, as
 from backflip.feedback.choose.embedding import Payloads
 from backflip.feedback.choose.prescreen import Screen
 from backflip.feedback.exchange.records import reply, turns
-from backflip.feedback.kinds.tasks import Compare, payload_of
+from backflip.feedback.kinds.compare import KIND as COMPARE
+from backflip.feedback.kinds.compare import Compare
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.statistics.judgements import Floats
+from backflip.feedback.tasks.items import payload_of
 from backflip.text import counted
 
 STRATEGIES = {
@@ -36,17 +39,15 @@ STRATEGIES = {
     "diversity": ("Diversity", "As unlike one another as can be; needs no answers yet."),
 }  # fmt: skip
 """Ways to choose: their names, and what each looks for."""
-READ = ("rank", "rate", "thumbs", "spans", "steps", "principles")
-"""Kinds whose texts can be told apart, but of which no model of pairs learns."""
 CANDIDATES = 1000
 """Waiting items that reward models read; words of a small model are read ten times as fast."""
 
 
 def offered(kind: str) -> list[str]:
     """The ways to choose that items of a kind have."""
-    if kind == "compare":
+    if kind_of(kind).two_texts:
         return list(STRATEGIES)
-    return ["random", "diversity"] if kind in READ else ["random"]
+    return ["random", "diversity"] if kind_of(kind).readable else ["random"]
 
 
 def check(kind: str, strategy: str) -> None:
@@ -65,8 +66,10 @@ def ask(project: Project, asked: Mapping[str, Any], *, by: int | None = None) ->
     unknown = sorted(set(given) - {field.name for field in fields(Ask)})
     if unknown:
         raise UserError(f"{unknown[0]!r} is no setting of a round of questions.")
-    if judges and project.settings.kind != "compare":
-        raise UserError("reward models read pairs of texts: only the kind compare has them.")
+    if judges and not kind_of(project.settings.kind).two_texts:
+        raise UserError(
+            f"reward models read pairs of texts: only the kind {COMPARE.name} has them."
+        )
     if isinstance(given.get("screen"), Mapping):
         given["screen"] = Screen(**given["screen"])
     if judges:
@@ -95,7 +98,7 @@ def jury(models: Sequence[str]) -> Judge:
 
 def comparison(payload: Mapping[str, Any]) -> Comparison | None:
     """An item as two answers to a prompt; None where one of them has no words."""
-    item = payload_of(dict(payload), "compare")
+    item = payload_of(dict(payload), COMPARE.name)
     assert isinstance(item, Compare)
     try:
         answers = tuple(reply(answer.text) for answer in item.answers)

@@ -14,6 +14,8 @@ from typing import Any
 
 from backflip.data.records import Messages, Prompt, Tally
 from backflip.errors import UserError
+from backflip.feedback.kinds.rank import KIND as RANK
+from backflip.feedback.kinds.registry import every_kind, kind_of, named
 from backflip.feedback.labellers.people import Group, payloads_of
 from backflip.feedback.projects.project import Project
 from backflip.server.base.talking import asked
@@ -22,7 +24,6 @@ from backflip.text import counted
 
 CHUNK = 16
 """Prompts that are answered before something is stored."""
-KINDS = ("compare", "rank", "rate", "thumbs", "write", "spans")
 Told = Callable[[int, int], None]
 """Prompts answered, and how many there are."""
 
@@ -166,12 +167,14 @@ def draft(
 
 
 def _check(kind: str, who: int) -> None:
-    if kind not in KINDS:
-        raise UserError(f"projects of kind {kind!r} show no replies; use {', '.join(KINDS)}.")
-    if kind == "compare" and who != 2:
+    shown = kind_of(kind)
+    if not shown.fewest:
+        known = named(one for one in every_kind() if one.fewest)
+        raise UserError(f"projects of kind {kind!r} show no replies; use {known}.")
+    if shown.exactly and who != shown.exactly:
         raise UserError(
-            f"{who} replies to each prompt, and compare shows two. Give two models, or one with "
-            "two temperatures; or make a project of kind=rank."
+            f"{who} replies to each prompt, and {kind} shows two. Give two models, or one with "
+            f"two temperatures; or make a project of kind={RANK.name}."
         )
 
 
@@ -191,7 +194,7 @@ def _payloads(
         where = f"prompt {done.prompts + number + 1}"
         if any(text is None for text, _ in said):
             done.left_out.add("the prompt is too long for a model", where)
-        elif len(texts) < (2 if kind in ("compare", "rank") else 1):
+        elif len(texts) < kind_of(kind).fewest:
             done.left_out.add("the replies are the same or empty", where)
         else:
             yield from payloads_of(kind, Group(prompt, tuple(texts), tuple(texts.values())))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from backflip.feedback.choose.learning_curves import confirmed, gain_of
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.written import written
 from backflip.feedback.statistics.consensus import RESAMPLES
@@ -26,8 +27,6 @@ from backflip.feedback.statistics.judgements import Judgements
 
 FORM = 4
 """Of the file; one of another form is worked out anew."""
-ARMED = ("compare", "clips", "principles")
-"""Kinds whose arms are held against each other: an item has one verdict of two sides."""
 VERSIONS = 6
 """Newest versions of the rubric that get figures of their own."""
 
@@ -35,9 +34,10 @@ VERSIONS = 6
 def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """All that the page draws of a project as it is now, as plain JSON."""
     event, settings = project.newest_event(), project.settings
-    if settings.kind == "write":
+    kind = kind_of(settings.kind)
+    if not kind.alike:
         return figures(written(project), event=event, resamples=resamples)
-    if settings.kind == "rate":
+    if kind.attributes:
         names = [attribute.name for attribute in settings.attributes]
         by_name = {
             name: figures(
@@ -47,7 +47,7 @@ def of_project(project: Project, *, resamples: int = RESAMPLES) -> dict[str, Any
         }
         return by_name[names[0]] | {"attributes": by_name}
     made = figures(project.judgements(), event=event, resamples=resamples)
-    if settings.kind not in ARMED:
+    if not (kind.one_word and kind.paired):  # arms are compared by one verdict of two sides
         return made
     made["gain"] = gain_of(project).as_json()
     made["screen"] = {rule: share.as_json() for rule, share in confirmed(project).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.members import Membership
 from backflip.feedback.projects.project import Project
 from backflip.text import counted, percent
@@ -21,13 +22,6 @@ HASTY = 0.05
 """Share of answers far too fast from which on it is told."""
 SHOWN = 3
 """Raters, items and attributes on the first screen."""
-COUNTED = {
-    "rank": ("pair of answers", "pairs of answers"),
-    "steps": ("step", "steps"),
-    "spans": ("label of an item", "labels of items"),
-    "talk": ("rule of a talk", "rules of talks"),
-}
-"""Things that raters of a kind judge, where they are not items."""
 
 
 def of(project: Project, part: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +44,7 @@ def verdict(kind: str, agreement: Mapping[str, Any] | None) -> str:
     if not agreement:
         return "Nobody has given a verdict yet."
     count, alpha = agreement["items"], agreement["alpha"]
-    told = counted(count, *COUNTED.get(kind, ("item", "items")))
+    told = counted(count, *kind_of(kind).wording.unit)
     if not count:
         return "Unknown: no two raters have judged the same yet."
     if not alpha:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.allocation import Progress, Shown
 from backflip.feedback.rating.answering import Receipt
 from backflip.feedback.rating.screening import Feedback
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Place
 from backflip.server.base.state import Site
 from backflip.server.text.item_html import fragments, in_words
@@ -36,9 +37,10 @@ def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any
     if html:
         drawn = fragments(shown.kind, shown.payload, place)
         return {name: page[name] for name in ("item", "stage", "warning")} | drawn
-    if shown.kind == "clips":
-        clips = [place(clip) for clip in shown.payload["clips"]]
-        page["payload"] = shown.payload | {"clips": clips}
+    kind = kind_of(shown.kind)
+    if kind.files:
+        files = [place(file) for file in shown.payload[kind.sides]]
+        page["payload"] = shown.payload | {kind.sides: files}
     return page
 
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backflip.feedback.kinds.parts import PAIRED, parts_of
-from backflip.feedback.kinds.settings import ProjectSettings
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.columns import LEFT_OUT, SENIOR
 from backflip.feedback.projects.reading import AnswerRow, ItemRow
 from backflip.feedback.statistics.consensus import even
 from backflip.feedback.statistics.figures_labels import posterior
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.text.item_html import in_words, part_in_words, value_in_words
 
 
@@ -34,7 +34,7 @@ def labels(
     """
     judged = [a for a in answers if a.stage not in (*SENIOR, *LEFT_OUT) and a.repeat_of is None]
     said, kind = _said(judged, settings), settings.kind
-    if kind == "rate":
+    if kind_of(kind).attributes:
         return [
             {
                 "about": name,
@@ -65,12 +65,13 @@ Votes = list[tuple[str, float]]
 def _said(answers: Sequence[AnswerRow], settings: ProjectSettings) -> dict[str, Votes]:
     """Votes that say something, by part; of ratings, by attribute."""
     found = dict[str, Votes]()
-    names = [one.name for one in settings.attributes] if settings.kind == "rate" else [""]
+    kind = kind_of(settings.kind)
+    names = [one.name for one in settings.attributes] if kind.attributes else [""]
     for answer in answers:
         for name in names:
-            for part in parts_of(answer.value, answer.order, settings, name):
+            for part in kind.values(answer.value, answer.order, settings, name):
                 if not math.isnan(part.value):
-                    value = _side(part.value) if settings.kind in PAIRED else part.value
+                    value = _side(part.value) if kind.paired else part.value
                     found.setdefault(name or part.name, []).append((answer.person, value))
     return found
 

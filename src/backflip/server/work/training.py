@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 from backflip.errors import UserError
+from backflip.feedback.exchange.mapping import mapping_of
 from backflip.models.smollm2 import NAME
 from backflip.server.base.auth import Place
 from backflip.server.base.jobs import Job
 from backflip.server.base.state import Site
 
-TRAINABLE = ("compare", "rank", "rate", "talk", "thumbs")
-"""Kinds of which a reward model of texts can learn."""
 TITLE = "Reward model"
 MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
 """A name or a path; never an option, never a setting of its own."""
@@ -25,7 +24,7 @@ HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -> Job:
     """Start training on the project's answers so far. Raises UserError where that cannot be."""
     kind = here.project.settings.kind
-    if kind not in TRAINABLE:
+    if not mapping_of(kind).rewards:
         raise UserError(f"a reward model of texts cannot learn from {kind!r}.")
     if not here.project.tallies().get("answers", 0):
         raise UserError("there are no answers yet to learn from.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from backflip.feedback.kinds.settings import Example, Kind, ProjectSettings
-from backflip.feedback.kinds.tasks import payload_of, value_of
+from backflip.feedback.kinds.fields import Example
+from backflip.feedback.tasks.items import payload_of, value_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 
 def spelled_out(payload: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def spelled_out(payload: dict[str, Any], kind: str) -> dict[str, Any]:
 
 def example_of(given: Example, settings: ProjectSettings, where: str) -> Example:
     """An example whose answer fits its item. Raises UserError that says what does not."""
-    kind: Kind = settings.kind
+    kind = settings.kind
     payload = payload_of(spelled_out(given.payload, kind), kind, f"{where}, payload")
     value = value_of(given.value, payload, settings, f"{where}, value")
     return Example(

@@ -1,6 +1,6 @@
 // Label passages of one answer, by mouse or by keys. Offsets count code points, as Python does.
 
-import { announce, button, choice, el, promptBox } from "./dom.js";
+import { announce, button, choice, el, promptBox } from "../dom.js";
 
 export function mount(stage, deck, item, config, submit) {
   const letters = [...item.text]; // code points: an emoji is one

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logit, ndtr, ndtri
+from scipy.special import logit, ndtri
 
-from backflip.feedback.kinds.display import seed_of
-from backflip.feedback.kinds.identity import Side, sides_of
-from backflip.feedback.kinds.settings import ProjectSettings
-from backflip.feedback.kinds.tasks import Clips, Compare, Payload, payload_of
+from backflip.feedback.kinds.compare import KIND
+from backflip.feedback.kinds.fields import Payload
+from backflip.feedback.kinds.registry import kind_of
+from backflip.feedback.kinds.respondent import Respondent
 from backflip.feedback.statistics.gauges import contrasts
 from backflip.feedback.statistics.judgements import Floats, Ints
 from backflip.feedback.statistics.simulate import (
@@ -29,6 +29,10 @@ from backflip.feedback.statistics.simulate import (
     seconds,
     uniform,
 )
+from backflip.feedback.tasks.display import seed_of
+from backflip.feedback.tasks.identity import sides_of
+from backflip.feedback.tasks.items import payload_of
+from backflip.feedback.tasks.settings import ProjectSettings
 
 WORDS = (
     "the a one each every this that river garden letter morning engine window harbour teacher "
@@ -94,29 +98,19 @@ class Bench:
         hours: float = 0.0,
         times: int = 0,
     ) -> tuple[dict[str, Any], float]:
-        """What a rater says of what is on the page, in the page's order, and after how many
-        seconds.
+        """The answer of a rater to a page, in the page's order, and the seconds that it took.
 
         ``hours`` since the session began tire; ``times`` counts how often the rater was asked this
-        before. Pairs and clips must be of this bench; the other kinds (rank, rate, thumbs, steps,
-        principles) may be anything. Raises ValueError where there is nothing to go by.
+        before. Pairs and clips must be of this bench; items of the other kinds may be anything.
+        Raises ValueError where there is nothing to go by.
         """
         payload = _read(displayed, settings.kind)
-        asked = _One(self, rater, hours, times)
-        if isinstance(payload, Compare | Clips):
-            return asked.compare(sides_of(payload), settings)
-        if settings.kind == "rank":
-            return asked.rank(sides_of(payload))
-        if settings.kind not in _ALONE:
-            raise ValueError(f"Simulated raters cannot do {settings.kind} tasks.")
-        return asked.alone(payload, settings)
-
-
-_ALONE = ("rate", "thumbs", "steps", "principles")
+        kind = kind_of(settings.kind)
+        return kind.simulate(_Question(self, rater, hours, times), payload, settings)
 
 
 @dataclass(frozen=True)
-class _One:
+class _Question(Respondent):
     """One question to one rater."""
 
     bench: Bench
@@ -124,10 +118,8 @@ class _One:
     hours: float
     times: int
 
-    def compare(
-        self, sides: Sequence[Side], settings: ProjectSettings
-    ) -> tuple[dict[str, Any], float]:
-        shown = [side.number for side in sides]
+    def preference(self, payload: Payload, levels: int, *, ties: bool) -> tuple[float, float]:
+        shown = [side.number for side in sides_of(payload)]
         item = self.bench.place.get(frozenset(shown))
         if item is None:
             raise ValueError("This pair is not among those that the simulated raters were told of.")
@@ -140,44 +132,31 @@ class _One:
             times=np.array([self.times]),
         )
         people, items = self.bench.population, self.bench.items
-        said = float(answers(people, items, asked, levels=settings.levels)[0]) * first
+        said = float(answers(people, items, asked, levels=levels)[0]) * first
         taken = float(seconds(people, items, asked)[0])
-        if said == 0 and settings.tie_possible:
-            return {"choice": "tie"}, taken
-        if said == 0:  # nobody may say so: a coin
-            said = 1 / settings.levels if self._chance(5, item) < 0.5 else -1 / settings.levels
-        strength = max(1, round(abs(said) * settings.levels))
-        return {"choice": "a" if said > 0 else "b", "strength": strength}, taken
+        if said == 0 and not ties:  # nobody may say so: a coin
+            said = 1 / levels if self._chance(5, item) < 0.5 else -1 / levels
+        return said, taken
 
-    def rank(self, sides: Sequence[Side]) -> tuple[dict[str, Any], float]:
+    def ranking(self, payload: Payload) -> tuple[list[int], float]:
         """Scores with Gumbel noise: of any two, the first wins with chance σ(difference)."""
-        numbers = np.array([side.number for side in sides])
+        numbers = np.array([side.number for side in sides_of(payload)])
+        count = len(numbers)
         score = self._sharp * quality(numbers, seed=self.bench.seed) / np.sqrt(2)
         noise = uniform(self.bench.population.seed, 6, self.rater, numbers, self.times)
-        place = 0.5 - np.arange(len(sides)) / max(1, len(sides) - 1)
+        place = 0.5 - np.arange(count) / max(1, count - 1)
         score += self._habit("prefers_first") * place - np.log(-np.log(noise))
-        ranks = np.empty(len(sides), np.int64)
-        ranks[np.argsort(-score, kind="stable")] = np.arange(len(sides))
-        return {"ranks": ranks.tolist()}, self._pace(int(numbers[0])) * len(sides) / 2
+        ranks = np.empty(count, np.int64)
+        ranks[np.argsort(-score, kind="stable")] = np.arange(count)
+        return ranks.tolist(), self._pace(int(numbers[0])) * count / 2
 
-    def alone(self, payload: Payload, settings: ProjectSettings) -> tuple[dict[str, Any], float]:
-        """One thing at a time: its quality, as this rater sees it, in standard deviations."""
-        dumped = payload.model_dump(mode="json")
-        texts = dumped.get("steps") or [dumped.get("principle") or dumped["answer"]["text"]]
-        numbers = np.array([seed_of(dumped.get("prompt"), text) for text in texts])
+    def qualities(self, payload: Payload, texts: Sequence[str]) -> tuple[list[float], float]:
+        prompt = payload.model_dump(mode="json").get("prompt")
+        numbers = np.array([seed_of(prompt, text) for text in texts])
         seen = quality(numbers, seed=self.bench.seed)
         noise = logit(uniform(self.bench.population.seed, 7, self.rater, numbers, self.times))
         seen = seen + noise / max(abs(self._sharp), 0.3) * np.sign(self._sharp or 1.0)
-        taken = self._pace(int(numbers[0]))
-        match settings.kind:
-            case "thumbs":
-                return {"up": bool(seen[0] > 0)}, taken
-            case "principles":
-                return {"vote": "agree" if seen[0] > 0 else "disagree"}, taken
-            case "steps":
-                return {"labels": _labels(seen, stop=settings.stop_at_bad)}, taken
-            case _:
-                return {"ratings": _ratings(float(seen[0]), settings)}, taken
+        return seen.tolist(), self._pace(int(numbers[0]))
 
     @property
     def _sharp(self) -> float:
@@ -197,23 +176,6 @@ class _One:
         )
 
 
-def _labels(seen: Floats, *, stop: bool) -> list[int | None]:
-    """Most steps are good: bad below −1.3 standard deviations, neutral below −0.8."""
-    labels: list[int | None] = [-1 if x < -1.3 else 0 if x < -0.8 else 1 for x in seen]
-    if stop and -1 in labels:
-        bad = labels.index(-1)
-        labels[bad + 1 :] = [None] * (len(labels) - bad - 1)
-    return labels
-
-
-def _ratings(seen: float, settings: ProjectSettings) -> dict[str, int]:
-    """Points in equal shares."""
-    share = float(ndtr(seen))
-    return {
-        a.name: min(a.high, a.low + int(share * (a.high - a.low + 1))) for a in settings.attributes
-    }
-
-
 def quality(numbers: Ints, *, seed: int = 0) -> Floats:
     """How good answers are, N(0, 1)."""
     return ndtri(uniform(seed, 11, numbers))
@@ -224,7 +186,7 @@ def write_pairs(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
     rng = np.random.default_rng([seed, 5])
     return [
         {
-            "kind": "compare",
+            "kind": KIND.name,
             "prompt": [{"role": "user", "content": f"Question {i + 1}: {_line(rng, 9)}?"}],
             "answers": [{"text": _text(rng), "source": source} for source in ("one", "other")],
         }
@@ -244,6 +206,6 @@ def _line(rng: np.random.Generator, words: int) -> str:
     return " ".join(rng.choice(WORDS.split(), words)).capitalize()
 
 
-def _read(payload: Payload | dict[str, Any], kind: Any = "compare") -> Payload:
+def _read(payload: Payload | dict[str, Any], kind: str = KIND.name) -> Payload:
     """A displayed payload is one like any other, but for its sources."""
     return payload_of(payload, payload.get("kind", kind)) if isinstance(payload, dict) else payload

@@ -1,45 +1,20 @@
-"""What a project asks, of how many people, and when it stops: its settings.
+"""Settings of a project: the question, the number of raters, the end.
 
-A change of what raters read is a new version of the rubric, and answers carry the version that they
-were given under. All other settings say how the project is run: a change applies to what is already
-done, too, and leaves the rubric as it was (``same_rubric``).
+A change of the texts that raters read is a new version of the rubric, and answers carry the version
+that they were given under. All other settings say how the project is run: a change applies to the
+answers that there are, too, and leaves the rubric as it was (``same_rubric``).
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from backflip.errors import UserError
-
-Kind: TypeAlias = Literal[
-    "compare",
-    "rank",
-    "rate",
-    "thumbs",
-    "write",
-    "steps",
-    "spans",
-    "clips",
-    "principles",
-    "talk",
-]
-KINDS: tuple[str, ...] = get_args(Kind)
-VERDICTS = ("compare", "clips", "thumbs", "principles")
-"""Kinds whose answer is one word, so that a posterior over words says how sure we are."""
-GOLDEN_KINDS = ("compare", "clips", "rank", "rate", "thumbs", "steps", "spans", "principles")
-"""Kinds of which two answers are the same or not: they can have a known answer, and disputes."""
-SIDED = ("compare", "clips", "rank")
-"""Kinds whose answers are shuffled for each rater."""
+from backflip.feedback.kinds.fields import Attribute, Long, Rubric, Short, Strict
+from backflip.feedback.kinds.registry import KindName, every_kind, kind_of, named
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 RUBRIC = (
@@ -63,48 +38,6 @@ NOT_GIVEN = -1.0
 MOST = 1_000_000_000
 """Of anything that is counted: databases hold whole numbers of 63 bits, and sums of them."""
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
-Short: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
-Long: TypeAlias = Annotated[str, Field(max_length=100_000)]
-
-
-class Strict(BaseModel):
-    """Frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class Attribute(Strict):
-    """One scale of a rating."""
-
-    name: Short
-    low: int = 1
-    high: int = 7
-    question: Long = ""
-    """What the rater is asked; shown beside the scale."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Attribute:
-        if not self.low < self.high <= self.low + 100:
-            raise ValueError(
-                f"attribute {self.name!r} runs from {self.low} to {self.high}; "
-                "high must be 1 to 100 above low"
-            )
-        return self
-
-
-class Example(Strict):
-    """A worked example beside the rubric."""
-
-    payload: dict[str, Any]
-    value: dict[str, Any]
-    """The answer that the project wants to see, in the item's own order."""
-    why: Long = ""
 
 
 class Screening(Strict):
@@ -135,27 +68,10 @@ class Budget(Strict):
     currency: Annotated[str, Field(max_length=10)] = ""
 
 
-class ProjectSettings(Strict):
+class ProjectSettings(Rubric):
     """All that a project may be told. ``settings_of`` makes one from JSON, with plain messages."""
 
-    kind: Kind
-    title: Annotated[str, Field(max_length=200)] = ""
-    rubric: Long = ""
-    """Markdown; always in view."""
-    examples: tuple[Example, ...] = ()
-
-    scale: Annotated[int, Field(ge=2, le=9)] = 4
-    """Points of the strength scale (compare, clips): 2 is better or worse, 8 is Anthropic's, 9 has
-    a middle, which is a tie."""
-    allow_tie: bool = True
-    """Whether there is a tie apart from the scale's middle."""
-    allow_both_bad: bool = True
-    attributes: Annotated[tuple[Attribute, ...], Field(validate_default=True)] = ()
-    """For ``rate``; none given: helpful, honest, harmless, 1 to 7."""
-    span_labels: tuple[Short, ...] = ()
-    """For ``spans``."""
-    stop_at_bad: bool = False
-    """For ``steps``: whether labelling ends at the first bad step (PRM800K)."""
+    kind: KindName
 
     raters_per_item: Count = 2
     overlap: Overlap | None = None
@@ -194,7 +110,7 @@ class ProjectSettings(Strict):
     break_after_minutes: Annotated[int, Field(ge=0, le=MOST)] = 50
     """Minutes of work after which a break is offered; 0: never."""
     budget: Budget = Budget()
-    groups: dict[Short, tuple[Short, ...]] = {}
+    groups: dict[Short, tuple[Short, ...]] = {}  # noqa: RUF012 — pydantic copies it
     """What raters may differ in, and the values of each: {"language": ["de", "en"]}."""
 
     @field_validator("attributes")
@@ -204,9 +120,8 @@ class ProjectSettings(Strict):
         names = [attribute.name for attribute in attributes]
         if len(set(names)) < len(names):
             raise ValueError(f"two attributes have the same name; given were {', '.join(names)}")
-        if info.data.get("kind") == "rate" and not attributes:
-            return tuple(Attribute(name=name) for name in ("helpful", "honest", "harmless"))
-        return attributes
+        usual = kind_of(info.data["kind"]).attributes if "kind" in info.data else ()
+        return attributes or tuple(Attribute(name=name) for name in usual)
 
     @field_validator("adjudicate_below", mode="before")
     @classmethod
@@ -214,7 +129,7 @@ class ProjectSettings(Strict):
         """Splits are settled without being asked for, where the kind has any."""
         if share is not NOT_GIVEN:
             return share
-        return MAJORITY if info.data.get("kind") in GOLDEN_KINDS else 0.0
+        return MAJORITY if "kind" in info.data and kind_of(info.data["kind"]).golden else 0.0
 
     @model_validator(mode="after")
     def _coherent(self) -> ProjectSettings:
@@ -224,32 +139,24 @@ class ProjectSettings(Strict):
         return self
 
     def _faults(self) -> list[str]:
-        overlap, found = self.overlap, list[str]()
-        if overlap and self.kind not in VERDICTS:
-            found.append(f"overlap needs one of the kinds {', '.join(VERDICTS)}, not {self.kind}")
+        overlap, kind = self.overlap, kind_of(self.kind)
+        found = kind.settings_faults(self)
+        if overlap and not kind.one_word:
+            known = named(one for one in every_kind() if one.one_word)
+            found.append(f"overlap needs one of the kinds {known}, not {self.kind}")
         if overlap and overlap.max_raters < self.raters_per_item:
             found.append(
                 f"overlap.max_raters is {overlap.max_raters}, below raters_per_item, "
                 f"{self.raters_per_item}"
             )
-        if self.adjudicate_below and self.kind not in GOLDEN_KINDS:
-            found.append(f"adjudicate_below needs one of the kinds {', '.join(GOLDEN_KINDS)}")
+        if self.adjudicate_below and not kind.golden:
+            known = named(one for one in every_kind() if one.golden)
+            found.append(f"adjudicate_below needs one of the kinds {known}")
         if self.gold_warn < self.gold_pause:
             found.append("gold_warn is below gold_pause: raters would be paused without a warning")
-        if self.kind == "spans" and not self.span_labels:
-            found.append("spans need span_labels: the names that a rater may give to a passage")
         if self.gold_share + self.repeat_share > 0.9:
             found.append("gold_share and repeat_share leave less than a tenth for new items")
         return found
-
-    @property
-    def tie_possible(self) -> bool:
-        return self.allow_tie or self.scale % 2 == 1
-
-    @property
-    def levels(self) -> int:
-        """Strengths on each side of the middle."""
-        return self.scale // 2
 
 
 def same_rubric(one: ProjectSettings, other: ProjectSettings) -> bool:

@@ -1,7 +1,7 @@
 // Put K answers in order.
 
-import { announce, answerCard, choice, el, promptBox, LETTERS } from "./dom.js";
-import { orderBoard } from "./order.js";
+import { announce, answerCard, choice, el, promptBox, LETTERS } from "../dom.js";
+import { badge, orderBoard } from "../order.js";
 
 export function mount(stage, deck, item, config, submit) {
   const count = item.answers.length;
@@ -29,13 +29,4 @@ export function mount(stage, deck, item, config, submit) {
     keys: { ...board.keys, Enter: finish },
     help: [[`1 – ${Math.min(count, 9)}`, "answer A, B, … is next best; again: take it out"], ["t", "tie with the one before"], ["⌫", "take the last back"], ["⏎", "send; what is not ranked stays open"]],
   };
-}
-
-/** Say on each card which place it has. */
-export function badge(badges, cards, places) {
-  badges.forEach((node, index) => {
-    const rank = places.findIndex((place) => place.includes(index));
-    node.textContent = rank < 0 ? "" : `${rank + 1}${places[rank].length > 1 ? " =" : ""}`;
-    cards[index].classList.toggle("ranked", rank >= 0);
-  });
 }

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from backflip.feedback.kinds.tasks import Clip, Clips, Compare, Payload, Rank, Turn
+from backflip.feedback.kinds.fields import Payload, Turn
+from backflip.feedback.kinds.registry import kind_of
 
 _LIST_MARK = re.compile(r"^[ \t]{0,8}(?:[-*+•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
@@ -53,7 +54,7 @@ def sides_of(payload: Payload) -> list[Side]:
 
 
 def _known(payload: Payload, texts: list[str], prompt: bytes) -> list[Side]:
-    written = isinstance(payload, Compare | Rank)
+    written = kind_of(payload.kind).written
     return [
         Side(
             number=int.from_bytes(_hash([text], prompt)[:8]) >> 1,
@@ -74,7 +75,7 @@ def identify(payload: Payload) -> Identity:
         return Identity(digest, twins, None, None, None, None)
     a, b = _known(payload, texts, prompt)
     length, lists = a.length - b.length, a.lists - b.lists
-    if isinstance(payload, Clips):
+    if not kind_of(payload.kind).written:
         return Identity(digest, twins, a.number, b.number, None, None)
     return Identity(digest, twins, a.number, b.number, length, lists)
 
@@ -90,17 +91,8 @@ def _hash(texts: Iterable[str], before: bytes = b"") -> bytes:
 
 
 def _sides(payload: Payload) -> list[str]:
-    match payload:
-        case Compare() | Rank():
-            return [_plain(answer.text) for answer in payload.answers]
-        case Clips():
-            return [_place(clip) for clip in payload.clips]
-        case _:
-            return []
-
-
-def _place(clip: Clip) -> str:
-    return f"url {clip.url}" if clip.url else f"file {clip.file}"
+    kind = kind_of(payload.kind)
+    return [kind.side_text(side) for side in kind.sides_of(payload)]
 
 
 def _prompt(payload: Payload) -> list[str]:

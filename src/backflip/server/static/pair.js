@@ -1,7 +1,7 @@
 // Two answers or two clips, on a scale of 2 to 9 points; tie, both bad, cannot tell.
 
 import { answerCard, button, choice, el, promptBox, LETTERS } from "./dom.js";
-import { clipCard, clipKeys } from "./clips.js";
+import { clipCard, clipKeys } from "./clip_cards.js";
 import { ask } from "./reason.js";
 
 const STRENGTHS = {

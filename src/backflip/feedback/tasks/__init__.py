@@ -1,0 +1,1 @@
+"""Items and answers of any kind: settings, reading, display, identity, scores, simulated raters."""

@@ -1,0 +1,3 @@
+// Two clips on a scale.
+
+export { mount } from "../pair.js";

@@ -1,0 +1,3 @@
+// Two answers on a scale.
+
+export { mount } from "../pair.js";
