@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from backflip.errors import UserError
-from backflip.feedback.exchange.import_rows import EXAMPLES
+from backflip.feedback.kinds.registry import KINDS, kind_of
 from backflip.feedback.store.schema import Projects, Rubrics
 from backflip.feedback.tasks.examples import spelled_out
 from backflip.server.base import forms
@@ -48,9 +48,9 @@ def page_of(server: Served, name: str = "tone") -> str:
     return answer.text
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_example_may_be_written_as_the_row_that_the_items_page_shows(server: Served, kind: str):
-    row = json.loads(EXAMPLES[kind].splitlines()[0])
+    row = json.loads(kind_of(kind).wording.row.splitlines()[0])
     labels = ["odd"] if kind == "spans" else []
     given = {"payload": row, "value": VALUES[kind]}
     project = server.project(kind=kind, items=0, span_labels=labels, examples=[given])

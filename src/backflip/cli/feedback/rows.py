@@ -27,6 +27,7 @@ def bring(
 ) -> None:
     """Items as they are, or prompts that the models of ``reading`` answer on the spot."""
     from backflip.feedback.exchange.imports import Wishes, take_in
+    from backflip.feedback.kinds.registry import kind_of
 
     project = _ready(store, name, source)
     if reading.answers:
@@ -35,7 +36,7 @@ def bring(
         check = _askable(store, name, beside)
         wishes = Wishes(gold=reading.gold, strict=False, limit=reading.limit, check=check)
         made = take_in(project, source, wishes)
-        if project.settings.kind == "talk" and not beside.policy:
+        if kind_of(project.settings.kind).live and not beside.policy:
             say("policies were not looked for: name those of the server with --policy NAME=MODEL")
     for line in made.lines():
         say(line)
@@ -93,11 +94,12 @@ def ask(store: Store, name: str, strategy: str, judges: list[str] | None, count:
     """Choose by a strategy what is asked next, and say what was chosen."""
     from dataclasses import asdict
 
+    from backflip.feedback.kinds.registry import kind_of
     from backflip.server.work import ask_command as asking
 
     project = project_of(store, name)
     asking.check(project.settings.kind, strategy)
-    screen = {"screen": {}} if project.settings.kind == "compare" else {}
+    screen = {"screen": {}} if kind_of(project.settings.kind).two_texts else {}
     asked = {"strategy": strategy, "judges": judges or [], "count": count, **screen}
     for line in asking.in_words(asked, asdict(asking.ask(project, asked))):
         say(line)

@@ -66,7 +66,7 @@ def project_of(store: Store, name: str, because: str = "") -> Project:
 
 def settle(store: Store, name: str, words: list[str]) -> None:
     """Make the project by its settings, or change them, and say what that moved."""
-    from backflip.feedback.kinds.settings import settings_of
+    from backflip.feedback.tasks.settings import settings_of
     from backflip.recipes.names import pairs
     from backflip.server.serve import make_project, owner
 

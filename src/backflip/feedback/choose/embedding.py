@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.judgements import Floats
 
 Sparse: TypeAlias = Any
@@ -129,12 +130,12 @@ Embed: TypeAlias = Callable[[Payloads], Floats]
 
 
 def texts_of(payload: Mapping[str, Any]) -> list[str]:
-    """The answers of an item, or whatever else it has to read."""
-    if "answers" in payload:
-        return [answer["text"] for answer in payload["answers"]]
-    if payload.get("answer"):
-        return [payload["answer"]["text"]]
-    return [str(payload.get("principle") or "\n".join(payload.get("steps", ())))]
+    """The answers of an item, or whatever else it has to read; several steps are one text."""
+    found = list[str]()
+    for block in kind_of(payload["kind"]).blocks(payload):
+        texts = block.content if isinstance(block.content, list) else [block.content]
+        found += ["\n".join(texts)] if block.numbered else texts
+    return found
 
 
 def by_words(payloads: Payloads, *, dimensions: int, most: int = 4000, seed: int = 0) -> Embed:

@@ -110,6 +110,8 @@ class Kind(ABC, Generic[P, V]):
     simulated: ClassVar[bool] = False
     fewest: ClassVar[int] = 0
     """Replies of models that one item needs at least; 0: it shows none."""
+    most: ClassVar[int] = 0
+    """Replies of models that one item shows at most; 0: any number."""
     exactly: ClassVar[int] = 0
     """Replies of models that one item shows, no more and no fewer; 0: any number."""
 

@@ -88,7 +88,7 @@ class RankKind(Kind[Rank, Ranks]):
     column = sides = "answers"
     layout = "many"
     paired, pairwise, simulated = True, True, True
-    fewest = 2
+    fewest, most = 2, MOST
     wording = Wording(
         title="Rank several",
         description="Put K answers in order; ties allowed",
