@@ -73,5 +73,5 @@ def test_items_of_all_kinds_have_texts():
     assert texts_of({"kind": "thumbs", "answer": {"text": "a"}}) == ["a"]
     assert texts_of({"kind": "principles", "principle": "be kind"}) == ["be kind"]
     assert texts_of({"kind": "steps", "steps": ["one", "two"]}) == ["one\ntwo"]
-    singles = [{"answer": {"text": text}} for text in TEXTS]
+    singles = [{"kind": "thumbs", "answer": {"text": text}} for text in TEXTS]
     assert by_words(singles, dimensions=3)(singles).shape == (6, 3)

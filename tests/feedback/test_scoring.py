@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.tasks.scoring import posterior
@@ -50,6 +52,8 @@ def test_words_follow_the_settings():
         ("rank", {"ranks": [0, 1, 2, 3]}, {"ranks": [1, 0, 3, 2]}, False),  # 4 of 6
         ("rank", {"ranks": [0, 1, 2]}, {"ranks": [0, 0, 0]}, False),
         ("rank", {"ranks": [0, 1, None]}, {"ranks": [0, 1, 2]}, True),
+        ("rank", {"ranks": [2, 1, 0]}, {"ranks": [2, 1, 0]}, True),  # the best one stands last
+        ("rank", {"ranks": [2, 1, 0]}, {"ranks": [0, 1, 2]}, False),
         ("steps", {"labels": [1, -1, 1]}, {"labels": [0, -1, None]}, True),  # the same first bad
         ("steps", {"labels": [1, -1, 1]}, {"labels": [-1, None, None]}, False),
         ("principles", {"vote": "agree"}, {"vote": "agree"}, True),
@@ -57,6 +61,15 @@ def test_words_follow_the_settings():
 )
 def test_agreement_with_gold(kind, gold, value, right):
     assert kind_of(kind).same_as(gold, value) is right
+
+
+@given(st.permutations(range(5)), st.lists(st.integers(0, 2), min_size=5, max_size=5))
+def test_agreement_of_rankings_does_not_hang_on_the_order_of_the_answers(places, ranks):
+    gold = [0, 1, 1, 2, None]
+    rank = kind_of("rank")
+    same = rank.same_as({"ranks": gold}, {"ranks": ranks})
+    moved = [{"ranks": [one[place] for place in places]} for one in (gold, ranks)]
+    assert rank.same_as(*moved) is same
 
 
 def test_ratings_may_be_one_point_off_and_spans_overlap_by_half():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from backflip.data.records import Labelled
 from backflip.errors import UserError
+from backflip.feedback.kinds.registry import kind_of
 from backflip.models.load import REWARD_MODELS, check_classifier, resolve
 from backflip.rounds.people import asks_people, labeller
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
@@ -13,8 +14,6 @@ from backflip.stages.choices import NAMES
 
 __all__ = ["round_faults", "unusual_rounds"]
 
-MOST_RANKED = 50
-"""Answers that a person can be asked to put in order."""
 MOST_NOISE = 16
 """Pairs in a round from which little but noise is learnt."""
 
@@ -59,9 +58,10 @@ def _check_people(recipe: IterativeRecipe, judge: str) -> None:
         raise UserError(
             f"answers_per_prompt is 1, and {judge} compares answers. Set it to 2 or more."
         )
-    if kind == "rank" and recipe.answers_per_prompt > MOST_RANKED:
+    most = kind_of(kind).most
+    if most and recipe.answers_per_prompt > most:
         raise UserError(
-            f"answers_per_prompt is {recipe.answers_per_prompt}; people rank {MOST_RANKED} at most."
+            f"answers_per_prompt is {recipe.answers_per_prompt}; people {kind} {most} at most."
         )
 
 

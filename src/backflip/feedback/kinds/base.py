@@ -41,7 +41,7 @@ class Block:
     name: str
     """As the script of the rater's page calls it."""
     content: Any
-    form: Literal["markdown", "characters", "draft", "clips", "scene"] = "markdown"
+    form: Literal["markdown", "characters", "draft", "pictures", "scene"] = "markdown"
     """``markdown``: one text or several; ``characters``: a text whose places are counted."""
     numbered: bool = False
     """Whether its texts bear numbers; else letters, where there are several."""

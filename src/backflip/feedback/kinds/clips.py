@@ -92,7 +92,7 @@ class ClipsKind(PairKind[Clips]):
         return payload.clips
 
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
-        return [Block("clips", payload["clips"], "clips")]
+        return [Block("clips", payload["clips"], "pictures")]
 
     def gist(self, payload: Mapping[str, Any]) -> str:
         return " · ".join(str(c.get("file") or c.get("url"))[:60] for c in payload["clips"])

@@ -193,7 +193,7 @@ def _agreement(gold: Sequence[int | None], given: Sequence[int | None]) -> float
     other = [low if rank is None else rank for rank in given]
     decided = [(i, j) for i, j in combinations(range(low), 2) if order[i] != order[j]]
     same = sum(
-        (order[i] < order[j]) == (other[i] < other[j]) != (other[i] == other[j]) for i, j in decided
+        other[i] != other[j] and (order[i] < order[j]) == (other[i] < other[j]) for i, j in decided
     )
     return same / len(decided) if decided else float(len(set(other)) == 1)
 

@@ -35,7 +35,7 @@ def _drawn(block: Block, place: Place) -> Any:
             return [render(t) for t in block.content] if several else render(block.content)
         case "characters":
             return one_for_one(block.content)
-        case "clips":
+        case "pictures":
             return [place(clip) for clip in block.content]
         case "scene":
             return _scene(block.content)
@@ -73,7 +73,7 @@ def _boxes(block: Block, place: Place) -> list[Markup]:
         case "scene":
             rules = Markup("").join(Markup("<li>{}</li>").format(rule) for rule in drawn["rules"])
             return [Markup(drawn["opening"]), Markup("<ol>{}</ol>").format(rules)]
-        case "clips":
+        case "pictures":
             return [_box(LETTERS[i], _picture(clip)) for i, clip in enumerate(drawn)]
         case "characters":
             return [_box("", Markup('<div class="said plain">{}</div>').format(drawn))]
