@@ -10,7 +10,7 @@ import math
 from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from backflip.feedback.kinds.fields import Payload, Rubric, Strict
 from backflip.feedback.kinds.form import Form
@@ -20,6 +20,7 @@ P = TypeVar("P", bound=Payload)
 V = TypeVar("V", bound=Strict)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNSURE = math.nan
+Json: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,6 @@ class Kind(ABC, Generic[P, V]):
         """Whether an item is two texts with one verdict, so that a model of pairs reads it."""
         return self.one_word and self.written and bool(self.sides)
 
-    # ---- checks
-
     def fault(self, value: V, payload: P, settings: Rubric) -> str:
         """The fault of an answer, given its item; empty where there is none."""
         return ""
@@ -129,8 +128,6 @@ class Kind(ABC, Generic[P, V]):
     def settings_faults(self, settings: Rubric) -> list[str]:
         """Faults of a project's settings."""
         return []
-
-    # ---- sides and parts of an item
 
     def sides_of(self, payload: P) -> tuple[Any, ...]:
         """Entries that are shuffled, in the item's own order."""
@@ -140,15 +137,15 @@ class Kind(ABC, Generic[P, V]):
         """A side as the text that it is told from others by, whatever its line ends."""
         return side.text.replace("\r\n", "\n").strip()
 
-    def shown(self, payload: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, payload: Json) -> Json:
         """A displayed payload without the rest that no rater may see; sources are gone already."""
         return payload
 
-    def in_item_order(self, value: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    def in_item_order(self, value: Mapping[str, Any], order: Sequence[int]) -> Json:
         """An answer in displayed order, turned into the item's own."""
         return dict(value)
 
-    def in_displayed_order(self, value: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    def in_displayed_order(self, value: Mapping[str, Any], order: Sequence[int]) -> Json:
         """An answer in the item's own order, turned into the displayed one."""
         return dict(value)
 
@@ -164,13 +161,9 @@ class Kind(ABC, Generic[P, V]):
         """Policies that the item talks with."""
         return ()
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         """Items that ask about replies of models to a prompt."""
         return ()
-
-    # ---- answers as words and numbers
 
     def word(self, value: Mapping[str, Any]) -> str | None:
         """The verdict as one word."""
@@ -197,8 +190,6 @@ class Kind(ABC, Generic[P, V]):
         score = self.score(value, settings)
         return [PartValue("", UNSURE if score is None else score, float(first_shown(order)))]
 
-    # ---- for people
-
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         """The item as people read it, but for its prompt."""
         return []
@@ -220,11 +211,7 @@ class Kind(ABC, Generic[P, V]):
         below, above, even = self.wording.values
         return below if value < 0 else above if value > 0 else even
 
-    # ---- simulated raters
-
-    def simulate(
-        self, respondent: Respondent, payload: P, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: P, settings: Rubric) -> tuple[Json, float]:
         """An answer of a simulated rater, as displayed, and the seconds that it took.
 
         Raises ValueError where the kind cannot be simulated.
