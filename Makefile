@@ -6,19 +6,25 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 # torch's own index of CPU builds: PyPI's builds for Linux bring gigabytes of CUDA.
 # `make TORCH_INDEX= …` takes the build that pip finds by itself.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# More for the command behind the target: `make test ARGS="tests/data -x"`.
+# More for the command behind the target: `make test ARGS="-x -q"`.
 ARGS ?=
+# What `make test` tests: `make test ROOMS=tests/data`.
+ROOMS ?= tests
 # Processes of `make test`, one thread each: tiny models gain nothing from a second thread. 0: in this process.
 WORKERS ?= 2
 
 VENV ?= .venv
 PEER ?= .venv-peer
 BIN = $(VENV)/bin
+# One thread a process; a process that has nothing left takes tests over from the other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+SECONDS_EACH = not slow and not browser and not database and not fuzz
+UNITS = $(addprefix tests/,algorithms data feedback/statistics functional models reward)
 PIP = python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lint style types layers bench bench-cuda wheel clean
+.PHONY: help demo test some units loops parts slow lint style types layers bench bench-cuda wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +32,19 @@ help:  ## list the targets
 demo: $(VENV)/.demo  ## the whole loop on a small model, about 8 minutes on two cores
 	$(BIN)/backflip demo $(ARGS)
 
-test: $(VENV)/.dev  ## the tests that take seconds
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+test: $(if $(filter tests,$(ROOMS)),units loops,some)  ## the tests that take seconds
+
+some: $(VENV)/.dev
+	$(PYTEST) -m "not slow" $(ROOMS) $(ARGS)
+
+units: $(VENV)/.dev  # types are checked at every call
+	$(PYTEST) -m "$(SECONDS_EACH)" $(UNITS) $(ARGS)
+
+loops: $(VENV)/.dev  # whole runs, servers, commands
+	BACKFLIP_TYPES=0 $(PYTEST) -m "$(SECONDS_EACH)" tests $(UNITS:%=--ignore=%) $(ARGS)
+
+parts: $(VENV)/.dev  ## the tests that need a browser or a database server, or send a great many requests
+	BACKFLIP_TYPES=0 $(PYTEST) -m "not slow and (browser or database or fuzz)" $(ARGS)
 
 slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]  # 5: there are none

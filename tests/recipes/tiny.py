@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -14,8 +17,17 @@ from tests.data.tiny import CHATML, byte_tokenizer
 def tiny_model(folder: Path, *, spare: int = 0) -> Path:
     """A random Llama with two layers and a byte-level tokenizer with ChatML.
 
-    ``spare``: rows of its vocabulary beyond those that the tokenizer knows.
+    ``spare``: rows of its vocabulary beyond those that the tokenizer knows. It is made once by each
+    process, and copied from there.
     """
+    shutil.copytree(_made(spare).name, folder, dirs_exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _made(spare: int) -> tempfile.TemporaryDirectory[str]:
+    """The folder that copies are taken from; it goes with the process."""
+    kept = tempfile.TemporaryDirectory(prefix="tiny-model-")
     torch.manual_seed(0)
     tokenizer = byte_tokenizer(CHATML)
     tokenizer.eos_token = "<|im_end|>"
@@ -32,9 +44,9 @@ def tiny_model(folder: Path, *, spare: int = 0) -> Path:
         pad_token_id=0,
     )
     model = AutoModelForCausalLM.from_config(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    model.save_pretrained(kept.name)
+    tokenizer.save_pretrained(kept.name)
+    return kept
 
 
 def questions(path: Path) -> str:

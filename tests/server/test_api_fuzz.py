@@ -32,6 +32,8 @@ from tests.feedback.answered import project_of
 from tests.server.served import Served, served
 from tests.server.test_figures import KINDS
 
+pytestmark = pytest.mark.fuzz
+
 DESCRIBED = "/api/v1/openapi.json"
 SCOPES = ["rate", "read", "write"]
 CASES = 30
