@@ -11,7 +11,7 @@ import pytest
 
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store, open_store
-from backflip.feedback.rating.allocation import Shown
+from backflip.feedback.rating.allocation import Assignment
 from backflip.feedback.tasks.display import in_displayed_order
 from tests.feedback import postgres
 from tests.feedback.answered import opened
@@ -87,7 +87,7 @@ def make(store: Store) -> Make:
     return made
 
 
-def as_shown(shown: Shown, value: dict[str, Any]) -> dict[str, Any]:
+def as_shown(shown: Assignment, value: dict[str, Any]) -> dict[str, Any]:
     """An answer in the item's own order, as the rater of this showing gives it."""
     return in_displayed_order(shown.kind, value, shown.order)
 

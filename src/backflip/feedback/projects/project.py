@@ -14,7 +14,7 @@ from backflip.feedback.projects.administration import Overview
 from backflip.feedback.projects.members import Membership
 from backflip.feedback.rating import allocation, answering, items, own_work, stalls
 from backflip.feedback.rating import rater_actions as asides
-from backflip.feedback.rating.allocation import Shown
+from backflip.feedback.rating.allocation import Assignment
 from backflip.feedback.rating.answering import Given, Receipt
 from backflip.feedback.rating.items import Added, Batch, Check, NewItem
 from backflip.feedback.statistics.judgements import Judgements
@@ -152,7 +152,7 @@ class Project:
 
     def next(
         self, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
-    ) -> list[Shown]:
+    ) -> list[Assignment]:
         """Items for a rater: first what they hold already, apart from ``hold``, then new ones.
 
         ``queue``: work, adjudicate, or golden (the last two for seniors).
@@ -193,7 +193,7 @@ class Project:
         """Keep a remark beside an item."""
         return asides.note(self.scope, person, item_id, words=text, client_key=client_key)
 
-    def undo(self, person: int, *, client_key: str | None = None) -> Shown:
+    def undo(self, person: int, *, client_key: str | None = None) -> Assignment:
         """Take back the rater's newest answer; its item comes back in the same order."""
         return asides.undo(self.scope, person, client_key=client_key)
 

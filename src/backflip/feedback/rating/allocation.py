@@ -42,8 +42,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An item as one rater sees it. ``page`` is what may leave the server."""
+class Assignment:
+    """An item lent to one rater, as that rater sees it. ``page`` is what may leave the server."""
 
     item_id: int
     """Known to the server alone."""
@@ -88,14 +88,14 @@ def admitted(connection: Connection, scope: Scope, person: int) -> Member:
 
 def next_items(
     scope: Scope, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
-) -> list[Shown]:
+) -> list[Assignment]:
     """Up to ``count`` items for a rater, apart from those that their page holds already.
 
     A spent budget ends raters' work; seniors still settle what is disputed.
     """
     count = max(1, min(count, AT_ONCE))
 
-    def choose(connection: Connection) -> list[Shown]:
+    def choose(connection: Connection) -> list[Assignment]:
         member = admitted(connection, scope, person)
         _check_queue(member, queue)
         return _serve(connection, scope, member, count, queue, frozenset(hold))
@@ -117,7 +117,7 @@ def _serve(
     count: int,
     queue: str,
     hold: frozenset[int],
-) -> list[Shown]:
+) -> list[Assignment]:
     settings, now = member.settings, scope.database.now()
     if member.state == "paused" or member.archived:
         return []
@@ -151,7 +151,7 @@ def _serve(
     return [_shown(lease, member, progress) for lease in [*chosen, *fresh]]
 
 
-def shown_of(connection: Connection, scope: Scope, lease: Held, member: Member) -> Shown:
+def shown_of(connection: Connection, scope: Scope, lease: Held, member: Member) -> Assignment:
     """What a rater who holds this lease sees."""
     return _shown(lease, member, progress_of(connection, scope, member.person))
 
@@ -172,8 +172,8 @@ def _stages(member: Member) -> tuple[str, ...]:
     return ("screening",) if member.state == "screening" else ("calibration", "work")
 
 
-def _shown(lease: Held, member: Member, progress: Progress) -> Shown:
-    return Shown(
+def _shown(lease: Held, member: Member, progress: Progress) -> Assignment:
+    return Assignment(
         item_id=lease.item,
         alias=member.alias(lease.item),
         kind=lease.payload.kind,

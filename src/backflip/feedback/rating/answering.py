@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating import allocation, screening
 from backflip.feedback.rating import resolution as settling
-from backflip.feedback.rating.allocation import Shown, admitted
+from backflip.feedback.rating.allocation import Assignment, admitted
 from backflip.feedback.rating.leases import counted
 from backflip.feedback.rating.resolution import Standing
 from backflip.feedback.rating.screening import Feedback
@@ -41,7 +41,7 @@ class Receipt:
 
     answer_id: int
     """The number of the answer and of its event."""
-    next: Shown | None = None
+    next: Assignment | None = None
     """The next item, so that the page need not ask."""
     feedback: Feedback | None = None
     """In the quiz and in the calibration."""
@@ -87,7 +87,7 @@ def stored(scope: Scope, person: int, given: Given) -> Receipt:
     return watched(scope, person, given.item, lambda c: _store(c, scope, person, given))
 
 
-def _with_next(receipt: Receipt, shown: Shown | None) -> Receipt:
+def _with_next(receipt: Receipt, shown: Assignment | None) -> Receipt:
     return Receipt(
         receipt.answer_id,
         shown,

@@ -12,7 +12,7 @@ from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating import allocation
 from backflip.feedback.rating import leases as leasing
 from backflip.feedback.rating import resolution as settling
-from backflip.feedback.rating.allocation import Shown, admitted
+from backflip.feedback.rating.allocation import Assignment, admitted
 from backflip.feedback.rating.answering import locked, watched
 from backflip.feedback.rating.leases import counted
 from backflip.feedback.rating.resolution import Standing
@@ -118,10 +118,10 @@ def _short(words: str) -> str:
     return words
 
 
-def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Shown:
+def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Assignment:
     """Take back the rater's newest answer and show its item again, in the same order."""
 
-    def work(connection: Connection) -> Shown:
+    def work(connection: Connection) -> Assignment:
         member = admitted(connection, scope, person)
         key = own_key(person, client_key)
         if before := events.by_key(connection, key):
@@ -251,7 +251,7 @@ def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:
     return Standing("dropped" if item.state == "dropped" else state, item.wanted, given, taken)
 
 
-def _shown_again(connection: Connection, scope: Scope, member: Member, item: int) -> Shown:
+def _shown_again(connection: Connection, scope: Scope, member: Member, item: int) -> Assignment:
     kind = member.settings.kind
     for lease in leasing.held(connection, scope, member.person, kind):
         if lease.item == item:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backflip.feedback.kinds.registry import kind_of
-from backflip.feedback.rating.allocation import Progress, Shown
+from backflip.feedback.rating.allocation import Assignment, Progress
 from backflip.feedback.rating.answering import Receipt
 from backflip.feedback.rating.screening import Feedback
 from backflip.feedback.tasks.settings import ProjectSettings
@@ -19,7 +19,7 @@ STEPS = 20
 """In which a rater is told how much of the project is done."""
 
 
-def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> dict[str, Any]:
+def outgoing(site: Site, here: Place, shown: Sequence[Assignment], *, html: bool) -> dict[str, Any]:
     """Items for a page (as HTML) or a program (as they are), and progress."""
     items = [_item(site, here, one, html=html) for one in shown]
     body: dict[str, Any] = {"items": items, "state": "work" if items else "nothing"}
@@ -28,7 +28,7 @@ def outgoing(site: Site, here: Place, shown: Sequence[Shown], *, html: bool) -> 
     return body
 
 
-def _item(site: Site, here: Place, shown: Shown, *, html: bool) -> dict[str, Any]:
+def _item(site: Site, here: Place, shown: Assignment, *, html: bool) -> dict[str, Any]:
     page = shown.page()
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
