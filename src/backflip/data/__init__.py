@@ -1,1 +1,1 @@
-"""What travels. Receives files; hands out records, tokens and tensor records."""
+"""Records, tokens and batches: what travels from files to losses. Receives files and hub names."""

@@ -1,1 +1,1 @@
-"""Was it worth it. Receives a model and data; hands out measurements with intervals."""
+"""Measurements with intervals: accuracy, calibration, win rates, best of n, perplexity."""

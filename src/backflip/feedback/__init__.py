@@ -1,1 +1,1 @@
-"""Ask people. Receives items to judge; hands out the next one to each rater, and a log."""
+"""Labels from people: items to judge, the next one for each rater, an append-only log."""

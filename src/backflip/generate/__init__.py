@@ -1,1 +1,1 @@
-"""Act. Receives a policy and prompts; hands out rollouts."""
+"""Sampling of answers. Receives a policy and prompts; hands out rollouts."""

@@ -1,1 +1,1 @@
-"""Judge. Receives rollouts; hands out one score per answer."""
+"""Judges. Receive rollouts; hand out one score per answer."""

@@ -1,1 +1,1 @@
-"""Learn. Receives roles and an algorithm; hands out a trained model."""
+"""Training loops: learner, driver, reference, checkpoints. Hand out a trained model."""

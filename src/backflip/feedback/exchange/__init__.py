@@ -1,1 +1,1 @@
-"""Carry rows in and out. Receives files and projects; hands out items, and rows to train on."""
+"""Conversion of rows: foreign files to items, projects to rows to train on."""

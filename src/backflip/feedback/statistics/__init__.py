@@ -1,1 +1,1 @@
-"""Weigh what many raters said. Receives judgements as arrays; hands out statistics and labels."""
+"""Statistics of many raters' judgements, as arrays: agreement, reliabilities, biases, labels."""
