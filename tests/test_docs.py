@@ -1,4 +1,4 @@
-"""What README and docs say of the house is so: rooms, files, words, and blocks that are executed."""
+"""What README and docs say of the house is so: rooms, files, words."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_the_command_line_leaves_with_a_code_of_its_own(
     words += ["data.validation=null", "data.held_out=0.4", "prompts_per_round=4"]
     with pytest.raises(SystemExit) as left:
         cli.main(words)
-    assert left.value.code == cli.WAITING == 75
+    assert left.value.code == WaitingForLabels.exit_code == 75
     told = capsys.readouterr().err
     assert told.startswith("backflip: waiting for labels: ")
     assert "This is a bug" not in told
