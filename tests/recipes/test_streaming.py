@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -50,11 +50,12 @@ def streamed(pairs, model, run, **more):
 def seen(monkeypatch, *, count=False):
     """Every batch that a step is taken on; with ``count``, how many records lived at that time."""
     taken, alive = [], []
+    living = counted(monkeypatch) if count else None
     step = OfflineLoop.step
 
     def noted(self, index, batch):
         taken.append(batch)
-        if count:
+        if living:
             alive.append(living())
         return step(self, index, batch)
 
@@ -62,8 +63,21 @@ def seen(monkeypatch, *, count=False):
     return taken, alive
 
 
-def living():
-    return sum(type(one) in (Demonstration, Comparison) for one in gc.get_objects())
+def counted(monkeypatch):
+    """Tells how many records there are of those that were made from now on."""
+    ended = []
+
+    def noting(made):
+        def run(self, *given, **named):
+            made(self, *given, **named)
+            ends.append(weakref.finalize(self, ended.append, None))
+
+        return run
+
+    ends = []
+    for kind in (Demonstration, Comparison):
+        monkeypatch.setattr(kind, "__init__", noting(kind.__init__))
+    return lambda: len(ends) - len(ended)
 
 
 def prompts_of(batch):
@@ -77,8 +91,6 @@ def test_a_stage_learns_to_the_end_of_the_data_and_never_what_is_held_out(
 ):
     taken, alive = seen(monkeypatch, count=True)
     settings = REWARD if name == "reward_model" else SMALL
-    gc.collect()
-    before = living()
     run = bf.train(name, **streamed(pairs, model, tmp_path / "run", **settings))
     said = " ".join(capsys.readouterr().out.split())
     prompts = [prompt for batch in taken for prompt in prompts_of(batch)]
@@ -90,7 +102,7 @@ def test_a_stage_learns_to_the_end_of_the_data_and_never_what_is_held_out(
     assert "shuffled among 30 at a time" in said
     assert "left out: 1 × no prompt: column 'prompt' is null" in said
     # the buffer, the batch, one that goes in while one comes out, and the held-out ones of SFT
-    assert max(alive) - before <= 30 + 4 + 1 + apart
+    assert max(alive) <= 30 + 4 + 1 + apart
     assert any("val_loss" in row for row in run.metrics)
     assert run.metrics[-1]["step"] == run.summary["steps"] == math.ceil(learnt / 4)
     assert [row["rows_left_out"] for row in run.metrics if "lr" in row][-1] == 1
@@ -159,14 +171,12 @@ def test_an_iterable_dataset_is_written_down_and_then_streamed(model, tmp_path, 
             yield {"prompt": f"Is {n} even?", "completion": f"Ask {n}."}
 
     _, alive = seen(monkeypatch, count=True)
-    gc.collect()
-    before = living()
     stream = datasets.IterableDataset.from_generator(rows)
     data = {"source": stream, "streaming": True, "shuffle_buffer": 16}
     run = bf.train("sft", model=model, data=data, run=str(tmp_path / "run"), **SMALL)
     assert len(list((tmp_path / "run").glob("rows-*.jsonl"))) == 1
     assert 60 < run.summary["rows"] < 80
-    assert max(alive) - before <= 16 + 4 + 1 + 16
+    assert max(alive) <= 16 + 4 + 1 + 16
 
 
 @pytest.mark.parametrize(
