@@ -106,7 +106,7 @@ def test_items_come_in_the_given_order_only_if_asked(make, order):
 def test_items_reach_only_raters_of_their_group(make):
     project, people = make(2, groups={"language": ["de", "en"]}, raters_per_item=1)
     project.enrol(people[0], groups={"language": "de"})
-    project.add_items(pairs(2), route="language=de")
+    project.add_items([NewItem(one, route="language=de") for one in pairs(2)])
     project.add_items(pairs(2, start=2))
     assert len(work(project, people[1], 9)) == 2
     assert "other raters have the rest" in project.why_nothing(people[1])

@@ -255,7 +255,7 @@ def test_flags_and_notes_stay_with_the_item(make):
     project.flag(people[0], shown.item_id, reason="a name in it", client_key="f")
     project.flag(people[0], shown.item_id, reason="a name in it", client_key="f")
     project.note(people[0], shown.item_id, "long words")
-    (item,) = project.items(flagged=True)
+    (item,) = project.flagged_items()
     assert (item.id, item.flags) == (shown.item_id, 1)
     kinds = [event.kind for event in project.events(kinds=["flag", "note"])]
     assert kinds == ["flag", "note"]

@@ -59,7 +59,7 @@ def check(project, acknowledged, *, items, raters):
     per_person = Counter(person for _, person in {(n, p) for n, p, _ in acknowledged})
     counted = {p: int(c["answers"]) for p, c in project.tallies_by_person().items()}
     assert counted == per_person
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         assert connection.scalar(select(func.count()).where(Leases.state == "live")) == 0
         wrong = select(func.count()).where(Items.taken != Items.given)
         assert connection.scalar(wrong) == 0

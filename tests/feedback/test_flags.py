@@ -23,7 +23,7 @@ def test_a_settled_flag_leaves_the_list_and_stays_in_the_log(make):
     item = flagged(project, people[0])
     assert project.flagged() == 1
     project.settle_flags(item, keep=True, reason="it is made up", by=people[0])
-    assert (project.flagged(), project.items(flagged=True)) == (0, [])
+    assert (project.flagged(), project.flagged_items()) == (0, [])
     kinds = [event.kind for event in project.events(item=item)]
     assert kinds == ["flag", "flags settled"]
     assert project.item(item).state == "open"

@@ -72,7 +72,7 @@ def test_kinds_without_a_right_answer_take_no_gold(store):
 def test_a_route_that_no_rater_can_be_on_is_refused(make):
     project, _ = make(groups={"language": ["de", "en"]})
     with pytest.raises(UserError, match=r"of 'language=fr'.*language=de, language=en"):
-        project.add_items(pairs(1), route="language=fr")
+        project.add_items([NewItem(one, route="language=fr") for one in pairs(1)])
     assert project.add_items([NewItem(pair(1), route="language=de")]).count == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backflip.errors import UserError
+from backflip.feedback.rating.items import NewItem
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.tasks.settings import Overlap, settings_of
 from tests.feedback.answered import answer_all, ask, project_of
@@ -154,7 +155,9 @@ def test_a_lead_who_judges_too_may_settle_it_the_own_disputes_last(make):
     project, people = make(3, adjudicate_below=0.6, groups={"tongue": ["de"]}, **SIDES)
     lead, other, third = people
     project.enrol(lead, role="lead")
-    project.add_items(pairs(1), route="tongue=de")  # for whom the lead is not
+    project.add_items(
+        [NewItem(one, route="tongue=de") for one in pairs(1)]
+    )  # for whom the lead is not
     project.add_items(pairs(1, start=1))
     for person in (other, third):
         project.enrol(person, groups={"tongue": "de"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backflip.feedback.projects.project import Project
+from backflip.feedback.rating.items import NewItem
 from tests.feedback.conftest import pairs
 
 SIDE = {"choice": "tie"}
@@ -48,8 +49,8 @@ def test_a_group_of_whom_all_were_asked(make):
     project, people = make(3, raters_per_item=2, groups={"language": ["de", "fr"]})
     for person in people[:2]:
         project.enrol(person, groups={"language": "de"})
-    project.add_items(pairs(1), route="language=de")
-    project.add_items(pairs(2, start=1), route="language=fr")
+    project.add_items([NewItem(one, route="language=de") for one in pairs(1)])
+    project.add_items([NewItem(one, route="language=fr") for one in pairs(2, start=1)])
     assert project.stalls() == [
         "2 items wait for raters who do not exist: no member of the project rates as language fr"
     ]

@@ -16,8 +16,7 @@ from backflip.errors import UserError
 from backflip.feedback.projects.store import open_store
 from backflip.feedback.statistics.simulate import uniform
 from backflip.reward.panel import log_odds
-from backflip.server.work import ask_command as asking
-from backflip.server.work import training
+from backflip.server.work import ask_command, training
 from tests.reward.test_panel import reward_model
 from tests.server.served import Browser, Served, pairs
 from tests.server.test_results import wait_for_jobs
@@ -122,9 +121,9 @@ def test_a_wrong_form_starts_nothing(
 
 
 def test_kinds_without_pairs_of_texts_have_fewer_ways():
-    assert set(asking.offered("compare")) == set(asking.STRATEGIES)
-    assert asking.offered("rate") == ["random", "diversity"]
-    assert asking.offered("clips") == ["random"]
+    assert set(ask_command.offered("compare")) == set(ask_command.STRATEGIES)
+    assert ask_command.offered("rate") == ["random", "diversity"]
+    assert ask_command.offered("clips") == ["random"]
 
 
 def test_only_leads_choose(server: Served):
@@ -171,10 +170,10 @@ def test_an_ensemble_of_reward_models_puts_first_what_they_disagree_on(
     """Christiano et al. (2017), 2.2.4: the largest variance of the members' preferences."""
     models = judged_by(tmp_path, 1, 2, 3)
     waiting = [row for row in tone.items(limit=200) if row.given == 0]
-    records = [asking.comparison(row.payload) for row in waiting]
+    records = [ask_command.comparison(row.payload) for row in waiting]
     p = torch.sigmoid(log_odds(models, records)).var(0, correction=0)
     spread = dict(zip([row.id for row in waiting], p.tolist(), strict=True))
-    done = asking.ask(tone, {"strategy": "disagreement", "count": 5, "judges": models})
+    done = ask_command.ask(tone, {"strategy": "disagreement", "count": 5, "judges": models})
     first = [row.id for row in tone.items(limit=200) if row.origin == "active"]
     drawn = dict(zip(spread, uniform(tone.id, np.array([*spread])), strict=True))
     free = sorted((i for i in spread if drawn[i] >= 0.2), key=lambda item: -spread[item])
@@ -186,7 +185,7 @@ def test_a_sure_judge_screens(server: Served, tone: Any, tmp_path: Path):
     models = judged_by(tmp_path, 1)
     screen = {"alike": None, "broken": False, "sure": 0.6, "sample_back": 0.0}
     asked = {"strategy": "information", "count": 5, "judges": models, "screen": screen}
-    found = asking.ask(tone, asked).screened
+    found = ask_command.ask(tone, asked).screened
     assert set(found) <= {"judge sure of a", "judge sure of b"}
     assert sum(met for met, _ in found.values()) == len(tone.items(state="dropped", limit=200))
     assert found
@@ -198,7 +197,7 @@ def test_words_that_are_no_words_are_not_judged(server: Served, tmp_path: Path):
         "prompt": [{"role": "user", "content": "?"}],
         "answers": [{"text": "x"}, {"text": " "}],
     }
-    judge = asking.jury(judged_by(tmp_path, 1))
+    judge = ask_command.jury(judged_by(tmp_path, 1))
     odds = judge([blank, *(row.payload for row in project.items())])
     assert odds.shape == (1, 4)
     assert odds[0, 0] == 0
@@ -226,7 +225,7 @@ def test_reward_models_of_the_page_may_estimate(
 def test_only_pairs_are_read_by_reward_models(server: Served, tmp_path: Path):
     project = server.project("thumbs", kind="thumbs", items=0)
     with pytest.raises(UserError, match="only the kind compare"):
-        asking.ask(project, {"strategy": "diversity", "judges": ["x"]})
+        ask_command.ask(project, {"strategy": "diversity", "judges": ["x"]})
 
 
 def test_a_round_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -235,10 +234,10 @@ def test_a_round_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     project.add_items(pairs(20))
     store.close()
     place = str(tmp_path / "f.sqlite")
-    asking.main([place, "tone", json.dumps({"count": 4, "screen": {}})])
+    ask_command.main([place, "tone", json.dumps({"count": 4, "screen": {}})])
     assert json.loads(capsys.readouterr().out)["active"] == 4
     with pytest.raises(SystemExit, match="'counts' is no setting"):
-        asking.main([place, "tone", json.dumps({"counts": 4})])
+        ask_command.main([place, "tone", json.dumps({"counts": 4})])
 
 
 def test_a_round_from_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

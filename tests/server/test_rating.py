@@ -126,7 +126,7 @@ def test_flags_and_notes_reach_the_lead(server: Served, rater: Browser):
     item = rater.call(f"{API}/next").json()["items"][0]["item"]
     rater.call(f"{API}/flags", {"item": item, "reason": "holds an address <b>"})
     rater.call(f"{API}/notes", {"item": item, "text": "I was unsure"})
-    (flagged,) = server.store.project("tone").items(flagged=True)
+    (flagged,) = server.store.project("tone").flagged_items()
     page = server.as_person(lead).get(f"/projects/tone/items/{flagged.id}").text
     assert "holds an address &lt;b&gt;" in page
     assert "I was unsure" in page

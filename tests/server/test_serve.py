@@ -226,12 +226,12 @@ def test_a_job_of_another_project_is_not_shown(tmp_path: Path):
 def with_clips(folder: Path) -> Path:
     """A database whose project has two clips, where a server keeps them."""
     from backflip.server.base.settings import ServerSettings
-    from backflip.server.base.state import Site
+    from backflip.server.base.state import AppState
     from tests.server.served import png
 
     store = open_store(folder / "labels.sqlite")
     store.create("walks", {"kind": "clips"})
-    root = Site.of(store, ServerSettings()).media.root("walks")
+    root = AppState.of(store, ServerSettings()).media.root("walks")
     root.mkdir(parents=True)
     for shade in (1, 2):
         (root / f"walk-{shade}.png").write_bytes(png(shade))

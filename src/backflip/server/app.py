@@ -25,7 +25,7 @@ from backflip.feedback.store.refusals import RefusedError
 from backflip.server.api import data as api_data
 from backflip.server.api import projects as api_projects
 from backflip.server.api import rate as api_rate
-from backflip.server.base import audit_log as trail
+from backflip.server.base import audit_log
 from backflip.server.base.auth import (
     ForgedError,
     SignInNeededError,
@@ -36,7 +36,7 @@ from backflip.server.base.auth import (
 from backflip.server.base.headers import SafeHeaders
 from backflip.server.base.limits import BodyLimit
 from backflip.server.base.settings import ServerSettings
-from backflip.server.base.state import Site, site_of
+from backflip.server.base.state import AppState, app_state_of
 from backflip.server.base.templating import STATIC
 from backflip.server.pages import account as pages_account
 from backflip.server.pages import api as pages_api
@@ -49,8 +49,8 @@ from backflip.server.pages import mine as pages_mine
 from backflip.server.pages import people as pages_people
 from backflip.server.pages import projects as pages_projects
 from backflip.server.pages import rate as pages_rate
+from backflip.server.pages import resolution as pages_resolution
 from backflip.server.pages import results as pages_results
-from backflip.server.pages import settling as pages_settling
 from backflip.server.pages.drawing import go, said, sentence
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ ROUTERS = (
     pages_people.router,
     pages_rate.router,
     pages_results.router,
-    pages_settling.router,
+    pages_resolution.router,
     pages_export.router,
     api_rate.router,
     api_projects.router,
@@ -98,7 +98,7 @@ ROUTERS = (
 def create_app(store: Store, settings: ServerSettings | None = None) -> FastAPI:
     """The application of one server."""
     settings = settings or ServerSettings()
-    site = Site.of(store, settings)
+    site = AppState.of(store, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ def _sign_in_needed(request: Request, error: Exception) -> Response:
 
 def _forged(request: Request, error: Exception) -> Response:
     del error
-    trail.refused("not from a page of ours", request.scope)
+    audit_log.refused("not from a page of ours", request.scope)
     text = "this page is too old, or you signed in again since; load it anew and repeat."
     return _tell(request, 403, text, "csrf")
 
@@ -184,7 +184,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _user_error(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, RefusedError) else "refused"
-    return _tell(request, STATUS.get(code, 422), site_of(request).told(str(error)), code)
+    return _tell(request, STATUS.get(code, 422), app_state_of(request).told(str(error)), code)
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import quote
 
 from backflip.errors import UserError
-from backflip.feedback.projects.people import Person
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.store import Store, open_store
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.app import create_app
 from backflip.server.base.settings import LOCAL_HOSTS, ServerSettings
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.account import door
 
 PORT = 8700
@@ -169,7 +169,7 @@ def owner(store: Store) -> Person:
     return admins[0] if admins else store.people.add(name="Owner", admin=True)
 
 
-def way_in(site: Site, project: str | None) -> str:
+def way_in(site: AppState, project: str | None) -> str:
     """The path that signs the owner in and goes on to the project, or to the form that makes it."""
     path = door(site, owner(site.store).id)
     return f"{path}?next={quote(_first_page(site.store, project), safe='')}"

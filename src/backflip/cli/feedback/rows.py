@@ -95,13 +95,13 @@ def ask(store: Store, name: str, strategy: str, judges: list[str] | None, count:
     from dataclasses import asdict
 
     from backflip.feedback.kinds.registry import kind_of
-    from backflip.server.work import ask_command as asking
+    from backflip.server.work import ask_command
 
     project = project_of(store, name)
-    asking.check(project.settings.kind, strategy)
+    ask_command.check(project.settings.kind, strategy)
     screen = {"screen": {}} if kind_of(project.settings.kind).two_texts else {}
     asked = {"strategy": strategy, "judges": judges or [], "count": count, **screen}
-    for line in asking.in_words(asked, asdict(asking.ask(project, asked))):
+    for line in ask_command.in_words(asked, asdict(ask_command.ask(project, asked))):
         say(line)
 
 

@@ -98,18 +98,18 @@ def say_stalls(store: Store, name: str | None) -> None:
 
 def back_up(store: Store, to: Path, files: Path | None) -> None:
     """Copy the database, and the clips beside it."""
-    from backflip.server.base import backup_files as copies
+    from backflip.server.base import backup_files
 
-    say(f"copied to {' and '.join(map(str, copies.backup(store, to, files)))}")
+    say(f"copied to {' and '.join(map(str, backup_files.backup(store, to, files)))}")
 
 
 def put_back(copy: Path, place: str | None, files: Path | None) -> None:
     """Put a copy in the place of the database; what was there is kept beside it."""
     check_installed()
-    from backflip.server.base import backup_files as copies
+    from backflip.server.base import backup_files
 
     place = place or os.environ.get("BACKFLIP_FEEDBACK") or "feedback.sqlite"
-    made, former = copies.restore(copy, place, files)
+    made, former = backup_files.restore(copy, place, files)
     stand = "stand" if made[1:] else "stands"
     say(f"{' and '.join(map(str, made))} {stand} in the place of {place}")
     if former:

@@ -142,7 +142,7 @@ def _pool(project: Project, ask: Ask) -> Pool:
     begun = () if ask.strategy == "uncertainty" else (Items.taken == 0,)
     mine = (Items.project_id == project.id, Items.queue == WORK, *begun)
     free = select(Items.id).where(*mine, (Items.priority == 0) | (Items.origin == ACTIVE))
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         waiting = np.fromiter(connection.scalars(free.order_by(Items.id)), np.int64)
         active = list(connection.scalars(free.where(Items.origin == ACTIVE)))
         random = connection.scalar(
@@ -169,7 +169,7 @@ def _draw(pool: Pool, project: Project, ask: Ask) -> tuple[Ints, Ints]:
 def _asked(project: Project, most: int) -> Ints:
     """The items that were asked before, the newest."""
     query = select(Items.id).where(Items.project_id == project.id, Items.given > 0)
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         found = connection.scalars(query.order_by(Items.id.desc()).limit(most))
         return np.fromiter(found, np.int64)
 

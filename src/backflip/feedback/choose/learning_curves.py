@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import select
 
-from backflip.feedback.choose import experiment_arms as arms
-from backflip.feedback.choose import prescreen
+from backflip.feedback.choose import experiment_arms, prescreen
 from backflip.feedback.choose.embedding import Embed, by_words
 from backflip.feedback.choose.queries import ACTIVE, RANDOM
 from backflip.feedback.kinds.registry import kind_of
@@ -76,7 +75,7 @@ def rows_of(project: Project, ids: Ints) -> list[ItemRow]:
 
 def gain_of(
     project: Project, *, embed: Embed | None = None, rubric: int | None = None, seed: int = 0
-) -> arms.Gain:
+) -> experiment_arms.Gain:
     """What the active arm gained over the random arm so far. Takes a minute: a job, not a page.
 
     ``rubric``: by what was said under this version of it alone.
@@ -85,19 +84,21 @@ def gain_of(
     arm = _origins(project)
     mine = np.flatnonzero([arm.get(int(item)) in (ACTIVE, RANDOM) for item in told.names])
     if not len(mine):
-        return arms.nothing("Neither arm has a judged pair yet.")
+        return experiment_arms.nothing("Neither arm has a judged pair yet.")
     told = told.where(mine)
     payloads = [row.payload for row in rows_of(project, told.names)]
     embed = embed or by_words(payloads, dimensions=DIMENSIONS, seed=seed)
     active = np.array([arm[int(item)] == ACTIVE for item in told.names], np.bool_)
-    return arms.gain(arms.Told(embed(payloads), told.share, told.votes, active), seed=seed)
+    return experiment_arms.gain(
+        experiment_arms.Told(embed(payloads), told.share, told.votes, active), seed=seed
+    )
 
 
 def _origins(project: Project) -> dict[int, str]:
     query = select(Items.id, Items.origin).where(
         Items.project_id == project.id, Items.origin.in_((ACTIVE, RANDOM)), Items.given > 0
     )
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         return {row.id: row.origin for row in connection.execute(query)}
 
 
@@ -108,7 +109,7 @@ def confirmed(project: Project) -> dict[str, Interval]:
         Items.origin.startswith(prescreen.ORIGIN),
         Items.given > 0,
     )
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         rows = connection.execute(query).all()
     rule = {row.id: row.origin.removeprefix(prescreen.ORIGIN) for row in rows}
     if not rule:

@@ -107,7 +107,7 @@ def _answered(project: Project, until: int | None) -> Sequence[int]:
     query = select(Answers.item_id).where(Answers.project_id == project.id).distinct()
     if until is not None:
         query = query.where(Answers.id <= until)
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         return connection.scalars(query).all()
 
 

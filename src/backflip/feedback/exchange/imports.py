@@ -200,14 +200,17 @@ def _rows(source: str, wishes: Wishes, done: Imported) -> Iterator[Row]:
 
 def _store(project: Project, chunk: list[Incoming], wishes: Wishes) -> Added:
     return project.add_items(
-        [one.item for one in chunk],
+        [_routed(one.item, wishes) for one in chunk],
         origin=wishes.origin,
         priority=wishes.priority,
         batch=wishes.batch,
         purpose=wishes.purpose,
-        route=wishes.route,
         strict=wishes.strict,
     )
+
+
+def _routed(item: NewItem, wishes: Wishes) -> NewItem:
+    return item if item.route is not None else replace(item, route=wishes.route)
 
 
 def _count(done: Imported, added: Added) -> None:

@@ -27,10 +27,12 @@ from backflip.feedback.exchange.moments import AHEAD, FUTURE, moment
 from backflip.feedback.exchange.tool_records import Given
 from backflip.feedback.kinds.fields import Payload
 from backflip.feedback.kinds.registry import kind_of
-from backflip.feedback.projects.people import SHAPE, Person, Roster
+from backflip.feedback.projects.identities import SHAPE, Person
+from backflip.feedback.projects.people import Roster
 from backflip.feedback.projects.project import Project
 from backflip.feedback.rating import answering
-from backflip.feedback.rating.answering import LONGEST, Receipt
+from backflip.feedback.rating.answering import LONGEST
+from backflip.feedback.rating.receipts import Receipt
 from backflip.feedback.store.database import insert_into
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, People
@@ -52,7 +54,7 @@ class Strangers:
 
     def __init__(self, project: Project, tool: str, noted: Tally) -> None:
         self.project, self.tool, self.noted = project, tool, noted
-        self.roster = Roster(project.scope.database)
+        self.roster = Roster(project.ref.database)
         self.version = project.rubric_version
         self._known: dict[str, Person] = {}
 
@@ -85,7 +87,7 @@ class Strangers:
             .join(Items, Items.id == Answers.item_id)
             .where(Answers.id == given.event, People.pseudonym == given.user)
         )
-        with self.project.scope.database.read() as connection:
+        with self.project.ref.database.read() as connection:
             row = connection.execute(query).first()
         if row is None or row.at != given.at:
             return None
@@ -155,7 +157,7 @@ def _stored(strangers: Strangers, kept: Kept, one: Given, where: str) -> Receipt
         value = in_displayed_order(kind, in_item_order(kind, value, order), shown)
     at, said = _time(strangers, one)
     sent = answering.Given(kept.number, value, one.seconds, key, at)
-    receipt = answering.stored(project.scope, person.id, sent)
+    receipt = answering.stored(project.ref, person.id, sent)
     if not receipt.again:
         if said:
             noted.add(said, where)
@@ -172,7 +174,7 @@ def _version(there: int, here: int) -> str:
 
 def _time(strangers: Strangers, one: Given) -> tuple[float | None, str]:
     """When it was given, and what is to be said of that; our own times are what they are."""
-    now = strangers.project.scope.database.now()
+    now = strangers.project.ref.database.now()
     ours = strangers.tool == OURS and isinstance(one.at, int | float) and math.isfinite(one.at)
     if not ours:
         return moment(one.at, now)
@@ -196,7 +198,7 @@ def _kept(project: Project, payload: Payload) -> Kept | None:
     query = select(Items.id, Items.payload).where(
         Items.project_id == project.id, Items.digest == identify(payload).digest
     )
-    with project.scope.database.read() as connection:
+    with project.ref.database.read() as connection:
         row = connection.execute(query).first()
     if row is None:
         return None
@@ -221,7 +223,7 @@ def _show(
 
     Returns the order that was shown: another one where they have had the item here before.
     """
-    database, now = project.scope.database, project.scope.database.now()
+    database, now = project.ref.database, project.ref.database.now()
     row = {
         "person_id": person,
         "item_id": item,
@@ -245,7 +247,7 @@ def _show_again(project: Project, person: int, item: int, order: Sequence[int]) 
     """The trace of a second showing of what was answered. Raises UserError where it was not."""
     mine = (Answers.item_id == item, Answers.person_id == person, Answers.undone.is_(None))
     lease = (Leases.item_id == item, Leases.person_id == person)
-    with project.scope.database.write(durable=False) as connection:
+    with project.ref.database.write(durable=False) as connection:
         query = select(Answers.id, Answers.repeat_of).where(*mine).order_by(Answers.id)
         rows: Sequence[AnyRow] = connection.execute(query).all()
         first = next((row.id for row in rows if row.repeat_of is None), None)

@@ -151,7 +151,7 @@ class Labeller:
                 Items.project_id == self.project.id,
                 Items.digest.in_(digests[start : start + PAGE]),
             )
-            with self.project.scope.database.read() as connection:
+            with self.project.ref.database.read() as connection:
                 found += connection.execute(query).all()
         return found
 

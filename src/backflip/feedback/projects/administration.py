@@ -10,16 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from backflip.errors import UserError
-from backflip.feedback.rating import allocation, stalls
-from backflip.feedback.rating import resolution as settling
+from backflip.feedback.rating import allocation, resolution, stalls
 from backflip.feedback.rating.items import finite
 from backflip.feedback.rating.resolution import Standing
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import EVERYBODY, FULL, RANDOM, WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Items, Memberships, Projects, Rubrics
-from backflip.feedback.store.scope import Member, Scope
 from backflip.feedback.tasks.examples import with_examples
 from backflip.feedback.tasks.items import payload_of, value_of
 from backflip.feedback.tasks.settings import ProjectSettings, same_rubric
@@ -63,12 +62,12 @@ class Overview:
     """Whether there are calibration items."""
 
 
-def overview(scope: Scope) -> Overview:
+def overview(ref: ProjectRef) -> Overview:
     """From counts alone, however large the project is."""
-    now = scope.database.now()
-    with scope.database.read() as connection:
-        counts = tallies.read(connection, scope.id)
-        settings = scope.settings(connection)
+    now = ref.database.now()
+    with ref.database.read() as connection:
+        counts = tallies.read(connection, ref.id)
+        settings = ref.settings(connection)
     answers, price = counts.get("answers", 0), settings.budget.price_per_answer
     missing = max(0.0, counts.get("wanted", 0) - counts.get("given", 0))
     seconds = counts.get("seconds", 0) / answers if answers else None
@@ -94,7 +93,7 @@ def overview(scope: Scope) -> Overview:
     )
 
 
-def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
+def configure(ref: ProjectRef, settings: ProjectSettings, by: int | None) -> int:
     """New settings; the number of the rubric's version, which is new where raters read another one.
 
     Whatever decides how many answers an item needs applies to what was answered before, too.
@@ -103,63 +102,61 @@ def configure(scope: Scope, settings: ProjectSettings, by: int | None) -> int:
 
     def work(connection: Connection) -> tuple[int, ProjectSettings]:
         version = connection.scalars(
-            select(Projects.rubric_version).where(Projects.id == scope.id).with_for_update()
+            select(Projects.rubric_version).where(Projects.id == ref.id).with_for_update()
         ).one()
-        before = scope.settings(connection)
+        before = ref.settings(connection)
         if settings.kind != before.kind:
             raise UserError(
                 f"the project asks for {before.kind!r}, which cannot change to "
                 f"{settings.kind!r}: its items would not fit. Make a new project."
             )
         if settings != before:
-            version = _change(connection, scope, before, settings, version)
+            version = _change(connection, ref, before, settings, version)
             body = {"settings": settings.model_dump(mode="json")}
             new = NewEvent("settings", by, body=body, version=version)
-            events.append(connection, scope.database, scope.id, new)
+            events.append(connection, ref.database, ref.id, new)
         return version, before
 
-    version, before = scope.database.transact(work)
-    if settling.thresholds(settings) != settling.thresholds(before):
-        settling.settle_anew(scope, settings, by)
+    version, before = ref.database.transact(work)
+    if resolution.thresholds(settings) != resolution.thresholds(before):
+        resolution.settle_anew(ref, settings, by)
     return version
 
 
 def _change(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     before: ProjectSettings,
     settings: ProjectSettings,
     version: int,
 ) -> int:
     """Store the settings; the version of the rubric that holds from now on."""
-    _check_gold(connection, scope, settings)
+    _check_gold(connection, ref, settings)
     kept = settings.model_dump(mode="json")
     if not same_rubric(settings, before):
         version += 1
-        made = {"project_id": scope.id, "version": version, "settings": kept}
-        connection.execute(insert(Rubrics), {**made, "created": scope.database.now()})
+        made = {"project_id": ref.id, "version": version, "settings": kept}
+        connection.execute(insert(Rubrics), {**made, "created": ref.database.now()})
     connection.execute(
-        update(Projects)
-        .where(Projects.id == scope.id)
-        .values(settings=kept, rubric_version=version)
+        update(Projects).where(Projects.id == ref.id).values(settings=kept, rubric_version=version)
     )
     if settings.raters_per_item != before.raters_per_item:
-        _resize(connection, scope, settings.raters_per_item)
+        _resize(connection, ref, settings.raters_per_item)
     if before.screening and not settings.screening:
         connection.execute(
             update(Memberships)
-            .where(Memberships.project_id == scope.id, Memberships.state == "screening")
+            .where(Memberships.project_id == ref.id, Memberships.state == "screening")
             .values(state="active", recent=[])
         )
     return version
 
 
-def _check_gold(connection: Connection, scope: Scope, settings: ProjectSettings) -> None:
+def _check_gold(connection: Connection, ref: ProjectRef, settings: ProjectSettings) -> None:
     """Refuse settings under which answers that are known to be right would no longer be answers:
     all raters would be wrong, and paused.
     """
     known = select(Items.id, Items.payload, Items.gold).where(
-        Items.project_id == scope.id, Items.queue.in_(EVERYBODY)
+        Items.project_id == ref.id, Items.queue.in_(EVERYBODY)
     )
     for row in connection.execute(known):
         try:
@@ -171,23 +168,23 @@ def _check_gold(connection: Connection, scope: Scope, settings: ProjectSettings)
             ) from None
 
 
-def _resize(connection: Connection, scope: Scope, raters: int) -> None:
+def _resize(connection: Connection, ref: ProjectRef, raters: int) -> None:
     """Another number of raters for each item that nobody has answered; for others see
-    ``settling.settle_anew``.
+    ``resolution.settle_anew``.
     """
     arm = case((Items.origin == RANDOM, RANDOM), else_=WORK)
     queue = case((Items.taken >= raters, FULL), else_=arm)
-    untouched = (Items.project_id == scope.id, Items.purpose == WORK, Items.state == "open")
+    untouched = (Items.project_id == ref.id, Items.purpose == WORK, Items.state == "open")
     connection.execute(
         update(Items).where(*untouched, Items.given == 0).values(wanted=raters, queue=queue)
     )
-    _reorder(connection, scope)
-    recount(connection, scope)
+    _reorder(connection, ref)
+    recount(connection, ref)
 
 
-def recount(connection: Connection, scope: Scope) -> None:
+def recount(connection: Connection, ref: ProjectRef) -> None:
     """Count the work items anew, where changing counts one by one would be no quicker."""
-    work = (Items.project_id == scope.id, Items.purpose == WORK)
+    work = (Items.project_id == ref.id, Items.purpose == WORK)
     grouped = select(Items.state, func.count().label("many")).where(*work).group_by(Items.state)
     states = {row.state: row.many for row in connection.execute(grouped)}
     hoped = case((Items.state == "open", Items.wanted), else_=Items.given)
@@ -204,21 +201,21 @@ def recount(connection: Connection, scope: Scope) -> None:
         "given": int(sums.given),
         **{state: states.get(state, 0) for state in ("done", "adjudicate", "dropped")},
     }
-    now = tallies.read(connection, scope.id, names=true)
+    now = tallies.read(connection, ref.id, names=true)
     changes: tallies.Changes = Counter(
         {(tallies.PROJECT, name): value - int(now.get(name, 0)) for name, value in true.items()}
     )
-    tallies.add(connection, scope.id, changes)
+    tallies.add(connection, ref.id, changes)
 
 
 def prioritise(
-    scope: Scope, priorities: Mapping[int, float | int], origin: str | None, by: int | None
+    ref: ProjectRef, priorities: Mapping[int, float | int], origin: str | None, by: int | None
 ) -> int:
     """New priorities, chunk by chunk; items of the named arm change their queue with it."""
     pairs, changed = sorted(priorities.items()), 0
     arm = RANDOM if origin == RANDOM else WORK
     for start in range(0, len(pairs), CHUNK):
-        with scope.database.write() as connection:
+        with ref.database.write() as connection:
             for item, priority in pairs[start : start + CHUNK]:
                 values: dict[str, Any] = {"priority": finite(priority, f"item {item}")}
                 if origin is not None:
@@ -229,37 +226,37 @@ def prioritise(
                     }
                 changed += connection.execute(
                     update(Items)
-                    .where(Items.id == item, Items.project_id == scope.id)
+                    .where(Items.id == item, Items.project_id == ref.id)
                     .values(**values)
                 ).rowcount
-            _reorder(connection, scope)
+            _reorder(connection, ref)
             body = {"count": len(pairs[start : start + CHUNK]), "origin": origin}
             new = NewEvent("priorities", by, body=body)
-            events.append(connection, scope.database, scope.id, new)
+            events.append(connection, ref.database, ref.id, new)
     return changed
 
 
-def _reorder(connection: Connection, scope: Scope) -> None:
+def _reorder(connection: Connection, ref: ProjectRef) -> None:
     """Tell raters who are far ahead to look again from the head of the queue."""
     connection.execute(
-        update(Projects).where(Projects.id == scope.id).values(spots=Projects.spots + 1)
+        update(Projects).where(Projects.id == ref.id).values(spots=Projects.spots + 1)
     )
 
 
 def set_state(
-    scope: Scope, item_ids: Sequence[int], state: str, reason: str, by: int | None
+    ref: ProjectRef, item_ids: Sequence[int], state: str, reason: str, by: int | None
 ) -> int:
     """Drop, reopen or send to adjudication; how many changed."""
     changed, ids = 0, sorted(set(item_ids))
     for start in range(0, len(ids), CHUNK):
-        with scope.database.write() as connection:
-            changed += set_states(connection, scope, ids[start : start + CHUNK], state, reason, by)
+        with ref.database.write() as connection:
+            changed += set_states(connection, ref, ids[start : start + CHUNK], state, reason, by)
     return changed
 
 
 def set_states(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     ids: list[int],
     state: str,
     reason: str,
@@ -276,7 +273,7 @@ def set_states(
             Items.given,
             Items.taken,
         )
-        .where(Items.project_id == scope.id, Items.id.in_(ids), Items.state != state)
+        .where(Items.project_id == ref.id, Items.id.in_(ids), Items.state != state)
         .order_by(Items.id)
         .with_for_update()
     ).all()
@@ -285,21 +282,21 @@ def set_states(
     for row in rows:
         more = state == "open" and row.purpose not in EVERYBODY
         wanted = max(row.wanted, row.given + 1) if more else row.wanted
-        settling.write(connection, row, Standing(state, wanted, row.given, row.taken), changes)
+        resolution.write(connection, row, Standing(state, wanted, row.given, row.taken), changes)
         new = NewEvent("item state", by, row.id, body)
-        events.append(connection, scope.database, scope.id, new)
-    _reorder(connection, scope)
-    tallies.add(connection, scope.id, changes)
+        events.append(connection, ref.database, ref.id, new)
+    _reorder(connection, ref)
+    tallies.add(connection, ref.id, changes)
     return len(rows)
 
 
-def why_nothing(scope: Scope, person: int, queue: str) -> str:
+def why_nothing(ref: ProjectRef, person: int, queue: str) -> str:
     """Why a rater gets nothing, as far as it can be known without looking for an item."""
-    with scope.database.read() as connection:
-        member = scope.member(connection, person)
-        counts = tallies.read(connection, scope.id)
+    with ref.database.read() as connection:
+        member = ref.member(connection, person)
+        counts = tallies.read(connection, ref.id)
     if member is None or member.state == "removed":
-        raise RefusedError("not_allowed", f"you do not belong to the project {scope.name!r}.")
+        raise RefusedError("not_allowed", f"you do not belong to the project {ref.name!r}.")
     if closed := _shut(member):
         return closed
     if exhausted := allocation.over_budget(member.settings.budget, counts):
@@ -309,12 +306,12 @@ def why_nothing(scope: Scope, person: int, queue: str) -> str:
     if queue != WORK:
         return "Nothing waits for an adjudicator."
     left = counts.get("items", 0) - counts.get("done", 0) - counts.get("dropped", 0)
-    return _others(scope) if left > 0 else "Everything is done. Thank you."
+    return _others(ref) if left > 0 else "Everything is done. Thank you."
 
 
-def _others(scope: Scope) -> str:
+def _others(ref: ProjectRef) -> str:
     """Who has what is left, for a rater who has seen all that they may."""
-    waiting = sum(one.items for one in stalls.stalls(scope))
+    waiting = sum(one.items for one in stalls.stalls(ref))
     if not waiting:
         return "You have seen all that waits for you; other raters have the rest."
     return (

@@ -12,9 +12,9 @@ from backflip.feedback.projects.project import Project
 from backflip.feedback.store import events
 from backflip.feedback.store.database import Database
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Projects, Rubrics
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.store.wording import project_name
 from backflip.feedback.tasks.examples import with_examples
 from backflip.feedback.tasks.settings import ProjectSettings
@@ -57,7 +57,7 @@ def create(database: Database, name: str, settings: ProjectSettings, *, salt: st
         events.append(connection, database, project, new)
         return project
 
-    return Project(Scope(database, database.transact(work), name))
+    return Project(ProjectRef(database, database.transact(work), name))
 
 
 def find(database: Database, name: str) -> Project:
@@ -66,7 +66,7 @@ def find(database: Database, name: str) -> Project:
     with database.read() as connection:
         project = connection.scalar(select(Projects.id).where(Projects.name == name))
         if project is not None:
-            return Project(Scope(database, project, name))
+            return Project(ProjectRef(database, project, name))
         known = connection.scalars(select(Projects.name).order_by(Projects.name)).all()
     listed = ", ".join(known[:LISTED])
     if known[LISTED:]:
@@ -82,4 +82,6 @@ def everything(database: Database, *, archived: bool) -> list[Project]:
     if not archived:
         query = query.where(Projects.archived.is_(False))
     with database.read() as connection:
-        return [Project(Scope(database, row.id, row.name)) for row in connection.execute(query)]
+        return [
+            Project(ProjectRef(database, row.id, row.name)) for row in connection.execute(query)
+        ]

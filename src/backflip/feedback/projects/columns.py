@@ -20,9 +20,9 @@ from backflip.feedback.kinds.base import UNSURE, PartValue
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.judgements import Judgements
 from backflip.feedback.store import events
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import Answers, AnyRow, Events, Items, People
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.tasks.identity import sides_of
 from backflip.feedback.tasks.items import payload_of
 from backflip.feedback.tasks.settings import ProjectSettings
@@ -82,8 +82,8 @@ class Rows:
 class Columns:
     """All that has been read of a project so far."""
 
-    def __init__(self, scope: Scope, kind: str, attribute: str) -> None:
-        self.scope = scope
+    def __init__(self, ref: ProjectRef, kind: str, attribute: str) -> None:
+        self.ref = ref
         self.kind = kind
         self.attribute = attribute
         self.keys = Keys()
@@ -98,11 +98,11 @@ class Columns:
 
     def read(self, connection: Connection, settings: ProjectSettings) -> None:
         """Read on to the newest event."""
-        newest = events.newest(connection, self.scope.id)
+        newest = events.newest(connection, self.ref.id)
         if newest == self.upto:
             return
         fresh = (
-            Answers.project_id == self.scope.id,
+            Answers.project_id == self.ref.id,
             Answers.id > self.upto,
             Answers.id <= newest,
             Answers.stage.not_in(LEFT_OUT),
@@ -117,7 +117,7 @@ class Columns:
                 key = self._key(row.item_id, part.name, found, settings)
                 self.rows.add(row, key, person, part)
         undos = select(Events.id, Events.body).where(
-            Events.project_id == self.scope.id,
+            Events.project_id == self.ref.id,
             Events.kind == "undo",
             Events.id > self.upto,
             Events.id <= newest,

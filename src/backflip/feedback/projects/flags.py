@@ -9,29 +9,29 @@ from collections import Counter
 
 from sqlalchemy import Connection, func, select, update
 
-from backflip.feedback.projects import administration as upkeep
+from backflip.feedback.projects import administration
 from backflip.feedback.projects.reading import FLAGGED
 from backflip.feedback.rating.items import LONGEST_WARNING
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Items
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.store.wording import clean
 
 LONGEST = 2000
 """Characters of a reason."""
 
 
-def waiting(scope: Scope) -> int:
+def waiting(ref: ProjectRef) -> int:
     """How many items have flags that nobody has settled."""
-    query = select(func.count()).where(Items.project_id == scope.id, FLAGGED)
-    with scope.database.read() as connection:
+    query = select(func.count()).where(Items.project_id == ref.id, FLAGGED)
+    with ref.database.read() as connection:
         return connection.scalar(query) or 0
 
 
 def settle(
-    scope: Scope,
+    ref: ProjectRef,
     item: int,
     *,
     keep: bool,
@@ -50,7 +50,7 @@ def settle(
     def work(connection: Connection) -> None:
         row = connection.execute(
             select(Items.flags)
-            .where(Items.id == item, Items.project_id == scope.id)
+            .where(Items.id == item, Items.project_id == ref.id)
             .with_for_update()
         ).first()
         if row is None or not row.flags:
@@ -59,28 +59,26 @@ def settle(
         connection.execute(update(Items).where(Items.id == item).values(**values))
         body = {"keep": keep, "reason": words, "flags": row.flags, "warning": given}
         new = NewEvent("flags settled", by, item, body)
-        events.append(connection, scope.database, scope.id, new)
+        events.append(connection, ref.database, ref.id, new)
         if not keep:
-            upkeep.set_states(connection, scope, [item], "dropped", words or "flagged", by)
+            administration.set_states(connection, ref, [item], "dropped", words or "flagged", by)
         changes: tallies.Changes = Counter({(tallies.PROJECT, "flags_settled"): row.flags})
-        tallies.add(connection, scope.id, changes)
+        tallies.add(connection, ref.id, changes)
 
-    scope.database.transact(work)
+    ref.database.transact(work)
 
 
-def warn(scope: Scope, item: int, warning: str, *, by: int | None = None) -> None:
+def warn(ref: ProjectRef, item: int, warning: str, *, by: int | None = None) -> None:
     """Put a content warning before an item, or (empty) take it away."""
     given = _cleaned(warning)
-    with scope.database.write() as connection:
+    with ref.database.write() as connection:
         changed = connection.execute(
-            update(Items)
-            .where(Items.id == item, Items.project_id == scope.id)
-            .values(warning=given)
+            update(Items).where(Items.id == item, Items.project_id == ref.id).values(warning=given)
         ).rowcount
         if not changed:
-            raise RefusedError("not_found", f"the project {scope.name!r} has no item {item}.")
+            raise RefusedError("not_found", f"the project {ref.name!r} has no item {item}.")
         new = NewEvent("warning", by, item, {"warning": given})
-        events.append(connection, scope.database, scope.id, new)
+        events.append(connection, ref.database, ref.id, new)
 
 
 def _cleaned(warning: str) -> str:

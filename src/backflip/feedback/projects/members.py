@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from backflip.errors import UserError
-from backflip.feedback.projects import people
-from backflip.feedback.projects.people import Person
+from backflip.feedback.projects import identities
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.store import events
 from backflip.feedback.store.database import Database
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Invitations, Leases, Memberships, People, Projects
-from backflip.feedback.store.scope import Member, Scope
 from backflip.feedback.tasks.settings import ProjectSettings
 
 ROLES = ("rater", "adjudicator", "lead", "admin")
@@ -68,7 +68,7 @@ def check_groups(groups: Mapping[str, str], settings: ProjectSettings) -> dict[s
 
 
 def enrol(
-    scope: Scope,
+    ref: ProjectRef,
     person: int,
     *,
     role: str = "rater",
@@ -79,14 +79,14 @@ def enrol(
 
     ``by``: who does so, where it is not the person.
     """
-    with scope.database.write() as connection:
-        how = people.actor(connection, by)
-        join(connection, scope, person, role, groups or {}, how)
+    with ref.database.write() as connection:
+        how = identities.actor(connection, by)
+        join(connection, ref, person, role, groups or {}, how)
 
 
 def join(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     person: int,
     role: str,
     groups: Mapping[str, str],
@@ -98,41 +98,40 @@ def join(
     """
     if role not in ROLES:
         raise UserError(f"there is no role {role!r}; use {', '.join(ROLES)}.")
-    version = scope.version(connection)
-    settings = scope.settings(connection)
+    settings = ref.settings(connection)
     quiz = settings.screening is not None and role == "rater"
     row = {
         "person_id": person,
-        "project_id": scope.id,
+        "project_id": ref.id,
         "role": role,
         "groups": check_groups(groups, settings),
         "state": "screening" if quiz else "active",
         "reason": "",
         "recent": [],
         "warned": False,
-        "joined": scope.database.now(),
+        "joined": ref.database.now(),
     }
-    known = connection.scalar(select(People.id).where(People.id == person))
-    if known is None:
+    if connection.scalar(select(People.id).where(People.id == person)) is None:
         raise RefusedError("not_found", "there is no such person.")
-    before = scope.member(connection, person)
+    before = ref.member(connection, person)
     if before is None:
         connection.execute(insert(Memberships), row)
     else:
         changed = {"role": role, "groups": row["groups"]}
         if before.state == "removed":
             changed |= {"state": row["state"], "recent": [], "reason": ""}
-        _change(connection, scope, person, changed)
+        _change(connection, ref, person, changed)
     body = {"role": role, "groups": row["groups"], **how}
-    events.append(
-        connection, scope.database, scope.id, NewEvent("joined", person, body=body, version=version)
-    )
+    new = NewEvent("joined", person, body=body, version=ref.version(connection))
+    events.append(connection, ref.database, ref.id, new)
 
 
-def _change(connection: Connection, scope: Scope, person: int, changed: Mapping[str, Any]) -> None:
+def _change(
+    connection: Connection, ref: ProjectRef, person: int, changed: Mapping[str, Any]
+) -> None:
     known = connection.execute(
         update(Memberships)
-        .where(Memberships.person_id == person, Memberships.project_id == scope.id)
+        .where(Memberships.person_id == person, Memberships.project_id == ref.id)
         .values(**changed)
     ).rowcount
     if not known:
@@ -140,7 +139,7 @@ def _change(connection: Connection, scope: Scope, person: int, changed: Mapping[
 
 
 def set_state(
-    scope: Scope, person: int, state: str, *, reason: str = "", by: int | None = None
+    ref: ProjectRef, person: int, state: str, *, reason: str = "", by: int | None = None
 ) -> None:
     """Pause, remove, or let back in: with a fresh count of gold answers, or the quiz anew."""
     if state not in STATES:
@@ -148,46 +147,46 @@ def set_state(
     changed: dict[str, Any] = {"state": state, "reason": reason[:200]}
     if state in ("active", "screening"):
         changed |= {"recent": [], "warned": False}
-    with scope.database.write() as connection:
-        _change(connection, scope, person, changed)
+    with ref.database.write() as connection:
+        _change(connection, ref, person, changed)
         if state == "screening":
-            _ask_the_quiz_again(connection, scope, person)
-        body = {"state": state, "reason": reason[:200], **people.actor(connection, by)}
-        events.append(connection, scope.database, scope.id, NewEvent("state", person, body=body))
+            _ask_the_quiz_again(connection, ref, person)
+        body = {"state": state, "reason": reason[:200], **identities.actor(connection, by)}
+        events.append(connection, ref.database, ref.id, NewEvent("state", person, body=body))
 
 
-def _ask_the_quiz_again(connection: Connection, scope: Scope, person: int) -> None:
+def _ask_the_quiz_again(connection: Connection, ref: ProjectRef, person: int) -> None:
     """Let the questions that somebody has answered come up again."""
     connection.execute(
         update(Leases)
         .where(
             Leases.person_id == person,
-            Leases.project_id == scope.id,
+            Leases.project_id == ref.id,
             Leases.stage == "screening",
         )
         .values(state="expired")
     )
 
 
-def set_reliabilities(scope: Scope, estimates: Mapping[int, float | int]) -> None:
+def set_reliabilities(ref: ProjectRef, estimates: Mapping[int, float | int]) -> None:
     """Store P(right) of raters as the statistics see it; dynamic overlap uses it from now on."""
     for person, value in estimates.items():
         if not 0 <= value <= 1:
             raise UserError(f"a reliability is a probability; {value!r} was given for {person}.")
-    with scope.database.write() as connection:
+    with ref.database.write() as connection:
         for person, value in sorted(estimates.items()):
-            _change(connection, scope, person, {"reliability": float(value)})
+            _change(connection, ref, person, {"reliability": float(value)})
 
 
-def everybody(scope: Scope) -> list[Membership]:
+def everybody(ref: ProjectRef) -> list[Membership]:
     """All members, in the order in which they joined."""
     query = (
         select(Memberships, People.pseudonym)
         .join(People, People.id == Memberships.person_id)
-        .where(Memberships.project_id == scope.id)
+        .where(Memberships.project_id == ref.id)
         .order_by(Memberships.joined, Memberships.person_id)
     )
-    with scope.database.read() as connection:
+    with ref.database.read() as connection:
         return [
             Membership(
                 person=row.person_id,
@@ -204,10 +203,10 @@ def everybody(scope: Scope) -> list[Membership]:
         ]
 
 
-def standing(scope: Scope, person: int) -> Member | None:
+def standing(ref: ProjectRef, person: int) -> Member | None:
     """A person's membership with the project's settings; none for strangers."""
-    with scope.database.read() as connection:
-        return scope.member(connection, person)
+    with ref.database.read() as connection:
+        return ref.member(connection, person)
 
 
 def projects_of(database: Database, person: int, *, archived: bool = False) -> dict[str, str]:
@@ -230,7 +229,7 @@ def projects_of(database: Database, person: int, *, archived: bool = False) -> d
 
 
 def invite(
-    scope: Scope,
+    ref: ProjectRef,
     *,
     role: str = "rater",
     groups: Mapping[str, str] | None = None,
@@ -243,12 +242,12 @@ def invite(
         raise UserError(f"there is no role {role!r}; use {', '.join(ROLES)}.")
     if not 1 <= uses <= 10_000 or not 0 < days <= 366:
         raise UserError("an invitation is for 1 to 10000 people and for at most 366 days.")
-    secret, now = secrets.token_urlsafe(24), scope.database.now()
-    with scope.database.write() as connection:
-        settings = scope.settings(connection)
+    secret, now = secrets.token_urlsafe(24), ref.database.now()
+    with ref.database.write() as connection:
+        settings = ref.settings(connection)
         row = {
             "token_hash": _hash(secret),
-            "project_id": scope.id,
+            "project_id": ref.id,
             "role": role,
             "groups": check_groups(groups or {}, settings),
             "uses_left": uses,
@@ -257,7 +256,7 @@ def invite(
         }
         connection.execute(insert(Invitations), row)
         body = {"role": role, "uses": uses, "days": days, "id": row["token_hash"][:KEY]}
-        events.append(connection, scope.database, scope.id, NewEvent("invitation", by, body=body))
+        events.append(connection, ref.database, ref.id, NewEvent("invitation", by, body=body))
     return secret
 
 
@@ -290,52 +289,52 @@ def accept(database: Database, secret: str, person: int | Mapping[str, str]) -> 
         hashed = None
     else:
         invitation(database, secret)
-        hashed = people.hash_password(person["password"]) if person.get("password") else None
+        hashed = identities.hash_password(person["password"]) if person.get("password") else None
     with database.write() as connection:
         row = _valid(connection, database, secret)
         if isinstance(person, int):
-            known = people.get(connection, person)
+            known = identities.get(connection, person)
         else:
             name, email = person.get("name", ""), person.get("email", "")
-            known = people.add(connection, database, name, email, hashed)
+            known = identities.add(connection, database, name, email, hashed)
         connection.execute(
             update(Invitations)
             .where(Invitations.token_hash == row.token_hash)
             .values(uses_left=Invitations.uses_left - 1)
         )
-        scope = Scope(database, row.project_id, row.name)
+        ref = ProjectRef(database, row.project_id, row.name)
         how = {"invitation": row.token_hash[:KEY]}
-        join(connection, scope, known.id, row.role, row.groups, how)
+        join(connection, ref, known.id, row.role, row.groups, how)
     return known
 
 
-def withdraw(scope: Scope, key: str, *, by: int | None = None) -> None:
+def withdraw(ref: ProjectRef, key: str, *, by: int | None = None) -> None:
     """Make an invitation worthless. ``key``: the beginning of its hash, as listed."""
-    with scope.database.write() as connection:
+    with ref.database.write() as connection:
         gone = connection.execute(
             delete(Invitations).where(
-                Invitations.project_id == scope.id,
+                Invitations.project_id == ref.id,
                 func.substr(Invitations.token_hash, 1, KEY) == key,
             )
         ).rowcount
         if not gone:
             raise RefusedError("not_found", "there is no such invitation.")
         new = NewEvent("invitation withdrawn", by, body={"id": key})
-        events.append(connection, scope.database, scope.id, new)
+        events.append(connection, ref.database, ref.id, new)
 
 
-def invitations(scope: Scope) -> list[dict[str, Any]]:
+def invitations(ref: ProjectRef) -> list[dict[str, Any]]:
     """Invitations that still open something."""
     query = (
         select(Invitations)
         .where(
-            Invitations.project_id == scope.id,
+            Invitations.project_id == ref.id,
             Invitations.uses_left > 0,
-            Invitations.expires >= scope.database.now(),
+            Invitations.expires >= ref.database.now(),
         )
         .order_by(Invitations.created)
     )
-    with scope.database.read() as connection:
+    with ref.database.read() as connection:
         return [
             {
                 "key": row.token_hash[:KEY],

@@ -14,6 +14,7 @@ from backflip.feedback.projects.columns import Columns
 from backflip.feedback.rating.screening import PRIOR_RIGHT, PRIOR_SEEN
 from backflip.feedback.statistics.dawid_skene import dawid_skene
 from backflip.feedback.statistics.judgements import Judgements
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import (
     Answers,
@@ -24,7 +25,6 @@ from backflip.feedback.store.schema import (
     People,
     contains,
 )
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.tasks.scoring import attribute_of
 
 FLAGGED = Items.flags > literal_column("0")
@@ -77,33 +77,33 @@ class ItemRow:
     lists: int | None
 
 
-def judgements(scope: Scope, *, until: int | None = None, part: str = "") -> Judgements:
+def judgements(ref: ProjectRef, *, until: int | None = None, part: str = "") -> Judgements:
     """All judgements, or those that stood at event ``until``.
 
     ``part``: of several attributes the one that is meant; none: the first. The quiz is left out,
     and what adjudicators said is gold, not a judgement among others. What was read before is kept
     in memory, so that only what is new is read.
     """
-    with scope.database.read() as connection:
-        settings = scope.settings(connection)
+    with ref.database.read() as connection:
+        settings = ref.settings(connection)
         attribute = attribute_of(settings, part)
-        kept = scope.database.cache.setdefault(
-            ("columns", scope.id, attribute), Columns(scope, settings.kind, attribute)
+        kept = ref.database.cache.setdefault(
+            ("columns", ref.id, attribute), Columns(ref, settings.kind, attribute)
         )
         with kept.lock:
             kept.read(connection, settings)
-            return kept.judgements(until, _groups(connection, scope))
+            return kept.judgements(until, _groups(connection, ref))
 
 
-def reliabilities(scope: Scope) -> dict[int, float]:
+def reliabilities(ref: ProjectRef) -> dict[int, float]:
     """P(right) of everybody who has judged, by the number of the person (Dawid and Skene).
 
     Drawn towards what is believed of a new rater, so that three lucky answers make nobody perfect.
     Empty for kinds whose answer is no verdict.
     """
-    found = judgements(scope)
-    with scope.database.read() as connection:
-        kind = scope.settings(connection).kind
+    found = judgements(ref)
+    with ref.database.read() as connection:
+        kind = ref.settings(connection).kind
         query = select(People.pseudonym, People.id).where(People.pseudonym.in_(found.rater_names))
         numbers = dict(connection.execute(query).tuples().all())
     said = found.said()
@@ -116,23 +116,23 @@ def reliabilities(scope: Scope) -> dict[int, float]:
     return {numbers[found.rater_names[k]]: float(drawn[k]) for k in known}
 
 
-def _groups(connection: Connection, scope: Scope) -> dict[str, dict[str, str]]:
+def _groups(connection: Connection, ref: ProjectRef) -> dict[str, dict[str, str]]:
     query = (
         select(People.pseudonym, Memberships.groups)
         .join(People, People.id == Memberships.person_id)
-        .where(Memberships.project_id == scope.id)
+        .where(Memberships.project_id == ref.id)
     )
     return {row.pseudonym: row.groups for row in connection.execute(query)}
 
 
 def answers(
-    scope: Scope, *, until: int | None = None, after: int = 0, items: Sequence[int] | None = None
+    ref: ProjectRef, *, until: int | None = None, after: int = 0, items: Sequence[int] | None = None
 ) -> Iterator[AnswerRow]:
     """Answers in the order of their events, page by page; those taken back are left out.
 
     ``until`` an event number: as things stood then, whatever was taken back since.
     """
-    while rows := _page(scope, until, after, items):
+    while rows := _page(ref, until, after, items):
         for row in rows:
             yield AnswerRow(
                 event=row.id,
@@ -153,13 +153,13 @@ def answers(
 
 
 def _page(
-    scope: Scope, until: int | None, after: int, items: Sequence[int] | None
+    ref: ProjectRef, until: int | None, after: int, items: Sequence[int] | None
 ) -> Sequence[AnyRow]:
     standing = Answers.undone.is_(None)
     query = (
         select(Answers, People.pseudonym)
         .join(People, People.id == Answers.person_id)
-        .where(Answers.project_id == scope.id, Answers.id > after)
+        .where(Answers.project_id == ref.id, Answers.id > after)
         .order_by(Answers.id)
         .limit(PAGE)
     )
@@ -168,7 +168,7 @@ def _page(
         query = query.where(Answers.id <= until)
     if items is not None:
         query = query.where(Answers.item_id.in_(list(items)))
-    with scope.database.read() as connection:
+    with ref.database.read() as connection:
         return connection.execute(query.where(standing)).all()
 
 
@@ -201,7 +201,7 @@ class Which:
 
 
 def items(
-    scope: Scope,
+    ref: ProjectRef,
     which: Which,
     *,
     after: int = 0,
@@ -214,30 +214,30 @@ def items(
     order = Items.id + 0 if which.flagged else Items.id
     query = (
         select(Items)
-        .where(Items.project_id == scope.id, *beyond, *which.conditions())
+        .where(Items.project_id == ref.id, *beyond, *which.conditions())
         .order_by(order.desc() if newest else order)
         .limit(limit)
     )
-    with scope.database.read() as connection:
+    with ref.database.read() as connection:
         return [_item(row) for row in connection.execute(query)]
 
 
-def holds(scope: Scope, person: int, number: int, *, ever: bool = False) -> bool:
+def holds(ref: ProjectRef, person: int, number: int, *, ever: bool = False) -> bool:
     """Whether an item lies before a rater now; ``ever``: or did before."""
     query = select(Leases.item_id).where(
-        Leases.person_id == person, Leases.item_id == number, Leases.project_id == scope.id
+        Leases.person_id == person, Leases.item_id == number, Leases.project_id == ref.id
     )
     if not ever:
         query = query.where(Leases.state == "live")
-    with scope.database.read() as connection:
+    with ref.database.read() as connection:
         return abs(number) < 2**62 and connection.scalar(query) is not None
 
 
-def item(scope: Scope, number: int) -> ItemRow:
+def item(ref: ProjectRef, number: int) -> ItemRow:
     """One item. Raises RefusedError where the project has none of this number."""
-    found = items(scope, Which(ids=[number]), limit=1) if abs(number) < 2**62 else []
+    found = items(ref, Which(ids=[number]), limit=1) if abs(number) < 2**62 else []
     if not found:
-        raise RefusedError("not_found", f"the project {scope.name!r} has no item {number}.")
+        raise RefusedError("not_found", f"the project {ref.name!r} has no item {number}.")
     return found[0]
 
 

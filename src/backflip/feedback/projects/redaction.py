@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from backflip.feedback.projects import people
-from backflip.feedback.rating import rater_actions as asides
+from backflip.feedback.projects import identities
+from backflip.feedback.rating import rater_actions
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.database import Database
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.schema import (
     Answers,
     Events,
@@ -23,7 +24,6 @@ from backflip.feedback.store.schema import (
     Projects,
     Tokens,
 )
-from backflip.feedback.store.scope import Member, Scope
 
 OWN_WORDS = ("reason", "text", "content")
 """Keys of answers and events under which people write freely."""
@@ -39,14 +39,16 @@ def personal_data(database: Database, person: int) -> dict[str, Any]:
     how many of these were right; which they were is not, since they are asked of others.
     """
     with database.read() as connection:
-        who = people.get(connection, person)
+        who = identities.get(connection, person)
         joined = connection.execute(
             select(Memberships, Projects.name)
             .join(Projects, Projects.id == Memberships.project_id)
             .where(Memberships.person_id == person)
         ).all()
         members = {
-            row.project_id: Scope(database, row.project_id, row.name).member(connection, person)
+            row.project_id: ProjectRef(database, row.project_id, row.name).member(
+                connection, person
+            )
             for row in joined
         }
         memberships = [
@@ -99,9 +101,9 @@ def erase(database: Database, person: int, *, texts: bool, by: int | None = None
     """
 
     def work(connection: Connection) -> None:
-        if people.get(connection, person).admin:
-            people.check_not_last_admin(connection, person)
-        body = {"texts": texts, **people.actor(connection, by)}
+        if identities.get(connection, person).admin:
+            identities.check_not_last_admin(connection, person)
+        body = {"texts": texts, **identities.actor(connection, by)}
         connection.execute(
             update(Identities)
             .where(Identities.person_id == person)
@@ -141,11 +143,11 @@ def _take_back_work(connection: Connection, database: Database, person: int) -> 
     locked = select(Items).where(Items.id.in_(numbers)).order_by(Items.id).with_for_update()
     connection.execute(locked)
     for row in written:
-        scope = Scope(database, row.project_id, row.name)
+        ref = ProjectRef(database, row.project_id, row.name)
         item = connection.execute(select(Items).where(Items.id == row.item_id)).one()
         body = {"answer": row.id, "redaction": True}
         new = NewEvent("undo", person, item.id, body)
-        asides.take_back(connection, scope, row, item, new, leased=False)
+        rater_actions.take_back(connection, ref, row, item, new, leased=False)
 
 
 def _forget_words(connection: Connection, person: int) -> None:

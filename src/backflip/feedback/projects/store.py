@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import select, text
 
 from backflip.feedback.projects import catalogue, members, redaction
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.members import Invitation
-from backflip.feedback.projects.people import Person, Roster
+from backflip.feedback.projects.people import Roster
 from backflip.feedback.projects.project import Project
 from backflip.feedback.store import backup, events
 from backflip.feedback.store.database import Clock, Database, connect, insert_into

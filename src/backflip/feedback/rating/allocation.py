@@ -19,10 +19,10 @@ from backflip.feedback.rating import leases as leasing
 from backflip.feedback.rating import screening, waiting
 from backflip.feedback.rating.leases import Held, Pick
 from backflip.feedback.store import tallies
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE, RANDOM, SENIORS, WORK
 from backflip.feedback.store.refusals import RefusedError
-from backflip.feedback.store.schema import Answers, AnyRow, Items
-from backflip.feedback.store.scope import Member, Scope
+from backflip.feedback.store.schema import Answers, AnyRow, AnySelect, Items
 from backflip.feedback.tasks.display import Order, seed_of
 from backflip.feedback.tasks.settings import Budget
 from backflip.text import counted
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An item lent to one rater, as that rater sees it. ``page`` is what may leave the server."""
+    """An item as one rater sees it. ``page`` is what may leave the server."""
 
     item_id: int
     """Known to the server alone."""
@@ -75,19 +75,19 @@ class Assignment:
         }
 
 
-def admitted(connection: Connection, scope: Scope, person: int) -> Member:
+def admitted(connection: Connection, ref: ProjectRef, person: int) -> Member:
     """A person's membership. Raises RefusedError for anybody who has none."""
-    member = scope.member(connection, person, lock=True)
+    member = ref.member(connection, person, lock=True)
     if member is None or member.state == "removed":
         raise RefusedError(
             "not_allowed",
-            f"you do not belong to the project {scope.name!r}; ask for an invitation.",
+            f"you do not belong to the project {ref.name!r}; ask for an invitation.",
         )
     return member
 
 
 def next_items(
-    scope: Scope, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
+    ref: ProjectRef, person: int, *, count: int = 1, queue: str = WORK, hold: Sequence[int] = ()
 ) -> list[Assignment]:
     """Up to ``count`` items for a rater, apart from those that their page holds already.
 
@@ -96,11 +96,11 @@ def next_items(
     count = max(1, min(count, AT_ONCE))
 
     def choose(connection: Connection) -> list[Assignment]:
-        member = admitted(connection, scope, person)
+        member = admitted(connection, ref, person)
         _check_queue(member, queue)
-        return _serve(connection, scope, member, count, queue, frozenset(hold))
+        return _serve(connection, ref, member, count, queue, frozenset(hold))
 
-    return scope.database.transact(choose, durable=False)
+    return ref.database.transact(choose, durable=False)
 
 
 def _check_queue(member: Member, queue: str) -> None:
@@ -112,18 +112,18 @@ def _check_queue(member: Member, queue: str) -> None:
 
 def _serve(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     member: Member,
     count: int,
     queue: str,
     hold: frozenset[int],
 ) -> list[Assignment]:
-    settings, now = member.settings, scope.database.now()
+    settings, now = member.settings, ref.database.now()
     if member.state == "paused" or member.archived:
         return []
-    leasing.sweep(connection, scope, now, settings.lease_seconds)
-    project, own = tallies.standing(connection, scope.id, member.person)
-    held = leasing.held(connection, scope, member.person, settings.kind)
+    leasing.sweep(connection, ref, now, settings.lease_seconds)
+    project, own = tallies.standing(connection, ref.id, member.person)
+    held = leasing.held(connection, ref, member.person, settings.kind)
     leases = [lease for lease in held if lease.wanted]
     stages = _stages(member) if queue == WORK else (queue,)
     fits = [lease for lease in leases if lease.stage in stages]
@@ -134,31 +134,31 @@ def _serve(
     room = min(count - len(chosen), AT_ONCE - len(leases))
     if member.state == "screening":
         asked = len(member.recent) + sum(lease.stage == "screening" for lease in leases)
-        room = min(room, screening.questions(connection, scope, member) - asked)
+        room = min(room, screening.questions(connection, ref, member) - asked)
     shown = int(own.get("shown", 0))
     fresh = list[Held]()
     spent = queue == WORK and over_budget(settings.budget, project)
     while len(fresh) < room and not spent:
-        pick = _pick(connection, scope, member, queue, shown + len(fresh))
+        pick = _pick(connection, ref, member, queue, shown + len(fresh))
         if pick is None:
             break
         moment = now + 1e-6 * len(fresh)  # so that they come back in this order
-        fresh.append(leasing.take(connection, scope, member, pick, moment))
+        fresh.append(leasing.take(connection, ref, member, pick, moment))
     if fresh:
         changes: tallies.Changes = Counter({(member.person, "shown"): len(fresh)})
-        tallies.add(connection, scope.id, changes)
+        tallies.add(connection, ref.id, changes)
     progress = _progress(project, own)
     return [_shown(lease, member, progress) for lease in [*chosen, *fresh]]
 
 
-def shown_of(connection: Connection, scope: Scope, lease: Held, member: Member) -> Assignment:
+def shown_of(connection: Connection, ref: ProjectRef, lease: Held, member: Member) -> Assignment:
     """What a rater who holds this lease sees."""
-    return _shown(lease, member, progress_of(connection, scope, member.person))
+    return _shown(lease, member, progress_of(connection, ref, member.person))
 
 
-def progress_of(connection: Connection, scope: Scope, person: int) -> Progress:
+def progress_of(connection: Connection, ref: ProjectRef, person: int) -> Progress:
     """How far a rater and the project are."""
-    return _progress(*tallies.standing(connection, scope.id, person))
+    return _progress(*tallies.standing(connection, ref.id, person))
 
 
 def _progress(project: tallies.Counts, own: tallies.Counts) -> Progress:
@@ -201,31 +201,31 @@ def over_budget(budget: Budget, counts: Mapping[str, float]) -> str:
 
 
 def _pick(
-    connection: Connection, scope: Scope, member: Member, queue: str, number: int
+    connection: Connection, ref: ProjectRef, member: Member, queue: str, number: int
 ) -> Pick | None:
     """One item. ``number``: how many were shown to this rater before, which seeds the chance."""
     if queue != WORK:
-        row = waiting.best(connection, scope, member, queue, number)
+        row = waiting.best(connection, ref, member, queue, number)
         return _of(row, queue, counted=queue == "golden") if row else None
     if member.state == "screening":
-        return _known(connection, scope, member, "screening", number)
+        return _known(connection, ref, member, "screening", number)
     if member.settings.calibration:
-        agreed = _known(connection, scope, member, "calibration", number)
+        agreed = _known(connection, ref, member, "calibration", number)
         if agreed:
             return agreed
     settings = member.settings
-    chance = random.Random(seed_of(scope.id, member.salt, member.person, number))
+    chance = random.Random(seed_of(ref.id, member.salt, member.person, number))
     draw = chance.random()
     special = None
     if draw < settings.gold_share:
-        special = _known(connection, scope, member, "gold", number)
+        special = _known(connection, ref, member, "gold", number)
     elif draw < settings.gold_share + settings.repeat_share:
-        special = _again(connection, scope, member, chance)
+        special = _again(connection, ref, member, chance)
     if special:
         return special
     arms = (WORK, RANDOM) if chance.random() >= settings.random_share else (RANDOM, WORK)
     for arm in arms:
-        row = waiting.best(connection, scope, member, arm, number)
+        row = waiting.best(connection, ref, member, arm, number)
         if row:
             return _of(row, "work", counted=True)
     return None
@@ -236,10 +236,10 @@ def _of(row: AnyRow, stage: str, *, counted: bool) -> Pick:
 
 
 def _known(
-    connection: Connection, scope: Scope, member: Member, queue: str, number: int
+    connection: Connection, ref: ProjectRef, member: Member, queue: str, number: int
 ) -> Pick | None:
     """An item with a known answer that this rater has not had: any of the first few, by chance."""
-    rows = waiting.first_few(connection, scope, member, queue)
+    rows = waiting.first_few(connection, ref, member, queue)
     if not rows:
         return None
     best = [row for row in rows if row.priority == max(row.priority for row in rows)]
@@ -247,16 +247,8 @@ def _known(
     return _of(row, "work" if queue == "gold" else queue, counted=False)
 
 
-def _again(
-    connection: Connection, scope: Scope, member: Member, chance: random.Random
-) -> Pick | None:
-    """An item that the rater has answered, long enough ago, and not twice."""
-    own = (Answers.person_id == member.person, Answers.project_id == scope.id)
-    gap = select(Answers.id).where(*own).order_by(Answers.id.desc())
-    latest = connection.scalar(gap.offset(member.settings.repeat_gap - 1).limit(1))
-    first = connection.scalar(select(Answers.id).where(*own).order_by(Answers.id).limit(1))
-    if latest is None or first is None:
-        return None
+def _repeatable(ref: ProjectRef, member: Member, before: int) -> AnySelect:
+    """A rater's oldest plain answer before an event whose item was not asked twice."""
     other = Answers.__table__.alias("other")
     repeated = (
         select(literal(1))
@@ -267,12 +259,13 @@ def _again(
         )
         .exists()
     )
-    free = (
+    return (
         select(Answers.id, Answers.item_id, Items.payload, Items.warning)
         .join(Items, Items.id == Answers.item_id)
         .where(
-            *own,
-            Answers.id < latest,
+            Answers.person_id == member.person,
+            Answers.project_id == ref.id,
+            Answers.id < before,
             Answers.stage == "work",
             Answers.undone.is_(None),
             Answers.correct.is_(None),
@@ -282,6 +275,19 @@ def _again(
         .order_by(Answers.id)
         .limit(1)
     )
+
+
+def _again(
+    connection: Connection, ref: ProjectRef, member: Member, chance: random.Random
+) -> Pick | None:
+    """An item that the rater has answered, long enough ago, and not twice."""
+    own = (Answers.person_id == member.person, Answers.project_id == ref.id)
+    gap = select(Answers.id).where(*own).order_by(Answers.id.desc())
+    latest = connection.scalar(gap.offset(member.settings.repeat_gap - 1).limit(1))
+    first = connection.scalar(select(Answers.id).where(*own).order_by(Answers.id).limit(1))
+    if latest is None or first is None:
+        return None
+    free = _repeatable(ref, member, latest)
     pivot = chance.randint(first, latest)
     row = connection.execute(free.where(Answers.id >= pivot)).first()
     row = row or connection.execute(free).first()

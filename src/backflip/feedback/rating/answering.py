@@ -8,49 +8,30 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from backflip.feedback.kinds.registry import kind_of
-from backflip.feedback.rating import allocation, screening
-from backflip.feedback.rating import resolution as settling
-from backflip.feedback.rating.allocation import Assignment, admitted
+from backflip.feedback.rating import allocation, resolution
+from backflip.feedback.rating.allocation import admitted
 from backflip.feedback.rating.leases import counted
+from backflip.feedback.rating.receipts import Judged, Receipt, receipt_of, repeated
 from backflip.feedback.rating.resolution import Standing
-from backflip.feedback.rating.screening import Feedback
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent, own_key
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE, EVERYBODY, WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases
-from backflip.feedback.store.scope import Member, Scope
-from backflip.feedback.tasks.display import in_displayed_order, in_item_order
+from backflip.feedback.tasks.display import in_item_order
 from backflip.feedback.tasks.items import payload_of, value_of
 from backflip.feedback.tasks.settings import ProjectSettings
 
 T = TypeVar("T")
 LONGEST = 86_400.0
 """Seconds beyond which a measured time is no time of work."""
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """An acknowledgement: what it names is on the disk."""
-
-    answer_id: int
-    """The number of the answer and of its event."""
-    next: Assignment | None = None
-    """The next item, so that the page need not ask."""
-    feedback: Feedback | None = None
-    """In the quiz and in the calibration."""
-    notice: str = ""
-    """Something to tell the rater: a warning, a pause, a passed quiz."""
-    again: bool = False
-    """Whether it had arrived before."""
-    surplus: bool = False
-    """Whether the item wanted no more answers; it is kept all the same."""
 
 
 @dataclass(frozen=True)
@@ -67,57 +48,46 @@ class Given:
 
 
 def answer(
-    scope: Scope, person: int, given: Given, *, hold: Sequence[int] = (), queue: str = WORK
+    ref: ProjectRef, person: int, given: Given, *, hold: Sequence[int] = (), queue: str = WORK
 ) -> Receipt:
     """Store an answer and choose the rater's next item.
 
     The item comes in a transaction of its own, that cannot take the answer down with it.
     """
-    receipt = stored(scope, person, given)
+    receipt = stored(ref, person, given)
     try:
         held = frozenset(hold) - {given.item}
-        shown = allocation.next_items(scope, person, count=1, queue=queue, hold=tuple(held))
+        shown = allocation.next_items(ref, person, count=1, queue=queue, hold=tuple(held))
     except RefusedError:
         shown = []
-    return _with_next(receipt, shown[0] if shown else None)
+    return replace(receipt, next=shown[0] if shown else None)
 
 
-def stored(scope: Scope, person: int, given: Given) -> Receipt:
+def stored(ref: ProjectRef, person: int, given: Given) -> Receipt:
     """Store an answer; nothing is asked next."""
-    return watched(scope, person, given.item, lambda c: _store(c, scope, person, given))
+    return watched(ref, person, given.item, lambda c: _store(c, ref, person, given))
 
 
-def _with_next(receipt: Receipt, shown: Assignment | None) -> Receipt:
-    return Receipt(
-        receipt.answer_id,
-        shown,
-        receipt.feedback,
-        receipt.notice,
-        receipt.again,
-        receipt.surplus,
-    )
-
-
-def watched(scope: Scope, person: int, item: int, work: Callable[[Connection], T]) -> T:
+def watched(ref: ProjectRef, person: int, item: int, work: Callable[[Connection], T]) -> T:
     """``Database.transact``, for work on an item that must lie before this person."""
     try:
-        return scope.database.transact(work)
+        return ref.database.transact(work)
     except RefusedError as error:
         if error.code == "not_yours":
-            log_refusal(scope, person, item)
+            log_refusal(ref, person, item)
         raise
 
 
-def log_refusal(scope: Scope, person: int, item: int) -> None:
+def log_refusal(ref: ProjectRef, person: int, item: int) -> None:
     """A forged number or another rater's item leaves a trace."""
-    with scope.database.write(durable=False) as connection:
+    with ref.database.write(durable=False) as connection:
         body = {"asked_for": str(item)[:40]}
-        events.append(connection, scope.database, scope.id, NewEvent("refused", person, body=body))
+        events.append(connection, ref.database, ref.id, NewEvent("refused", person, body=body))
 
 
-def locked(connection: Connection, scope: Scope, person: int, item: int) -> AnyRow:
+def locked(connection: Connection, ref: ProjectRef, person: int, item: int) -> AnyRow:
     """A rater's lease with its item, held until the transaction ends. Refuses all others."""
-    given = {"person": person, "project": scope.id, "item": item}
+    given = {"person": person, "project": ref.id, "item": item}
     row = connection.execute(_LOCKED, given).first() if -(2**63) <= item < 2**63 else None
     if row is None:
         raise RefusedError(
@@ -156,37 +126,24 @@ _LOCKED = (
 )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """An answer that has been checked, in the item's own order, and what it means."""
-
-    value: dict[str, Any]
-    seconds: float | None
-    correct: bool | None
-    repeat_of: int | None
-    surplus: bool
-    late: bool
-    at: float | None
-
-
-def _store(connection: Connection, scope: Scope, person: int, given: Given) -> Receipt:
-    member = admitted(connection, scope, person)
-    row = locked(connection, scope, person, given.item)
+def _store(connection: Connection, ref: ProjectRef, person: int, given: Given) -> Receipt:
+    member = admitted(connection, ref, person)
+    row = locked(connection, ref, person, given.item)
     key = own_key(person, given.client_key)
     before = events.by_key(connection, key)
     if before is not None:
-        return _again(member, row, before)
+        return repeated(member, row, before)
     judged = _judge(connection, member, row, given)
     if judged is None:
-        return _second(connection, scope, member, row, given)
+        return _second(connection, ref, member, row, given)
     new = NewEvent("answer", person, row.id, _body(judged, row), key, member.version)
-    number = events.append(connection, scope.database, scope.id, new)
-    connection.execute(_INSERT, _row(scope, member, row, judged, number))
+    number = events.append(connection, ref.database, ref.id, new)
+    connection.execute(_INSERT, _row(ref, member, row, judged, number))
     connection.execute(_DONE_WITH, {"person": person, "item": row.id})
-    changes = _changes(scope, member, row, judged)
+    changes = _changes(ref, member, row, judged)
     _settle(connection, member.settings, row, judged, changes)
-    tallies.add(connection, scope.id, changes)
-    return _receipt(connection, scope, member, row, judged, number)
+    tallies.add(connection, ref.id, changes)
+    return receipt_of(connection, ref, member, row, judged, number)
 
 
 _INSERT = insert(Answers)
@@ -263,17 +220,19 @@ def _body(judged: Judged, row: AnyRow) -> dict[str, Any]:
     return body | {name: value for name, value in extra.items() if value is not None}
 
 
-def _row(scope: Scope, member: Member, row: AnyRow, judged: Judged, number: int) -> dict[str, Any]:
+def _row(
+    ref: ProjectRef, member: Member, row: AnyRow, judged: Judged, number: int
+) -> dict[str, Any]:
     return {
         "id": number,
-        "project_id": scope.id,
+        "project_id": ref.id,
         "item_id": row.id,
         "person_id": member.person,
         "value": judged.value,
         "order": row.order,
         "score": kind_of(member.settings.kind).score(judged.value, member.settings),
         "seconds": judged.seconds,
-        "at": scope.database.now() if judged.at is None else judged.at,
+        "at": ref.database.now() if judged.at is None else judged.at,
         "rubric_version": member.version,
         "stage": row.stage,
         "surplus": judged.surplus,
@@ -283,7 +242,7 @@ def _row(scope: Scope, member: Member, row: AnyRow, judged: Judged, number: int)
     }
 
 
-def _changes(scope: Scope, member: Member, row: AnyRow, judged: Judged) -> tallies.Changes:
+def _changes(ref: ProjectRef, member: Member, row: AnyRow, judged: Judged) -> tallies.Changes:
     """What the answer adds to the counts. The quiz is no work and counts apart."""
     if row.stage == "screening":
         return Counter({(tallies.PROJECT, "quiz"): 1, (member.person, "quiz"): 1})
@@ -291,7 +250,7 @@ def _changes(scope: Scope, member: Member, row: AnyRow, judged: Judged) -> talli
     changes = tallies.of_answer(
         member.person,
         seconds=min(judged.seconds or 0.0, float(member.settings.lease_seconds)),
-        at=scope.database.now() if judged.at is None else judged.at,
+        at=ref.database.now() if judged.at is None else judged.at,
         word=kind_of(member.settings.kind).word(judged.value),
         correct=gold,
     )
@@ -324,66 +283,16 @@ def _settle(
         given = row.given + 1
         state, wanted = "open", row.wanted
         if row.purpose not in EVERYBODY:
-            votes = list[settling.Vote]()
+            votes = list[resolution.Vote]()
             if given >= wanted and (settings.overlap or settings.adjudicate_below):
-                votes = settling.votes_of(connection, row.id)
-            state, wanted = settling.decide(settings, votes, given, wanted)
+                votes = resolution.votes_of(connection, row.id)
+            state, wanted = resolution.decide(settings, votes, given, wanted)
         standing = Standing(state, wanted, given, max(0, taken) + 1)
-    settling.write(connection, row, standing, changes)
-
-
-def _receipt(
-    connection: Connection,
-    scope: Scope,
-    member: Member,
-    row: AnyRow,
-    judged: Judged,
-    number: int,
-) -> Receipt:
-    """Feedback where it is due, and what the answer does to the membership."""
-    correct, notice = judged.correct, ""
-    if correct is not None and row.stage == "screening" and member.state == "screening":
-        quiz = screening.questions(connection, scope, member)
-        verdict = screening.after_question(member, correct, quiz)
-        screening.carry_out(connection, scope, member, verdict)
-        recent = (*member.recent, int(correct))
-        feedback = _feedback(member, row, correct, sum(recent), len(recent), quiz)
-        return Receipt(number, feedback=feedback, notice=verdict.notice)
-    feedback = None
-    if correct is not None and row.purpose == "gold":
-        verdict = screening.after_gold(member, correct)
-        screening.carry_out(connection, scope, member, verdict)
-        notice = verdict.notice
-    elif correct is not None:
-        feedback = _feedback(member, row, correct)
-    return Receipt(number, feedback=feedback, notice=notice, surplus=judged.surplus)
-
-
-def _feedback(
-    member: Member, row: AnyRow, correct: bool, right: int = 0, asked: int = 0, of: int = 0
-) -> Feedback:
-    expected = in_displayed_order(member.settings.kind, row.gold, row.order)
-    return Feedback(correct, expected, row.why, right, asked, of)
-
-
-def _again(member: Member, row: AnyRow, before: AnyRow) -> Receipt:
-    """The acknowledgement of something that had arrived before."""
-    if before.item_id != row.id:
-        raise RefusedError(
-            "conflict", "this client key was used for another item; make a new key for each answer."
-        )
-    feedback = None
-    if row.stage in ("screening", "calibration") and "correct" in before.body:
-        feedback = _feedback(
-            member, row, before.body["correct"], sum(member.recent), len(member.recent)
-        )
-    number = before.body.get("first", before.id)
-    surplus = bool(before.body.get("surplus"))
-    return Receipt(number, feedback=feedback, again=True, surplus=surplus)
+    resolution.write(connection, row, standing, changes)
 
 
 def _second(
-    connection: Connection, scope: Scope, member: Member, row: AnyRow, given: Given
+    connection: Connection, ref: ProjectRef, member: Member, row: AnyRow, given: Given
 ) -> Receipt:
     """A second answer to the same showing, from another tab: the first counts, both are kept."""
     kind = member.settings.kind
@@ -398,5 +307,5 @@ def _second(
     body = {"value": value.model_dump(mode="json"), "first": first, "surplus": True}
     key = own_key(member.person, given.client_key)
     new = NewEvent("second answer", member.person, row.id, body, key, member.version)
-    events.append(connection, scope.database, scope.id, new)
+    events.append(connection, ref.database, ref.id, new)
     return Receipt(first, again=True, surplus=True)

@@ -23,9 +23,9 @@ from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.database import insert_into
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.queues import EVERYBODY, Purpose, home
 from backflip.feedback.store.schema import Items, Projects, Written
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.store.wording import clean
 from backflip.feedback.tasks.identity import identify
 from backflip.feedback.tasks.items import payload_of, value_of
@@ -94,7 +94,7 @@ class Batch:
 
 
 def add(
-    scope: Scope,
+    ref: ProjectRef,
     payloads: Iterable[Payload | dict[str, Any] | NewItem],
     gold: Iterable[dict[str, Any] | None] | None,
     batch: Batch,
@@ -105,18 +105,18 @@ def add(
     """
     clean(batch.origin, "origin", 40)
     clean(batch.batch, "name of the batch", 100)
-    with scope.database.read() as connection:
-        settings = scope.settings(connection)
+    with ref.database.read() as connection:
+        settings = ref.settings(connection)
     refused, twins, count, seen = Tally(), 0, 0, 0
-    rows = _rows(scope, settings, _with_gold(payloads, gold), batch, refused)
+    rows = _rows(ref, settings, _with_gold(payloads, gold), batch, refused)
     while chunk := list(islice(rows, CHUNK)):
         fresh = [row for row in chunk if row is not None]
         twins += len(chunk) - len(fresh)
         seen += len(fresh)
-        count += _store(scope, fresh, batch)
+        count += _store(ref, fresh, batch)
     if count >= ANALYZE:
-        with scope.database.write(durable=False) as connection:
-            if scope.database.embedded:
+        with ref.database.write(durable=False) as connection:
+            if ref.database.embedded:
                 connection.execute(text("PRAGMA analysis_limit=1000"))
             connection.execute(text("ANALYZE"))
     return Added(count, seen - count, twins, refused)
@@ -144,7 +144,7 @@ _NOTHING = object()
 
 
 def _rows(
-    scope: Scope,
+    ref: ProjectRef,
     settings: ProjectSettings,
     given: Iterable[NewItem],
     batch: Batch,
@@ -154,7 +154,7 @@ def _rows(
     for number, item in enumerate(given, 1):
         where = f"item {number}"
         try:
-            row = _row(scope, settings, item, batch, where)
+            row = _row(ref, settings, item, batch, where)
         except UserError as error:
             if batch.strict:
                 raise
@@ -164,7 +164,7 @@ def _rows(
 
 
 def _row(
-    scope: Scope, settings: ProjectSettings, item: NewItem, batch: Batch, where: str
+    ref: ProjectRef, settings: ProjectSettings, item: NewItem, batch: Batch, where: str
 ) -> dict[str, Any] | None:
     payload = payload_of(item.payload, settings.kind, where)
     _check_clips(payload, where)
@@ -179,7 +179,7 @@ def _row(
     clean(item.batch, f"batch of {where}", 100)
     _check_route(route, settings, where)
     return {
-        "project_id": scope.id,
+        "project_id": ref.id,
         "payload": Written(payload.model_dump_json()),
         "digest": known.digest,
         "purpose": purpose,
@@ -249,21 +249,21 @@ def _check_route(route: str, settings: ProjectSettings, where: str) -> None:
         )
 
 
-def _store(scope: Scope, rows: list[dict[str, Any]], batch: Batch) -> int:
+def _store(ref: ProjectRef, rows: list[dict[str, Any]], batch: Batch) -> int:
     """Write rows, leave out what is there already, and return how many were new."""
     if not rows:
         return 0
-    database, total = scope.database, 0
+    database, total = ref.database, 0
     new = insert_into(Items, database.embedded).on_conflict_do_nothing(
         index_elements=["project_id", "digest"]
     )
     with database.write() as connection:
-        _place(connection, scope, rows)
+        _place(connection, ref, rows)
         for purpose, group in groupby(sorted(rows, key=_purpose), key=_purpose):
             same = list(group)
             options = {"preserve_rowcount": True}
             count = connection.execute(new, same, execution_options=options).rowcount
-            _count(connection, scope, purpose, count, wanted=same[0]["wanted"])
+            _count(connection, ref, purpose, count, wanted=same[0]["wanted"])
             body = {
                 "count": count,
                 "duplicates": len(same) - count,
@@ -271,7 +271,7 @@ def _store(scope: Scope, rows: list[dict[str, Any]], batch: Batch) -> int:
                 "batch": batch.batch,
                 "purpose": purpose,
             }
-            events.append(connection, database, scope.id, NewEvent("items", body=body))
+            events.append(connection, database, ref.id, NewEvent("items", body=body))
             total += count
     return total
 
@@ -279,21 +279,23 @@ def _store(scope: Scope, rows: list[dict[str, Any]], batch: Batch) -> int:
 _purpose = itemgetter("purpose")
 
 
-def _count(connection: Connection, scope: Scope, purpose: str, count: int, *, wanted: int) -> None:
+def _count(
+    connection: Connection, ref: ProjectRef, purpose: str, count: int, *, wanted: int
+) -> None:
     changes: tallies.Changes = Counter()
     if purpose == "work":
         changes[tallies.PROJECT, "items"] += count
         changes[tallies.PROJECT, "wanted"] += count * wanted
     else:
         changes[tallies.PROJECT, f"items:{purpose}"] += count
-    tallies.add(connection, scope.id, changes)
+    tallies.add(connection, ref.id, changes)
 
 
-def _place(connection: Connection, scope: Scope, rows: list[dict[str, Any]]) -> None:
+def _place(connection: Connection, ref: ProjectRef, rows: list[dict[str, Any]]) -> None:
     """Count arrivals, and give rows the next places where the project asks in the given order."""
     last = connection.execute(
         update(Projects)
-        .where(Projects.id == scope.id)
+        .where(Projects.id == ref.id)
         .values(spots=Projects.spots + len(rows))
         .returning(Projects.spots)
     ).scalar_one()

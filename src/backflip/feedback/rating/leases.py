@@ -14,9 +14,9 @@ from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from backflip.feedback.kinds.fields import Payload
 from backflip.feedback.store.database import insert_into
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE, EVERYBODY, FULL, waits
 from backflip.feedback.store.schema import AnyRow, Items, Leases
-from backflip.feedback.store.scope import Member, Scope
 from backflip.feedback.tasks.display import Order, as_displayed, order_of, own_order, seed_of
 from backflip.feedback.tasks.items import payload_of
 
@@ -54,9 +54,9 @@ class Held:
     """A content warning of the item's own."""
 
 
-def held(connection: Connection, scope: Scope, person: int, kind: str) -> list[Held]:
+def held(connection: Connection, ref: ProjectRef, person: int, kind: str) -> list[Held]:
     """A rater's live leases, the oldest first."""
-    rows = connection.execute(_HELD, {"person": person, "project": scope.id})
+    rows = connection.execute(_HELD, {"person": person, "project": ref.id})
     return [
         Held(
             row.item_id,
@@ -104,7 +104,7 @@ _HELD = (
 )
 
 
-def take(connection: Connection, scope: Scope, member: Member, pick: Pick, now: float) -> Held:
+def take(connection: Connection, ref: ProjectRef, member: Member, pick: Pick, now: float) -> Held:
     """Lease an item. The order is the same whenever the same rater sees it for the same reason.
 
     Whoever settles a dispute sees the item's own order, in which the votes are listed: A is A.
@@ -117,7 +117,7 @@ def take(connection: Connection, scope: Scope, member: Member, pick: Pick, now: 
     row = {
         "person_id": person,
         "item_id": pick.item,
-        "project_id": scope.id,
+        "project_id": ref.id,
         "order": list(order),
         "seed": seed,
         "stage": pick.stage,
@@ -126,7 +126,7 @@ def take(connection: Connection, scope: Scope, member: Member, pick: Pick, now: 
         "expires": expires,
         "repeat_of": pick.repeat_of,
     }
-    connection.execute(_lease(scope.database.embedded), row)
+    connection.execute(_lease(ref.database.embedded), row)
     if pick.counted:
         connection.execute(_PLACE, {"number": pick.item})
     return Held(
@@ -172,10 +172,10 @@ def counted(purpose: str, stage: str, repeat_of: int | None) -> bool:
     return repeat_of is None and stage in ("work", "golden") and purpose not in EVERYBODY
 
 
-def sweep(connection: Connection, scope: Scope, now: float, lease_seconds: int) -> int:
+def sweep(connection: Connection, ref: ProjectRef, now: float, lease_seconds: int) -> int:
     """End leases that have expired, and those from the future: the clock has been set back."""
     far = now + 2 * lease_seconds + 60
-    rows = connection.execute(_OVER, {"project": scope.id, "now": now, "far": far}).all()
+    rows = connection.execute(_OVER, {"project": ref.id, "now": now, "far": far}).all()
     for row in rows:
         state = "expired" if row.repeat_of is None else "answered"
         connection.execute(

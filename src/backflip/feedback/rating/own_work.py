@@ -12,12 +12,12 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from backflip.feedback.rating import rater_actions as asides
+from backflip.feedback.rating import rater_actions
 from backflip.feedback.store import tallies
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import WORK
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, contains
-from backflip.feedback.store.scope import Member, Scope
 from backflip.feedback.tasks.display import as_displayed, in_displayed_order
 from backflip.feedback.tasks.items import payload_of
 
@@ -57,7 +57,7 @@ class OwnProgress:
 
 
 def own_answers(
-    scope: Scope, person: int, *, words: str = "", before: int = 0, limit: int = 50
+    ref: ProjectRef, person: int, *, words: str = "", before: int = 0, limit: int = 50
 ) -> list[OwnAnswer]:
     """Answers of one rater that were not taken back, the newest first.
 
@@ -73,7 +73,7 @@ def own_answers(
         )
         .exists()
     )
-    mine = (Answers.person_id == person, Answers.project_id == scope.id, Answers.undone.is_(None))
+    mine = (Answers.person_id == person, Answers.project_id == ref.id, Answers.undone.is_(None))
     query = (
         select(Answers.id, Answers.value, Answers.order, Answers.at, Answers.seconds)
         .add_columns(Items.payload)
@@ -85,9 +85,9 @@ def own_answers(
     if words:
         query = query.where(or_(contains(Items.payload, words), contains(Answers.value, words)))
     found = list[OwnAnswer]()
-    with scope.database.read() as connection:
-        member = member_of(connection, scope, person)
-        newest = asides.undoable(connection, scope, member)
+    with ref.database.read() as connection:
+        member = member_of(connection, ref, person)
+        newest = rater_actions.undoable(connection, ref, member)
         while len(found) < limit:
             below = query.where(Answers.id < before) if before else query
             rows = connection.execute(below).all()
@@ -98,11 +98,11 @@ def own_answers(
     return found[:limit]
 
 
-def member_of(connection: Connection, scope: Scope, person: int) -> Member:
+def member_of(connection: Connection, ref: ProjectRef, person: int) -> Member:
     """A rater's standing. Raises RefusedError for who does not belong to the project."""
-    member = scope.member(connection, person)
+    member = ref.member(connection, person)
     if member is None or member.state == "removed":
-        raise RefusedError("not_allowed", f"you do not belong to the project {scope.name!r}.")
+        raise RefusedError("not_allowed", f"you do not belong to the project {ref.name!r}.")
     return member
 
 
@@ -139,22 +139,22 @@ def _as_given(kind: str, value: Mapping[str, Any], order: list[int]) -> dict[str
     return in_displayed_order(kind, value, order) if order else dict(value)
 
 
-def own_progress(scope: Scope, person: int) -> OwnProgress:
+def own_progress(ref: ProjectRef, person: int) -> OwnProgress:
     """From counts, and from the items that are open for this rater."""
-    with scope.database.read() as connection:
-        member = member_of(connection, scope, person)
-        counts = tallies.read(connection, scope.id, person)
-        left = connection.execute(_left(scope, member)).scalar_one()
+    with ref.database.read() as connection:
+        member = member_of(connection, ref, person)
+        counts = tallies.read(connection, ref.id, person)
+        left = connection.execute(_left(ref, member)).scalar_one()
     return OwnProgress(
         answers=int(counts.get("answers", 0)),
-        today=int(counts.get(tallies.day(scope.database.now()), 0)),
+        today=int(counts.get(tallies.day(ref.database.now()), 0)),
         hours=counts.get("seconds", 0.0) / 3600,
         left=min(left, MOST_LEFT),
         more=left > MOST_LEFT,
     )
 
 
-def _left(scope: Scope, member: Member) -> Any:
+def _left(ref: ProjectRef, member: Member) -> Any:
     """Open items of the rater's groups that want an answer and that they have not had."""
     had = (
         select(Leases.item_id)
@@ -176,7 +176,7 @@ def _left(scope: Scope, member: Member) -> Any:
     found = (
         select(Items.id)
         .where(
-            Items.project_id == scope.id,
+            Items.project_id == ref.id,
             Items.purpose == WORK,
             Items.state == "open",
             Items.route.in_(routes),

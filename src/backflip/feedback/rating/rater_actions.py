@@ -9,19 +9,18 @@ from sqlalchemy import Connection, select, update
 
 from backflip.errors import UserError
 from backflip.feedback.kinds.registry import kind_of
-from backflip.feedback.rating import allocation
+from backflip.feedback.rating import allocation, resolution
 from backflip.feedback.rating import leases as leasing
-from backflip.feedback.rating import resolution as settling
 from backflip.feedback.rating.allocation import Assignment, admitted
 from backflip.feedback.rating.answering import locked, watched
 from backflip.feedback.rating.leases import counted
 from backflip.feedback.rating.resolution import Standing
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent, own_key
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.refusals import RefusedError
 from backflip.feedback.store.schema import Answers, AnyRow, Items, Leases, Memberships
-from backflip.feedback.store.scope import Member, Scope
 from backflip.feedback.tasks.display import seed_of
 
 NOTE_LIMIT = 20_000
@@ -29,13 +28,13 @@ NOTE_LIMIT = 20_000
 
 
 def skip(
-    scope: Scope, person: int, item: int, *, reason: str = "", client_key: str | None = None
+    ref: ProjectRef, person: int, item: int, *, reason: str = "", client_key: str | None = None
 ) -> int:
     """Give an item back without an answer; it costs nothing and does not come again."""
 
     def work(connection: Connection) -> int:
-        member = admitted(connection, scope, person)
-        row = locked(connection, scope, person, item)
+        member = admitted(connection, ref, person)
+        row = locked(connection, ref, person, item)
         key = own_key(person, client_key)
         if before := events.by_key(connection, key):
             return before.id
@@ -45,7 +44,7 @@ def skip(
             raise RefusedError("conflict", "questions of the quiz cannot be skipped.")
         body = {"reason": _short(reason), "stage": row.stage}
         new = NewEvent("skip", person, item, body, key, member.version)
-        number = events.append(connection, scope.database, scope.id, new)
+        number = events.append(connection, ref.database, ref.id, new)
         state = "skipped" if row.repeat_of is None else "answered"
         connection.execute(
             update(Leases)
@@ -53,13 +52,13 @@ def skip(
             .values(state=state)
         )
         if row.lease != "skipped":
-            _after_skip(connection, scope, member, row)
+            _after_skip(connection, ref, member, row)
         return number
 
-    return watched(scope, person, item, work)
+    return watched(ref, person, item, work)
 
 
-def _after_skip(connection: Connection, scope: Scope, member: Member, row: AnyRow) -> None:
+def _after_skip(connection: Connection, ref: ProjectRef, member: Member, row: AnyRow) -> None:
     """Count a skip and free the item's place; after too many it goes to the adjudicators."""
     changes: tallies.Changes = Counter()
     for who in (tallies.PROJECT, member.person):
@@ -71,45 +70,47 @@ def _after_skip(connection: Connection, scope: Scope, member: Member, row: AnyRo
         state = ADJUDICATE
     connection.execute(update(Items).where(Items.id == row.id).values(skipped=skipped))
     standing = Standing(state, row.wanted, row.given, max(0, row.taken - placed))
-    settling.write(connection, row, standing, changes)
-    tallies.add(connection, scope.id, changes)
+    resolution.write(connection, row, standing, changes)
+    tallies.add(connection, ref.id, changes)
 
 
 def flag(
-    scope: Scope, person: int, item: int, *, reason: str = "", client_key: str | None = None
+    ref: ProjectRef, person: int, item: int, *, reason: str = "", client_key: str | None = None
 ) -> int:
     """Tell the lead that something is wrong with an item. It stays with the rater."""
     body = {"reason": _short(reason)}
-    return _remark(scope, person, item, "flag", body, client_key)
+    return _remark(ref, person, item, "flag", body, client_key)
 
 
-def note(scope: Scope, person: int, item: int, *, words: str, client_key: str | None = None) -> int:
+def note(
+    ref: ProjectRef, person: int, item: int, *, words: str, client_key: str | None = None
+) -> int:
     """Keep a remark beside an item."""
     if not words.strip():
         raise UserError("the note is empty; write something, or leave it.")
-    return _remark(scope, person, item, "note", {"text": _short(words)}, client_key)
+    return _remark(ref, person, item, "note", {"text": _short(words)}, client_key)
 
 
 def _remark(
-    scope: Scope, person: int, item: int, kind: str, body: dict[str, Any], client_key: str | None
+    ref: ProjectRef, person: int, item: int, kind: str, body: dict[str, Any], client_key: str | None
 ) -> int:
     def work(connection: Connection) -> int:
-        member = admitted(connection, scope, person)
-        locked(connection, scope, person, item)
+        member = admitted(connection, ref, person)
+        locked(connection, ref, person, item)
         key = own_key(person, client_key)
         if before := events.by_key(connection, key):
             return before.id
         new = NewEvent(kind, person, item, body, key, member.version)
-        number = events.append(connection, scope.database, scope.id, new)
+        number = events.append(connection, ref.database, ref.id, new)
         if kind == "flag":
             connection.execute(update(Items).where(Items.id == item).values(flags=Items.flags + 1))
             changes: tallies.Changes = Counter(
                 {(tallies.PROJECT, "flags"): 1, (person, "flags"): 1}
             )
-            tallies.add(connection, scope.id, changes)
+            tallies.add(connection, ref.id, changes)
         return number
 
-    return watched(scope, person, item, work)
+    return watched(ref, person, item, work)
 
 
 def _short(words: str) -> str:
@@ -118,36 +119,36 @@ def _short(words: str) -> str:
     return words
 
 
-def undo(scope: Scope, person: int, *, client_key: str | None = None) -> Assignment:
+def undo(ref: ProjectRef, person: int, *, client_key: str | None = None) -> Assignment:
     """Take back the rater's newest answer and show its item again, in the same order."""
 
     def work(connection: Connection) -> Assignment:
-        member = admitted(connection, scope, person)
+        member = admitted(connection, ref, person)
         key = own_key(person, client_key)
         if before := events.by_key(connection, key):
-            return _shown_again(connection, scope, member, before.item_id)
-        newest = _newest(connection, scope, person)
+            return _shown_again(connection, ref, member, before.item_id)
+        newest = _newest(connection, ref, person)
         if newest is None:
             raise RefusedError("nothing", "there is no answer of yours to take back.")
-        row = locked(connection, scope, person, newest.item_id)
+        row = locked(connection, ref, person, newest.item_id)
         _check_undo(connection, member, newest)
         new = NewEvent("undo", person, row.id, {"answer": newest.id}, key, member.version)
-        take_back(connection, scope, newest, row, new, leased=True)
-        _lease_again(connection, scope, member, newest)
+        take_back(connection, ref, newest, row, new, leased=True)
+        _lease_again(connection, ref, member, newest)
         if newest.correct is not None and row.purpose == "gold" and member.recent:
-            _forget_gold(connection, scope, member)
-        return _shown_again(connection, scope, member, row.id)
+            _forget_gold(connection, ref, member)
+        return _shown_again(connection, ref, member, row.id)
 
-    return scope.database.transact(work)
+    return ref.database.transact(work)
 
 
-def _newest(connection: Connection, scope: Scope, person: int) -> AnyRow | None:
+def _newest(connection: Connection, ref: ProjectRef, person: int) -> AnyRow | None:
     """The newest answer of a rater that was not taken back."""
     return connection.execute(
         select(Answers)
         .where(
             Answers.person_id == person,
-            Answers.project_id == scope.id,
+            Answers.project_id == ref.id,
             Answers.undone.is_(None),
         )
         .order_by(Answers.id.desc())
@@ -155,9 +156,9 @@ def _newest(connection: Connection, scope: Scope, person: int) -> AnyRow | None:
     ).first()
 
 
-def undoable(connection: Connection, scope: Scope, member: Member) -> int | None:
+def undoable(connection: Connection, ref: ProjectRef, member: Member) -> int | None:
     """The number of the answer that ``undo`` would take back; none: it would refuse."""
-    newest = _newest(connection, scope, member.person)
+    newest = _newest(connection, ref, member.person)
     try:
         if newest is not None:
             _check_undo(connection, member, newest)
@@ -182,9 +183,9 @@ def _check_undo(connection: Connection, member: Member, newest: AnyRow) -> None:
         raise RefusedError("conflict", "an adjudicator has decided on that item since.")
 
 
-def _lease_again(connection: Connection, scope: Scope, member: Member, newest: AnyRow) -> None:
+def _lease_again(connection: Connection, ref: ProjectRef, member: Member, newest: AnyRow) -> None:
     """Let the item lie before its rater as it did."""
-    now = scope.database.now()
+    now = ref.database.now()
     connection.execute(
         update(Leases)
         .where(Leases.person_id == member.person, Leases.item_id == newest.item_id)
@@ -200,18 +201,18 @@ def _lease_again(connection: Connection, scope: Scope, member: Member, newest: A
     )
 
 
-def _forget_gold(connection: Connection, scope: Scope, member: Member) -> None:
+def _forget_gold(connection: Connection, ref: ProjectRef, member: Member) -> None:
     """Take the newest mark out of the rolling accuracy."""
     connection.execute(
         update(Memberships)
-        .where(Memberships.person_id == member.person, Memberships.project_id == scope.id)
+        .where(Memberships.person_id == member.person, Memberships.project_id == ref.id)
         .values(recent=list(member.recent[:-1]))
     )
 
 
 def take_back(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     answer: AnyRow,
     item: AnyRow,
     event: NewEvent,
@@ -222,9 +223,9 @@ def take_back(
 
     ``leased``: whether its rater gets the item back, and with it a place.
     """
-    number = events.append(connection, scope.database, scope.id, event)
+    number = events.append(connection, ref.database, ref.id, event)
     connection.execute(update(Answers).where(Answers.id == answer.id).values(undone=number))
-    settings = scope.settings(connection)
+    settings = ref.settings(connection)
     changes = tallies.of_answer(
         answer.person_id,
         seconds=min(answer.seconds or 0.0, float(settings.lease_seconds)),
@@ -236,8 +237,8 @@ def take_back(
     changes[tallies.PROJECT, "surplus"] -= int(answer.surplus)
     changes[tallies.PROJECT, "repeats"] -= int(answer.repeat_of is not None)
     if answer.repeat_of is None:
-        settling.write(connection, item, _without(answer, item, leased), changes)
-    tallies.add(connection, scope.id, changes)
+        resolution.write(connection, item, _without(answer, item, leased), changes)
+    tallies.add(connection, ref.id, changes)
 
 
 def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:
@@ -251,9 +252,9 @@ def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:
     return Standing("dropped" if item.state == "dropped" else state, item.wanted, given, taken)
 
 
-def _shown_again(connection: Connection, scope: Scope, member: Member, item: int) -> Assignment:
+def _shown_again(connection: Connection, ref: ProjectRef, member: Member, item: int) -> Assignment:
     kind = member.settings.kind
-    for lease in leasing.held(connection, scope, member.person, kind):
+    for lease in leasing.held(connection, ref, member.person, kind):
         if lease.item == item:
-            return allocation.shown_of(connection, scope, lease, member)
+            return allocation.shown_of(connection, ref, lease, member)
     raise RefusedError("conflict", "that answer was taken back before, and given again since.")

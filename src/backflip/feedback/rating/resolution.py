@@ -16,9 +16,9 @@ from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.screening import reliability
 from backflip.feedback.store import events, tallies
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE, WORK, waits
 from backflip.feedback.store.schema import Answers, AnyRow, Events, Items, Memberships, Projects
-from backflip.feedback.store.scope import Scope
 from backflip.feedback.tasks.scoring import consensus, posterior
 from backflip.feedback.tasks.settings import ProjectSettings
 
@@ -144,7 +144,7 @@ def thresholds(settings: ProjectSettings) -> tuple[Any, ...]:
     )
 
 
-def settle_anew(scope: Scope, settings: ProjectSettings, by: int | None = None) -> Moved:
+def settle_anew(ref: ProjectRef, settings: ProjectSettings, by: int | None = None) -> Moved:
     """Let every item that was answered or skipped stand where these settings put it.
 
     What a senior decided stays decided, and an item that the lead reopened or sent to the
@@ -153,19 +153,19 @@ def settle_anew(scope: Scope, settings: ProjectSettings, by: int | None = None) 
     moved: Counter[tuple[str, str]] = Counter()
     after = 0
     while True:
-        with scope.database.write() as connection:
-            rows = connection.execute(_BEGUN, {"project": scope.id, "after": after}).all()
+        with ref.database.write() as connection:
+            rows = connection.execute(_BEGUN, {"project": ref.id, "after": after}).all()
             if rows:
-                moved += _settle_rows(connection, scope, settings, rows)
+                moved += _settle_rows(connection, ref, settings, rows)
         if not rows:
             break
         after = rows[-1].id
     if moved:
-        with scope.database.write() as connection:
-            connection.execute(_LOOK_AGAIN, {"number": scope.id})
+        with ref.database.write() as connection:
+            connection.execute(_LOOK_AGAIN, {"number": ref.id})
             body = {f"{old} to {new}": count for (old, new), count in sorted(moved.items())}
             new = NewEvent("settled anew", by, body=body)
-            events.append(connection, scope.database, scope.id, new)
+            events.append(connection, ref.database, ref.id, new)
     return moved
 
 
@@ -202,7 +202,7 @@ _BEGUN = (
 
 
 def _settle_rows(
-    connection: Connection, scope: Scope, settings: ProjectSettings, rows: Sequence[AnyRow]
+    connection: Connection, ref: ProjectRef, settings: ProjectSettings, rows: Sequence[AnyRow]
 ) -> Moved:
     ids, moved = [row.id for row in rows], Moved()
     decided = set(connection.scalars(_DECIDED.where(Answers.item_id.in_(ids))))
@@ -217,7 +217,7 @@ def _settle_rows(
             write(connection, row, Standing(state, wanted, row.given, row.taken), changes)
             if state != row.state:
                 moved[row.state, state] += 1
-    tallies.add(connection, scope.id, changes)
+    tallies.add(connection, ref.id, changes)
     return moved
 
 

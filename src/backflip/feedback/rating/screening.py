@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select, update
 
 from backflip.feedback.store import events
 from backflip.feedback.store.events import NewEvent
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.schema import Items, Memberships
-from backflip.feedback.store.scope import Member, Scope
 
 MEMORY = 200
 """Gold answers that a membership remembers at most."""
@@ -47,12 +47,12 @@ class Verdict:
     """All marks of a quiz that is over: the membership forgets them, the log does not."""
 
 
-def questions(connection: Connection, scope: Scope, member: Member) -> int:
+def questions(connection: Connection, ref: ProjectRef, member: Member) -> int:
     """Questions of the quiz: what the settings say, or as many as there are."""
     if member.settings.screening is None:
         return 0
     there = connection.scalar(
-        select(func.count()).where(Items.project_id == scope.id, Items.queue == "screening")
+        select(func.count()).where(Items.project_id == ref.id, Items.queue == "screening")
     )
     return min(member.settings.screening.questions, there or 0)
 
@@ -109,11 +109,11 @@ def reliability(recent: tuple[int, ...] | list[int], estimated: float | None) ->
     return (sum(recent) + PRIOR_RIGHT) / (len(recent) + PRIOR_SEEN)
 
 
-def carry_out(connection: Connection, scope: Scope, member: Member, verdict: Verdict) -> None:
+def carry_out(connection: Connection, ref: ProjectRef, member: Member, verdict: Verdict) -> None:
     """Write a verdict down; changes of state are events."""
     connection.execute(
         update(Memberships)
-        .where(Memberships.person_id == member.person, Memberships.project_id == scope.id)
+        .where(Memberships.person_id == member.person, Memberships.project_id == ref.id)
         .values(
             recent=list(verdict.recent[-MEMORY:]),
             state=verdict.state,
@@ -128,4 +128,4 @@ def carry_out(connection: Connection, scope: Scope, member: Member, verdict: Ver
         recent = verdict.marks or (*member.recent, *verdict.recent[-1:])
         body = {"reason": verdict.reason, "recent": list(recent)}
         new = NewEvent(kind, member.person, body=body, version=member.version)
-        events.append(connection, scope.database, scope.id, new)
+        events.append(connection, ref.database, ref.id, new)

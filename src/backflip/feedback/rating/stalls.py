@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from backflip.feedback.store.project_ref import ProjectRef
 from backflip.feedback.store.queues import WORK
 from backflip.feedback.store.schema import Answers, Items, Leases, Memberships
-from backflip.feedback.store.scope import Scope
 from backflip.text import counted
 
 MOST = 20_000
@@ -52,35 +52,35 @@ class Stall:
         return f"{waits} for raters who do not exist: {why}"
 
 
-def stalls(scope: Scope, most: int = MOST) -> list[Stall]:
+def stalls(ref: ProjectRef, most: int = MOST) -> list[Stall]:
     """What stands still in a project, by route; nothing before anybody was let in to rate.
 
     ``most``: open items of each route that are looked at.
     """
-    with scope.database.read() as connection:
-        members = _raters(connection, scope)
+    with ref.database.read() as connection:
+        members = _raters(connection, ref)
         if not members:
             return []
-        mine = (Items.project_id == scope.id, Items.purpose == WORK, Items.state == "open")
+        mine = (Items.project_id == ref.id, Items.purpose == WORK, Items.state == "open")
         open_ = select(Items.route).where(*mine).limit(most).subquery()
         routes = connection.scalars(select(open_.c.route).distinct()).all()
-        found = [_stall(connection, scope, route, members, most) for route in sorted(routes)]
+        found = [_stall(connection, ref, route, members, most) for route in sorted(routes)]
     return [one for one in found if one is not None]
 
 
-def _raters(connection: Connection, scope: Scope) -> list[tuple[int, dict[str, str]]]:
+def _raters(connection: Connection, ref: ProjectRef) -> list[tuple[int, dict[str, str]]]:
     """Number and groups of everybody who rates, or will after the quiz."""
     judged = (
         select(Answers.id)
         .where(
             Answers.person_id == Memberships.person_id,
-            Answers.project_id == scope.id,
+            Answers.project_id == ref.id,
             Answers.stage == WORK,
         )
         .exists()
     )
     query = select(Memberships.person_id, Memberships.groups).where(
-        Memberships.project_id == scope.id,
+        Memberships.project_id == ref.id,
         Memberships.state.in_(("active", "screening")),
         (Memberships.role == "rater") | judged,
     )
@@ -89,7 +89,7 @@ def _raters(connection: Connection, scope: Scope) -> list[tuple[int, dict[str, s
 
 def _stall(
     connection: Connection,
-    scope: Scope,
+    ref: ProjectRef,
     route: str,
     members: Sequence[tuple[int, dict[str, str]]],
     most: int,
@@ -108,7 +108,7 @@ def _stall(
     looked = (
         select(Items.wanted, (Items.wanted - Items.given).label("missing"), had.label("had"))
         .where(
-            Items.project_id == scope.id,
+            Items.project_id == ref.id,
             Items.purpose == WORK,
             Items.state == "open",
             Items.route == route,

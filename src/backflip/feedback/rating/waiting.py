@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, literal, or_, select, tuple_
 
+from backflip.feedback.store.project_ref import Member, ProjectRef
 from backflip.feedback.store.queues import ADJUDICATE
 from backflip.feedback.store.schema import AnyRow, AnySelect, Items, Leases
-from backflip.feedback.store.scope import Member, Scope
 
 HEAD = 1000
 """Items at the head of a queue that are always looked at; a walk over so many takes about 2 ms."""
@@ -89,7 +89,7 @@ def routes(member: Member) -> list[str]:
 
 
 def best(
-    connection: Connection, scope: Scope, member: Member, queue: str, shown: int
+    connection: Connection, ref: ProjectRef, member: Member, queue: str, shown: int
 ) -> AnyRow | None:
     """The best waiting item, locked; among equals one that not everybody may see.
 
@@ -97,30 +97,30 @@ def best(
     """
     found: AnyRow | None = None
     if queue == ADJUDICATE:
-        given = {"person": member.person, "project": scope.id, "queue": queue, "most": 1}
+        given = {"person": member.person, "project": ref.id, "queue": queue, "most": 1}
         return connection.execute(_DISPUTED, given).first()
     for route in routes(member):
         given = {
             "person": member.person,
-            "project": scope.id,
+            "project": ref.id,
             "queue": queue,
             "route": route,
             "most": 1,
         }
-        row = _walk(connection, scope, member, given, far=shown >= HEAD)
+        row = _walk(connection, ref, member, given, far=shown >= HEAD)
         if row and (found is None or row.priority >= found.priority):
             found = row
     return found
 
 
 def _walk(
-    connection: Connection, scope: Scope, member: Member, given: dict[str, Any], *, far: bool
+    connection: Connection, ref: ProjectRef, member: Member, given: dict[str, Any], *, far: bool
 ) -> AnyRow | None:
     """From the head, or for who is far ahead: along the head, then from where they were."""
     if not far:
         return connection.execute(_FREE, given).first()
-    cache, row = scope.database.cache, None
-    key = ("ahead", scope.id, member.person, given["queue"], given["route"])
+    cache, row = ref.database.cache, None
+    key = ("ahead", ref.id, member.person, given["queue"], given["route"])
     version, ahead = cache.get(key, (None, None))
     if ahead is not None and version == member.arrivals:
         end = connection.execute(_END_OF_THE_HEAD, given | {"head": HEAD}).first()
@@ -135,13 +135,13 @@ def _walk(
     return row
 
 
-def first_few(connection: Connection, scope: Scope, member: Member, queue: str) -> list[AnyRow]:
+def first_few(connection: Connection, ref: ProjectRef, member: Member, queue: str) -> list[AnyRow]:
     """The first few waiting items of a queue that this rater has not had."""
     rows = list[AnyRow]()
     for route in routes(member):
         given = {
             "person": member.person,
-            "project": scope.id,
+            "project": ref.id,
             "queue": queue,
             "route": route,
             "most": CANDIDATES,

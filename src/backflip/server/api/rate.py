@@ -25,9 +25,9 @@ from backflip.feedback.rating.rater_actions import NOTE_LIMIT
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base import talking
 from backflip.server.base.auth import Place, TooFastError, place
-from backflip.server.base.state import Site, site_of
+from backflip.server.base.state import AppState, app_state_of
 from backflip.server.text.rendering import render
-from backflip.server.work import item_json as serving
+from backflip.server.work import item_json
 from backflip.server.work.refreshing import in_passing
 
 P = ParamSpec("P")
@@ -132,9 +132,9 @@ class Call:
     request: Request
     name: str
 
-    def admitted(self) -> tuple[Site, Place, int]:
+    def admitted(self) -> tuple[AppState, Place, int]:
         """The server, the project and the person, if they may judge and are not too fast."""
-        site, here = site_of(self.request), place(self.request, self.name)
+        site, here = app_state_of(self.request), place(self.request, self.name)
         here.visitor.need("rate")
         person = here.visitor.person.id
         if wait := site.answers.wait(str(person)):
@@ -147,7 +147,7 @@ def in_turn(work: Callable[Concatenate[Call, P], JSONResponse]) -> Any:
 
     @wraps(work)
     async def endpoint(call: Call, *args: P.args, **given: P.kwargs) -> JSONResponse:
-        turns = site_of(call.request).turns
+        turns = app_state_of(call.request).turns
         return await to_thread.run_sync(partial(work, call, *args, **given), limiter=turns)
 
     return endpoint
@@ -184,7 +184,7 @@ def next_items(
     """Items for this rater: first what they hold already, then new ones."""
     site, here, person = call.admitted()
     shown = here.project.next(person, count=count, queue=queue, hold=_held(here, hold or ()))
-    body = serving.outgoing(site, here, shown, html=html)
+    body = item_json.outgoing(site, here, shown, html=html)
     if not shown:
         body["why"] = here.project.why_nothing(person, queue=queue)
     return JSONResponse(body)
@@ -209,7 +209,7 @@ def answer(
         queue=queue,
     )
     in_passing(site, here)
-    return JSONResponse(serving.acknowledged(site, here, receipt, settings, html=html))
+    return JSONResponse(item_json.acknowledged(site, here, receipt, settings, html=html))
 
 
 @router.post("/skips", response_model=Body)
@@ -220,7 +220,7 @@ def skip(call: Called, sent: ReasonSent, queue: Queue = "work", html: Html = Fal
     item, key = _item(here, sent.item), sent.client_key
     number = here.project.skip(person, item, reason=sent.reason, client_key=key)
     shown = here.project.next(person, queue=queue, hold=_held(here, sent.hold))
-    return JSONResponse(serving.outgoing(site, here, shown, html=html) | {"event": number})
+    return JSONResponse(item_json.outgoing(site, here, shown, html=html) | {"event": number})
 
 
 @router.post("/flags", response_model=Body)
@@ -249,7 +249,7 @@ def undo(call: Called, sent: UndoSent, html: Html = False) -> JSONResponse:
     """Take back the newest answer; its item comes back in the same order."""
     site, here, person = call.admitted()
     shown = here.project.undo(person, client_key=sent.client_key)
-    return JSONResponse(serving.outgoing(site, here, [shown], html=html))
+    return JSONResponse(item_json.outgoing(site, here, [shown], html=html))
 
 
 @router.post("/talk", response_model=Body)
@@ -291,7 +291,7 @@ def _key(here: Place, item: int) -> tuple[object, ...]:
     return (here.member.salt if here.member else "", here.visitor.person.id, item)
 
 
-def _talked(site: Site, here: Place, sent: AnswerSent) -> dict[str, Any]:
+def _talked(site: AppState, here: Place, sent: AnswerSent) -> dict[str, Any]:
     """A talk with its replies proven and in the order of the policies."""
     item, person = _item(here, sent.item), here.visitor.person.id
     if not here.project.holds(person, item, ever=True):

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
-from backflip.feedback.projects.people import Person
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.project import Project
+from backflip.feedback.store.project_ref import Member
 from backflip.feedback.store.refusals import RefusedError
-from backflip.feedback.store.scope import Member
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.sessions import (
     FIELD,
@@ -22,7 +22,7 @@ from backflip.server.base.sessions import (
     bearer,
     signed_in_at_proxy,
 )
-from backflip.server.base.state import Site, parts, site_of
+from backflip.server.base.state import AppState, app_state_of, parts
 from backflip.text import counted
 
 RANK = {"rater": 0, "adjudicator": 1, "lead": 2, "admin": 3}
@@ -81,7 +81,7 @@ def maybe(request: Request) -> Visitor | None:
     Whom a proxy names counts before the session, unless nobody here has that address: somebody
     who came by a link of the terminal, or joined under another address, stays who they are.
     """
-    site = site_of(request)
+    site = app_state_of(request)
     session = site.sessions.read(request)
     known = _by_token(site, request)
     if known is not None:
@@ -94,7 +94,7 @@ def maybe(request: Request) -> Visitor | None:
     return _by_session(site, session)
 
 
-def _by_token(site: Site, request: Request) -> tuple[Person, tuple[str, ...]] | None:
+def _by_token(site: AppState, request: Request) -> tuple[Person, tuple[str, ...]] | None:
     """Whose program is asking. A token that is none of ours may be a proxy's, and says nothing."""
     token = bearer(request)
     opens = str(request.scope["path"]).startswith(FOR_PROGRAMS)
@@ -106,7 +106,7 @@ def at_interface(request: Request) -> bool:
     return str(request.scope["path"]).startswith("/api/")
 
 
-def _by_session(site: Site, session: Session) -> Visitor | None:
+def _by_session(site: AppState, session: Session) -> Visitor | None:
     if session.person is None:
         return None
     person = site.store.people.signed_in(session.person, session.epoch, session.nonce)
@@ -121,7 +121,7 @@ def visitor(request: Request) -> Visitor:
     changing = request.method not in SAFE and at_interface(request)
     if changing and found.scopes is None:
         given = request.headers.get(HEADER, "")
-        if not site_of(request).sessions.holds(found.session, given):
+        if not app_state_of(request).sessions.holds(found.session, given):
             raise ForgedError
     return found
 
@@ -156,9 +156,9 @@ async def many_posted(request: Request) -> Posted:
 async def _posted(request: Request, files: int) -> Posted:
     form = await request.form(max_files=files, max_fields=MOST_FIELDS)
     found = maybe(request)
-    session = found.session if found else site_of(request).sessions.read(request)
+    session = found.session if found else app_state_of(request).sessions.read(request)
     token = form.get(FIELD)
-    if not isinstance(token, str) or not site_of(request).sessions.holds(session, token):
+    if not isinstance(token, str) or not app_state_of(request).sessions.holds(session, token):
         raise ForgedError
     return _sorted(form)
 
@@ -206,7 +206,7 @@ def place(request: Request, name: str) -> Place:
     who = visitor(request)
     unknown = RefusedError("not_found", f"there is no project {name[:60]!r} that you belong to.")
     try:
-        project = site_of(request).project(name)
+        project = app_state_of(request).project(name)
     except RefusedError:
         raise unknown from None
     member = project.member(who.person.id)
@@ -236,4 +236,4 @@ Senior = Annotated[Place, Depends(_at_least("adjudicator"))]
 Lead = Annotated[Place, Depends(_at_least("lead"))]
 Form = Annotated[Posted, Depends(posted)]
 Files = Annotated[Posted, Depends(many_posted)]
-Parts = Annotated[Site, Depends(parts)]
+Parts = Annotated[AppState, Depends(parts)]

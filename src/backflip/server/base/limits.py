@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from backflip.server.base import audit_log as trail
+from backflip.server.base import audit_log
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -80,7 +80,7 @@ class BodyLimit:
             most = self.uploads
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > most:
-            trail.refused("too large", scope)
+            audit_log.refused("too large", scope)
             await _refuse(send, most)
             return
         seen = 0
@@ -90,7 +90,7 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > most:  # the sender lied about the length, or gave none
-                trail.refused("too large", scope)
+                audit_log.refused("too large", scope)
                 raise HTTPException(413, _too_large(most), {"Connection": "close"})
             return message
 

@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from backflip.feedback.projects.guessing import network
-from backflip.feedback.projects.people import Person
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base.settings import ServerSettings
 

@@ -12,7 +12,7 @@ from fastapi import Request
 from jinja2 import Environment
 
 from backflip.feedback.projects.guessing import Guessing
-from backflip.feedback.projects.people import Person
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.project import Project
 from backflip.feedback.projects.store import Store
 from backflip.feedback.rating.items import Check
@@ -37,7 +37,7 @@ PLACE = "BACKFLIP_FEEDBACK"
 
 
 @dataclass(frozen=True)
-class Site:
+class AppState:
     """One server's parts, made once."""
 
     store: Store
@@ -66,7 +66,7 @@ class Site:
     """Tokens that were looked up just now: until when they are believed, whose, what they open."""
 
     @classmethod
-    def of(cls, store: Store, settings: ServerSettings) -> Site:
+    def of(cls, store: Store, settings: ServerSettings) -> AppState:
         """The parts of a server on this store."""
         folder = settings.folder or files_of(store.database.url)
         return cls(
@@ -134,7 +134,7 @@ class Site:
 
 def base_of(request: Request) -> str:
     """What a link to this server begins with: its public address, else the name that was used."""
-    return site_of(request).settings.base or str(request.base_url).rstrip("/")
+    return app_state_of(request).settings.base or str(request.base_url).rstrip("/")
 
 
 def place_of(store: Store) -> str:
@@ -142,11 +142,11 @@ def place_of(store: Store) -> str:
     return str(store.database.path or store.database.url.render_as_string(hide_password=False))
 
 
-def site_of(request: Request) -> Site:
+def app_state_of(request: Request) -> AppState:
     """The server that a request came to."""
-    return cast(Site, request.app.state.site)
+    return cast(AppState, request.app.state.site)
 
 
-async def parts(request: Request) -> Site:
+async def parts(request: Request) -> AppState:
     """The same as a dependency: async, so that no thread is woken for it."""
-    return site_of(request)
+    return app_state_of(request)

@@ -14,10 +14,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backflip.errors import UserError
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.members import Invitation
-from backflip.feedback.projects.people import Person
 from backflip.feedback.store.refusals import RefusedError
-from backflip.server.base import audit_log as trail
+from backflip.server.base import audit_log
 from backflip.server.base.auth import (
     SCOPES,
     Form,
@@ -29,7 +29,7 @@ from backflip.server.base.auth import (
     maybe,
 )
 from backflip.server.base.sessions import WORTHLESS, address, signed_in_at_proxy
-from backflip.server.base.state import Site, site_of
+from backflip.server.base.state import AppState, app_state_of
 from backflip.server.pages.drawing import go, inside, page, sentence
 
 router = APIRouter(include_in_schema=False)
@@ -45,7 +45,7 @@ ROLES = {
 }
 
 
-def door(site: Site, person: int) -> str:
+def door(site: AppState, person: int) -> str:
     """The path of a link that signs somebody in, once: for whoever started the server."""
     token = secrets.token_urlsafe(24)
     site.doors[token] = (person, time.monotonic() + DOOR_SECONDS)
@@ -57,7 +57,7 @@ def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Res
     """Sign in whoever has the link that the terminal shows."""
     person, until = site.doors.pop(token, (0, 0.0))
     if time.monotonic() > until:
-        trail.refused("no such link of the terminal", request.scope)
+        audit_log.refused("no such link of the terminal", request.scope)
         return go("/sign-in", "closed-door")
     known = site.store.people.get(person)
     response = go(inside(next))
@@ -69,7 +69,7 @@ def open_door(request: Request, site: Parts, token: str, next: str = "/") -> Res
 def sign_in_page(request: Request, who: Maybe, next: str = "/") -> Response:
     if who is not None:
         return go(inside(next))
-    named = signed_in_at_proxy(request, site_of(request).settings) or ""
+    named = signed_in_at_proxy(request, app_state_of(request).settings) or ""
     return page(request, "sign_in.html", next=inside(next), email="", error="", proxy=named)
 
 
@@ -78,14 +78,14 @@ def sign_in(request: Request, site: Parts, form: Form) -> Response:
     """Check an address and a password. Guessing is slowed down, and nobody but the guesser."""
     email, place = form["email"], address(request)
     if wait := site.guessing.attempt(place, email):
-        trail.refused("too many tries at a password", request.scope)
+        audit_log.refused("too many tries at a password", request.scope)
         raise TooFastError(wait, TRIES)
     try:
         person = site.store.people.sign_in(email, form.fields.get("password", ""))
     except UserError:
         person = None
     if person is None:
-        trail.refused("wrong password", request.scope)
+        audit_log.refused("wrong password", request.scope)
         error = "This address and this password do not belong together."
         there = inside(form["next"])
         return page(
@@ -123,7 +123,7 @@ def _links(request: Request) -> str:
 
 
 @contextmanager
-def _guessed(request: Request, site: Site, what: str) -> Iterator[None]:
+def _guessed(request: Request, site: AppState, what: str) -> Iterator[None]:
     """Guessing a link is hopeless; trying is slowed down all the same, and written down.
 
     What is no guess costs nothing: a whole class may come from one address.
@@ -134,12 +134,12 @@ def _guessed(request: Request, site: Site, what: str) -> Iterator[None]:
     try:
         yield
     except RefusedError:
-        trail.refused(what, request.scope)
+        audit_log.refused(what, request.scope)
         raise
     site.links.give_back(key)
 
 
-def _opened(request: Request, site: Site, secret: str) -> Invitation:
+def _opened(request: Request, site: AppState, secret: str) -> Invitation:
     """What an invitation opens. Raises RefusedError, and writes it down, where that is nothing."""
     with _guessed(request, site, "no such invitation"):
         return site.store.invitation(secret)
@@ -149,7 +149,7 @@ def _invitation(
     request: Request, who: Visitor | None, found: Invitation, form: dict[str, str], error: str
 ) -> HTMLResponse:
     """The form; whom a proxy has let in needs no address and no password."""
-    named = signed_in_at_proxy(request, site_of(request).settings) or ""
+    named = signed_in_at_proxy(request, app_state_of(request).settings) or ""
     return page(
         request,
         "accept.html",
@@ -201,7 +201,7 @@ def new_password_page(request: Request, site: Parts, link: str) -> HTMLResponse:
     return _new_password(request, _owner_of(request, site, link), "")
 
 
-def _owner_of(request: Request, site: Site, link: str) -> Person:
+def _owner_of(request: Request, site: AppState, link: str) -> Person:
     """Whose password a link sets. Raises RefusedError, and writes it down, where it sets none."""
     with _guessed(request, site, "no such link to a password"):
         number, epoch = site.password_links.read(link)
@@ -242,7 +242,7 @@ def me(request: Request, site: Parts, who: Who) -> HTMLResponse:
 
 
 def _me(
-    request: Request, site: Site, who: Visitor, *, error: str = "", made: str = ""
+    request: Request, site: AppState, who: Visitor, *, error: str = "", made: str = ""
 ) -> HTMLResponse:
     person = who.person
     scopes = [
@@ -276,7 +276,7 @@ def password(request: Request, site: Parts, who: Who, form: Form) -> Response:
             if wait := site.guessing.attempt("here", person.pseudonym):
                 raise TooFastError(wait, TRIES)
             if people.sign_in(person.email, form.fields.get("old", "")) is None:
-                trail.refused("wrong password", request.scope)
+                audit_log.refused("wrong password", request.scope)
                 raise UserError("the present password is another one.")
             site.guessing.right("here", person.pseudonym)
         elif not person.email:

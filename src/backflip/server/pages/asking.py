@@ -11,11 +11,10 @@ from backflip.errors import UserError
 from backflip.feedback.choose import prescreen
 from backflip.feedback.kinds.registry import kind_of
 from backflip.server.base.auth import Form, Lead, Parts, Place, Posted
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.data import gist
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
-from backflip.server.work import ask_command as asking
-from backflip.server.work import asking as choosing
+from backflip.server.work import ask_command, asking
 
 router = APIRouter(include_in_schema=False)
 LISTED = 50
@@ -30,7 +29,7 @@ def asking_page(request: Request, site: Parts, here: Lead) -> HTMLResponse:
     return _page(request, site, here)
 
 
-def _page(request: Request, site: Site, here: Place, error: str = "") -> HTMLResponse:
+def _page(request: Request, site: AppState, here: Place, error: str = "") -> HTMLResponse:
     return page(
         request,
         "asking.html",
@@ -42,18 +41,18 @@ def _page(request: Request, site: Site, here: Place, error: str = "") -> HTMLRes
     )
 
 
-def _shown(site: Site, here: Place) -> dict[str, Any]:
+def _shown(site: AppState, here: Place) -> dict[str, Any]:
     """What the page on the next questions shows."""
-    settings, last = here.project.settings, choosing.latest(site, here.name)
+    settings, last = here.project.settings, asking.latest(site, here.name)
     asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
-    ways = asking.offered(settings.kind)
+    ways = ask_command.offered(settings.kind)
     usual = "information" if "information" in ways else ways[0]
     return {
-        "strategies": [(key, *asking.STRATEGIES[key]) for key in ways],
+        "strategies": [(key, *ask_command.STRATEGIES[key]) for key in ways],
         "chosen": asked.get("strategy", usual),
         "asked": {"count": None, "screen": None, **asked},
-        "voices": choosing.voices(site, here.name),
-        "voice": choosing.voice(asked),
+        "voices": asking.voices(site, here.name),
+        "voice": asking.voice(asked),
         "random_share": f"{100 * settings.random_share:g}",
         "screens": kind_of(settings.kind).two_texts,
         "last": last,
@@ -67,24 +66,24 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
     kind = here.project.settings.kind
     try:
         _share(here, form)
-        choosing.choose(site, here.name, kind, _asked(site, here, form))
+        asking.choose(site, here.name, kind, _asked(site, here, form))
     except UserError as error:
         return _page(request, site, here, sentence(error))
     return go(path_of(here, "/asking"), "choosing")
 
 
-def _asked(site: Site, here: Place, form: Posted) -> dict[str, Any]:
+def _asked(site: AppState, here: Place, form: Posted) -> dict[str, Any]:
     """What ``collect.asking`` takes. Only pairs of texts are screened, or read by reward models."""
     pairs = kind_of(here.project.settings.kind).two_texts
     asked: dict[str, Any] = {
         "strategy": form["strategy"],
-        "count": form.whole("count", 200, 1, choosing.MOST),
+        "count": form.whole("count", 200, 1, asking.MOST),
     }
     if pairs and "screen" in form.fields:
         back = form.whole("sample_back", 5, 0, 100)
         asked["screen"] = {"sample_back": back / 100}
     if pairs and form["judge"]:
-        asked["judges"] = choosing.named(site, here.name, form["judge"])
+        asked["judges"] = asking.named(site, here.name, form["judge"])
     return asked
 
 

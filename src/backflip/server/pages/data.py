@@ -16,9 +16,10 @@ from backflip.feedback.exchange.imports import Imported, Wishes, take_in
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.reading import ItemRow
 from backflip.feedback.store.queues import Purpose
+from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Form, Lead, Parts, Place, Posted
 from backflip.server.base.clips import KINDS, Kept, stored
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.base.templating import first_line
 from backflip.server.base.uploads import called, kept
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
@@ -39,6 +40,7 @@ PURPOSES = [
     ("calibration", "Calibration: agreed examples that come first"),
     ("golden", "Golden set: for seniors alone, kept for probes"),
 ]
+SWITCHES = ("gold_from_data", "lenient")
 DEFAULTS = {
     "source": "", "purpose": "work", "limit": "", "batch": "", "priority": "0", "route": "",
     "pair": "next", "prompt": "", "made": None,
@@ -52,7 +54,7 @@ def items(request: Request, site: Parts, here: Lead) -> HTMLResponse:
 
 def items_page(
     request: Request,
-    site: Site,
+    site: AppState,
     here: Place,
     form: Mapping[str, Any],
     *,
@@ -62,16 +64,11 @@ def items_page(
     clip_error: str = "",
     kept: Sequence[Kept] = (),
 ) -> HTMLResponse:
-    """What there is, and the forms that add to it: rows, and clips where the project has such.
+    """The items, and the forms that add to them: rows, and clips where the project has such.
 
-    ``before``: items that an import brought before its ``error``; ``report``: what became of one.
-    ``kept``: what became of clips that were just sent.
+    ``before``: items of an import before its ``error``; ``report``, ``kept``: outcomes of sending.
     """
-    settings, counts = here.project.settings, here.project.tallies()
-    found = listed(request, here)
-    routes = [("", "Everybody")]
-    routes += [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
-    switches = {name: name in form for name in ("gold_from_data", "lenient")}
+    kind = kind_of(here.project.settings.kind)
     return page(
         request,
         "items.html",
@@ -83,19 +80,24 @@ def items_page(
         partly=any(line.startswith("left out") for line in report),
         clip_error=sentence(clip_error),
         kept=kept,
-        clips=stored(site.media.root(here.name)) if kind_of(settings.kind).files else None,
+        clips=stored(site.media.root(here.name)) if kind.files else None,
         endings=",".join(KINDS),
-        form={**DEFAULTS, **form, **switches},
+        form={**DEFAULTS, **form, **{name: name in form for name in SWITCHES}},
         purposes=PURPOSES,
-        routes=routes if len(routes) > 1 else [],
+        routes=_routes(here.project.settings),
         may_source=here.may("admin"),
         upload_mib=site.settings.upload_bytes // 2**20,
-        expects="",
-        counts=_counts(counts),
-        kind_example=kind_of(settings.kind).wording.row,
-        **found,
+        counts=_counts(here.project.tallies()),
+        kind_example=kind.wording.row,
+        **listed(request, here),
         **in_project(here, "/items"),
     )
+
+
+def _routes(settings: ProjectSettings) -> list[tuple[str, str]]:
+    """Groups that items may be for, and everybody; empty where there are no groups."""
+    groups = [(f"{g}={v}", f"{g}: {v}") for g, values in settings.groups.items() for v in values]
+    return [("", "Everybody"), *groups] if groups else []
 
 
 def listed(request: Request, here: Place) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _source(here: Place, form: Posted, folder: Path, most: int) -> str:
     return form["source"]
 
 
-def add_from(site: Site, here: Place, source: str, form: Posted) -> Imported:
+def add_from(site: AppState, here: Place, source: str, form: Posted) -> Imported:
     """Read a source and store its items."""
     purpose, upload = form["purpose"] or "work", form.files.get("file")
     if purpose not in dict(PURPOSES):

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from backflip.server.base.auth import Place, Visitor
 from backflip.server.base.sessions import FIELD
-from backflip.server.base.state import site_of
+from backflip.server.base.state import app_state_of
 from backflip.text import counted
 
 FLASH = "backflip-said"
@@ -81,7 +81,7 @@ def page(
     **context: Any,
 ) -> HTMLResponse:
     """One of our pages. Sees to it that the browser has a session, for the CSRF token."""
-    site = site_of(request)
+    site = app_state_of(request)
     session = visitor.session if visitor else site.sessions.read(request)
     token = site.sessions.csrf(session)
     field = Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token)

@@ -17,7 +17,7 @@ from backflip.feedback.exchange.mapping import mapping_of
 from backflip.server.base.auth import Form, Lead, Parts, Place
 from backflip.server.base.headers import REPORT_POLICY
 from backflip.server.base.jobs import Job
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.base.templating import took
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.work.downloads import downloaded
@@ -38,7 +38,7 @@ def export(request: Request, site: Parts, here: Lead) -> HTMLResponse:
     return _export(request, site, here)
 
 
-def _export(request: Request, site: Site, here: Place, error: str = "") -> HTMLResponse:
+def _export(request: Request, site: AppState, here: Place, error: str = "") -> HTMLResponse:
     kind = here.project.settings.kind
     jobs = [_job(job) for job in site.jobs.of(here.name) if job.run][:30]
     return page(

@@ -15,7 +15,7 @@ from backflip.feedback.kinds.base import LETTERS
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.reading import ItemRow
 from backflip.server.base.auth import Form, Lead, Parts, Place, Senior
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.drawing import go, in_project, inside, page, path_of
 from backflip.server.text.item_html import as_page, in_words
 from backflip.server.work import figures, labelling
@@ -26,7 +26,7 @@ TICKED = re.compile(r"item-[0-9]{1,18}")
 REMARKS = ("flag", "note", "skip", "flags settled")
 
 
-def shown_item(site: Site, here: Place, row: ItemRow) -> Markup:
+def shown_item(site: AppState, here: Place, row: ItemRow) -> Markup:
     """An item to be read, with its clips found."""
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from backflip.server.base import clips
 from backflip.server.base.auth import Files, Here, Lead, Parts, Place, Posted
 from backflip.server.base.clips import Kept
 from backflip.server.base.headers import MEDIA_POLICY
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.data import items_page
 
 router = APIRouter(include_in_schema=False)
@@ -46,7 +46,7 @@ def receive(request: Request, site: Parts, here: Lead, form: Files) -> Response:
     return items_page(request, site, here, sent, kept=kept)
 
 
-def _keep(site: Site, here: Place, form: Posted) -> list[Kept]:
+def _keep(site: AppState, here: Place, form: Posted) -> list[Kept]:
     """The files, each within what a file and a project may have."""
     folder, kept = site.media.root(here.name), list[Kept]()
     room = site.settings.media_bytes - sum(one.bytes for one in clips.stored(folder))

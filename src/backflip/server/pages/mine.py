@@ -14,7 +14,7 @@ from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.own_work import OwnAnswer, OwnProgress
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Here, Parts, Place
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.base.templating import took
 from backflip.server.pages.data import gist
 from backflip.server.pages.drawing import go, in_project, page, path_of
@@ -43,7 +43,7 @@ def mine(
 
 def _page(
     request: Request,
-    site: Site,
+    site: AppState,
     here: Place,
     shown: list[OwnAnswer],
     words: str,
@@ -87,7 +87,7 @@ def _numbers(progress: OwnProgress) -> list[dict[str, str]]:
     ]
 
 
-def _line(site: Site, here: Place, settings: ProjectSettings, one: OwnAnswer) -> dict[str, Any]:
+def _line(site: AppState, here: Place, settings: ProjectSettings, one: OwnAnswer) -> dict[str, Any]:
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
         return site.media.place(here.name, clip)
 

@@ -8,7 +8,7 @@ from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.projects.administration import Overview
 from backflip.feedback.projects.members import Membership
 from backflip.server.base.auth import Place
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.drawing import path_of
 from backflip.text import counted
 
@@ -17,7 +17,7 @@ NEWEST = 100
 Step = dict[str, str]
 
 
-def steps(site: Site, here: Place, found: Overview) -> list[Step]:
+def steps(site: AppState, here: Place, found: Overview) -> list[Step]:
     """In the order in which they are done, each with the page where it is."""
     members = here.project.members()
     return [
@@ -31,7 +31,7 @@ def steps(site: Site, here: Place, found: Overview) -> list[Step]:
 
 
 def _lacking(
-    site: Site, here: Place, found: Overview, members: list[Membership]
+    site: AppState, here: Place, found: Overview, members: list[Membership]
 ) -> Iterator[tuple[str, str]]:
     """What a project needs before anybody can judge."""
     settings = here.project.settings
@@ -78,7 +78,7 @@ def _going_on(here: Place, found: Overview) -> Iterator[tuple[str, str]]:
         yield "All items are done: take the answers out, or train on them", "/export"
 
 
-def _unknown_policies(site: Site, here: Place) -> list[str]:
+def _unknown_policies(site: AppState, here: Place) -> list[str]:
     """Policies that the newest items of a talk name, and that this server cannot ask."""
     if not kind_of(here.project.settings.kind).live:
         return []

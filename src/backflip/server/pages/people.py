@@ -14,7 +14,7 @@ from backflip.feedback.projects.members import Membership
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base.auth import RANK, Form, Lead, Parts, Place, Posted
 from backflip.server.base.sessions import LINK_DAYS
-from backflip.server.base.state import Site, base_of
+from backflip.server.base.state import AppState, base_of
 from backflip.server.base.templating import moment
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.work import managing
@@ -36,7 +36,7 @@ def people(request: Request, site: Parts, here: Lead) -> HTMLResponse:
 
 
 def _people(
-    request: Request, site: Site, here: Place, *, error: str = "", link: Any = None
+    request: Request, site: AppState, here: Place, *, error: str = "", link: Any = None
 ) -> HTMLResponse:
     counts = here.project.tallies_by_person()
     rows = [_row(site, member, counts.get(member.person, {})) for member in here.project.members()]
@@ -65,7 +65,7 @@ def _grantable(here: Place) -> list[str]:
     return [role for role in RANK if RANK[role] <= RANK[here.role]]
 
 
-def _row(site: Site, member: Membership, counts: Mapping[str, float]) -> dict[str, Any]:
+def _row(site: AppState, member: Membership, counts: Mapping[str, float]) -> dict[str, Any]:
     person = site.store.people.get(member.person)
     seen, right = counts.get("gold_seen", 0), counts.get("gold_right", 0)
     return {
@@ -128,7 +128,7 @@ def member(request: Request, site: Parts, here: Lead, pseudonym: str) -> HTMLRes
 
 def _member(
     request: Request,
-    site: Site,
+    site: AppState,
     here: Place,
     found: Membership,
     *,

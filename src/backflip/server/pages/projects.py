@@ -15,7 +15,7 @@ from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base import forms
 from backflip.server.base.auth import RANK, Form, Here, Lead, Parts, Visitor, Who
 from backflip.server.base.forms import Filled
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages import next_steps
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.text.rendering import render
@@ -47,7 +47,7 @@ def projects(request: Request, site: Parts, who: Who) -> HTMLResponse:
     return page(request, "projects.html", who, projects=shown, archived=_archived(site, who))
 
 
-def _archived(site: Site, who: Visitor) -> list[dict[str, Any]]:
+def _archived(site: AppState, who: Visitor) -> list[dict[str, Any]]:
     """Projects that were put away, for those who may bring them back."""
     roles = site.store.projects_of(who.person.id, archived=True)
     led = {name for name, role in roles.items() if RANK[role] >= RANK["lead"]}

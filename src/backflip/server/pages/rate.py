@@ -15,13 +15,13 @@ from backflip.feedback.kinds.fields import Example
 from backflip.feedback.tasks.examples import example_of
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Here, Parts, Place
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.base.templating import first_line, script_json
 from backflip.server.pages.drawing import go, in_project, page, path_of, said
 from backflip.server.text.item_html import Place as Spot
 from backflip.server.text.item_html import as_page, in_words
 from backflip.server.text.rendering import render
-from backflip.server.work import item_json as serving
+from backflip.server.work import item_json
 
 router = APIRouter(include_in_schema=False)
 AGAIN = 20
@@ -49,7 +49,7 @@ def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Re
     if not shown:
         return nothing(request, here, queue)
     settings = here.settings
-    first = serving.outgoing(site, here, shown, html=True)
+    first = item_json.outgoing(site, here, shown, html=True)
     return page(
         request,
         "rate.html",
@@ -76,7 +76,7 @@ def _config(here: Place, settings: ProjectSettings, queue: str) -> dict[str, Any
     }
 
 
-def examples(site: Site, here: Place, settings: ProjectSettings) -> list[dict[str, Any]]:
+def examples(site: AppState, here: Place, settings: ProjectSettings) -> list[dict[str, Any]]:
     """The rubric's worked examples, as they would be judged."""
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.statistics.figures_labels import FEWEST_SHARED
 from backflip.server.base.auth import Parts, Place, Senior
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.data import gist
 from backflip.server.pages.drawing import in_project, page
 from backflip.server.pages.projects import numbers
@@ -54,12 +54,8 @@ def statistics(
     found, settings = here.project.overview(), here.project.settings
     made = figures.read(site.figures(here.name))
     computing = refresh(site, here, made)
-    attributes = list((made or {}).get("attributes", {}))
-    shown = attribute if attribute in attributes else next(iter(attributes), "")
-    whole = made["attributes"][shown] if made and shown else made
-    versions = list((whole or {}).get("versions", {}))
-    rubric = rubric if rubric in versions else ""
-    part = whole and (whole["versions"][rubric] if rubric else whole)
+    which = _which(made, attribute, rubric)
+    part, shown = which["f"], which["attribute"]
     return page(
         request,
         "statistics.html",
@@ -68,21 +64,33 @@ def statistics(
         glance=glance.of(here.project, part, made) if part and made else None,
         opened=bool(every or rubric or attribute),
         made=made,
-        f=part,
-        versions=versions,
-        rubric=rubric,
-        attributes=attributes,
-        attribute=shown,
         computing=computing,
         broken=made is None and site.jobs.lately_failed(here.name, TITLE, FRESH),
         days=plots.days(here.project),
         may_change=here.may("lead"),
+        **which,
         **(_said(site, here, part, shown) if part else {}),
         **in_project(here, "/statistics"),
     )
 
 
-def _said(site: Site, here: Place, part: Mapping[str, Any], attribute: str) -> dict[str, Any]:
+def _which(made: Mapping[str, Any] | None, attribute: str, rubric: str) -> dict[str, Any]:
+    """The figures of an attribute and of a rubric version, with the others to choose from."""
+    attributes = list((made or {}).get("attributes", {}))
+    shown = attribute if attribute in attributes else next(iter(attributes), "")
+    whole = made["attributes"][shown] if made and shown else made
+    versions = list((whole or {}).get("versions", {}))
+    rubric = rubric if rubric in versions else ""
+    return {
+        "f": whole and (whole["versions"][rubric] if rubric else whole),
+        "versions": versions,
+        "rubric": rubric,
+        "attributes": attributes,
+        "attribute": shown,
+    }
+
+
+def _said(site: AppState, here: Place, part: Mapping[str, Any], attribute: str) -> dict[str, Any]:
     """All words and pictures of the figures, by their name in the template."""
     names = _names(site, here) if here.may("lead") else _Nobody()
     kind = here.settings.kind
@@ -114,7 +122,7 @@ class _Nobody(dict[str, str]):
         return ""
 
 
-def _names(site: Site, here: Place) -> dict[str, str]:
+def _names(site: AppState, here: Place) -> dict[str, str]:
     """Names behind pseudonyms, for the lead."""
     people = {person.id: person for person in site.store.people.everybody()}
     found = _Nobody()

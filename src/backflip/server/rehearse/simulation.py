@@ -26,7 +26,7 @@ from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.feedback.tasks.simulated_answers import Bench, write_pairs
 from backflip.server.app import create_app
 from backflip.server.base.settings import ServerSettings
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 
 LABELS_EACH, OVERLAP = 150, 10
 """Answers of each rater, and raters of each pair, where a project is made for the simulation."""
@@ -130,7 +130,7 @@ async def _everybody(
     import httpx
 
     app = create_app(store, replace(ServerSettings(), answers_per_minute=1e9))
-    site: Site = app.state.site
+    site: AppState = app.state.site
     tokens = [store.people.token(person, "simulation", ["rate"]) for person in people]
     done = 0
 

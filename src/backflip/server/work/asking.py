@@ -10,9 +10,8 @@ from typing import Any
 
 from backflip.errors import UserError
 from backflip.server.base.jobs import Job
-from backflip.server.base.state import Site
-from backflip.server.work import ask_command as asking
-from backflip.server.work import training
+from backflip.server.base.state import AppState
+from backflip.server.work import ask_command, training
 
 TITLE = "What to ask next"
 MODULE = "backflip.server.work.ask_command"
@@ -22,14 +21,14 @@ MOST = 10_000
 """Items of a round."""
 
 
-def judges(site: Site, project: str) -> dict[str, str]:
+def judges(site: AppState, project: str) -> dict[str, str]:
     """Reward models that were trained on the project's page: name of the run → its folder."""
     done = [job for job in site.jobs.of(project) if job.title == training.TITLE and job.run]
     runs = [Path(job.run) for job in done if job.state == "done"]
     return {run.name: str(run) for run in runs if (run / "model").is_dir()}
 
 
-def voices(site: Site, project: str) -> list[tuple[str, str]]:
+def voices(site: AppState, project: str) -> list[tuple[str, str]]:
     """Who may estimate what will be said, for a form: (value, words)."""
     models = judges(site, project)
     every = [(EVERY, f"All {len(models)} reward models, as an ensemble")]
@@ -46,7 +45,7 @@ def voice(asked: Mapping[str, Any]) -> str:
     return EVERY if len(models) > 1 else Path(models[0]).name if models else ""
 
 
-def named(site: Site, project: str, wished: str) -> list[str]:
+def named(site: AppState, project: str, wished: str) -> list[str]:
     """The folders that a value of the form stands for. Raises UserError where there are none."""
     known = judges(site, project)
     if wished == EVERY and known:
@@ -56,9 +55,12 @@ def named(site: Site, project: str, wished: str) -> list[str]:
     return [known[wished]]
 
 
-def choose(site: Site, project: str, kind: str, asked: Mapping[str, Any]) -> Job:
-    """Start one round. ``asked``: fields of ``asking.Ask``. Raises UserError for what cannot be."""
-    asking.check(kind, str(asked.get("strategy", "")))
+def choose(site: AppState, project: str, kind: str, asked: Mapping[str, Any]) -> Job:
+    """Start one round; ``asked``: fields of ``ask_command.Ask``.
+
+    Raises UserError where that cannot be.
+    """
+    ask_command.check(kind, str(asked.get("strategy", "")))
     if any(job.title == TITLE and not job.over for job in site.jobs.of(project)):
         raise UserError("a round is being chosen already; wait for it.")
     # The empty word: the database that $BACKFLIP_FEEDBACK names, so that no address shows.
@@ -66,7 +68,7 @@ def choose(site: Site, project: str, kind: str, asked: Mapping[str, Any]) -> Job
     return site.jobs.start(project, TITLE, command, short=not asked.get("judges"))
 
 
-def latest(site: Site, project: str) -> dict[str, Any] | None:
+def latest(site: AppState, project: str) -> dict[str, Any] | None:
     """The newest round: its job, what it was asked, and what it did; none before the first."""
     job = next((job for job in site.jobs.of(project) if job.title == TITLE), None)
     if job is None:
@@ -78,7 +80,7 @@ def latest(site: Site, project: str) -> dict[str, Any] | None:
         "round": _read(lines[-1]) if job.state == "done" else None,
         "problem": site.told(lines[-1]) if job.state in ("failed", "broken off") else "",
     }
-    return found | {"said": asking.in_words(found["asked"], found["round"])}
+    return found | {"said": ask_command.in_words(found["asked"], found["round"])}
 
 
 def _read(text: str) -> dict[str, Any] | None:

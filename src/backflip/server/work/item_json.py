@@ -7,11 +7,11 @@ from typing import Any
 
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.allocation import Assignment, Progress
-from backflip.feedback.rating.answering import Receipt
+from backflip.feedback.rating.receipts import Receipt
 from backflip.feedback.rating.screening import Feedback
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Place
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.text.item_html import fragments, in_words
 from backflip.server.text.rendering import render
 
@@ -19,7 +19,9 @@ STEPS = 20
 """In which a rater is told how much of the project is done."""
 
 
-def outgoing(site: Site, here: Place, shown: Sequence[Assignment], *, html: bool) -> dict[str, Any]:
+def outgoing(
+    site: AppState, here: Place, shown: Sequence[Assignment], *, html: bool
+) -> dict[str, Any]:
     """Items for a page (as HTML) or a program (as they are), and progress."""
     items = [_item(site, here, one, html=html) for one in shown]
     body: dict[str, Any] = {"items": items, "state": "work" if items else "nothing"}
@@ -28,7 +30,7 @@ def outgoing(site: Site, here: Place, shown: Sequence[Assignment], *, html: bool
     return body
 
 
-def _item(site: Site, here: Place, shown: Assignment, *, html: bool) -> dict[str, Any]:
+def _item(site: AppState, here: Place, shown: Assignment, *, html: bool) -> dict[str, Any]:
     page = shown.page()
 
     def place(clip: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def progress(now: Progress) -> dict[str, Any]:
 
 
 def acknowledged(
-    site: Site, here: Place, receipt: Receipt, settings: ProjectSettings, *, html: bool
+    site: AppState, here: Place, receipt: Receipt, settings: ProjectSettings, *, html: bool
 ) -> dict[str, Any]:
     """What the page is told of an answer: that it is kept, and what comes next."""
     body = outgoing(site, here, [receipt.next] if receipt.next else [], html=html)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backflip.feedback.projects.identities import Person
 from backflip.feedback.projects.members import Membership
-from backflip.feedback.projects.people import Person
 from backflip.feedback.store.refusals import RefusedError
 from backflip.server.base.auth import RANK, Place, Visitor
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 
 
-def found(site: Site, here: Place, pseudonym: str) -> Membership:
+def found(site: AppState, here: Place, pseudonym: str) -> Membership:
     """A member by pseudonym. Raises RefusedError for strangers and for those above the visitor."""
     person = site.store.people.named(pseudonym)
     member = next((m for m in here.project.members() if m.person == person.id), None)
@@ -54,7 +54,7 @@ def change(
 # ---- passwords
 
 
-def may_give_password(site: Site, here: Place, member: Membership) -> bool:
+def may_give_password(site: AppState, here: Place, member: Membership) -> bool:
     """Whether the visitor may let a member choose a new password.
 
     The link opens the account as it stands. So a lead gives none to anybody who is more than a
@@ -70,13 +70,13 @@ def may_give_password(site: Site, here: Place, member: Membership) -> bool:
     return all(own >= RANK["lead"] and own > other for own, other in ours)
 
 
-def _roles(site: Site, person: Person) -> dict[str, str]:
+def _roles(site: AppState, person: Person) -> dict[str, str]:
     """Somebody's projects, those put away too, and their role in each."""
     store = site.store
     return store.projects_of(person.id) | store.projects_of(person.id, archived=True)
 
 
-def password_path(site: Site, here: Place, member: Membership) -> str:
+def password_path(site: AppState, here: Place, member: Membership) -> str:
     """The path of a link by which a member chooses a new password, once."""
     if not may_give_password(site, here, member):
         raise RefusedError(
@@ -99,7 +99,7 @@ def _need_admin(who: Visitor) -> None:
         raise RefusedError("not_allowed", "only admins of the server do this.")
 
 
-def set_admin(site: Site, who: Visitor, pseudonym: str, *, admin: bool) -> None:
+def set_admin(site: AppState, who: Visitor, pseudonym: str, *, admin: bool) -> None:
     """Let somebody run the whole server, or no longer."""
     _need_admin(who)
     person = site.store.people.named(pseudonym)
@@ -107,7 +107,7 @@ def set_admin(site: Site, who: Visitor, pseudonym: str, *, admin: bool) -> None:
     site.keys.clear()
 
 
-def erase(site: Site, who: Visitor, pseudonym: str, *, texts: bool) -> None:
+def erase(site: AppState, who: Visitor, pseudonym: str, *, texts: bool) -> None:
     """Forget who somebody is, because they asked for it; ``texts``: and their own words."""
     _need_admin(who)
     person = site.store.people.named(pseudonym)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backflip.server.base.auth import Place
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.work import figures
 
 FRESH = 60.0
@@ -21,7 +21,7 @@ PASSING = 600.0
 TITLE = "Statistics"
 
 
-def refresh(site: Site, here: Place, made: Mapping[str, Any] | None) -> bool:
+def refresh(site: AppState, here: Place, made: Mapping[str, Any] | None) -> bool:
     """Start working the figures out anew where there is something new; true while that lasts."""
     running = [j for j in site.jobs.of(here.name) if j.title == TITLE and not j.over]
     if running:
@@ -40,7 +40,7 @@ def refresh(site: Site, here: Place, made: Mapping[str, Any] | None) -> bool:
     return True
 
 
-def in_passing(site: Site, here: Place) -> None:
+def in_passing(site: AppState, here: Place) -> None:
     """Let a dynamic overlap learn whom to trust though nobody looks at the statistics.
 
     A rater waits for two comparisons; every ``PASSING`` seconds a thread does the rest.

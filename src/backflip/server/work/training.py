@@ -12,7 +12,7 @@ from backflip.feedback.exchange.mapping import mapping_of
 from backflip.models.smollm2 import NAME
 from backflip.server.base.auth import Place
 from backflip.server.base.jobs import Job
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 
 TITLE = "Reward model"
 MODEL = re.compile(r"[\w./~][\w./~-]{0,300}")
@@ -21,7 +21,7 @@ HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 """A name alone."""
 
 
-def train_reward_model(site: Site, here: Place, model: str, steps: int | None) -> Job:
+def train_reward_model(site: AppState, here: Place, model: str, steps: int | None) -> Job:
     """Start training on the project's answers so far. Raises UserError where that cannot be."""
     kind = here.project.settings.kind
     if not mapping_of(kind).rewards:

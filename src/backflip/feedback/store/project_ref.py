@@ -52,7 +52,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Scope:
+class ProjectRef:
     """A project of a database."""
 
     database: Database

@@ -11,7 +11,7 @@ from backflip.errors import UserError
 from backflip.feedback.projects.reading import AnswerRow, ItemRow
 from backflip.feedback.tasks.settings import ProjectSettings
 from backflip.server.base.auth import Form, Lead, Parts, Place, Senior
-from backflip.server.base.state import Site
+from backflip.server.base.state import AppState
 from backflip.server.pages.drawing import go, in_project, page, path_of, sentence
 from backflip.server.pages.item import remarks, shown_item
 from backflip.server.text.item_html import in_words
@@ -55,7 +55,7 @@ def rule(settings: ProjectSettings) -> str:
     return f"An item comes here when {', or '.join(found)}.{switched_off}"
 
 
-def _dispute(site: Site, here: Place, row: ItemRow, answers: list[AnswerRow]) -> dict[str, Any]:
+def _dispute(site: AppState, here: Place, row: ItemRow, answers: list[AnswerRow]) -> dict[str, Any]:
     settings = here.settings
     votes: dict[str, int] = {}
     for answer in answers:
@@ -79,9 +79,9 @@ def flagged(request: Request, site: Parts, here: Lead) -> HTMLResponse:
 
 
 def _flagged(
-    request: Request, site: Site, here: Place, *, error: str = "", at: int = 0
+    request: Request, site: AppState, here: Place, *, error: str = "", at: int = 0
 ) -> HTMLResponse:
-    rows = here.project.items(flagged=True, limit=SHOWN)
+    rows = here.project.flagged_items(limit=SHOWN)
     shown = [
         {
             "id": row.id,
