@@ -11,9 +11,7 @@ from tests.architecture import Guard
 
 ROOT = Path(__file__).parents[1]
 EXCEPTIONS: dict[Guard, set[str]] = {
-    guards.long_files: {
-        "tests/feedback/exchange/test_taken_over.py",
-    },
+    guards.long_files: set(),
     guards.long_functions: {
         "benchmarks/feedback_checks.py: proof",
         "benchmarks/report.py: method",

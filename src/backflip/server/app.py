@@ -1,6 +1,6 @@
-"""The web application: routes, what every answer carries, and how mistakes are told.
+"""The web application: routes, headers of every answer, and messages of mistakes.
 
-``create_app`` is all that a server needs. What must last stands in the store and in the folder of
+``create_app`` is all that a server needs. Lasting things stand in the store and in the folder of
 files, so several processes of one machine may serve the same store behind one proxy. Each has rate
 limits, loaded models, lanes for jobs and links of the terminal of its own.
 """
@@ -66,7 +66,7 @@ STATUS = {
     "busy": 503,
     "full": 507,
 }
-"""HTTP statuses of refusals. What may pass by itself is 5xx: the page keeps it and tries again."""
+"""HTTP statuses of refusals. Passing faults are 5xx: the page keeps the answer and tries again."""
 HEADINGS = {
     403: "Not for you",
     404: "Nothing here",

@@ -1,4 +1,4 @@
-"""Runs a server for one machine or for many people, and opens its page.
+"""The running server, for one machine or for many people.
 
 The address that is printed signs its reader in as the owner, once and for ten minutes, so that a
 laptop needs no password.
@@ -35,7 +35,7 @@ WIDE = ("0.0.0.0", "::")
 
 @dataclass(frozen=True)
 class Listening:
-    """Where a server listens, and how it speaks."""
+    """Address of a server, and its protocol."""
 
     host: str = LOCAL
     port: int = PORT

@@ -1,4 +1,4 @@
-"""Tells a project what to ask next: reads what waits and what was said, writes priorities and arms.
+"""Rounds of query selection: waiting items and answers are read, priorities and arms written.
 
 One call is one round: a small model (``beliefs``) learns from the judged items, the best of those
 that wait get priorities between 0 and 1 and the origin "active", and the random arm is topped up.
@@ -45,7 +45,7 @@ DRAWS = 32
 
 @dataclass(frozen=True)
 class Ask:
-    """How to choose."""
+    """Options of query selection."""
 
     strategy: Strategy = "information"
     count: int = 200
@@ -59,13 +59,13 @@ class Ask:
     reliability: float = 0.8
     """P(a vote is right), where begun items are weighed by their votes."""
     screen: Screen | None = None
-    """What to leave out beforehand, in both arms; none: nothing."""
+    """Rules for items to leave out beforehand, in both arms; none: nothing is left out."""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one call did."""
+    """Result of one round of query selection."""
 
     strategy: str
     """The one that was used: random while too little has been judged."""
@@ -127,7 +127,7 @@ def ask_next(
 
 @dataclass(frozen=True)
 class Pool:
-    """What waits in the main arm without a priority of its own, and in the random arm."""
+    """Items that wait: in the main arm without a priority of their own, and in the random arm."""
 
     waiting: Ints
     """Numbers of items."""
@@ -175,11 +175,11 @@ def _asked(project: Project, most: int) -> Ints:
 
 
 Heard: TypeAlias = Mapping[int, Floats]
-"""What M models say of each item: its number → [M] log odds that a is better."""
+"""Log odds that a is better, of M models: number of the item → [M]."""
 
 
 def _heard(rows: Sequence[ItemRow], ask: Ask, judge: Judge | None) -> Heard | None:
-    """What the judge says, each item once; None where nobody is to be heard."""
+    """Log odds by the judge, each item once; None where there is no judge."""
     needed = ask.strategy not in ("random", "diversity") or (ask.screen and ask.screen.sure)
     if judge is None or not needed or not rows:
         return None

@@ -1,4 +1,4 @@
-"""What a small model believes of pairs nobody has judged: a posterior, or an ensemble.
+"""Beliefs of a small model about pairs nobody has judged: a posterior, or an ensemble.
 
 The model is Bradley-Terry's, linear in what an item shows of its two answers, x = φ(a) − φ(b):
 P(a better) = σ(w·x). It has no intercept, so which answer is called a makes no difference. It
@@ -148,7 +148,7 @@ def informative(
 ) -> Ints:
     """Pairs that together tell most about w: always the best one given those chosen before it.
 
-    What an answer will be is not known yet, only how much narrower it makes the posterior: its
+    The answer is not known yet, only how much narrower it makes the posterior: its
     precision grows by E[p(1 − p)] x xᵀ. So two pairs that ask the same are not both taken. Chosen
     of the ``OVERSAMPLING``·count pairs that are best alone.
     """
@@ -198,7 +198,7 @@ def _root(covariance: Floats) -> Floats:
 
 
 def _narrowed(reach: Floats, v: Floats, pull: float) -> Floats:
-    """What x R is once precision has grown by ``pull`` along v = x₀ R: R (I + pull v vᵀ)^−½."""
+    """The factor x R once precision has grown by ``pull`` along v = x₀ R: R (I + pull v vᵀ)^−½."""
     size = float(v @ v)
     if size <= 0:
         return reach

@@ -1,4 +1,4 @@
-"""What the active arm gained over the random arm: is choosing questions worth it here?
+"""Gain of the active arm over the random arm: is choosing questions worth it here?
 
 Two small models (``beliefs``) learn from equally many labels, one of either arm, in the order in
 which these were asked, and are tried on pairs that chance chose and neither has learnt from: folds

@@ -1,4 +1,4 @@
-"""What came of choosing: the arms' learning curves, and whether the screen was right."""
+"""Learning curves of the arms, and how often the screen was right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Known:
 
 
 def known(project: Project, *, rubric: int | None = None) -> Known:
-    """What was said of items that have two sides, repeats left out; nothing for other kinds.
+    """Votes on items that have two sides, repeats left out; nothing for other kinds.
 
     ``rubric``: under this version of it alone.
     """
@@ -76,7 +76,7 @@ def rows_of(project: Project, ids: Ints) -> list[ItemRow]:
 def gain_of(
     project: Project, *, embed: Embed | None = None, rubric: int | None = None, seed: int = 0
 ) -> experiment_arms.Gain:
-    """What the active arm gained over the random arm so far. Takes a minute: a job, not a page.
+    """Gain of the active arm over the random arm so far. Takes a minute: a job, not a page.
 
     ``rubric``: by what was said under this version of it alone.
     """

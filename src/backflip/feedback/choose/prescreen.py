@@ -1,4 +1,4 @@
-"""What need not be asked: pairs that are left out beforehand, counted, shown and sampled back.
+"""Pairs that need no rater: left out beforehand, counted, shown and sampled back.
 
 A person's minute is worth more than a rule's opinion, but not on two copies of one text. Every
 rule is wrong sometimes: a set share of what it would drop is asked all the same, and ``confirmed``
@@ -26,7 +26,7 @@ SURE_A, SURE_B = "judge sure of a", "judge sure of b"
 ORIGIN = "screened: "
 """With the rule's name the origin of items that were sampled back."""
 EXPECTED = {SAME: ("tie", "both_bad"), BROKEN: ("both_bad", "tie"), SURE_A: ("a",), SURE_B: ("b",)}
-"""What people say where the rule was right."""
+"""The verdict of people where the rule was right."""
 SHINGLE = 3
 """Words of a shingle (Broder, 1997)."""
 TAIL, SHORTEST, LOOPS = 1000, 200, 0.15
@@ -57,7 +57,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Screened:
-    """What became of N pairs."""
+    """Outcome of the screen for N pairs."""
 
     rule: list[str]
     """[N] The rule that would drop it; empty: none."""
@@ -147,7 +147,7 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 
 def broken(text: str) -> str:
-    """What is wrong with a text that no reader can judge: empty, garbled or looping; else empty."""
+    """The fault of a text that no reader can judge: empty, garbled or looping; else empty."""
     if not any(char.isalnum() for char in text):
         return "empty"
     odd = sum(char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cn", "Co") for char in text)

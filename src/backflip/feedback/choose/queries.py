@@ -1,4 +1,4 @@
-"""What to ask next: how much each candidate would teach, and which of them to take.
+"""Query selection: how much each candidate would teach, and which of them to take.
 
 Acquisitions take what M models believe of N pairs, as log odds that a is better [M, N], and return
 one number for each pair, higher is asked first. Models are the members of an ensemble, or draws of
@@ -160,7 +160,7 @@ def spread(score: Floats, vectors: Floats, count: int, *, allowed: Flags | None 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What to ask, in this order."""
+    """Queries in their order."""
 
     index: Ints
     """[K] Which candidates; none twice."""

@@ -1,4 +1,4 @@
-"""What became of everything that was said: counted, so that nothing is dropped in silence."""
+"""Accounting of answers: every one is counted, so that nothing is dropped in silence."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Accounting:
 
     @property
     def basis(self) -> str:
-        """What all of it rests on, in one line."""
+        """Answers, raters and items behind it, in one line."""
         said = f"{counted(self.answers, 'answer')} by {counted(len(self.raters), 'rater')} to "
         said += counted(self.items, "item")
         if self.words:
@@ -83,7 +83,7 @@ class Accounting:
 
     @property
     def labels_counted(self) -> list[str]:
-        """What the labels are that are no plain preference."""
+        """Counts of labels that are no plain preference."""
         counts: Sequence[tuple[int, str]] = (
             (self.known, "labels that are gold or a senior's word"),
             (self.tied, "labels that are ties"),

@@ -44,7 +44,7 @@ class AnsweredItem:
 
     @cached_property
     def payload(self) -> Any:
-        """What was asked, in the item's own order, with sources."""
+        """The item in its own order, with sources."""
         return payload_of(self.item.payload, self.kind.name)
 
     @property

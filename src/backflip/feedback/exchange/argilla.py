@@ -69,7 +69,7 @@ def _suggested(suggestions: Any) -> list[str]:
 
 
 def _said(responses: Any) -> tuple[list[Response], list[str]]:
-    """What each person said, and why some of it does not count."""
+    """Responses by person, and the reasons why some of them do not count."""
     found, unsent, faults = list[Response](), dict[tuple[str, str], None](), list[str]()
     for number, user, at, status, values in _responses(responses, faults):
         named = str(user or f"unknown {number}")

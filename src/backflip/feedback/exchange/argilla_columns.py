@@ -43,7 +43,7 @@ def _told(row: Mapping[str, Any], name: str) -> bool:
 
 
 def fields(row: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any]:
-    """What was shown: all columns that are neither a question's nor the record's own."""
+    """Texts that were shown: all columns that are neither a question's nor the record's own."""
     marks = (RESPONSES, SUGGESTION, FORMER)
     ours = tuple(f"{question}{mark}" for question in asked for mark in marks)
     return {
@@ -74,7 +74,7 @@ def _beside(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _column(row: Mapping[str, Any], name: str) -> list[Any]:
-    """What stands in a column of responses. Raises BadRecordError for what is no list."""
+    """The values of a column of responses. Raises BadRecordError for what is no list."""
     value = row.get(name)
     if isinstance(value, Mapping):  # a sequence of objects
         return _turned(value)

@@ -168,7 +168,7 @@ def _usable(source: Source, wanted: type[Record], style: str) -> Iterator[Labell
 
 
 def native_kind(source: Source) -> str:
-    """What a project holds, as ``data.formats.kind_of`` says it. Raises UserError."""
+    """The records that a project holds, as ``data.formats.kind_of`` says it. Raises UserError."""
     held = native(source.kind)
     if held is None:
         raise UserError(refusal(source, "records"))
@@ -176,7 +176,7 @@ def native_kind(source: Source) -> str:
 
 
 def _way(source: Source, wanted: type[Record]) -> type[Record]:
-    """What is to be read of the project so that it can become what is wanted."""
+    """The records to read of the project, so that they can become those that are wanted."""
     if wanted is Prompt:
         return wanted
     known = [kind for kind in (wanted, native(source.kind), Comparison) if kind is not None]

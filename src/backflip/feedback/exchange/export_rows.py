@@ -287,7 +287,7 @@ def _rating(one: AnsweredItem, name: str) -> dict[str, Any]:
 
 
 def summary(source: Source, format: str, rows: int) -> dict[str, Any]:
-    """What was counted, how far raters agree, how reliable each is."""
+    """Counts of an export, agreement of its raters, reliability of each."""
     account, figures = source.accounting, figures_of(source)
     made: dict[str, Any] = {
         "source": source.name,

@@ -31,7 +31,7 @@ class ExportFormat:
     """In words, for people who choose."""
     rows: Callable[[Source], Iterator[dict[str, Any]]]
     pers: tuple[Per, ...] = get_args(Per)
-    """What a row may be; the first is the default."""
+    """Units of a row; the first is the default."""
     listed: bool = False
     """Whether another tool reads it as one JSON list."""
     everywhere: bool = False
@@ -144,7 +144,7 @@ class Written:
     rows: int
     summary: Path
     lines: tuple[str, ...]
-    """What was counted, to be said aloud."""
+    """The accounting, a sentence each."""
 
 
 def offered(kind: str) -> list[ExportFormat]:

@@ -70,7 +70,7 @@ def own(fields: Mapping[str, Any], kind: str, where: str) -> NewItem:
 
 
 def _extra(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What a row says beside its item. Raises UserError for what is of the wrong kind."""
+    """Columns of a row beside its item. Raises UserError for what is of the wrong kind."""
     given = {name: fields[name] for name in EXTRA if fields.get(name) is not None}
     for name, value in given.items():
         wanted, said = EXTRA[name]

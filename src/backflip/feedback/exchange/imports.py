@@ -51,7 +51,7 @@ class Tool:
     read: Callable[[Mapping[str, Any], ProjectSettings], Document]
     kinds: tuple[str, ...]
     item: Callable[[Mapping[str, Any]], Any] | None = None
-    """What rows of the same item share, where an answer is a row; none: a row is an item."""
+    """The key that rows of one item share, where an answer is a row; none: a row is an item."""
 
 
 SHARED = tuple(kind.name for kind in kinds_where(lambda mapping: mapping.question))
@@ -76,7 +76,7 @@ class Incoming:
 
 @dataclass
 class Imported:
-    """What became of a source."""
+    """Outcome of the import of a source."""
 
     source: str
     format: str
@@ -91,7 +91,7 @@ class Imported:
     left_out: Tally = field(default_factory=Tally)
     """Rows, and answers within rows, by reason."""
     noted: Tally = field(default_factory=Tally)
-    """What is not lost, but is not quite what the source says."""
+    """Rows that are not lost, but are not quite as the source has them."""
     read_by: formats.Reader | None = None
     """Who reads data that models are trained on."""
 
@@ -109,11 +109,11 @@ class Imported:
         return found + [f"note: {line}" for line in self.remarks()]
 
     def refused(self) -> list[str]:
-        """What was left out and why, a reason each."""
+        """Reasons for rows that were left out, with their counts."""
         return _told(self.left_out, self.source)
 
     def remarks(self) -> list[str]:
-        """What is to be said of what was taken over."""
+        """Remarks on rows that were taken over."""
         found = _told(self.noted, self.source)
         if self.read_by is not None:
             used = self.rows - self.left_out.total
@@ -140,7 +140,7 @@ def _told(tally: Tally, source: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Wishes:
-    """How a source is taken in."""
+    """Options of an import."""
 
     gold: bool = False
     """Whether the preference or label in the data is the right answer, and becomes gold."""
@@ -155,7 +155,7 @@ class Wishes:
     purpose: Purpose | None = None
     route: str = ""
     called: str = ""
-    """What a file is called in all that is said of it, where that is not its path."""
+    """The name of a file in all messages, where that is not its path."""
     check: Check | None = None
     """Why an item cannot be asked here, a clip that is missing for example; empty: it can."""
 
@@ -322,7 +322,7 @@ def _reader(
     wishes: Wishes,
     done: Imported,
 ) -> tuple[str, Reader]:
-    """What the rows are, told by their columns, and how all are read."""
+    """Form of the rows, told by their columns, and the reader of all."""
     kind = settings.kind
     name = next((name for name, tool in TOOLS.items() if tool.fits(form)), None)
     if name is not None:

@@ -48,7 +48,7 @@ def is_task(fields: Mapping[str, Any]) -> bool:
 
 
 def task_of(fields: Mapping[str, Any]) -> Any:
-    """What rows of single annotations of one task share; none where a row is a whole task."""
+    """The key that single annotations of one task share; none where a row is a whole task."""
     return fields.get("id") if set(fields) >= SINGLE else None
 
 
@@ -118,7 +118,7 @@ def _bare(value: Any) -> Any:
 
 
 def _listed(data: dict[str, Any]) -> dict[str, str] | None:
-    """What is to be ranked, by its name, taken out of a task's data; none where it has no list."""
+    """Texts to rank by name, taken out of a task's data; none where it has no list."""
     for name, value in data.items():
         entries = (
             [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""When something was said elsewhere: ISO 8601, mail dates, Unix time → Unix seconds.
+"""Times in files of other tools: ISO 8601, mail dates, Unix time → Unix seconds.
 
 A time that cannot be is no time: the answer then stands under the time of its import, and that is
 said.

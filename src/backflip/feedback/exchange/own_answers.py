@@ -32,7 +32,7 @@ def is_answer(fields: Mapping[str, Any]) -> bool:
 
 
 def item_of(fields: Mapping[str, Any]) -> Any:
-    """What rows of the same item share."""
+    """The key that rows of the same item share."""
     return fields.get("project"), fields.get("item")
 
 

@@ -110,7 +110,7 @@ def _scaled(source: Source, value: Mapping[str, Any]) -> float:
 
 
 def mean_rating(source: Source, answered: AnsweredItem) -> Rated:
-    """What an answer was given on average, or what is known of it."""
+    """The mean rating of an answer, or the known one."""
     values = [answered.truth] if answered.truth is not None else [a.value for a in answered.answers]
     means, scaled = dict[str, float](), list[float]()
     for attribute in source.settings.attributes:

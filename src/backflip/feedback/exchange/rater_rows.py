@@ -29,7 +29,7 @@ GAUGES = (
 
 
 def figures_of(source: Source) -> dict[str, dict[str, Any]]:
-    """What the page shows of raters, groups, items and time; of ratings for each attribute."""
+    """Statistics as the page has them; of ratings for each attribute."""
     kind = kind_of(source.kind)
     if not kind.alike:
         return {"": statistics(written(source.project, until=source.until))}

@@ -172,12 +172,12 @@ class Source:
 
 
 def name_of(answered: AnsweredItem, part: str = "") -> str:
-    """What an item, or a part of it, is called among the judgements."""
+    """Name of an item, or of a part of it, among the judgements."""
     return f"{answered.item.id}:{part}" if part else str(answered.item.id)
 
 
 def _version(project: Project, until: int) -> int:
-    """Which rubric held at an event."""
+    """Version of the rubric at an event."""
     kinds = ("project", "settings")
     changes = project.events(kinds=kinds, until=until, limit=CHANGES)
     version = changes[-1].rubric_version if changes else None
@@ -195,7 +195,7 @@ def reply(text: str) -> Messages:
 
 
 def message(role: str, text: str) -> Message:
-    """What somebody said. Raises BadRecordError for words that are empty or redacted."""
+    """A message. Raises BadRecordError for words that are empty or redacted."""
     if text.strip() == REDACTED:
         raise BadRecordError("redacted", "whoever wrote it has taken it back")
     return Message(role, text)

@@ -75,7 +75,7 @@ class Sheet:
         return text
 
     def lines(self) -> list[str]:
-        """What a reader of the table has to know, a sentence each."""
+        """Remarks for a reader of the table, a sentence each."""
         found = list[str]()
         if self.nested:
             found.append(f"CSV: lists and objects stand as JSON in {', '.join(self.nested)}")

@@ -1,4 +1,4 @@
-"""Which project a file of answers fits: the kind that most of what people said can be read as.
+"""The project that fits a file of answers: of the kind as which most of them can be read.
 
 Scales, attributes and labels are those that the answers use, so that nothing has to be set.
 """
@@ -105,7 +105,7 @@ class _Used:
                 yield kind.name
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """What a project of this kind is told."""
+        """Settings of a project of this kind."""
         made: dict[str, Any] = {"kind": kind}
         question = mapping_of(kind).question
         return made | (question.settings(self) if question is not None else {})

@@ -1,4 +1,4 @@
-"""Talks: what people wrote or picked, turn by turn.
+"""Talks: replies that people wrote or picked, turn by turn.
 
 Every talk is one rater's own, so nothing is aggregated: a row is a choice that was made once.
 """
@@ -89,7 +89,7 @@ def _named(payload: Talk, place: int, offered: int) -> str:
 
 
 def spoken(source: Source) -> Iterator[LabelledRecord]:
-    """What raters wrote: edited replies, or a whole talk in which they are the assistant.
+    """Replies of raters: edited ones, or a whole talk in which they are the assistant.
 
     An edited reply comes with all that led to it; recipes with ``turns: last`` learn it alone.
     """

@@ -1,4 +1,4 @@
-"""Documents of other annotation tools: what is common to reading and writing them.
+"""Documents of other annotation tools: the common part of reading and writing them.
 
 Their fields have any names, so fields are found by usual ones, and what people said by its shape.
 An answer that this project could not have got is counted, with the reason.
@@ -40,7 +40,7 @@ UNNAMED = "answer of nobody named; each counts as a person of its own"
 
 @dataclass(frozen=True)
 class Given:
-    """What one person said of a document, in its own order."""
+    """The answer of one person to a document, in its own order."""
 
     user: str
     value: dict[str, Any]
@@ -67,13 +67,13 @@ class Document:
     payload: dict[str, Any]
     given: tuple[Given, ...] = ()
     truth: Given | None = None
-    """What somebody said that the document calls the right answer."""
+    """An answer that the document calls the right one."""
     gold: dict[str, Any] | None = None
     """The right answer, where it is known as such and nobody's."""
     faults: tuple[str, ...] = ()
     """Why answers, or the whole document, cannot be taken over."""
     notes: tuple[str, ...] = ()
-    """What is not lost, but is to be said."""
+    """Remarks on parts that are not lost."""
     purpose: Purpose | None = None
     origin: str = ""
     batch: str = ""

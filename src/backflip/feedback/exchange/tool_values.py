@@ -1,4 +1,4 @@
-"""What a person filled in elsewhere, told by its shape → an answer of a project.
+"""Responses from other tools, told by their shape → answers of a project.
 
 Questions have any names. A reader says which of them it has used, so that none is lost in silence.
 """
@@ -50,7 +50,7 @@ class Response:
     faults: list[str] = field(default_factory=list)
     """Parts of it that cannot be read."""
     notes: list[str] = field(default_factory=list)
-    """What is not lost, but is to be said."""
+    """Remarks on parts that are not lost."""
     unnamed: bool = False
     """Whether the document does not say who."""
 

@@ -120,7 +120,7 @@ class Kept:
 def take_over(
     strangers: Strangers, payload: Payload, given: Sequence[Given], left_out: Tally, where: str
 ) -> int:
-    """Store answers to one item, each once; how many were new. What is refused is counted."""
+    """Store answers to one item, each once; how many were new. Refused ones are counted."""
     if not given:
         return 0
     kept, count = _kept(strangers.project, payload), 0

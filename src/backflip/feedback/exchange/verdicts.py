@@ -1,4 +1,4 @@
-"""Verdicts on items, and on single answers: what every converter of kinds rests on."""
+"""Verdicts on items, and on single answers, which the converters of kinds rest on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kind of a task as one object: all that other code asks of it.
+"""The kind of a task as one object, which all other code asks.
 
 ``compare`` shows two answers, ``steps`` a solution, ``talk`` a conversation. Code outside this
 folder knows no kind by name; it asks ``registry.kind_of(name)``.
@@ -195,7 +195,7 @@ class Kind(ABC, Generic[P, V]):
         return []
 
     def gist(self, payload: Mapping[str, Any]) -> str:
-        """What an item without a prompt asks."""
+        """The question of an item without a prompt."""
         return str((payload.get("answer") or {}).get("text") or "a conversation")
 
     def in_words(self, value: Mapping[str, Any], scale: int = 2) -> str:

@@ -55,7 +55,7 @@ class Attribute(Strict):
     low: int = 1
     high: int = 7
     question: Long = ""
-    """What the rater is asked; shown beside the scale."""
+    """The question to the rater; shown beside the scale."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Attribute:

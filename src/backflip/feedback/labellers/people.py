@@ -11,8 +11,8 @@ thumbs      each by itself; 2P(up) − 1
 rate        each by itself; its mean rating, on a scale of −1 to 1
 ==========  =================================================================================
 
-What was asked before, by whatever run, is not asked again. Scores of compare and rank are relative
-to the group.
+Items that were asked before, by whatever run, are not asked again. Scores of compare and rank are
+relative to the group.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far people are with some items."""
+    """Progress of people with some items."""
 
     items: int
     """AnsweredItem for, in all."""
@@ -62,14 +62,14 @@ class Standing:
     dropped: int
     """That nobody will judge: a lead has dropped them."""
     stalled: tuple[str, ...] = ()
-    """What waits for raters who do not exist, in words."""
+    """Items that wait for raters who do not exist, in words."""
 
     @property
     def done(self) -> bool:
         return not self.open and not self.disputed
 
     def in_words(self) -> str:
-        """What is missing."""
+        """Missing answers and disputes, in one sentence."""
         parts = list[str]()
         if self.open:
             parts.append(
@@ -104,7 +104,7 @@ class Labeller:
         return self.project.add_items(payloads, origin="rounds", batch=batch[:100]).count
 
     def standing(self, groups: Sequence[Group]) -> Standing:
-        """What is still to be said of the groups."""
+        """Progress of the groups."""
         digests = {
             identify(payload).digest for group in groups for payload in self._payloads(group)
         }

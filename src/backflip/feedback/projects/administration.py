@@ -1,4 +1,4 @@
-"""What the lead does: settings, priorities, dropping and reopening; and how far the project is."""
+"""Administration by the lead: settings, priorities, dropping and reopening; and progress."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PACE_DAYS = 7
 
 @dataclass(frozen=True)
 class Overview:
-    """How far a project is, and when it will be done at the present pace."""
+    """Progress of a project, and its end at the present pace."""
 
     items: int
     """Work items, those that were dropped left out."""

@@ -34,7 +34,7 @@ LEFT_OUT = ("screening",)
 
 @dataclass(frozen=True)
 class Keys:
-    """What is judged: whole items, or parts of them (12, or 12:0-2)."""
+    """Judged things: whole items, or parts of them (12, or 12:0-2)."""
 
     number: dict[str, int] = field(default_factory=dict)
     gold: array[float] = field(default_factory=lambda: array("d"))
@@ -94,7 +94,7 @@ class Columns:
         """The newest event that has been read."""
         self.lock = threading.Lock()
         self.last: tuple[Any, Judgements] | None = None
-        """What was asked for last, and what it was."""
+        """The last request, and its result."""
 
     def read(self, connection: Connection, settings: ProjectSettings) -> None:
         """Read on to the newest event."""
@@ -176,7 +176,7 @@ class Columns:
         return next((one.value for one in known if one.name == part), math.nan)
 
     def judgements(self, until: int | None, groups: dict[str, dict[str, str]]) -> Judgements:
-        """What stood at an event. What seniors said becomes gold where there is none."""
+        """Judgements that stood at an event. Answers of seniors become gold where there is none."""
         end = self.upto if until is None else until
         wish = (self.upto, end, groups)
         if self.last is None or self.last[0] != wish:
@@ -242,7 +242,7 @@ _PLAIN = (
     Answers.stage,
     Answers.undone,
 )
-"""What a kind with one score needs; no JSON is read."""
+"""Columns of a kind with one score; no JSON is read."""
 _FIRST = {"[0,1]": 1.0, "[1,0]": -1.0}
 
 

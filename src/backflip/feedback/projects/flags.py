@@ -1,4 +1,4 @@
-"""What raters flagged, and how the lead settles it: keep, drop, or a content warning before it.
+"""Flags of raters, and their settlement by the lead: keep, drop, or a content warning.
 
 Flags themselves stay in the log; an item counts those that nobody has settled yet.
 """

@@ -1,4 +1,4 @@
-"""Guessing at passwords slows the guesser down, and nobody else.
+"""Limits on guessing at passwords, which slow the guesser down and nobody else.
 
 Wrong tries are counted for each account as tried from one network: after a few of them each takes
 twice as long as the one before. The owner, who comes from elsewhere, waits for none of that. All
@@ -38,7 +38,7 @@ _LOCK_SPACE = 7_239_107
 
 
 def network(address: str) -> str:
-    """What tries are counted by: an IPv4 address, or the /64 that an IPv6 address is one of."""
+    """The unit that tries are counted by: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         known = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -121,7 +121,7 @@ class Guessing:
     def _rows(
         self, connection: Connection, place: str, account: str
     ) -> tuple[AnyRow | None, AnyRow | None]:
-        """What is known of an account as tried from a network, and of the network.
+        """Counts of an account as tried from a network, and of the network.
 
         Tries of a network take turns until the transaction ends: a first one leaves no row that the
         next at the same moment could be kept waiting by.

@@ -31,7 +31,7 @@ SHORTEST = 10
 LONGEST = 1000
 HASHER = PasswordHasher()
 NOBODY = HASHER.hash(secrets.token_urlsafe(16))
-"""What a stranger's password is compared with, so that their absence takes as long."""
+"""A hash for the passwords of strangers, so that their absence takes as long."""
 
 
 @dataclass(frozen=True)

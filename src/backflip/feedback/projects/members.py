@@ -1,4 +1,4 @@
-"""Who belongs to a project, in which role and state, and how they are invited."""
+"""Members of a project: role, state, groups, and invitations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a link opens, as far as it may be told."""
+    """An invitation, as far as it may be told."""
 
     project: str
     title: str
@@ -277,7 +277,7 @@ def _valid(connection: Connection, database: Database, secret: str) -> Any:
 
 
 def invitation(database: Database, secret: str) -> Invitation:
-    """What a link opens. Raises RefusedError for one that is guessed, used up or too old."""
+    """The invitation of a link. Raises RefusedError for one that is guessed, used up or too old."""
     with database.read() as connection:
         row = _valid(connection, database, secret)
         return Invitation(row.name, row.settings.get("title") or row.name, row.role)

@@ -127,7 +127,7 @@ class Project(ProjectItems, ProjectRaters, ProjectMembers):
             return tallies.by_person(connection, self.id)
 
     def stalls(self, *, glance: bool = False) -> list[str]:
-        """What waits for raters who do not exist, a sentence each (``stalls.stalls``)."""
+        """Items that wait for raters who do not exist, a sentence each (``stalls.stalls``)."""
         most = stalls.GLANCE if glance else stalls.MOST
         return [one.in_words() for one in stalls.stalls(self.ref, most)]
 

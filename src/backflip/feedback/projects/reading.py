@@ -81,7 +81,7 @@ def judgements(ref: ProjectRef, *, until: int | None = None, part: str = "") -> 
     """All judgements, or those that stood at event ``until``.
 
     ``part``: of several attributes the one that is meant; none: the first. The quiz is left out,
-    and what adjudicators said is gold, not a judgement among others. What was read before is kept
+    and what adjudicators said is gold, not a judgement among others. Earlier reading is kept
     in memory, so that only what is new is read.
     """
     with ref.database.read() as connection:

@@ -1,4 +1,4 @@
-"""The way in: ``open_store`` and what hangs on it."""
+"""The store of feedback: ``open_store``, its projects and people."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Store:
         return members.projects_of(self.database, person, archived=archived)
 
     def invitation(self, secret: str) -> Invitation:
-        """What a link opens. Raises RefusedError for one that does not count (any more)."""
+        """The invitation of a link. Raises RefusedError for one that does not count (any more)."""
         return members.invitation(self.database, secret)
 
     def accept(self, secret: str, person: int | Mapping[str, str]) -> Person:

@@ -1,4 +1,4 @@
-"""What a rater sees next.
+"""Allocation: the next items of a rater.
 
 First what they hold already (a page that was closed goes on where it was), then the quiz,
 then the agreed examples, then work: now and then an item whose answer is known, or one that the
@@ -33,7 +33,7 @@ AT_ONCE = 20
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a rater and the project are."""
+    """Progress of a rater and of the project."""
 
     answered: int
     """By this rater."""
@@ -43,12 +43,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An item as one rater sees it. ``page`` is what may leave the server."""
+    """An item lent to one rater, as that rater sees it. ``page`` is what may leave the server."""
 
     item_id: int
     """Known to the server alone."""
     alias: int
-    """What this rater calls the item."""
+    """This rater's number of the item."""
     kind: str
     payload: dict[str, Any]
     """In displayed order, without sources."""
@@ -65,7 +65,7 @@ class Assignment:
     rubric_version: int
 
     def page(self) -> dict[str, Any]:
-        """What the rater's browser gets: nothing that tells gold, repeats or the order."""
+        """The payload for a rater's browser: nothing in it tells gold, repeats or the order."""
         return {
             "item": self.alias,
             "stage": self.stage,
@@ -152,7 +152,7 @@ def _serve(
 
 
 def shown_of(connection: Connection, ref: ProjectRef, lease: Held, member: Member) -> Assignment:
-    """What a rater who holds this lease sees."""
+    """The assignment of a rater who holds this lease."""
     return _shown(lease, member, progress_of(connection, ref, member.person))
 
 
@@ -168,7 +168,7 @@ def _progress(project: tallies.Counts, own: tallies.Counts) -> Progress:
 
 
 def _stages(member: Member) -> tuple[str, ...]:
-    """What may lie before a rater now: the quiz, or what comes after it."""
+    """Stages that are open to a rater now: the quiz, or those after it."""
     return ("screening",) if member.state == "screening" else ("calibration", "work")
 
 
@@ -189,7 +189,7 @@ def _shown(lease: Held, member: Member, progress: Progress) -> Assignment:
 
 
 def over_budget(budget: Budget, counts: Mapping[str, float]) -> str:
-    """What has run out, in words; empty while there is enough."""
+    """The part of the budget that has run out, in words; empty while there is enough."""
     if budget.items is not None and counts.get("done", 0) >= budget.items:
         return f"the budget of {counted(budget.items, 'item')} is used up"
     if budget.hours is not None and counts.get("seconds", 0) >= 3600 * budget.hours:

@@ -36,7 +36,7 @@ LONGEST = 86_400.0
 
 @dataclass(frozen=True)
 class Given:
-    """What the page sends."""
+    """An answer as the page sends it."""
 
     item: int
     value: Mapping[str, Any]
@@ -243,7 +243,7 @@ def _row(
 
 
 def _changes(ref: ProjectRef, member: Member, row: AnyRow, judged: Judged) -> tallies.Changes:
-    """What the answer adds to the counts. The quiz is no work and counts apart."""
+    """Changes of the counts by an answer. The quiz is no work and counts apart."""
     if row.stage == "screening":
         return Counter({(tallies.PROJECT, "quiz"): 1, (member.person, "quiz"): 1})
     gold = judged.correct if row.purpose == "gold" else None

@@ -62,7 +62,7 @@ class NewItem:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of the items that were given."""
+    """Outcome of adding items."""
 
     count: int
     """Stored."""
@@ -76,7 +76,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the items of one call have in common."""
+    """Properties that the items of one call share."""
 
     origin: str = "given"
     """random and active are the arms of an active choice; else where the items came from."""
@@ -101,7 +101,7 @@ def add(
 ) -> Added:
     """Store items. Raises UserError for the first bad one, or counts it (``batch.strict``).
 
-    What stood before a bad item is stored; giving all of them once more does no harm.
+    Items before a bad one are stored; giving all of them once more does no harm.
     """
     clean(batch.origin, "origin", 40)
     clean(batch.batch, "name of the batch", 100)

@@ -1,4 +1,4 @@
-"""What one rater did: their own answers as they gave them, and what is left for them.
+"""Work of one rater: their own answers as they gave them, and the rest that is left for them.
 
 An item that lies before them at this moment is left out: it may be asked a second time to see
 whether they say the same again. Whether an item's answer is known is told nowhere here.
@@ -44,7 +44,7 @@ class OwnAnswer:
 
 @dataclass(frozen=True)
 class OwnProgress:
-    """How far a rater is."""
+    """Progress of a rater."""
 
     answers: int
     today: int

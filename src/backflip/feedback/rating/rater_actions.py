@@ -1,4 +1,4 @@
-"""What a rater does beside answering: skip, flag, note, and take back the newest answer."""
+"""Actions of a rater beside answering: skip, flag, note, and take back the newest answer."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def take_back(
 
 
 def _without(answer: AnyRow, item: AnyRow, leased: bool) -> Standing:
-    """Where an item stands without an answer. What the lead has dropped stays dropped."""
+    """The standing of an item without an answer. Items that the lead has dropped stay dropped."""
     taken = item.taken + (leased and counted(item.purpose, answer.stage, None))
     if answer.surplus:
         return Standing(item.state, item.wanted, item.given, taken)

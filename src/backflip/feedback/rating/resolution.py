@@ -1,4 +1,4 @@
-"""When an item has enough answers: a fixed number, or more until its posterior is sure.
+"""Resolution of items: enough answers are a fixed number, or more until the posterior is sure.
 
 ``settle_anew`` applies changed settings to what was said before them.
 """
@@ -25,7 +25,7 @@ from backflip.feedback.tasks.settings import ProjectSettings
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an item stands."""
+    """State and counts of an item."""
 
     state: str
     wanted: int
@@ -35,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Vote:
-    """What somebody said of an item."""
+    """The answer of a rater, with the chance that it is right."""
 
     value: Mapping[str, Any]
     right: float
@@ -147,7 +147,7 @@ def thresholds(settings: ProjectSettings) -> tuple[Any, ...]:
 def settle_anew(ref: ProjectRef, settings: ProjectSettings, by: int | None = None) -> Moved:
     """Let every item that was answered or skipped stand where these settings put it.
 
-    What a senior decided stays decided, and an item that the lead reopened or sent to the
+    A decision of a senior stays, and an item that the lead reopened or sent to the
     adjudicators stays there. Chunk by chunk: raters go on meanwhile, under the new settings.
     """
     moved: Counter[tuple[str, str]] = Counter()

@@ -15,12 +15,12 @@ from backflip.feedback.store.schema import Items, Memberships
 MEMORY = 200
 """Gold answers that a membership remembers at most."""
 PRIOR_RIGHT, PRIOR_SEEN = 8.0, 10.0
-"""What is believed of a rater before any gold: right 8 times in 10 (a Beta prior)."""
+"""Beta prior of a rater before any gold: right 8 times in 10."""
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a rater is told after a question of the quiz or of the calibration."""
+    """Feedback after a question of the quiz or of the calibration."""
 
     correct: bool
     expected: dict[str, Any]
@@ -35,7 +35,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer with a known truth does to its rater's membership."""
+    """Consequence of an answer with a known truth for its rater's membership."""
 
     recent: tuple[int, ...]
     state: str

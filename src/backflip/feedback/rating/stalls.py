@@ -53,7 +53,7 @@ class Stall:
 
 
 def stalls(ref: ProjectRef, most: int = MOST) -> list[Stall]:
-    """What stands still in a project, by route; nothing before anybody was let in to rate.
+    """Stalled items of a project, by route; none before anybody was let in to rate.
 
     ``most``: open items of each route that are looked at.
     """

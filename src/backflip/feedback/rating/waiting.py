@@ -3,8 +3,8 @@
 The walk passes over what the rater has answered and others have not yet, so a million items take
 no longer than a thousand. Who is far ahead of all others would pass over more and more: such a
 rater looks at the head of the queue, where items come back and new ones of high priority go, and
-then goes on from where the last walk ended. What came back in between waits for the others, or for
-this rater's next walk from the head.
+then goes on from where the last walk ended. Items that came back in between wait for the others, or
+for this rater's next walk from the head.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _DISPUTED = _disputed().with_for_update(skip_locked=True, of=Items)
 
 
 def routes(member: Member) -> list[str]:
-    """What a rater may see: what everybody may, and what is for one of their groups."""
+    """Routes that are open to a rater: that of everybody, and those of their groups."""
     return ["", *(f"{group}={value}" for group, value in sorted(member.groups.items()))]
 
 

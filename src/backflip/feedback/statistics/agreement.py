@@ -1,4 +1,4 @@
-"""How far raters agree: percent, Cohen, Fleiss, Krippendorff, Gwet, with bootstraps over items.
+"""Agreement of raters: percent, Cohen, Fleiss, Krippendorff, Gwet, with bootstraps over items.
 
 Items whose raters gave the same classes the same number of times are the same item to each of
 these, so they are folded into one row with a weight. A million compared pairs with three raters
@@ -7,7 +7,7 @@ packages would go through all items once for each resample. All coefficients but
 functions of the same few sums over rows; the tests hold them against krippendorff, statsmodels,
 scikit-learn and irrcac.
 
-What chance would give is a convention, and coefficients differ in nothing else. With most labels
+Agreement by chance is a convention, and coefficients differ in nothing else. With most labels
 in one class (nearly all replies are fine) alpha and kappa fall towards 0 while raters agree nearly
 always; Gwet's AC does not. Show both, and the percentage.
 """
@@ -32,7 +32,7 @@ BLOCK = 1 << 23
 
 @dataclass(frozen=True)
 class Table:
-    """What was said of each item, items with the same counts folded into one row."""
+    """Counts of values by item, items with the same counts folded into one row."""
 
     counts: Floats
     """[U, C] How many raters gave the row's items each class."""
@@ -299,7 +299,7 @@ def _kappa(confusion: Floats, weights: str | None) -> Floats:
 
 @dataclass(frozen=True)
 class RaterPairs:
-    """Who agrees with whom."""
+    """Agreement of every two raters."""
 
     kappa: Floats
     """[R, R] Cohen's; not a number where two share no item, or where chance explains all."""

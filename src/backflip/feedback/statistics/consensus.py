@@ -1,4 +1,4 @@
-"""What raters came to, item by item: a label, its posterior, and how sure it is.
+"""Consensus of raters, item by item: a label, its posterior, and how sure it is.
 
 A coin toss is no label. An item is undecided where as many raters say one thing as another, unless
 their answers to other items tell whom to believe: a third rater has judged, and the 95 % error bar
@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def weight(self) -> float:
-        """What a hard label deserves: 2P − 1, its pull at equal scores if it were a soft one.
+        """Weight of a hard label: 2P − 1, its pull at equal scores if it were a soft one.
 
         Of a tie its posterior: there is no side to pull to.
         """
@@ -154,7 +154,7 @@ class Consensus:
 
     @cached_property
     def methods(self) -> dict[str, Labels]:
-        """What each way to weigh the same judgements comes to, Dawid and Skene's first; empty where
+        """Labels by each way to weigh the same judgements, Dawid and Skene's first; empty where
         nobody judged.
         """
         if self.found is None:

@@ -32,12 +32,12 @@ from backflip.feedback.statistics.aggregate import Labels, likeliest, wilson_bou
 from backflip.feedback.statistics.judgements import Flags, Floats, Ints, Judgements
 
 TINY = 1e-10
-"""What stands for a probability of 0 inside a logarithm."""
+"""Stands for a probability of 0 inside a logarithm."""
 
 
 @dataclass(frozen=True)
 class DawidSkene:
-    """What EM found."""
+    """Result of EM."""
 
     labels: Labels
     """Error bars hold what is not known of the raters; a posterior of 0.9 from raters with ten
@@ -62,7 +62,7 @@ class DawidSkene:
 
 @dataclass(frozen=True)
 class _Said:
-    """Who said what, ready for products."""
+    """Judgements by rater and value, ready for products."""
 
     matrix: csr_matrix
     """[I, R·C] 1 where rater r gave class c."""
@@ -175,7 +175,7 @@ def _no_tie(votes: Floats | Ints) -> Flags:
 
 
 def _halved(posterior: Floats, halved: Flags) -> Floats:
-    """What is between the sides, half to each, in rows where it is no tie."""
+    """Mass between the sides, half to each, in rows where it is no tie."""
     if not halved.any():
         return posterior
     b, between, a = posterior.T

@@ -1,4 +1,4 @@
-"""Where raters part: the items most disagreed on, and preferences that run in a circle."""
+"""Disagreement of raters: the most disputed items, and preferences that run in a circle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes while a project runs: agreement over time and by rubric, and preferences by week."""
+"""Drift while a project runs: agreement over time and by rubric, and preferences by week."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Leaning:
 
 @dataclass(frozen=True)
 class Leanings:
-    """How the preference for a feature moved."""
+    """Drift of the preference for a feature."""
 
     feature: str
     by_week: list[Leaning]

@@ -1,4 +1,4 @@
-"""How raters change while they sit: agreement with the others and pace, over a session's minutes.
+"""Fatigue of raters: agreement with the others and pace, over a session's minutes.
 
 ``raters.RaterReport.tiring`` is the slope of the same curve, with its interval.
 """

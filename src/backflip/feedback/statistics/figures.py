@@ -98,7 +98,7 @@ def _leanings(judgements: Judgements) -> list[dict[str, Any]]:
 
 
 def _attributes(judgements: Judgements) -> list[str]:
-    """What raters differ in: language, region …"""
+    """Attributes in which raters differ: language, region …"""
     return sorted({name for groups in judgements.groups for name in groups})
 
 

@@ -56,7 +56,7 @@ def _unsure(consensus: Consensus, name: str) -> dict[str, Any]:
 
 
 def habits(consensus: Consensus) -> dict[str, Any] | None:
-    """What Dawid and Skene found of raters, so that one item's posterior is a sum and no fit."""
+    """Confusions of raters by Dawid and Skene, so that one item's posterior is a sum and no fit."""
     found = consensus.found
     if found is None:
         return None

@@ -55,7 +55,7 @@ SIGNED = frozenset({"lists"})
 
 
 def contrasts(features: Mapping[str, Floats]) -> dict[str, Floats]:
-    """What of a difference between answers raters can react to, each [I], odd in the difference.
+    """Contrasts of two answers that raters can react to, each [I], odd in the difference.
 
     1 for a difference of the r.m.s. (tanh beyond: no answer is 20 times too long), or, for lists,
     wherever a has more list marks than b.
@@ -93,7 +93,7 @@ class Gauges:
     by_rater: list[dict[str, Gauge]]
     """For each rater "first", and each feature that the judgements have."""
     reference: Reference
-    """What "no bias" was measured against, for all gauges but "first"."""
+    """Reference of "no bias", for all gauges but "first"."""
     sharpness: Floats
     """[R] α: how closely raters follow quality, in log odds per standard deviation of it."""
     accuracy: Floats

@@ -25,7 +25,7 @@ LONGEST = 1.0
 
 @dataclass(frozen=True)
 class Glad:
-    """What EM found."""
+    """Result of EM."""
 
     labels: Labels
     """Error bars hold what is not known of ability and difficulty."""

@@ -37,7 +37,7 @@ def membership(judgements: Judgements, attribute: str) -> tuple[list[str], Ints]
 
 @dataclass(frozen=True)
 class GroupPair:
-    """How raters of two groups (or of one) agree on the items that both judged."""
+    """Agreement of raters of two groups (or of one) on the items that both judged."""
 
     one: str
     other: str
@@ -51,7 +51,7 @@ class GroupPair:
 
 @dataclass(frozen=True)
 class Preference:
-    """What a group's choices lean to; intervals are over raters of its kind."""
+    """Leaning of a group's choices; intervals are over raters of its kind."""
 
     group: str
     raters: int
@@ -63,7 +63,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Erased:
-    """How often the majority of all overrules the majority of a group."""
+    """Share of items on which the majority of all overrules the majority of a group."""
 
     group: str
     items: int

@@ -1,4 +1,4 @@
-"""What raters said, as columns of numbers: the one thing that every statistic here takes.
+"""Judgements of raters as columns of numbers: the one thing that every statistic here takes.
 
 N judgements of I items by R raters. Values stand in the item's own order, never as displayed: the
 sides were shuffled for each rater, so "left" means nothing here, and what "a" means is the same
@@ -137,7 +137,7 @@ class Judgements:
         )
 
     def said(self) -> Judgements:
-        """First answers that say something: no repeats, no "cannot tell". What agreement takes."""
+        """First answers that say something: no repeats, no "cannot tell". Agreement takes these."""
         return self.where(~self.repeat & ~np.isnan(self.value))
 
     def sides(self) -> Judgements:

@@ -1,4 +1,4 @@
-"""How many raters and items: by closed form where there is one, by simulation where there is none.
+"""Numbers of raters and items that suffice: by closed form, else by simulation.
 
 The reward model of these sums is linear: it sees d features of an item, x ~ N(0, I), of the
 margin m = √ρ w·x + √(1 − ρ) e. ρ is what the features can know, so that the best accuracy on gold
@@ -122,7 +122,7 @@ def dimensions_from_pilot(
 
 @dataclass(frozen=True)
 class _Votes:
-    """What the mean vote of an item tells of w."""
+    """Information of the mean vote of an item about w."""
 
     noise: float
     """V"""

@@ -26,7 +26,7 @@ FEWEST_TIMES = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a rater takes."""
+    """Pace of a rater."""
 
     median: float
     """Seconds per item."""
@@ -42,7 +42,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class RaterReport:
-    """What is known of one rater without a model. Shares are 0 to 1, intervals Wilson's."""
+    """Report on one rater without a model. Shares are 0 to 1, intervals Wilson's."""
 
     name: str
     judgements: int

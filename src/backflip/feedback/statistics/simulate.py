@@ -146,7 +146,7 @@ class Items:
 
     @cached_property
     def sways(self) -> dict[str, Floats]:
-        """What of the features raters react to: ``gauges.contrasts``."""
+        """Features that raters react to: ``gauges.contrasts``."""
         return contrasts(self.features)
 
     @property

@@ -17,7 +17,7 @@ LOW = (1 << HALF) - 1
 
 
 def alias_of(item: int, key: str) -> int:
-    """What the holder of a key calls an item."""
+    """The number of an item for the holder of a key."""
     left, right = item >> HALF, item & LOW
     for turn in range(ROUNDS):
         left, right = right, left ^ _mixed(right, turn, key)

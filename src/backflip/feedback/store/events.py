@@ -44,7 +44,7 @@ class Event:
 
 @dataclass(frozen=True)
 class NewEvent:
-    """What is to be written down."""
+    """An event to be written down."""
 
     kind: str
     person: int | None = None

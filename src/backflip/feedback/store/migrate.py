@@ -1,4 +1,4 @@
-"""Bring a database to the present schema: make it, or run the revisions that it has not had."""
+"""Migration of a database to the present schema: made, or by the revisions that it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which project of which database: what the functions of this room are given."""
+"""Reference to a project of a database, and the standing of a member in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Member:
     """Whether the project is put away: nothing is asked in it."""
 
     def alias(self, item: int) -> int:
-        """What this rater calls an item."""
+        """Number of an item for this rater."""
         return alias_of(item, self._key)
 
     def item(self, alias: int) -> int:

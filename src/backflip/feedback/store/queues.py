@@ -1,4 +1,4 @@
-"""Where an item waits. One word in an indexed column, so that the next item is never searched for.
+"""Queues of waiting items: a word in an indexed column, so that the next one is never searched for.
 
 An item leaves its queue when it is full (answers and live leases reach what it wants) and comes
 back when a lease expires.

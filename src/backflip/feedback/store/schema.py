@@ -71,7 +71,7 @@ def contains(column: Any, words: str) -> Any:
 
 
 class Table(DeclarativeBase):
-    """What all tables share."""
+    """Base of all tables."""
 
 
 class People(Table):
@@ -200,7 +200,7 @@ class Items(Table):
 
 
 class Leases(Table):
-    """What was shown to whom, in which order. A row stays when its lease has ended."""
+    """Items shown to raters, with their order. A row stays when its lease has ended."""
 
     __tablename__ = "leases"
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True)
@@ -355,7 +355,7 @@ class Tallies(Table):
 
 
 class Secrets(Table):
-    """What signs cookies. Made on first use."""
+    """Keys that sign cookies. Made on first use."""
 
     __tablename__ = "secrets"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -47,7 +47,7 @@ def _upsert(rows: int) -> TextClause:
 
 
 def standing(connection: Connection, project: int, person: int) -> tuple[Counts, Counts]:
-    """What the next item depends on: a few counts of the project, and of a rater."""
+    """Counts that the next item depends on: a few of the project, and of a rater."""
     found: tuple[Counts, Counts] = ({}, {})
     for who, name, value in connection.execute(_STANDING, {"project": project, "person": person}):
         found[who != PROJECT][name] = value
@@ -64,7 +64,7 @@ _STANDING = select(Tallies.person_id, Tallies.name, Tallies.value).where(
 def read(
     connection: Connection, project: int, person: int = PROJECT, names: Iterable[str] | None = None
 ) -> dict[str, float]:
-    """A rater's counts, or the project's. What is not there is 0: use ``.get(name, 0)``."""
+    """A rater's counts, or the project's. Missing ones are 0: use ``.get(name, 0)``."""
     query = select(Tallies.name, Tallies.value).where(
         Tallies.project_id == project, Tallies.person_id == person
     )
@@ -92,7 +92,7 @@ def day(at: float) -> str:
 def of_answer(
     person: int, *, seconds: float, at: float, word: str | None, correct: bool | None, sign: int = 1
 ) -> Changes:
-    """What one answer adds to the counts of its rater and its project, or takes away again."""
+    """Changes of the counts of a rater and a project by one answer, or by taking it back."""
     changes: Changes = Counter()
     for who in (PROJECT, person):
         changes[who, "answers"] += sign

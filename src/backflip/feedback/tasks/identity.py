@@ -1,4 +1,4 @@
-"""When two items are the same, and what is known of an item before anybody has judged it.
+"""Identity of items, and their features before anybody has judged them.
 
 The order of the answers and who wrote them make no difference: a pair asked the other way round is
 the same pair.
@@ -21,7 +21,7 @@ _LIST_MARK = re.compile(r"^[ \t]{0,8}(?:[-*+•]|\d{1,3}[.)])[ \t]+", re.MULTILI
 
 @dataclass(frozen=True)
 class Identity:
-    """What an item is compared by."""
+    """Features that tell whether two items are the same."""
 
     digest: str
     """128 bits in hexadecimal: the same for items that ask the same."""
@@ -49,7 +49,7 @@ class Side:
 
 
 def sides_of(payload: Payload) -> list[Side]:
-    """What is known of each answer; clips have neither length nor lists: 0."""
+    """The sides of an item; clips have neither length nor lists: 0."""
     return _known(payload, _sides(payload), _hash(_prompt(payload)))
 
 

@@ -57,7 +57,7 @@ class Overlap(Strict):
 
 
 class Budget(Strict):
-    """Where a project stops; what is not given does not stop it."""
+    """Limits at which a project stops; those that are not given do not stop it."""
 
     items: Count | None = None
     """Items finished."""
@@ -111,7 +111,7 @@ class ProjectSettings(Rubric):
     """Minutes of work after which a break is offered; 0: never."""
     budget: Budget = Budget()
     groups: dict[Short, tuple[Short, ...]] = {}  # noqa: RUF012 — pydantic copies it
-    """What raters may differ in, and the values of each: {"language": ["de", "en"]}."""
+    """Attributes in which raters may differ, and the values of each: {"language": ["de", "en"]}."""
 
     @field_validator("attributes")
     @classmethod

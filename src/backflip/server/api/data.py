@@ -57,7 +57,7 @@ class NewItems(Body):
 
 
 class Priorities(Body):
-    """What to ask first, by item number."""
+    """Priorities by item number."""
 
     priorities: Annotated[dict[ItemId, Priority], Field(max_length=MOST_ITEMS)]
     origin: Annotated[str, Field(pattern="^(active|random)$")] | None = None
@@ -151,7 +151,7 @@ def set_states(here: Lead, sent: Some) -> dict[str, int]:
 
 @router.put("/priorities")
 def prioritise(here: Lead, sent: Priorities) -> dict[str, int]:
-    """What a model wants to know first."""
+    """Set priorities, as a model wishes."""
     here.visitor.need("write")
     by = here.visitor.person.id
     return {"changed": here.project.prioritise(sent.priorities, origin=sent.origin, by=by)}

@@ -56,7 +56,7 @@ class Change(Body):
 
 
 class Powers(Body):
-    """Whether somebody runs the whole server."""
+    """Powers over the whole server."""
 
     admin: bool
 

@@ -69,12 +69,12 @@ Held = Annotated[list[ItemId], Field(max_length=MOST_HELD)]
 
 
 class Sent(BaseModel):
-    """What all bodies share: unknown fields are refused."""
+    """Base of all bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     item: ItemId
-    """What ``next`` called it: each rater has numbers of their own."""
+    """Its number from ``next``: each rater has numbers of their own."""
     client_key: Key | None = None
     hold: Held = []
     """Items that the page has already."""
@@ -109,7 +109,7 @@ class TalkTurn(BaseModel):
 
 
 class TalkSent(BaseModel):
-    """What was said since the opening, for the policies to go on with."""
+    """The conversation since the opening, for the policies to go on with."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -160,7 +160,7 @@ async def _call(request: Request, name: str) -> Call:
 
 Called = Annotated[Call, Depends(_call)]
 Body: TypeAlias = dict[str, Any]
-"""What the description says of answers; they are written as JSON by hand."""
+"""Type of replies in the description; they are written as JSON by hand."""
 
 
 def _item(here: Place, alias: int) -> int:
@@ -274,7 +274,7 @@ def talk(call: Called, sent: TalkSent) -> JSONResponse:
 
 @contextmanager
 def _nameless(here: Place) -> Iterator[None]:
-    """What is wrong with a policy names it: that is for the log and for leads, not for raters."""
+    """Faults of a policy name it: that is for the log and for leads, not for raters."""
     try:
         yield
     except RefusedError:
@@ -287,7 +287,7 @@ def _nameless(here: Place) -> Iterator[None]:
 
 
 def _key(here: Place, item: int) -> tuple[object, ...]:
-    """What the order of a talk's replies hangs on."""
+    """Seed of the order of a talk's replies."""
     return (here.member.salt if here.member else "", here.visitor.person.id, item)
 
 

@@ -1,4 +1,4 @@
-"""Lines in the server's log about what was refused: who asked for what, and never a secret."""
+"""The audit log: lines on refused requests, with their sender and never a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: visitors, their role in a project, and forms that really came from our pages."""
+"""Authorisation: visitors, their role in a project, and forms that really came from our pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCOPES = {
     "read": "read statistics, exports and the log",
     "write": "add items, change settings, invite",
 }
-"""What a token may open; it never opens more than its owner may do."""
+"""Powers of a token; it never opens more than its owner may do."""
 FOR_PROGRAMS = ("/api/", "/media/")
 """Paths that a token opens: pages have no scopes, and one of them makes tokens."""
 MOST_FIELDS = 400

@@ -1,4 +1,4 @@
-"""Where the files of a server lie, and copies of its database together with its clips.
+"""Files of a server, and copies of its database together with its clips.
 
 Clips are answers' other half and go along. Figures are worked out again; trained models and logs of
 jobs stay where they are.
@@ -68,8 +68,8 @@ def restore(
 ) -> tuple[list[Path], list[Path]]:
     """Put a copy in the place of a database, and its clips among the files.
 
-    What stood in either place is moved aside, never deleted. Returns what stands in place now, and
-    where the former lies. Raises UserError where a server is running on the database.
+    Former files of either place are moved aside, never deleted. Returns the new place and
+    that of the former. Raises UserError where a server is running on the database.
     """
     clips = _beside(copy) / MEDIA
     media = (files or files_of(place_of(url))) / MEDIA

@@ -1,6 +1,6 @@
 """Clips and pictures that somebody sends: which kinds, how large, and under which name.
 
-A file is kept under its own name, cleaned, so that rows can speak of it. What stands under a name
+A file is kept under its own name, cleaned, so that rows can speak of it. A file under a name
 never changes: raters' answers are about just that. Its first bytes must be those of its kind.
 """
 
@@ -52,13 +52,13 @@ class Kind:
     """A kind of file that browsers show."""
 
     type: str
-    """What a browser is told."""
+    """Media type for browsers."""
     fits: Callable[[bytes], bool]
     """Whether a file that begins so is one."""
 
     @property
     def media(self) -> str:
-        """What items call it: image or video."""
+        """Its name in items: image or video."""
         return self.type.partition("/")[0]
 
 
@@ -97,7 +97,7 @@ def safe_name(given: str) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a file that was sent."""
+    """Outcome of a file that was sent."""
 
     given: str
     """The name it came with."""

@@ -1,4 +1,4 @@
-"""The project form: settings ↔ the fields of a page, and where a mistake belongs.
+"""The project form: settings ↔ the fields of a page, and the place of a mistake.
 
 Shares stand in the form as percentages, lists as one entry a line.
 """
@@ -231,7 +231,7 @@ LABELS = {
     "repeat_share": "“Repeated items”",
     "span_labels": "“Labels”",
 }
-"""What the form calls settings that a message may name."""
+"""Names on the form of settings that a message may name."""
 
 
 def as_on_the_form(text: str) -> str:

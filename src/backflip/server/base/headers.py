@@ -1,4 +1,4 @@
-"""What every answer tells the browser to refuse, and which names the server answers to."""
+"""Security headers of every answer, and the host names that the server answers to."""
 
 from __future__ import annotations
 

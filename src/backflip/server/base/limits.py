@@ -1,4 +1,4 @@
-"""How often and how much: token buckets against guessing, a bound on the size of a request."""
+"""Limits: token buckets against guessing, a bound on the size of a request."""
 
 from __future__ import annotations
 

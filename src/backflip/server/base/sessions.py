@@ -1,4 +1,4 @@
-"""Who is asking: sessions in signed cookies, tokens of programs, a trusted proxy; and CSRF.
+"""Sessions: signed cookies, tokens of programs, a trusted proxy; and CSRF.
 
 A cookie holds a random nonce, and who signed in under which epoch of their password: a new password
 ends all older sessions. The CSRF token is a signature of the nonce, so that it needs no place to be
@@ -34,7 +34,7 @@ WORTHLESS = "this link is not valid (any more); ask for a new one."
 
 @dataclass(frozen=True)
 class Session:
-    """What a cookie says."""
+    """The content of a cookie."""
 
     nonce: str
     person: int | None = None
@@ -103,7 +103,7 @@ class PasswordLinks:
         self.signer = URLSafeTimedSerializer(secret, salt="backflip new password")
 
     def make(self, person: Person) -> str:
-        """What the link ends with."""
+        """The signed end of a link."""
         return self.signer.dumps([person.id, person.epoch])
 
     def read(self, link: str) -> tuple[int, int]:

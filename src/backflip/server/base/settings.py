@@ -1,4 +1,4 @@
-"""How a server is run: where it listens, whom it trusts, how much it takes."""
+"""Settings of a server: where it listens, whom it trusts, how much it takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backflip.errors import UserError
 SHORTEST_SECRET = 16
 """Characters of a secret shared with a proxy."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "testserver")
-"""What a browser on this machine may call the server."""
+"""Names of the server for browsers on this machine."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ServerSettings:
     answers_per_minute: float = 240.0
     """Per person."""
     proxy_secret: str = ""
-    """What a reverse proxy sends in X-Backflip-Proxy to be believed; empty: no proxy is."""
+    """Secret that a reverse proxy sends in X-Backflip-Proxy to be believed; empty: no proxy is."""
     proxy_header: str = "X-Forwarded-Email"
     """Where a believed proxy says who has signed in (single sign-on)."""
     jobs: int = 1
@@ -66,7 +66,7 @@ class ServerSettings:
 
     @property
     def base(self) -> str:
-        """What links to this server begin with; empty: whatever name the visitor used."""
+        """Beginning of links to this server; empty: whatever name the visitor used."""
         return self.public_url.rstrip("/")
 
     @property

@@ -1,4 +1,4 @@
-"""What one server holds together: its store, settings, sessions, jobs, clips and templates."""
+"""State of one server: its store, settings, sessions, jobs, clips and templates."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class AppState:
 
 
 def base_of(request: Request) -> str:
-    """What a link to this server begins with: its public address, else the name that was used."""
+    """Beginning of a link to this server: its public address, else the name that was used."""
     return app_state_of(request).settings.base or str(request.base_url).rstrip("/")
 
 

@@ -63,7 +63,7 @@ class Talkers:
         return Offer(shown, self._stamp(shown, [(m.role, m.content) for m in turns], key))
 
     def reply(self, name: str, turns: Sequence[Message]) -> str:
-        """What one policy says. Raises UserError for a name that the operator did not give."""
+        """The reply of one policy. Raises UserError for a name that the operator did not give."""
         place = self.places.get(name)
         if place is None:
             known = ", ".join(self.places) or "none"

@@ -126,7 +126,7 @@ def _links(request: Request) -> str:
 def _guessed(request: Request, site: AppState, what: str) -> Iterator[None]:
     """Guessing a link is hopeless; trying is slowed down all the same, and written down.
 
-    What is no guess costs nothing: a whole class may come from one address.
+    Visits that are no guess cost nothing: a whole class may come from one address.
     """
     key = _links(request)
     if wait := site.links.wait(key):
@@ -140,7 +140,7 @@ def _guessed(request: Request, site: AppState, what: str) -> Iterator[None]:
 
 
 def _opened(request: Request, site: AppState, secret: str) -> Invitation:
-    """What an invitation opens. Raises RefusedError, and writes it down, where that is nothing."""
+    """The invitation of a link. Raises RefusedError, and writes it down, where there is none."""
     with _guessed(request, site, "no such invitation"):
         return site.store.invitation(secret)
 

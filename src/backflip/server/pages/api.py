@@ -1,4 +1,4 @@
-"""What the interface for programs offers, read from its own description."""
+"""Page on the interface for programs, made from its own description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing what is asked next, and what the screen left out."""
+"""Pages on query selection, and on items that the screen left out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _page(request: Request, site: AppState, here: Place, error: str = "") -> HTM
 
 
 def _shown(site: AppState, here: Place) -> dict[str, Any]:
-    """What the page on the next questions shows."""
+    """Content of the page on the next questions."""
     settings, last = here.project.settings, asking.latest(site, here.name)
     asked = last["asked"] if last else {"screen": {"sample_back": 0.05}}
     ways = ask_command.offered(settings.kind)
@@ -73,7 +73,7 @@ def ask(request: Request, site: Parts, here: Lead, form: Form) -> Response:
 
 
 def _asked(site: AppState, here: Place, form: Posted) -> dict[str, Any]:
-    """What ``collect.asking`` takes. Only pairs of texts are screened, or read by reward models."""
+    """Arguments of a round. Only pairs of texts are screened, or read by reward models."""
     pairs = kind_of(here.project.settings.kind).two_texts
     asked: dict[str, Any] = {
         "strategy": form["strategy"],
@@ -106,7 +106,7 @@ def _share(here: Place, form: Posted) -> None:
 def screened(
     request: Request, here: Lead, before: Annotated[int, Query(ge=0, lt=2**62)] = 0
 ) -> HTMLResponse:
-    """What a rule left out, the newest first, with a way to ask it all the same."""
+    """Items that a rule left out, the newest first, with a way to ask them all the same."""
     found, older = _left_out(here, before)
     ids = [item for item, _, _ in found]
     rows = {row.id: row for row in here.project.items(ids=ids, limit=len(ids))} if ids else {}

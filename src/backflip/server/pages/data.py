@@ -143,7 +143,7 @@ def _line(row: ItemRow) -> dict[str, Any]:
 
 
 def gist(payload: Mapping[str, Any]) -> str:
-    """What an item asks, in one line: the last message of its prompt, or what there is."""
+    """Gist of an item in one line: the last message of its prompt, or its own text."""
     turns = payload.get("prompt") or payload.get("opening") or ()
     if turns:
         return first_line(turns[-1]["content"])

@@ -20,9 +20,9 @@ from backflip.text import counted
 FLASH = "backflip-said"
 """Cookie with one message for the next page."""
 COUNTS = re.compile(r"[0-9]{1,12}(-[0-9]{1,12}){0,4}")
-"""What became of an import, as the cookie says it."""
+"""Outcome of an import, as the cookie says it."""
 MOVED = re.compile(r"(adjudicate|open|dropped)-([0-9]{1,12})-([0-9]{1,12})")
-"""What became of the items that were ticked in a list."""
+"""Outcome for the items that were ticked in a list."""
 WORDS = {
     "saved": ("good", "Saved."),
     "created": ("good", "The project is there. Import items next."),
@@ -128,7 +128,7 @@ def _imported(
 
 
 def _moved(state: str, changed: int, ticked: int) -> str:
-    """What became of the items that were ticked."""
+    """Outcome for the items that were ticked."""
     what = {"adjudicate": "sent to the adjudicators", "open": "opened again", "dropped": "dropped"}
     text = f"{counted(changed, 'item was', 'items were')} {what[state]}"
     rest = ticked - changed
@@ -150,7 +150,7 @@ def inside(address: str) -> str:
 
 
 def in_project(here: Place, tab: str) -> dict[str, Any]:
-    """What pages of a project need: its name, title, and the tabs that this visitor may open."""
+    """Context of pages of a project: its name, title, and the tabs that this visitor may open."""
     settings = here.settings
     tabs: list[tuple[str, str, int]] = []
     archived = here.may("adjudicator") and here.archived
@@ -210,6 +210,6 @@ def path_of(here: Place, rest: str = "") -> str:
 
 
 def sentence(error: object) -> str:
-    """What went wrong, as a sentence for a page."""
+    """A message as a sentence for a page."""
     text = str(error)
     return text[:1].upper() + text[1:]

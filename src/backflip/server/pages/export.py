@@ -124,7 +124,7 @@ def log(
     kind: str = "",
     before: Annotated[int, Query(ge=0, lt=2**62)] = 0,
 ) -> HTMLResponse:
-    """What happened, the newest first."""
+    """The log, the newest event first."""
     kind = kind if kind in KINDS else ""
     events = here.project.events(
         until=before - 1 if before else None,

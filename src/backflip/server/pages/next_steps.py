@@ -1,4 +1,4 @@
-"""What a lead does next: what a project lacks, what waits for them, and what stands still."""
+"""Next steps of a lead: lacking parts of a project, waiting items, and stalled ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def steps(site: AppState, here: Place, found: Overview) -> list[Step]:
 def _lacking(
     site: AppState, here: Place, found: Overview, members: list[Membership]
 ) -> Iterator[tuple[str, str]]:
-    """What a project needs before anybody can judge."""
+    """Parts that a project needs before anybody can judge."""
     settings = here.project.settings
     if unknown := _unknown_policies(site, here):
         flags = " ".join(f"--policy {name}=MODEL" for name in unknown)
@@ -54,7 +54,7 @@ def _lacking(
 
 
 def _waiting(here: Place, found: Overview, members: list[Membership]) -> Iterator[tuple[str, str]]:
-    """What nobody but a senior or the lead can get on with."""
+    """Work that only a senior or the lead can do."""
     if found.adjudicate:
         split = counted(found.adjudicate, "item", "items")
         yield f"Settle {split} on which raters are split, or that many skipped", "/adjudicate"

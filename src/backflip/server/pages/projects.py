@@ -37,7 +37,7 @@ SCALES = [
 
 @router.get("/")
 def projects(request: Request, site: Parts, who: Who) -> HTMLResponse:
-    """What somebody belongs to; admins see everything."""
+    """The projects of a visitor; admins see all."""
     roles = site.store.projects_of(who.person.id)
     shown = [
         _card(project, who, roles.get(project.name, "admin"))
@@ -160,7 +160,7 @@ def archive(here: Lead, form: Form) -> Response:
 
 @router.get("/projects/{name}")
 def overview(request: Request, site: Parts, here: Here) -> Response:
-    """What is to do and how far the project is, for those who run it; raters go to their work."""
+    """Next steps and progress, for those who run the project; raters go to their work."""
     if not here.may("adjudicator"):
         return go(path_of(here, "/rate"))
     if not here.may("lead"):

@@ -1,4 +1,4 @@
-"""The rater's page, and what stands in its place when there is nothing to judge."""
+"""The rater's page, and the pages in its place when there is nothing to judge."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Queue = Annotated[str, Query(pattern="^(work|adjudicate|golden)$")]
 
 @router.get("/projects/{name}/rate")
 def rate(request: Request, site: Parts, here: Here, queue: Queue = "work") -> Response:
-    """What is to be judged, with the rubric beside it."""
+    """The rater's page: an item, with the rubric beside it."""
     person = here.visitor.person.id
     if here.state == "none":
         here.project.enrol(person, role="admin")

@@ -1,4 +1,4 @@
-"""What the seniors settle: items on which raters disagree, and items that somebody flagged."""
+"""Resolution by seniors: items on which raters disagree, and items that somebody flagged."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _dispute(site: AppState, here: Place, row: ItemRow, answers: list[AnswerRow]
 
 @router.get("/projects/{name}/flagged")
 def flagged(request: Request, site: Parts, here: Lead) -> HTMLResponse:
-    """What raters flagged and nobody has settled, with their words."""
+    """Items that raters flagged and nobody has settled, with their words."""
     return _flagged(request, site, here)
 
 

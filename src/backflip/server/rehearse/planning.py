@@ -25,7 +25,7 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the answer rests on; each may be given as KEY=VALUE."""
+    """Assumptions of the plan; each may be given as KEY=VALUE."""
 
     reliability: float = 0.8
     """Chance that a rater takes the better answer, above 0.5."""
@@ -38,11 +38,11 @@ class Assumptions:
     ceiling: float = 0.9
     """Accuracy of the model with labels without end: what it can know of an answer."""
     dimensions: float = 100.0
-    """What the model must learn, in directions; a pilot tells better."""
+    """Directions that the model must learn; a pilot tells better."""
     pilot_items: int = 0
     """Items of a pilot, whose accuracy says how many dimensions there are."""
     pilot_accuracy: float = 0.0
-    """What a model that learnt from the pilot reached on gold."""
+    """Accuracy on gold of a model that learnt from the pilot."""
     pilot_raters: int = 1
     """Raters of an item of the pilot."""
 

@@ -39,7 +39,7 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the statistics made of answers whose truth is known."""
+    """Recovery of known truths by the statistics."""
 
     answers: int
     raters: int

@@ -1,8 +1,8 @@
 r"""Mathematics in markdown: ``$…$``, ``$$…$$``, ``\(…\)`` and ``\[…\]`` as MathML.
 
 A dollar sign is a price more often than a formula, so pandoc's rule holds: the opening one has no
-space after it, the closing one none before it and no digit after it. What cannot be read as LaTeX
-stays as it was written.
+space after it, the closing one none before it and no digit after it. Text that is no LaTeX stays
+as it was written.
 """
 
 from __future__ import annotations

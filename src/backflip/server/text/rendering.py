@@ -42,7 +42,7 @@ SAID = {
     "tool": "Tool",
     "attacker": "Attacker",
 }
-"""What raters read above a turn."""
+"""Names above a turn, for raters."""
 
 MATH = (
     "math mrow mi mn mo ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder "
@@ -52,7 +52,7 @@ PROSE = (
     "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody "
     "td th thead tr ul"
 )
-"""What may stand in cleaned HTML, MathML and prose."""
+"""Elements of cleaned HTML, MathML and prose."""
 DRAWING = (
     "mathvariant stretchy fence form separator lspace rspace width height depth linethickness "
     "columnalign rowspacing columnspacing displaystyle scriptlevel accent notation minsize maxsize "

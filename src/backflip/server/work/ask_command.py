@@ -80,7 +80,7 @@ def ask(project: Project, asked: Mapping[str, Any], *, by: int | None = None) ->
 def jury(models: Sequence[str]) -> Judge:
     """Reward models as one judge with as many voices as they have heads.
 
-    What has no words to read, being redacted or empty, has log odds 0.
+    Items without words to read, being redacted or empty, have log odds 0.
     """
 
     def judge(payloads: Payloads) -> Floats:
@@ -108,7 +108,7 @@ def comparison(payload: Mapping[str, Any]) -> Comparison | None:
 
 
 def in_words(asked: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[str]:
-    """What a round did, in sentences."""
+    """The result of a round, in sentences."""
     if made is None:
         return []
     if not made["candidates"] and not made["active"] and not made["random"]:

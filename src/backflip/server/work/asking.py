@@ -1,4 +1,4 @@
-"""What to ask next, as a job: who may estimate, the command, and what it came to."""
+"""Query selection as a job: who may estimate, the command, and its result."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Author:
 
     @property
     def name(self) -> str:
-        """What stands beside a reply."""
+        """Name beside a reply."""
         return f"{self.model} at {self.temperature:g}"
 
 
@@ -121,7 +121,7 @@ def authors(
 
 @dataclass
 class Drafted:
-    """What became of the prompts."""
+    """Outcome of the prompts."""
 
     prompts: int = 0
     added: int = 0

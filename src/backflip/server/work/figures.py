@@ -89,7 +89,7 @@ def write(path: Path, made: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What was worked out last; none before the first time, or where an older version did it."""
+    """The newest figures; none before the first time, or where an older version made them."""
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -25,7 +25,7 @@ SHOWN = 3
 
 
 def of(project: Project, part: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    """What the first screen says of the figures: of all answers, or of one rubric version's."""
+    """Content of the first screen: of all answers, or of one rubric version's."""
     raters = list(attention(project, part))
     return {
         "agreement": part["agreement"] and part["agreement"]["alpha"],
@@ -40,7 +40,7 @@ def of(project: Project, part: Mapping[str, Any], made: Mapping[str, Any]) -> di
 
 
 def verdict(kind: str, agreement: Mapping[str, Any] | None) -> str:
-    """What α and its interval say, and no more: thresholds are Krippendorff's."""
+    """The verdict of α and its interval, and no more: thresholds are Krippendorff's."""
     if not agreement:
         return "Nobody has given a verdict yet."
     count, alpha = agreement["items"], agreement["alpha"]

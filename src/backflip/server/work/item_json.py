@@ -58,7 +58,7 @@ def progress(now: Progress) -> dict[str, Any]:
 def acknowledged(
     site: AppState, here: Place, receipt: Receipt, settings: ProjectSettings, *, html: bool
 ) -> dict[str, Any]:
-    """What the page is told of an answer: that it is kept, and what comes next."""
+    """The acknowledgement of an answer: that it is kept, and the item that comes next."""
     body = outgoing(site, here, [receipt.next] if receipt.next else [], html=html)
     body |= {"answer": receipt.answer_id, "again": receipt.again, "notice": receipt.notice}
     if receipt.feedback:

@@ -1,4 +1,4 @@
-"""What those who run a project do to its people: the same rules for pages and for programs."""
+"""Management of people by those who run a project: the same rules for pages and for programs."""
 
 from __future__ import annotations
 

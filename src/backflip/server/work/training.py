@@ -1,4 +1,4 @@
-"""One click from answers to a reward model: the command that a project's page starts."""
+"""Training of a reward model on a project's answers, as a command that its page starts."""
 
 from __future__ import annotations
 
