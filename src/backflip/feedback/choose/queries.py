@@ -23,7 +23,7 @@ OVERSAMPLING = 10
 ACTIVE, RANDOM = "active", "random"
 
 
-# ---- how much would it teach?
+# ---- the worth of an answer
 
 
 def disagreement(logits: Floats) -> Floats:
@@ -55,7 +55,7 @@ def best_against_worst(logits: Floats) -> Floats:
     """[N] How far apart the two answers are thought to be: |mean log odds|.
 
     Raters agree most on such pairs, so a label costs least noise (West-of-N: Pace et al., 2024);
-    they teach nothing about close calls. ``pairing.best_against_worst`` makes such pairs.
+    they hold nothing about close calls.
     """
     return np.abs(logits.mean(0))
 

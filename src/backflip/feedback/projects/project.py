@@ -118,7 +118,7 @@ class Project(ProjectItems, ProjectRaters, ProjectMembers):
             return events.newest(connection, self.id)
 
     def tallies(self, person: int | None = None) -> dict[str, float]:
-        """The project's counts, or a rater's (names in ``feedback/tallies.py``)."""
+        """The project's counts, or a rater's (names in ``store/tallies.py``)."""
         with self.ref.database.read() as connection:
             return tallies.read(connection, self.id, person or tallies.PROJECT)
 

@@ -165,7 +165,7 @@ class Items(Table):
     route: Mapped[str] = mapped_column(String(200))
     """Which raters get it: "language=de"; empty: all."""
     queue: Mapped[str] = mapped_column(String(20))
-    """Where it waits now: a name of ``feedback/queues.py``; full, closed: nowhere."""
+    """Where it waits now: a name of ``store/queues.py``; full, closed: nowhere."""
     state: Mapped[str] = mapped_column(String(20))
     """open, done, dropped or adjudicate."""
     wanted: Mapped[int]

@@ -2,7 +2,7 @@
 
     python -m backflip.server.work.ask_command DATABASE PROJECT JSON
 
-The JSON holds fields of ``feedback.asking.Ask``, and ``judges``: reward models, which stand in for
+The JSON holds fields of ``choose.asking.Ask``, and ``judges``: reward models, which stand in for
 the small model that would learn from the project's own answers.
 """
 

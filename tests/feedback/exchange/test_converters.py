@@ -1,4 +1,4 @@
-"""What answers teach, by hand: labels, posteriors, margins and weights, kind by kind."""
+"""Records of answers, by hand: labels, posteriors, margins and weights, kind by kind."""
 
 from __future__ import annotations
 
