@@ -159,7 +159,7 @@ def records(
 
 
 def _usable(source: Source, wanted: type[Record], style: str) -> Iterator[LabelledRecord]:
-    """Labelled records; as hard labels without what raters are evenly split on, which is counted."""
+    """Labelled records; as hard labels without even splits, which are counted."""
     for labelled in to_records(source, wanted):
         if style == HARD and labelled.undecided:
             source.accounting.drop(EVEN, labelled.evidence.items[0].item.id)
