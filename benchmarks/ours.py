@@ -23,7 +23,8 @@ from backflip.models.heads import RewardModel, ValueModel
 from backflip.models.load import load_causal
 from backflip.reward.model import RewardModelSource
 from backflip.training.learner import Learner, Work, make_optimizer
-from backflip.training.online import Critic, OnlineLoop
+from backflip.training.online import OnlineLoop
+from backflip.training.values import Critic
 
 
 def reward_model(load: Workload) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
 
 def _named(setting: str, run: Run) -> str:
     """The model of a run, as the setting of a recipe."""
-    judges = setting in ("reward_model", "judge")
+    judges = setting in ("reward_model", "reward", "judge")
     return str(model_of(run, of=("reward_model",) if judges else None))
 
 
@@ -146,10 +146,15 @@ def verifier(check: Callable[[str, str], float], model: str | Path | Run) -> Rew
     return Verifier(check=check, template=ChatTemplate(load_tokenizer(str(model_of(model)))))
 
 
-def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
+def resume(
+    run: str | Path | Run,
+    *,
+    judge: RewardSource | None = None,
+    reward: Callable[..., Any] | None = None,
+) -> Run:
     """Go on with a run that was interrupted, from its last whole checkpoint.
 
-    ``judge``: the function that judged, where one did.
+    ``judge``, ``reward``: the function that judged rounds, or rewarded answers, where one did.
     """
     from backflip.training.place import check_run
 
@@ -157,7 +162,11 @@ def resume(run: str | Path | Run, *, judge: RewardSource | None = None) -> Run:
     check_run(folder)
     with starting():
         from backflip.recipes import run as stages
-    return Run(stages.resume(folder, functions={} if judge is None else {"judge": judge}))
+    return Run(
+        stages.resume(
+            folder, functions={k: v for k, v in (("judge", judge), ("reward", reward)) if v}
+        )
+    )
 
 
 def evaluate(

@@ -12,6 +12,8 @@ from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.online.values import ValueLoss
 from backflip.algorithms.sft import SFT
 from backflip.data.batches import DemonstrationBatch, Rollouts, Scored, TokenSteps
+from backflip.distributed.reading import evaluate_all
+from backflip.functional.credit import at_end
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch.engine import TorchEngine
@@ -19,14 +21,8 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
 from backflip.reward.protocol import Judgement
 from backflip.training.learner import Learner, Work, make_optimizer
-from backflip.training.online import (
-    Critic,
-    OnlineLoop,
-    PretrainingMix,
-    SharedValues,
-    evaluate_all,
-    mean_kl,
-)
+from backflip.training.online import OnlineLoop, PretrainingMix, mean_kl
+from backflip.training.values import Critic, SharedValues
 from tests.models.families import tiny
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14]]
@@ -87,7 +83,7 @@ def test_a_tiny_policy_learns_what_is_rewarded(critic):
     for step in range(1, 31):
         loop.step(step, PROMPTS)
         assert loop.last is not None
-        rewards.append(float(loop.last.experience.scored.scores.mean()))
+        rewards.append(float(loop.last.experience.scored.total().mean()))
     assert sum(rewards[-5:]) / 5 > 0.3 + sum(rewards[:5]) / 5
 
 
@@ -125,7 +121,7 @@ def hand_made() -> Scored:
     rollouts = Rollouts(steps, mask, logp, torch.tensor([0, 1]), torch.tensor([True, True]))
     ref = torch.full((2, 3), -2.0) * mask
     values = torch.tensor([[0.5, 9.0, 9.0], [0.25, 0.0, 0.0]])
-    return Scored(rollouts, torch.tensor([2.0, 1.0]), logp, ref, values)
+    return Scored(rollouts, at_end(torch.tensor([2.0, 1.0]), rollouts.mask), logp, ref, values)
 
 
 def test_one_step_ppo_by_hand():
@@ -139,7 +135,7 @@ def test_one_step_ppo_by_hand():
 def test_ppo_with_nothing_expected_and_lambda_one_is_reward_to_go():
     scored = hand_made()
     scored = Scored(
-        scored.rollouts, scored.scores, scored.logp_old, scored.logp_ref, torch.zeros(2, 3)
+        scored.rollouts, scored.rewards, scored.logp_old, scored.logp_ref, torch.zeros(2, 3)
     )
     credit = PPO(kl_coef=0.1, lam=1.0, whiten_advantages=False).credit(scored)
     expected = torch.tensor([[1.7, 1.8, 1.9], [0.9, 0.0, 0.0]])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backflip.functional.credit import (
+    at_end,
     first_choice,
     gae,
     group_relative,
@@ -39,7 +40,9 @@ def test_a_batch_without_any_token_has_no_choices():
 def test_the_score_is_paid_on_the_last_choice_and_the_leash_on_each():
     logp = torch.tensor([[9.0, -1.0, 9.0, -2.0, 9.0], [-1.0, -1.0, -1.0, 9.0, 9.0], [9.0] * 5])
     ref = torch.tensor([[0.0, -2.0, 0.0, -1.5, 0.0], [-1.0, -3.0, -1.0, 0.0, 0.0], [0.0] * 5])
-    rewards = token_rewards(torch.tensor([5.0, 7.0, 3.0]), logp, ref, MASK, kl_coef=0.1)
+    rewards = token_rewards(
+        at_end(torch.tensor([5.0, 7.0, 3.0]), MASK), logp, ref, MASK, kl_coef=0.1
+    )
     expected = torch.tensor([[0, -0.1, 0, 5.05, 0], [0, -0.2, 7, 0, 0], [0] * 5])
     torch.testing.assert_close(rewards, expected)
 
@@ -47,7 +50,7 @@ def test_the_score_is_paid_on_the_last_choice_and_the_leash_on_each():
 def test_what_lies_behind_the_end_cannot_poison_the_rewards():
     """A log-probability of −∞ or NaN at padding is not a reason for a NaN."""
     logp = torch.where(MASK, -1.0, float("-inf"))
-    rewards = token_rewards(torch.ones(3), logp, logp, MASK, kl_coef=0.1)
+    rewards = token_rewards(at_end(torch.ones(3), MASK), logp, logp, MASK, kl_coef=0.1)
     assert rewards.sum(1).tolist() == [1.0, 1.0, 0.0]
     junk = torch.where(MASK, 0.5, float("nan"))
     assert gae(junk, junk, MASK).isfinite().all()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
+from backflip.functional.credit import at_end
 from backflip.monitor import metrics
 
 
@@ -16,7 +17,9 @@ def scored(answers, logp, ref, scores, groups, finished=None):
         group=torch.tensor(groups),
         finished=torch.tensor(finished or [True] * len(answers)),
     )
-    return Scored(rollouts, torch.tensor(scores), logp, ref, torch.zeros_like(logp))
+    return Scored(
+        rollouts, at_end(torch.tensor(scores), rollouts.mask), logp, ref, torch.zeros_like(logp)
+    )
 
 
 def test_metrics_of_two_answers_by_hand():

@@ -11,6 +11,7 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import tokenize_prompts
 from backflip.data.formats import load
 from backflip.data.records import Prompt
+from backflip.distributed.reading import evaluate_all
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
@@ -19,7 +20,6 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.recipes.load import load_recipe
 from backflip.recipes.run import train
-from backflip.training.online import evaluate_all
 
 pytestmark = pytest.mark.slow
 

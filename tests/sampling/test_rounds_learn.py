@@ -6,6 +6,7 @@ import torch
 
 from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import Ragged, ReferencedComparisons
+from backflip.distributed.reading import evaluate_all
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch.engine import TorchEngine
@@ -14,7 +15,6 @@ from backflip.reward.protocol import Judgement
 from backflip.sampling.choosing import BestWorst, Filters
 from backflip.sampling.draw import Round
 from backflip.training.learner import Learner, Work, make_optimizer
-from backflip.training.online import evaluate_all
 from tests.models.families import tiny
 
 PROMPTS = Ragged.of([[1, 3 + i, 9, 40 - i] for i in range(12)])

@@ -30,8 +30,9 @@ from backflip.training.checkpoints import CheckpointStore, learnt
 from backflip.training.driver import Best, drive
 from backflip.training.learner import Learner, linear_to_zero, make_optimizer
 from backflip.training.offline import OfflineLoop, assess
-from backflip.training.online import Critic, OnlineLoop, PretrainingMix
+from backflip.training.online import OnlineLoop, PretrainingMix
 from backflip.training.run_folder import RunFolder
+from backflip.training.values import Critic
 from tests.models.families import tiny
 
 TOTAL, EVERY = 7, 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -72,6 +72,11 @@ class OnlineAlgorithm(Objective):
     """Whether a recipe without a value source is an error."""
     epochs: Epochs = 1
     """Passes over each batch of experience."""
+
+    def faults(self, answers: int, where: str) -> Iterator[str]:
+        """Sentences on why it cannot learn from ``answers`` per prompt, the setting ``where``."""
+        del answers, where
+        return iter(())
 
     @abstractmethod
     def credit(self, scored: Scored) -> Experience:

@@ -228,10 +228,19 @@ def _text(line: Line) -> Demonstration:
     return demonstration(line, (Message("assistant", value),))
 
 
+REFERENCES = (
+    *("reference", "reference_answer", "ground_truth", "solution", "answer", "target"),
+    "expected_answer",
+)
+"""Names of the column with the reference answer to a prompt, the likeliest first."""
+
+
 def _prompt_only(line: Line) -> Prompt:
     fields = line.fields
     prompt = asked(fields) if has_prompt(fields) else asked_or_context(fields) or ()
-    return Prompt(dressed(line, prompt), line.where)
+    name = fields.first(REFERENCES)
+    reference = "" if name is None else str(fields[name])
+    return Prompt(dressed(line, prompt), line.where, reference)
 
 
 def _any(names: Iterable[str], fields: Fields) -> bool:

@@ -296,6 +296,16 @@ class ReferencedLabels(TensorRecord):
 
 
 @dataclass(frozen=True)
+class PromptBatch(TensorRecord):
+    """B tokenised prompts that wait for answers."""
+
+    tokens: Any
+    """Ragged token ids."""
+    row: Int[Tensor, " B"]
+    """Number of each prompt's record."""
+
+
+@dataclass(frozen=True)
 class Rollouts(TensorRecord):
     """What a policy did: tokens it wrote, actions it took, or denoising steps it made."""
 
@@ -309,6 +319,12 @@ class Rollouts(TensorRecord):
     """Number of the prompt that the row answers."""
     finished: Bool[Tensor, " B"]
     """True where the policy ended by itself; False where a length limit cut it off."""
+    row: Int[Tensor, " B"] = dataclasses.field(default=None)  # pyright: ignore
+    """Number of the prompt's record, by which a judge finds it; ``group`` if not said."""
+
+    def __post_init__(self) -> None:
+        if self.row is None:  # pyright: ignore[reportUnnecessaryComparison]
+            object.__setattr__(self, "row", self.group)
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.steps, torch.arange(len(self)), self.group
@@ -319,14 +335,18 @@ class Scored(TensorRecord):
     """Rollouts that have been judged."""
 
     rollouts: Rollouts
-    scores: Float[Tensor, " B"]
-    """One number per answer."""
+    rewards: Float[Tensor, "B T"]
+    """Reward after each choice; one score for the whole answer stands on the last choice."""
     logp_old: Float[Tensor, "B T"]
     """Log-probability of each choice under the learner's weights before the update."""
     logp_ref: Float[Tensor, "B T"]
     """The same under the reference policy."""
     values: Float[Tensor, "B T"]
     """Score expected before each choice; zero without a value source."""
+
+    def total(self) -> Float[Tensor, " B"]:
+        """Σ of an answer's rewards."""
+        return torch.where(self.rollouts.mask, self.rewards, 0.0).sum(-1)
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.rollouts.sequences()

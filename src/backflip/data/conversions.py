@@ -136,7 +136,10 @@ def _good(record: Labelled) -> list[Demonstration]:
 
 
 def _asked(record: Record) -> list[Prompt]:
-    return [Prompt(prompt_of(record), record.where)]
+    """The prompt; the answer of a demonstration is its reference."""
+    shown = isinstance(record, Demonstration)
+    reference = record.messages[-1].content if shown else ""
+    return [Prompt(prompt_of(record), record.where, reference)]
 
 
 def _apart(record: Comparison) -> list[Labelled]:

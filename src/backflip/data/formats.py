@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 from backflip.data.adapters import FORMATS, known_formats, sides
@@ -21,6 +21,7 @@ from backflip.data.records import (
     Labelled,
     Messages,
     Prompt,
+    Provenance,
     Record,
     Tally,
 )
@@ -108,6 +109,7 @@ def load(
         if reader is None:
             reader = Reader.of(row.fields, name, format=format, columns=columns)
             check_convertible(reader.format, wanted, name, row.fields)
+            reader.carries = wanted is Prompt
         try:
             held.append(reader.read(row))
         except BadRecordError as error:
@@ -125,7 +127,7 @@ def load(
     return Loaded(
         name,
         reader.format.name,
-        cast("list[R]", made.records),
+        cast("list[R]", [reader.with_columns(record) for record in made.records]),
         dropped,
         made.said,
         count,
@@ -143,6 +145,9 @@ class Reader:
         self.unread = Counter[str]()
         self.remarks = Counter[str]()
         self._lifted = ""
+        self.carried: dict[Provenance, Mapping[str, Any]] = {}
+        """Columns that nobody has read, by the place of their row; see ``with_columns``."""
+        self.carries = False
 
     @staticmethod
     def of(
@@ -179,9 +184,17 @@ class Reader:
                 f"no column {error.args[0]!r}, which format {self.format.name} needs",
                 f"columns seen: {', '.join(map(str, row.fields))}",
             ) from error
-        self.unread.update(dict.fromkeys(fields.unread(), 1))
+        unread = list(fields.unread())
+        self.unread.update(dict.fromkeys(unread, 1))
+        if self.carries:
+            self.carried[row.where] = {n: v for n, v in fields.row.items() if n in unread}
         self.remarks.update(dict.fromkeys(fields.remarks, 1))
         return record
+
+    def with_columns(self, record: Record) -> Record:
+        """A prompt with the further columns of its row, which its judges may ask for."""
+        info = self.carried.get(record.where)
+        return replace(record, info=info) if info and isinstance(record, Prompt) else record
 
     def notes(self) -> list[str]:
         """What was chosen, in sentences."""
@@ -317,9 +330,12 @@ def _check_any(
 def as_row(record: Record) -> dict[str, Any]:
     """The record as a row that ``load`` reads back: TRL's conversational columns."""
     if isinstance(record, Prompt):
-        return {"prompt": _dicts(record.messages)} | _tools(record.messages)
+        row: dict[str, Any] = {"prompt": _dicts(record.messages)} | _tools(record.messages)
+        return (
+            row | dict(record.info) | ({"reference": record.reference} if record.reference else {})
+        )
     if isinstance(record, Demonstration):
-        row: dict[str, Any] = {"weight": record.weight}
+        row = {"weight": record.weight}
         if not record.prompt:
             return {"text": record.messages[0].content} | row
         return {"messages": _dicts(record.messages)} | row | _tools(record.messages)

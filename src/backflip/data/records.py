@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -95,10 +95,15 @@ def _check_answer(messages: Messages) -> None:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that waits for the assistant."""
+    """A conversation that waits for the assistant, with what its judges need."""
 
     messages: Messages
     where: Provenance = field(default=NOWHERE, compare=False)
+
+    reference: str = field(default="", compare=False)
+    """The reference answer, by which a verifier judges; empty where there is none."""
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """Further columns of the row, by their names."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.messages)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from backflip.algorithms.preference.base import DirectObjective, Told, comparisons_of, tell
 from backflip.algorithms.preference.unpaired import UnpairedObjective
-from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
+from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons, TensorRecord
+from backflip.distributed.reading import read_in_parts
 from backflip.evaluation.reward_model import RewardReport, report
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer, parameter_count
@@ -58,7 +59,6 @@ def implicit_report(
     )
 
 
-@torch.no_grad()
 def implicit_rewards(
     policy: CausalPolicy,
     data: ReferencedComparisons | ComparisonBatch,
@@ -75,13 +75,16 @@ def implicit_rewards(
     offsets = comparisons_of(data).answers.offsets
     number = Ragged(torch.arange(int(offsets[-1])), offsets)
     out = torch.zeros(int(offsets[-1]))
+
+    def read(piece: TensorRecord) -> Float[Tensor, " n"]:
+        here = piece.to(policy.device)
+        logp = policy.evaluate(comparisons_of(here).answers.values)["logp"]
+        return _reward(objective, tell(logp, here)).float()
+
     with task("measuring preferences", len(data), "rows") as measuring:
         for window in torch.arange(len(data)).split(WINDOW):
-            for rows in policy.plan(data[window], token_budget):
-                piece = data[window[rows]].to(policy.device)
-                logp = policy.evaluate(comparisons_of(piece).answers.values)["logp"]
-                reward = _reward(objective, tell(logp, piece))
-                out[number[window[rows]].values] = reward.float().cpu()
+            for rows, reward in read_in_parts(policy, data[window], token_budget, read):
+                out[number[window[rows]].values] = reward
                 measuring.advance(len(rows))
     return out
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from backflip.data.batches import TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Message
+from backflip.distributed.reading import evaluate_all
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
-from backflip.training.online import evaluate_all
 
 __all__ = ["Perplexities", "measure_perplexities", "perplexity"]
 

@@ -30,21 +30,22 @@ def first_choice(mask: Bool[Tensor, "B T"]) -> Int[Tensor, " B"]:
     return nnf.pad(torch.where(mask, steps, width), (0, 1), value=width).amin(dim=1)
 
 
+def at_end(scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Score on the last choice, 0 elsewhere. A row without a choice gets nothing."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(steps == last_choice(mask)[:, None], scores[:, None], 0.0)
+
+
 def token_rewards(
-    scores: Float[Tensor, " B"],
+    rewards: Float[Tensor, "B T"],
     logp: Float[Tensor, "B T"],
     logp_ref: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     *,
     kl_coef: float,
 ) -> Float[Tensor, "B T"]:
-    """Score on the last choice, minus ``kl_coef``·k1 on each (Ziegler et al., 2019, eq. 2).
-
-    A row without a choice gets nothing: nobody there earned the score.
-    """
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    at_end = torch.where(steps == last_choice(mask)[:, None], scores[:, None], 0.0)
-    return torch.where(mask, at_end - kl_coef * kl_k1(logp, logp_ref), 0.0)
+    """Reward of each choice minus ``kl_coef``·k1 (Ziegler et al., 2019, eq. 2); 0 elsewhere."""
+    return torch.where(mask, rewards - kl_coef * kl_k1(logp, logp_ref), 0.0)
 
 
 def gae(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.distributed.reading import read_in_parts
 from backflip.functional.kl import kl_exact
 from backflip.functional.logprobs import ROWS
 from backflip.models.causal import AdaptersOff, CausalPolicy, head_of
@@ -28,8 +29,12 @@ def exact_kl(
     """
     steps = record.sequences()[0]
     out = torch.zeros(len(steps))
-    for rows in policy.plan(record, budget):
-        out[rows] = _each(policy, reference, steps[rows]).cpu()
+
+    def each(piece: TensorRecord) -> Float[Tensor, " b"]:
+        return _each(policy, reference, piece.sequences()[0])
+
+    for rows, kl in read_in_parts(policy, record, budget, each):
+        out[rows] = kl
     return out
 
 

@@ -35,7 +35,7 @@ def scored_metrics(scored: Scored) -> dict[str, float]:
     ``entropy`` is the mean surprise of the choices made, −log π in nats per choice, an unbiased
     estimate of the policy's entropy. A mean over no choices is left out.
     """
-    rollouts, scores = scored.rollouts, scored.scores
+    rollouts, scores = scored.rollouts, scored.total()
     lengths, logps = rollouts.mask.sum(-1), (scored.logp_old, scored.logp_ref)
     metrics = {
         "reward": float(scores.mean()),

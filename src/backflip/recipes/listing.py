@@ -13,8 +13,10 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from backflip.recipes.describe import fields_of, groups_in, said
 from backflip.recipes.known import FILE, PACKAGE, digest
+from backflip.recipes.load import aliases
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES
+from backflip.stages.settings import OptimizerSettings
 
 __all__ = ["listing"]
 
@@ -27,7 +29,7 @@ def listing() -> str:
     settings: dict[str, Any] = {}
     classes: set[type[Any]] = set()
     for name, recipe in RECIPES.items():
-        settings[name] = list(_rows(recipe, "", "", classes))
+        settings[name] = [*_rows(recipe, "", "", classes), *_aliases(name)]
     files = {_file(owner) for kind in classes for owner in kind.__mro__ if _ours(owner)}
     sources = {name: digest(PACKAGE / name) for name in sorted(files | set(TABLES))}
     rows = {
@@ -36,6 +38,14 @@ def listing() -> str:
     }
     body = ",\n ".join(f"{json.dumps(name)}: {text}" for name, text in rows.items())
     return f'{{"sources": {json.dumps(sources, indent=1)},\n"settings": {{{body}}}}}\n'
+
+
+def _aliases(recipe: str) -> Iterator[list[Any]]:
+    """Old names of settings, with those inside where they are groups."""
+    optimizer = [name for name, *_ in fields_of(OptimizerSettings)]
+    for old in sorted(aliases(recipe)):
+        inner = [f"{old}.{name}" for name in optimizer] if old.endswith("_optimizer") else [old]
+        yield from ([path, "", "", {}] for path in inner)
 
 
 def _rows(

@@ -44,17 +44,30 @@ def load_recipe(
     stage = stage_in(raw, path)
     del raw["stage"]
     for key, value in _ordered({**pairs(overrides), **more}):
-        if key not in paths(stage):
+        if key not in paths(stage) and not is_alias(key, stage):
             raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
         _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))
     raw.setdefault("run", default_run(path.stem))
     return parse(pin_all(raw), stage, f"recipe {name}")
 
 
+def aliases(stage: str) -> set[str]:
+    """Names that settings of a recipe, or of a stage in a chain, had before."""
+    kind: Any = RECIPES[stage]
+    links = getattr(kind, "LINKS", ())
+    parts = [("", kind), *((f"{link}.", kind.model_fields[link].annotation) for link in links)]
+    return {f"{prefix}{old}" for prefix, part in parts for old in getattr(part, "ALIASES", ())}
+
+
+def is_alias(key: str, stage: str) -> bool:
+    """Whether a setting, or the group around it, bears an old name."""
+    return any(key == old or key.startswith(f"{old}.") for old in aliases(stage))
+
+
 def parse(raw: Mapping[str, Any], stage: str, where: str) -> Recipe:
     """Settings as a recipe; ``where`` they came from is named in errors."""
     try:
-        return RECIPES[stage].model_validate(dict(raw))
+        return RECIPES[stage].model_validate({**raw, "stage": stage})
     except ValidationError as error:
         raise UserError(_explained(error, stage, where)) from error
 

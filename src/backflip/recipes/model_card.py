@@ -21,12 +21,6 @@ from backflip.training.run_folder import RunFolder, write_atomically
 __all__ = ["write_card"]
 
 CARD = "README.md"
-METHODS = {
-    "sft": "supervised fine-tuning on demonstrations",
-    "reward_model": "learning from comparisons what people prefer",
-    "ppo": "PPO against a reward model, under a KL leash",
-    "rlhf": "supervised fine-tuning, a reward model and PPO",
-}
 WRITE = """from transformers import pipeline
 
 name = {name}
@@ -93,7 +87,7 @@ def _card(run: RunFolder, recipe: Any, summary: Mapping[str, Any]) -> str:
         f"---\n{yaml.safe_dump(about, sort_keys=False)}---",
         f"# {run.path.resolve().name}",
         f"A {'reward model' if scores else 'language model'}, trained from "
-        f"{_short(recipe.model)}{began}, by {_method(recipe)}, with Backflip {_version()}.",
+        f"{_short(recipe.model)}{began}, by {recipe.method}, with Backflip {_version()}.",
         f"## Use\n\n```python\n{_code(model)}```",
         _reading(config) if scores else _ends(model),
         "## Training\n\n" + "\n".join(f"* {line}" for line in _training(recipe)),
@@ -116,7 +110,7 @@ def _guide(run: RunFolder, recipe: Any, model: Path) -> str:
     if use == "evaluate":
         commands[0] += " data=COMPARISONS"
     return (
-        f"# {name}\n\nA run of Backflip: {_method(recipe)}.\n\n" + "\n".join(lines) + "\n\n"
+        f"# {name}\n\nA run of Backflip: {recipe.method}.\n\n" + "\n".join(lines) + "\n\n"
         f"```python\n{_code(model)}```\n\n```sh\n" + "\n".join(commands) + "\n```\n"
     )
 
@@ -196,13 +190,6 @@ def _measured(summary: Mapping[str, Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _method(recipe: Any) -> str:
-    if recipe.stage in METHODS:
-        return METHODS[recipe.stage]
-    objective = getattr(recipe, "objective", None)
-    return str(NAMES.get(type(objective), recipe.stage))
 
 
 def _config(model: Path) -> dict[str, Any]:

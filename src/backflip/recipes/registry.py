@@ -6,7 +6,7 @@ from backflip.rounds.settings import IterativeRecipe
 from backflip.stages.base import Recipe
 from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe
 from backflip.stages.direct import DirectRecipe
-from backflip.stages.online import PPORecipe
+from backflip.stages.online import OnlineRecipe
 from backflip.stages.reward_model import RewardModelRecipe
 from backflip.stages.sft import SFTRecipe
 
@@ -16,7 +16,8 @@ RECIPES: dict[str, type[Recipe]] = {
     "sft": SFTRecipe,
     "reward_model": RewardModelRecipe,
     "direct": DirectRecipe,
-    "ppo": PPORecipe,
+    "online": OnlineRecipe,
+    "ppo": OnlineRecipe,
     "rlhf": RLHFRecipe,
     "sft_direct": SFTDirectRecipe,
     "iterative": IterativeRecipe,

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import Rollouts, TokenSteps
+from backflip.distributed.reading import read_in_parts
 from backflip.models.heads import RewardModel
-from backflip.progress import task
 from backflip.reward.protocol import Judgement
 
 
@@ -24,15 +24,14 @@ class RewardModelSource:
         return Judgement(scores[:, 0], parts)
 
 
-@torch.no_grad()
 def score_all(
     model: RewardModel, steps: TokenSteps, token_budget: int = 4096, *, raw: bool = False
 ) -> Float[Tensor, "B heads"]:
     """Scores of any number of answers, in micro-batches, without a graph; on the CPU."""
     out = torch.zeros(len(steps), model.heads)
-    with task("scoring", len(steps), "answers") as scoring:
-        for rows in model.plan(steps, token_budget):
-            piece = steps[rows]
-            out[rows] = (model.raw_scores(piece) if raw else model.scores(piece)).cpu()
-            scoring.advance(len(rows))
+    read = model.raw_scores if raw else model.scores
+    for rows, scores in read_in_parts(
+        model, steps, token_budget, read, told="scoring", unit="answers"
+    ):
+        out[rows] = scores
     return out

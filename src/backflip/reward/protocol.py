@@ -7,20 +7,36 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backflip.data.batches import Rollouts
+from backflip.data.records import Tally
+from backflip.functional.credit import at_end
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was said of B answers."""
+    """Scores of B answers, with components to watch."""
 
     scores: Float[Tensor, " B"]
-    """What the policy is to raise."""
+    """Score of each answer, which the policy is to raise; NaN where there is none."""
     parts: Mapping[str, Float[Tensor, " B"]] = field(default_factory=dict[str, Tensor])
-    """What it is to be watched by, or made of: a held-out head, the sources of a mix."""
+    """Scores to watch: of a held-out head, of the sources of a mix."""
+    steps: Float[Tensor, "B T"] | None = None
+    """Reward after each choice, whose sum is the score; None for a score of the whole answer."""
+    failures: Tally = field(default_factory=Tally, compare=False)
+    """Answers without a score, by reason."""
+
+    def rewards(self, mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Rewards in time: a score of the whole answer stands on the last choice of ``mask``."""
+        return at_end(self.scores, mask) if self.steps is None else self.steps
+
+    def of(self, rows: Tensor) -> Judgement:
+        """The same of some of the answers."""
+        parts = {name: values[rows] for name, values in self.parts.items()}
+        steps = None if self.steps is None else self.steps[rows]
+        return Judgement(self.scores[rows], parts, steps, self.failures)
 
 
 @runtime_checkable
@@ -44,4 +60,11 @@ class Mix:
         parts = {name: j.scores for name, j in judged.items()}
         for name, judgement in judged.items():
             parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
-        return Judgement((weights[:, None] * scores).sum(0), parts)
+        failures = Tally()
+        for judgement in judged.values():
+            failures.update(judgement.failures)
+        steps = None
+        if any(j.steps is not None for j in judged.values()):
+            in_time = torch.stack([j.rewards(rollouts.mask) for j in judged.values()])
+            steps = (weights[:, None, None] * in_time).sum(0)
+        return Judgement((weights[:, None] * scores).sum(0), parts, steps, failures)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from backflip.data.batches import Rollouts
+from backflip.functional.credit import at_end
 from backflip.functional.shaping import clip_scores, length_penalty, missing_eos
 from backflip.reward.protocol import Judgement, RewardSource
 
@@ -38,4 +41,9 @@ class Shaped:
             scores = length_penalty(scores, lengths, per_token=how.length_penalty)
         if how.missing_eos is not None:
             scores = missing_eos(scores, rollouts.finished, score=how.missing_eos)
-        return Judgement(scores, {**judged.parts, "unshaped": judged.scores})
+        steps = judged.steps
+        if steps is not None:
+            steps = steps + at_end(scores - judged.scores, rollouts.mask)
+        scores = torch.where(judged.scores.isfinite(), scores, judged.scores)  # none stays none
+        parts = {**judged.parts, "unshaped": judged.scores}
+        return Judgement(scores, parts, steps, judged.failures)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -12,7 +14,43 @@ from backflip.data.chat import ChatTemplate
 from backflip.reward.judge import as_text
 from backflip.reward.protocol import Judgement
 
-__all__ = ["Verifier"]
+__all__ = ["Outcome", "Verdict", "Verifier"]
+
+
+Outcome: TypeAlias = Literal["correct", "incorrect", "unparsable", "error", "timeout", "scored"]
+"""Ends of a check: right, wrong, an answer that holds nothing to check, a check that failed or took
+too long, and a number in place of a verdict."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of checking one answer."""
+
+    outcome: Outcome
+    score: float | None = None
+    """None where the check could not be made: the answer teaches nothing."""
+    reason: str = ""
+
+    @staticmethod
+    def of(said: Any) -> Verdict:
+        """A verdict out of a function's result: a number, True, False, None or a verdict.
+
+        Correct answers score 1, incorrect and unparsable ones 0, unless the verdict has a score.
+        """
+        if isinstance(said, Verdict):
+            judged = said.outcome in ("correct", "incorrect", "unparsable")
+            if said.score is None and judged:
+                return replace(said, score=float(said.outcome == "correct"))
+            return said
+        if isinstance(said, bool):
+            return Verdict("correct" if said else "incorrect", float(said))
+        try:
+            number = float(said)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isfinite(number):
+            return Verdict("scored", number)
+        return Verdict("error", reason=f"it returned {said!r}, which is no number"[:200])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts
+from backflip.distributed.reading import evaluate_all
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import rollouts
@@ -24,7 +25,6 @@ from backflip.reward.protocol import RewardSource
 from backflip.rounds.people import asks_people
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe, JudgeSettings
 from backflip.stages.context import StageContext
-from backflip.training.online import evaluate_all
 from backflip.training.reference import check_same_vocabulary
 
 __all__ = ["Speaker", "check_judge", "grader", "reward_model"]

@@ -105,6 +105,10 @@ class IterativeRecipe(Chain):
     """Held-out prompts by which every round is measured."""
 
     @property
+    def method(self) -> str:
+        return "iterative"
+
+    @property
     def trial_steps(self) -> int | None:
         return None
 

@@ -89,6 +89,7 @@ def joined(pieces: Sequence[Rollouts]) -> Rollouts:
         logp=torch.cat([wide(p.logp) for p in pieces]),
         group=torch.cat([p.group for p in pieces]),
         finished=torch.cat([p.finished for p in pieces]),
+        row=torch.cat([p.row for p in pieces]),
     )
 
 

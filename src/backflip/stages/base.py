@@ -83,6 +83,11 @@ class Recipe(Common, ABC):
         """Steps that the trial takes; None where they are not known."""
         return 4 * len(self.parts())
 
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """How it trains, for a model card: ``learning from comparisons …``."""
+
     def faults(self) -> Iterator[str]:
         """Sentences on settings that contradict each other. Reads no data and no model."""
         for stage, prefix in self.parts():
@@ -118,6 +123,8 @@ class Stage(Recipe, Costs):
     """Published learning rates: with LoRA, and for all weights."""
     USUAL: ClassVar[tuple[Usual, ...]] = ()
     """Published ranges of settings, beside those of its algorithm."""
+    ALIASES: ClassVar[Mapping[str, str]] = {}
+    """Settings by the names that they had before, which are still taken."""
     MODULE: ClassVar[str] = "policy"
     """Name of the model that learns, in checkpoints."""
     STREAMS: ClassVar[bool] = True

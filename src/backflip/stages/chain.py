@@ -12,8 +12,9 @@ from backflip.stages.base import Recipe, RunContext, Stage
 from backflip.stages.choices import rates_of
 from backflip.stages.direct import DirectRecipe
 from backflip.stages.forecast import shortened
-from backflip.stages.online import PPORecipe
+from backflip.stages.online import OnlineRecipe
 from backflip.stages.reward_model import RewardModelRecipe
+from backflip.stages.rewards import Model
 from backflip.stages.settings import DataSettings, default_run, long_forms
 from backflip.stages.sft import SFTRecipe
 
@@ -101,7 +102,8 @@ class Chain(Recipe):
         raise NotImplementedError
 
     def carry_out(self, context: RunContext) -> dict[str, Any]:
-        return {stage.stage: context.learn(stage) for stage in self.linked()}
+        names = [name for name, _ in self.links()]
+        return {n: context.learn(s) for n, s in zip(names, self.linked(), strict=True)}
 
 
 class RLHFRecipe(Chain):
@@ -117,13 +119,17 @@ class RLHFRecipe(Chain):
     """First stage."""
     reward_model: RewardModelRecipe
     """Second stage, from the weights of the first."""
-    ppo: PPORecipe
+    ppo: OnlineRecipe
     """Third stage: policy from the first, critic and reward from the second."""
+
+    @property
+    def method(self) -> str:
+        return "supervised fine-tuning, a reward model and PPO"
 
     def linked(self) -> tuple[Stage, ...]:
         tuned, judge = str(self.sft.run / "model"), str(self.reward_model.run / "model")
         reward_model = self.reward_model.model_copy(update={"model": tuned, "policy": tuned})
-        ppo = self.ppo.model_copy(update={"model": tuned, "reward_model": judge})
+        ppo = self.ppo.model_copy(update={"model": tuned, "reward": Model(model=judge)})
         return self.sft, reward_model, ppo
 
 
@@ -140,6 +146,10 @@ class SFTDirectRecipe(Chain):
     """First stage."""
     direct: DirectRecipe
     """Second stage, from the weights of the first."""
+
+    @property
+    def method(self) -> str:
+        return "sft_direct"
 
     def linked(self) -> tuple[Stage, ...]:
         tuned = str(self.sft.run / "model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union
 
 from pydantic import (
@@ -19,7 +19,7 @@ from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
 from backflip.algorithms.preference.mixture import Mixture
 from backflip.sampling.choosing import CHOOSERS
 
-__all__ = ["NAMES", "TERMS", "name_in", "named", "one_of", "rates_of"]
+__all__ = ["NAMES", "TERMS", "name_in", "named", "one_of", "rates_of", "register", "sum_of"]
 
 TERMS = {name: kind for name, kind in DIRECT.items() if getattr(kind, "combines", False)}
 """Objectives that a mixture may be made of."""
@@ -52,12 +52,22 @@ def rates_of(value: Any) -> tuple[float, float] | None:
     return None if kind is None else kind.rates
 
 
-def one_of(table: Mapping[str, type[Any]]) -> Any:
-    """The type of a setting that is one of these classes, told apart by their names."""
-    plain = BeforeValidator(_without_name)
+def register(table: Mapping[str, type[Any]]) -> None:
+    """Make the names of further classes known to recipes."""
+    NAMES.update({kind: name for name, kind in table.items()})
+
+
+def one_of(
+    table: Mapping[str, type[Any]], made_by: Mapping[type[Any], Callable[[Any], Any]] | None = None
+) -> Any:
+    """The type of a setting that is one of these classes, told apart by their names.
+
+    ``made_by``: functions that make some of them out of their mappings; see ``sum_of``.
+    """
+    plain, special = BeforeValidator(_without_name), {**MADE_BY, **(made_by or {})}
     options = tuple(
-        Annotated[InstanceOf[kind], BeforeValidator(_mixture), Tag(name)]
-        if kind is Mixture
+        Annotated[InstanceOf[kind], BeforeValidator(special[kind]), Tag(name)]
+        if kind in special
         else Annotated[kind, plain, Tag(name)]
         for name, kind in table.items()
     )
@@ -72,24 +82,34 @@ def _without_name(value: Any) -> Any:
     return value
 
 
-def _mixture(value: Any) -> Any:
-    """A mixture out of its mapping: each term is an objective that is named like one alone."""
-    if not isinstance(value, Mapping | str):
-        return value
-    given = _without_name(value)
-    terms, weights = given.get("terms") or (), given.get("weights") or ()
-    if not terms or len(terms) != len(weights):
-        raise ValueError(
-            f"{len(terms)} terms and {len(weights)} weights; give at least one term, and a weight "
-            "for each, as in {name: mixture, terms: [dpo, simpo], weights: [1, 0.5]}"
+def sum_of(kind: type[Any], table: Mapping[str, type[Any]]) -> Callable[[Any], Any]:
+    """Makes a weighted sum out of its mapping: each term is named like one alone."""
+    name = next(iter(NAMES[kind].split("_")))
+
+    def made(value: Any) -> Any:
+        if not isinstance(value, Mapping | str):
+            return value
+        given = _without_name(value)
+        terms, weights = given.get("terms") or (), given.get("weights") or ()
+        if not terms or len(terms) != len(weights):
+            some = ", ".join(list(table)[:2])
+            raise ValueError(
+                f"{len(terms)} terms and {len(weights)} weights; give at least one term, and a "
+                f"weight for each, as in {{name: {name}, terms: [{some}], weights: [1, 0.5]}}"
+            )
+        read = TypeAdapter(one_of(table))
+        plain = {key: entry for key, entry in given.items() if key not in ("terms", "weights")}
+        unknown = set(plain) - {field.name for field in dataclasses.fields(kind)}
+        if unknown:
+            raise ValueError(f"a {name} has no setting {', '.join(sorted(unknown))}")
+        return kind(
+            terms=tuple(read.validate_python(term) for term in terms),
+            weights=tuple(float(weight) for weight in weights),
+            **{key: float(entry) for key, entry in plain.items()},
         )
-    made = TypeAdapter(one_of(TERMS))
-    plain = {key: entry for key, entry in given.items() if key not in ("terms", "weights")}
-    unknown = set(plain) - {field.name for field in dataclasses.fields(Mixture)}
-    if unknown:
-        raise ValueError(f"a mixture has no setting {', '.join(sorted(unknown))}")
-    return Mixture(
-        terms=tuple(made.validate_python(term) for term in terms),
-        weights=tuple(float(weight) for weight in weights),
-        **{key: float(entry) for key, entry in plain.items()},
-    )
+
+    return made
+
+
+MADE_BY: dict[type[Any], Callable[[Any], Any]] = {Mixture: sum_of(Mixture, TERMS)}
+"""Classes that are made by a function of their own."""

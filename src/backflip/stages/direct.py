@@ -86,6 +86,10 @@ class DirectRecipe(Stage):
     golden: str | None = None
     """Source of 200 to 500 senior judgements, probed at the end of the run."""
 
+    @property
+    def method(self) -> str:
+        return NAMES[type(self.objective)]
+
     # ---- rows
 
     @property

@@ -1,67 +1,56 @@
-"""The third stage: raise the reward of the policy's answers under a KL leash."""
+"""Online learning: a policy answers, is rewarded, and learns from that; PPO, GRPO and their kin."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import torch
+from pydantic import model_validator
 from torch import nn
 
+from backflip.algorithms.base import OnlineAlgorithm
 from backflip.algorithms.discover import ONLINE
-from backflip.algorithms.online.one_step_ppo import OneStepPPO
 from backflip.algorithms.online.ppo import PPO
-from backflip.algorithms.online.values import ValueSource
 from backflip.algorithms.ranges import Usual
-from backflip.algorithms.sft import SFT
-from backflip.data.batches import Ragged
+from backflip.data.batches import PromptBatch
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Fit, Tokenized, tokenize_demonstrations, tokenize_prompts
-from backflip.data.records import Demonstration, Prompt
+from backflip.data.collate import Tokenized, tokenize_prompts
+from backflip.data.records import Prompt
 from backflip.data.stream import Batches
 from backflip.errors import UserError
 from backflip.functional.kl import LARGE_KL
 from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
-from backflip.generate.sampler import Sampler
-from backflip.generate.torch.engine import TorchEngine
-from backflip.models.causal import CausalPolicy
 from backflip.models.divergence import exact_kl
-from backflip.models.heads import ValueModel
-from backflip.models.load import load_tokenizer
-from backflip.models.save import load_reward_model, save_policy
-from backflip.reward.model import RewardModelSource
-from backflip.reward.shaping import Shaped, Shaping
+from backflip.models.save import save_policy
+from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
-from backflip.stages.choices import one_of
+from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.context import StageContext, basics
 from backflip.stages.prompt_eval import Exam, Questions, Sitting, before_and_after
-from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining
+from backflip.stages.rewards import Model, Rewards, reward_in
+from backflip.stages.roles import Roles
+from backflip.stages.settings import Count, Positive, Pretraining, long_forms
+from backflip.stages.values import CriticValues, Values, values_in
 from backflip.stages.watcher import Watcher
-from backflip.training.driver import Best, Outcome, keep_batches, load_best
-from backflip.training.online import (
-    Critic,
-    OnlineLoop,
-    PretrainingMix,
-    SharedValues,
-)
-from backflip.training.reference import check_same_vocabulary
+from backflip.training.driver import Best, Outcome, load_best
+from backflip.training.online import OnlineLoop
 from backflip.training.run_folder import RunFolder
 
-__all__ = ["PPORecipe"]
+__all__ = ["OnlineRecipe"]
 
 if TYPE_CHECKING:
-    OnlineAlgorithms: TypeAlias = PPO | OneStepPPO
+    OnlineAlgorithms: TypeAlias = OnlineAlgorithm
 else:
     OnlineAlgorithms = one_of(ONLINE)
 
 NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weights are kept"
 
 
-class PPORecipe(Stage):
-    """PPO: raise the reward of the policy's answers under a KL leash."""
+class OnlineRecipe(Stage):
+    """Online learning: raise the reward of the policy's own answers under a KL leash."""
 
     RATES: ClassVar[tuple[float, float]] = (5e-5, 3e-6)
 
@@ -83,18 +72,23 @@ class PPORecipe(Stage):
     STREAMS: ClassVar[bool] = False
     NEEDS_HELD_OUT: ClassVar[bool] = True
 
-    stage: Literal["ppo"] = "ppo"
-    """Which recipe this is."""
-    reward_model: str | None = None
-    """Folder of the reward model, or of the run that trained it. Needed."""
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        "reward_model": "reward.model",
+        "critic": "values.name",
+        "critic_init": "values.init",
+        "critic_optimizer": "values.optimizer",
+    }
+    """Settings by the names that they had while PPO was the only online stage."""
+
+    stage: Literal["online", "ppo"] = "online"
+    """Which recipe this is; runs that began as ppo keep that name."""
+    reward: Rewards = Model()
+    """Who judges answers: a reward model, an ensemble, a function, a verifier, a judge, a mix."""
     algorithm: OnlineAlgorithms = PPO()
-    """ppo, or one_step_ppo (advantage = reward − V(prompt))."""
-    critic: Literal["separate", "shared"] = "separate"
-    """A value model of its own, or a value head on the policy (then algorithm.vf_coef > 0)."""
-    critic_init: Literal["reward_model", "policy"] = "reward_model"
-    """Whose weights a separate critic starts from."""
-    critic_optimizer: OptimizerSettings
-    """How the weights of a separate critic move."""
+    """How the policy learns from its rewarded answers."""
+    values: Values = CriticValues()
+    """Who expects scores: critic, shared (a head of the policy), monte_carlo, or none; by default
+    what the algorithm needs."""
     prompts_per_step: Count = 8
     """Prompts in one round of sampling."""
     answers_per_prompt: Count = 2
@@ -115,6 +109,25 @@ class PPORecipe(Stage):
     """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
     validation_prompts: Count = 32
     """Held-out prompts answered at each validation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles(cls, raw: Any) -> Any:
+        """Old names, short forms, and what the algorithm asks for where nothing is said."""
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = renamed(raw)
+        raw["reward"] = reward_in(raw.get("reward", {}))
+        algorithm = ONLINE.get(name_in(long_forms(raw).get("algorithm", "ppo")))
+        adapted = raw.get("lora", True) not in (None, False, "none", "None")
+        needed = algorithm is not None and algorithm.needs_values
+        raw["values"] = values_in(raw.get("values"), needed, cls.RATES, adapted)
+        return raw
+
+    @property
+    def method(self) -> str:
+        judged = "a reward model" if self.reward.scorers() else f"a {NAMES[type(self.reward)]}"
+        return f"{type(self.algorithm).title} against {judged}, under a KL leash"
 
     # ---- rows
 
@@ -139,19 +152,9 @@ class PPORecipe(Stage):
     # ---- checks
 
     def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
-        if alone and self.reward_model is None:
-            yield (
-                "ppo needs a reward model: reward_model=FOLDER of a run of `backflip train "
-                "reward_model`, or of any sequence classifier."
-            )
-        weight, name = self.algorithm.vf_coef, f"{prefix}algorithm.vf_coef"
-        if self.critic == "shared" and weight == 0:
-            yield f"critic: shared is never taught while {name} is 0. Set {name}=0.1."
-        if self.critic == "separate" and weight > 0:
-            yield (
-                f"{name} is {weight:g}, but {prefix}critic is separate, with an optimiser of its "
-                f"own. Set {name}=0, or {prefix}critic=shared."
-            )
+        yield from self.reward.faults(f"{prefix}reward", alone=alone)
+        yield from self.values.faults(f"{prefix}values", self.algorithm)
+        yield from self.algorithm.faults(self.answers_per_prompt, f"{prefix}answers_per_prompt")
         if self.sampling.filters:
             yield (
                 f"{prefix}sampling uses {', '.join(self.sampling.filters)}: answers would be drawn "
@@ -165,7 +168,7 @@ class PPORecipe(Stage):
 
     def remarks(self, prefix: str) -> Iterator[str]:
         answers = self.prompts_per_step * self.answers_per_prompt // self.minibatches
-        if answers < 8:
+        if answers < 8 and getattr(self.algorithm, "whiten_advantages", False):
             yield (
                 f"{prefix}prompts_per_step × answers_per_prompt / minibatches is {answers}: "
                 "whitening over fewer than 8 answers is mostly noise."
@@ -186,7 +189,8 @@ class PPORecipe(Stage):
         return super().sources() | mixed
 
     def models(self) -> dict[str, str | None]:
-        return super().models() | {"reward_model": self.reward_model}
+        judges = enumerate(self.reward.scorers(), start=1)
+        return super().models() | {f"reward{n if n > 1 else ''}": name for n, name in judges}
 
     # ---- forecasts
 
@@ -199,15 +203,15 @@ class PPORecipe(Stage):
         return float(data.lengths.sum() + answers * len(data)) / len(data)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
-        return [causal()] + ([ValueModel(causal())] if self.critic == "separate" else [])
+        return [causal(), *self.values.learning(causal)]
 
     # ---- training
 
     def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
         run, ground = context.run, StageContext.of(self, watcher.say)
-        cast = _Cast.of(ground, self)
-        prompts, held = _prompts(ground, self)
+        prompts, held, records = _prompts(ground, self)
+        cast = Roles.of(ground, records, context.functions.get("reward"))
         batches = Batches(
             prompts,
             size=self.prompts_per_step,
@@ -217,9 +221,8 @@ class PPORecipe(Stage):
         )
         total = self.total(batches.per_epoch)
         watcher.announce(self, cast.policy, rows=len(prompts), steps=total)
-        loop = cast.loop(ground, self, total, run)
-        judge = Shaped(cast.judge, self.shaping)
-        exam = Exam(held, cast.sampler, judge, cast.reference, ground, watcher.log)
+        loop = cast.loop(total, run)
+        exam = Exam(held, cast.sampler, cast.reward, cast.reference, ground, watcher.log)
         before = exam.sit(0, write=run.latest_step() is None)
         best = _best(before) if self.best else None
         outcome = ground.drive(
@@ -242,7 +245,7 @@ class PPORecipe(Stage):
 
     def _kept(
         self,
-        cast: _Cast,
+        cast: Roles,
         loop: OnlineLoop,
         run: RunFolder,
         outcome: Outcome,
@@ -267,103 +270,35 @@ def _best(before: Sitting) -> Best:
     return Best(name, start=measured[name])
 
 
-@dataclass(frozen=True)
-class _Cast:
-    """The roles of PPO."""
-
-    policy: CausalPolicy
-    reference: Any
-    judge: RewardModelSource
-    sampler: Sampler
-
-    @staticmethod
-    def of(ground: StageContext, recipe: PPORecipe) -> _Cast:
-        assert recipe.reward_model is not None, "the recipe is checked before anything loads"
-        reward_model = load_reward_model(
-            recipe.reward_model, precision=recipe.precision, template=ground.template.source
-        )
-        reward_model.requires_grad_(requires_grad=False)
-        theirs = load_tokenizer(recipe.reward_model)
-        check_same_vocabulary(ground.tokenizer, theirs, recipe.reward_model)
-        policy = CausalPolicy(
-            ground.causal(),
-            temperature=recipe.sampling.temperature,
-            compute=ground.masters[1],
-        )
-        reference = policy.reference()
-        if recipe.critic == "shared":
-            policy.add_value_head()
-        params = ground.sampling(recipe.sampling, policy.model)
-        decode = ground.tokenizer.decode
-        engine = TorchEngine(policy.model, max_rows=recipe.max_rows, decode=decode)
-        sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
-        return _Cast(policy, reference, RewardModelSource(reward_model), sampler)
-
-    def loop(
-        self, ground: StageContext, recipe: PPORecipe, total: int, run: RunFolder
-    ) -> OnlineLoop:
-        updates = total * recipe.algorithm.epochs * recipe.minibatches
-        learner = ground.learner(self.policy, recipe.optimizer, updates)
-        learner.on_skip = keep_batches(run)
-        return OnlineLoop(
-            learner=learner,
-            reference=self.reference,
-            sampler=self.sampler,
-            reward=Shaped(self.judge, recipe.shaping),
-            values=self._values(ground, recipe, updates, run),
-            algorithm=recipe.algorithm,
-            minibatches=recipe.minibatches,
-            seed=recipe.seed,
-            beside=_pretraining(ground, recipe.pretraining) if recipe.pretraining else None,
-        )
-
-    def _values(
-        self, ground: StageContext, recipe: PPORecipe, updates: int, run: RunFolder
-    ) -> ValueSource:
-        if recipe.critic == "shared":
-            return SharedValues(token_budget=recipe.token_budget)
-        if recipe.critic_init == "policy":
-            model = ValueModel(ground.causal(), compute=ground.masters[1])
-        else:
-            model = _critic_from(ground, recipe)
-        learner = ground.learner(model, recipe.critic_optimizer, updates)
-        learner.on_skip = keep_batches(run)
-        return Critic(learner, value_eps=recipe.algorithm.value_eps)
-
-    def modules(self, loop: OnlineLoop) -> dict[str, Any]:
-        modules: dict[str, Any] = {"policy": self.policy}
-        if isinstance(loop.values, Critic):
-            modules["critic"] = loop.values.learner.model
-        return modules
+def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the old names of PPO's roles written as ``reward`` and ``values``."""
+    out = {key: value for key, value in raw.items() if key not in OnlineRecipe.ALIASES}
+    if raw.get("reward_model") is not None:
+        out["reward"] = {"name": "model", "model": raw["reward_model"]}
+    critic = {"separate": "critic", "shared": "shared"}.get(str(raw.get("critic")))
+    said = {"init": raw.get("critic_init"), "optimizer": raw.get("critic_optimizer")}
+    said = {key: value for key, value in said.items() if value is not None}
+    if "critic" in raw and critic is None:
+        raise ValueError(f"critic is {raw['critic']!r}; it is separate or shared")
+    if critic or said:
+        values = out.get("values")
+        values = {"name": values} if isinstance(values, str) else dict(values or {})
+        if "optimizer" in said:
+            said["optimizer"] = {**(values.get("optimizer") or {}), **said["optimizer"]}
+        out["values"] = values | ({"name": critic} if critic else {}) | said
+    return out
 
 
-def _critic_from(ground: StageContext, recipe: PPORecipe) -> ValueModel:
-    """A critic that starts by expecting the reward model's own normalised score."""
-    assert recipe.reward_model is not None
-    weights, compute = ground.masters
-    template = ground.template.source
-    judge = load_reward_model(recipe.reward_model, precision=weights, template=template)
-    head = judge.score.weight[:1].detach() / judge.std[0]
-    start = judge.mean[0] if judge.score.bias is None else judge.mean[0] - judge.score.bias[0]
-    critic = ValueModel(ground.adapted(judge.trunk.model), head=head, compute=compute)
-    with torch.no_grad():
-        critic.value.bias.fill_(float(-start / judge.std[0]))
-    return critic
-
-
-def _pretraining(ground: StageContext, settings: Pretraining) -> PretrainingMix:
-    records = ground.read(settings.source, Demonstration)
-    fit = Fit(settings.max_length)
-    data = ground.told(tokenize_demonstrations(records, ground.template, fit=fit))
-    seed = ground.recipe.seed
-    batches = Batches(data, size=settings.batch_size, seed=seed, epochs=None)
-    return PretrainingMix(SFT(coef=settings.coef), batches)
-
-
-def _prompts(ground: StageContext, recipe: PPORecipe) -> tuple[Ragged[Any], Questions]:
-    """(prompts to learn on, held-out prompts)."""
+def _prompts(
+    ground: StageContext, recipe: OnlineRecipe
+) -> tuple[PromptBatch, Questions, tuple[Prompt, ...]]:
+    """(prompts to learn on, held-out prompts, the records of both by ``Rollouts.row``)."""
     train, held = ground.records(Prompt)
     if not held:
-        raise UserError("PPO needs held-out prompts to judge it by: set data.held_out above 0")
-    data = ground.told(recipe.tokenize(train, ground.template))
-    return data, Questions.of(ground, held, recipe.validation_prompts)
+        raise UserError(
+            "held-out prompts are needed to judge the policy by: set data.held_out above 0"
+        )
+    made = recipe.tokenize(train, ground.template)
+    batch = PromptBatch(ground.told(made), torch.tensor(made.kept))
+    questions = Questions.of(ground, held, recipe.validation_prompts, first_row=len(train))
+    return batch, questions, (*train, *held)

@@ -11,6 +11,7 @@ import torch
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Messages, Prompt
+from backflip.distributed.reading import evaluate_all
 from backflip.functional.kl import answer_kl
 from backflip.functional.statistics import (
     Interval,
@@ -22,7 +23,6 @@ from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
 from backflip.stages.context import StageContext
-from backflip.training.online import evaluate_all
 
 __all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after", "shown_rows"]
 
@@ -37,15 +37,20 @@ class Questions:
     tokens: Ragged[Any]
     texts: list[str]
     messages: list[Messages] = field(default_factory=list[Messages])
+    rows: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    """Numbers of the prompts' records, by which judges find them."""
 
     @staticmethod
-    def of(ground: StageContext, prompts: Sequence[Prompt], most: int) -> Questions:
-        """The first ``most`` of the prompts that fit."""
+    def of(
+        ground: StageContext, prompts: Sequence[Prompt], most: int, *, first_row: int = 0
+    ) -> Questions:
+        """The first ``most`` of the prompts that fit, whose records begin at ``first_row``."""
         apart = tokenize_prompts(prompts, ground.template, fit=ground.recipe.fit)
         tokens, kept = ground.told(apart), apart.kept[:most]
         texts = [shown_prompt(prompts[i].messages) for i in kept]
         asked = [prompts[i].messages for i in kept]
-        return Questions(tokens[torch.arange(len(kept))], texts, asked)
+        rows = torch.tensor(kept, dtype=torch.long) + first_row
+        return Questions(tokens[torch.arange(len(kept))], texts, asked, rows)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def answered(
 ) -> Answers:
     """Answer every question once, with the same random numbers each time."""
     recipe = ground.recipe
-    rollouts = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
+    drawn = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
+    rollouts = replace(drawn, row=questions.rows[drawn.group])
     ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
     decode: Callable[[Any], str] = ground.tokenizer.decode
     written = [plain(decode, a.tolist(), ground) for a in rollouts.steps.answer.rows()]
@@ -97,10 +103,10 @@ class Sitting:
 
     def metrics(self) -> dict[str, float]:
         """Its means, as those of a validation."""
-        means = {"reward": float(self.judgement.scores.mean())} | self.answers.means()
+        means = {"reward": float(self.judgement.scores.nanmean())} | self.answers.means()
         metrics = {f"val_{name}": value for name, value in means.items()}
         if "heldout" in self.judgement.parts:
-            metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].mean())
+            metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].nanmean())
         return metrics
 
 
@@ -199,11 +205,12 @@ def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
 
 def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float | int | None]:
     """Of the same prompts, one by one: how hard they are cancels."""
-    return _parts(paired_difference(after, before))
+    both = after.isfinite() & before.isfinite()
+    return _parts(paired_difference(after[both], before[both]))
 
 
 def _interval(scores: torch.Tensor) -> dict[str, float | int | None]:
-    return _parts(mean_interval(scores))
+    return _parts(mean_interval(scores[scores.isfinite()]))
 
 
 def _parts(interval: Interval) -> dict[str, float | int | None]:

@@ -81,6 +81,10 @@ class RewardModelRecipe(Stage):
     golden: str | None = None
     """Source of 200 to 500 senior judgements, probed at the end of the run."""
 
+    @property
+    def method(self) -> str:
+        return "learning from comparisons what people prefer"
+
     # ---- rows
 
     @property

@@ -23,6 +23,7 @@ SHORT_FORMS = {
     "algorithm": "name",
     "objective": "name",
     "judge": "model",
+    "values": "name",
     "choose": "name",
     "imitate": "name",
 }
@@ -75,6 +76,8 @@ class Columns(Group):
     """Column with how much better the better answer is."""
     weight: str | None = None
     """Column with how much a row counts."""
+    reference: str | None = None
+    """Column with the reference answer to a prompt, for verifiers and reward functions."""
     tools: str | None = None
     """Column with the tools that the assistant may call."""
 

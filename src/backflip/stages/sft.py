@@ -54,6 +54,10 @@ class SFTRecipe(Stage):
     sampled_tokens: Count = 64
     """Longest of these answers."""
 
+    @property
+    def method(self) -> str:
+        return "supervised fine-tuning on demonstrations"
+
     # ---- rows
 
     @property

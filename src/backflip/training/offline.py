@@ -11,8 +11,8 @@ import torch
 
 from backflip.algorithms.base import Objective
 from backflip.data.batches import TensorRecord
+from backflip.distributed.reading import read_in_parts
 from backflip.functional.reductions import Loss
-from backflip.progress import task
 from backflip.training.learner import Learner, Work
 
 
@@ -76,9 +76,11 @@ def assess(
     """Losses and metrics of an objective on held-out data of any size, as ``val_…``."""
     sums: dict[str, Loss] = {}
     data = objective.prepare(model, data, token_budget)
-    with task("validation", len(data), "rows") as validation:
-        for rows in model.plan(data, token_budget):
-            for name, loss in objective.loss(model, data[rows]).metrics.items():
-                sums[name] = sums[name] + loss if name in sums else loss
-            validation.advance(len(rows))
+
+    def measured(piece: TensorRecord) -> dict[str, Loss]:
+        return dict(objective.loss(model, piece).metrics)
+
+    for _, losses in read_in_parts(model, data, token_budget, measured, told="validation"):
+        for name, loss in losses.items():
+            sums[name] = sums[name] + loss if name in sums else loss
     return {f"val_{name}": loss.mean() for name, loss in sums.items()}

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, OnlineAlgorithm
-from backflip.algorithms.online.values import ValueLoss, ValueSource
-from backflip.data.batches import Experience, Rollouts, Scored, TensorRecord
+from backflip.data.batches import Experience, PromptBatch, Rollouts, Scored
+from backflip.distributed.reading import evaluate_all
+from backflip.errors import UserError
 from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
-from backflip.progress import task
 from backflip.reward.protocol import Judgement, RewardSource
+from backflip.text import counted
 from backflip.training.learner import Learner, Work
+from backflip.training.values import ValueSource
 
 
 @runtime_checkable
@@ -84,17 +85,27 @@ class OnlineLoop:
     def step(self, index: int, prompts: Any) -> dict[str, float]:
         """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
         policy = self.learner.model
-        rollouts = self.sampler(prompts, seed=self.seed + 1_000_003 * index)
-        judgement = self.reward(rollouts)
+        rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
+        drawn, judgement = len(rollouts), self.reward(rollouts)
+        rollouts, judgement = _with_scores(rollouts, judgement)
         scored = self._judged(policy, rollouts, judgement)
         experience = self.algorithm.credit(scored)
         metrics = self._learn(experience, index)
         self.sampler.sync(policy)
         metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
         metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
+        if len(rollouts) < drawn:
+            metrics["unscored"] = 1 - len(rollouts) / drawn
         self.last = Report(experience, judgement, metrics)
         self.algorithm = self.algorithm.adapted(metrics)
         return metrics
+
+    def _answered(self, prompts: Any, *, seed: int) -> Rollouts:
+        """Answers, each with the number of its prompt's record."""
+        if not isinstance(prompts, PromptBatch):
+            return self.sampler(prompts, seed=seed)
+        rollouts = self.sampler(prompts.tokens, seed=seed)
+        return dataclasses.replace(rollouts, row=prompts.row[rollouts.group])
 
     def state_dict(self) -> dict[str, Any]:
         values = getattr(self.values, "state_dict", None)
@@ -119,7 +130,7 @@ class OnlineLoop:
         budget = self.learner.token_budget
         return Scored(
             rollouts=rollouts,
-            scores=judgement.scores,
+            rewards=judgement.rewards(rollouts.mask),
             # The embedded sampler's own numbers: nothing moved between acting and learning.
             logp_old=rollouts.logp,
             logp_ref=evaluate_all(self.reference, rollouts, {"logp"}, budget)["logp"],
@@ -157,62 +168,20 @@ class OnlineLoop:
             yield experience[torch.isin(groups, part)]
 
 
-@torch.no_grad()
-def evaluate_all(
-    model: Any, record: TensorRecord, want: Collection[str], token_budget: int
-) -> dict[str, Float[Tensor, "B T"]]:
-    """``model.evaluate`` of a record of any size, in micro-batches, without a graph; on the CPU."""
-    steps = record.sequences()[0]
-    out = {name: torch.zeros(len(steps), steps.width) for name in want}
-    with task("reading answers", len(steps), "answers") as reading:
-        for rows in model.plan(record, token_budget):
-            for name, value in model.evaluate(steps[rows], want).items():
-                out[name][rows] = value.cpu()
-            reading.advance(len(rows))
-    return out
+def _with_scores(rollouts: Rollouts, judgement: Judgement) -> tuple[Rollouts, Judgement]:
+    """The answers that have a score: the others teach nothing.
+
+    Raises UserError where none has one.
+    """
+    scored = judgement.scores.isfinite()
+    if scored.all():
+        return rollouts, judgement
+    if not scored.any():
+        why = "; ".join(judgement.failures.lines()) or "no reason was given"
+        raise UserError(f"none of {counted(len(rollouts), 'answer')} has a score: {why}.")
+    return rollouts[scored], judgement.of(scored)
 
 
 def mean_kl(scored: Scored) -> float:
     """KL(π‖ref) in nats an answer: the mean over answers of Σ (log π − log π_ref)."""
     return float(answer_kl(scored.logp_old, scored.logp_ref, scored.rollouts.mask).mean())
-
-
-class Critic:
-    """Expect what a value model predicts, and teach it what happened."""
-
-    def __init__(self, learner: Learner, *, value_eps: float = 0.2) -> None:
-        self.learner, self.objective = learner, ValueLoss(value_eps=value_eps)
-
-    @torch.no_grad()
-    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
-        model, steps = self.learner.model, rollouts.steps
-        out = torch.zeros_like(rollouts.logp)
-        for rows in model.plan(rollouts, self.learner.token_budget):
-            out[rows] = model.values(steps[rows]).cpu()
-        return out
-
-    def learn(self, batch: Experience) -> Mapping[str, float]:
-        metrics = self.learner.step(Work(self.objective, batch))
-        return {
-            "value_loss": metrics["value_loss"],
-            "value_grad_norm": metrics["grad_norm"],
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.learner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.learner.load_state_dict(state)
-
-
-class SharedValues:
-    """Expect what the policy's own value head predicts; the policy's loss teaches it."""
-
-    def __init__(self, *, token_budget: int) -> None:
-        self.token_budget = token_budget
-
-    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
-        return evaluate_all(policy, rollouts, {"values"}, self.token_budget)["values"]
-
-    def learn(self, batch: Experience) -> Mapping[str, float]:
-        return {}

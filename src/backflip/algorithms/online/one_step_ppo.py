@@ -27,7 +27,7 @@ class OneStepPPO(ClippedSurrogate):
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask
-        reward = s.scores - self.kl_coef * answer_kl(s.logp_old, s.logp_ref, mask)
+        reward = s.total() - self.kl_coef * answer_kl(s.logp_old, s.logp_ref, mask)
         advantages = one_step(reward, s.values, mask)
         returns = torch.where(mask, reward[:, None], 0.0)
         white = whiten(advantages, mask) if self.whiten_advantages else advantages

@@ -17,7 +17,8 @@ __all__ = ["PPO"]
 class PPO(ClippedSurrogate):
     """Every token is a choice; its advantage comes from a value function by GAE.
 
-    The reward of a token is −kl_coef·(log π − log π_ref), and the score on the last one.
+    The reward of a token is its own less kl_coef·(log π − log π_ref); a score of the whole answer
+    stands on the last one.
     """
 
     title: ClassVar[str] = "PPO"
@@ -36,7 +37,7 @@ class PPO(ClippedSurrogate):
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask
-        rewards = token_rewards(s.scores, s.logp_old, s.logp_ref, mask, kl_coef=self.kl_coef)
+        rewards = token_rewards(s.rewards, s.logp_old, s.logp_ref, mask, kl_coef=self.kl_coef)
         if self.whiten_rewards:
             rewards = whiten(rewards, mask, shift_mean=False)
         advantages = gae(rewards, s.values, mask, gamma=self.gamma, lam=self.lam)

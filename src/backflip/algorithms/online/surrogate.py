@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Epochs, OnlineAlgorithm, Outcome
+from backflip.algorithms.online.terms import surrogate, watched
 from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience
-from backflip.functional.kl import adaptive_kl_coef, kl_k3
-from backflip.functional.policy_losses import clip_fraction, clipped_surrogate
-from backflip.functional.reductions import Loss, token_mean
+from backflip.functional.kl import adaptive_kl_coef
+from backflip.functional.reductions import token_mean
 from backflip.functional.value_losses import clipped_value_loss
 
 __all__ = ["ClippedSurrogate"]
@@ -73,16 +73,14 @@ class ClippedSurrogate(OnlineAlgorithm):
         want |= {"entropy_to_raise"} if self.entropy_coef else set()
         want |= {"values"} if self.vf_coef else set()
         now = model.evaluate(s.rollouts.steps, want)
-        clip = {"eps_low": self.eps, "eps_high": self.eps}
-        per_token = clipped_surrogate(now["logp"], s.logp_old, batch.advantages, **clip)
-        losses = {"policy": token_mean(per_token, mask)}
+        losses = {"policy": token_mean(surrogate(now, batch, self.eps, self.eps), mask)}
         if self.entropy_coef:
             bonus = token_mean(now["entropy_to_raise"], mask)
             losses["entropy"] = bonus.scaled(-self.entropy_coef)
         if self.vf_coef:
             error = clipped_value_loss(now["values"], s.values, batch.returns, eps=self.value_eps)
             losses["value"] = token_mean(error, mask).scaled(self.vf_coef)
-        return Outcome(losses, _watched(now, batch, losses, clip))
+        return Outcome(losses, watched(now, batch, losses["policy"], self.eps, self.eps))
 
     def adapted(self, metrics: Mapping[str, float]) -> ClippedSurrogate:
         if self.kl_target is None:
@@ -98,16 +96,3 @@ class ClippedSurrogate(OnlineAlgorithm):
 
     def enough(self, metrics: Mapping[str, float]) -> bool:
         return self.target_kl is not None and metrics["approx_kl"] > 1.5 * self.target_kl
-
-
-def _watched(
-    now: Mapping[str, Tensor], batch: Experience, losses: Mapping[str, Loss], clip: dict[str, float]
-) -> dict[str, Loss]:
-    s, mask, logp = batch.scored, batch.scored.rollouts.mask, now["logp"].detach()
-    clipped = clip_fraction(logp, s.logp_old, batch.advantages, **clip)
-    return {
-        "policy_loss": losses["policy"].detached(),
-        "entropy": token_mean(now["entropy"].detach(), mask),
-        "approx_kl": token_mean(kl_k3(s.logp_old, logp), mask),
-        "clip_fraction": token_mean(clipped, mask),
-    }

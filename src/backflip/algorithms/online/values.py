@@ -1,32 +1,20 @@
-"""Where expected scores come from: nowhere, a critic, or the policy's own value head."""
+"""The loss of a value function."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
-from backflip.data.batches import Experience, Rollouts
+from backflip.data.batches import Experience
 from backflip.functional.reductions import token_mean
 from backflip.functional.value_losses import clipped_value_loss
 
-__all__ = ["NoValues", "ValueLoss", "ValueSource"]
-
-
-@runtime_checkable
-class ValueSource(Protocol):
-    """What the score is expected to be before each choice."""
-
-    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]: ...
-
-    def learn(self, batch: Experience) -> Mapping[str, float]:
-        """Learn from what happened; returns what there is to watch."""
-        ...
+__all__ = ["ValueLoss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +33,3 @@ class ValueLoss(Objective):
         error = clipped_value_loss(values, s.values, batch.returns, eps=self.value_eps)
         loss = token_mean(error, s.rollouts.mask)
         return Outcome({"value": loss}, {"value_loss": loss.detached()})
-
-
-class NoValues:
-    """Expect nothing."""
-
-    def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
-        return torch.zeros_like(rollouts.logp)
-
-    def learn(self, batch: Experience) -> Mapping[str, float]:
-        return {}

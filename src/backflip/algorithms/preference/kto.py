@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
 from backflip.algorithms.ranges import Within
-from backflip.data.batches import ReferencedLabels
+from backflip.data.batches import ReferencedLabels, TokenSteps
+from backflip.distributed.reading import read_in_parts
 from backflip.functional.unpaired_losses import kto, mismatched_kl
 
 __all__ = ["ADVISED", "KTO"]
@@ -100,7 +101,10 @@ def _mismatched_logp(model: Any, rows: ReferencedLabels, budget: int) -> Float[T
     """Log π of the answer to another prompt, for every row: Σ over its own tokens, in nats."""
     steps, mask = rows.labelled.mismatched, rows.labelled.mismatched_mask
     total = torch.zeros(len(rows))
-    for chosen in model.plan(steps, budget):
-        logp = model.evaluate(steps[chosen].to(model.device))["logp"]
-        total[chosen] = torch.where(mask[chosen].to(logp.device), logp, 0.0).sum(-1).float().cpu()
+
+    def read(piece: TokenSteps) -> Float[Tensor, "b T"]:
+        return model.evaluate(piece.to(model.device))["logp"]
+
+    for chosen, logp in read_in_parts(model, steps, budget, read):
+        total[chosen] = torch.where(mask[chosen], logp, 0.0).sum(-1).float()
     return total

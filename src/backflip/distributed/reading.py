@@ -1,0 +1,77 @@
+"""Readings of batches of any size by a model, in micro-batches and without a graph.
+
+Whoever reads more rows than a device holds reads them here: references, values, scores, held-out
+losses. Several processes share the pieces out, and the results come back whole to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.distributed.world import ALONE, World
+from backflip.progress import task
+
+__all__ = ["evaluate_all", "read_in_parts"]
+
+
+@torch.no_grad()
+def read_in_parts(
+    model: Any,
+    record: Any,
+    token_budget: int,
+    read: Callable[[Any], Any],
+    *,
+    told: str = "",
+    unit: str = "rows",
+    world: World = ALONE,
+) -> list[tuple[Tensor, Any]]:
+    """(rows, result on the CPU) of ``read`` for each piece of ``record`` that fits the budget.
+
+    Args:
+        model: whose ``plan`` cuts the record into pieces of at most ``token_budget`` tokens.
+        record: a ``TensorRecord`` of any size.
+        token_budget: forest tokens in one piece.
+        read: a piece of the record → a tensor, a mapping of tensors, or anything else.
+        told: name of the work on the progress bar; empty shows none.
+        unit: of its count.
+        world: ranks that share the pieces out.
+
+    """
+    found: list[tuple[Tensor, Any]] = []
+    with task(told or "reading", len(record), unit) if told else nullcontext() as reading:
+        for rows in world.deal(list(model.plan(record, token_budget))):
+            found.append((rows, _on_cpu(read(record[rows]))))
+            if reading is not None:
+                reading.advance(len(rows))
+    return world.gather(found)
+
+
+def evaluate_all(
+    model: Any, record: Any, want: Collection[str], token_budget: int
+) -> dict[str, Float[Tensor, "B T"]]:
+    """``model.evaluate`` of a ``TensorRecord`` of any size; on the CPU."""
+    steps = record.sequences()[0]
+    out = {name: torch.zeros(len(steps), steps.width) for name in want}
+    for rows, values in read_in_parts(
+        model,
+        record,
+        token_budget,
+        lambda piece: model.evaluate(piece.sequences()[0], want),
+        told="reading answers",
+        unit="answers",
+    ):
+        for name, value in values.items():
+            out[name][rows] = value
+    return out
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    return {k: _on_cpu(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,109 @@
+"""The roles of online learning: policy, reference, sampler, judge, values; and their loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backflip.algorithms.sft import SFT
+from backflip.data.collate import Fit, tokenize_demonstrations
+from backflip.data.records import Demonstration, Prompt
+from backflip.data.stream import Batches
+from backflip.generate.sampler import Sampler
+from backflip.generate.torch.engine import TorchEngine
+from backflip.models.causal import CausalPolicy
+from backflip.reward.protocol import RewardSource
+from backflip.reward.shaping import Shaped
+from backflip.stages.context import StageContext
+from backflip.stages.rewards import RewardContext
+from backflip.stages.settings import Pretraining
+from backflip.stages.values import SharedValues, ValueContext
+from backflip.training.driver import keep_batches
+from backflip.training.online import OnlineLoop, PretrainingMix
+from backflip.training.run_folder import RunFolder
+from backflip.training.values import Critic
+
+__all__ = ["Roles"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who acts, who is held on to, who judges."""
+
+    recipe: Any
+    context: StageContext
+    policy: CausalPolicy
+    reference: Any
+    sampler: Sampler
+    reward: RewardSource
+    """Shaped as the recipe says."""
+
+    @staticmethod
+    def of(
+        context: StageContext, records: Sequence[Prompt], function: Callable[..., Any] | None
+    ) -> Roles:
+        """``records``: prompts by ``Rollouts.row``; ``function``: a reward from Python."""
+        recipe: Any = context.recipe
+        given = RewardContext(context, None, records, function)
+        reward = None if recipe.reward.uses_policy else recipe.reward.build(given)
+        policy = CausalPolicy(
+            context.causal(),
+            temperature=recipe.sampling.temperature,
+            compute=context.masters[1],
+        )
+        reference = policy.reference()
+        if isinstance(recipe.values, SharedValues):
+            policy.add_value_head()
+        params = context.sampling(recipe.sampling, policy.model)
+        decode = context.tokenizer.decode
+        engine = TorchEngine(policy.model, max_rows=recipe.max_rows, decode=decode)
+        sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
+        if reward is None:
+            reward = recipe.reward.build(replace(given, engine=engine))
+        judge = Shaped(reward, recipe.shaping)
+        return Roles(recipe, context, policy, reference, sampler, judge)
+
+    def loop(self, total: int, run: RunFolder) -> OnlineLoop:
+        """The loop of a run of ``total`` rounds of sampling."""
+        recipe, context = self.recipe, self.context
+        updates = total * recipe.algorithm.epochs * recipe.minibatches
+        learner = context.learner(self.policy, recipe.optimizer, updates)
+        learner.on_skip = keep_batches(run)
+        given = ValueContext(
+            context,
+            run,
+            updates,
+            scorer=next(iter(recipe.reward.scorers()), None),
+            reward=self.reward,
+            sampler=self.sampler,
+            value_eps=getattr(recipe.algorithm, "value_eps", 0.2),
+        )
+        mixed = recipe.pretraining
+        return OnlineLoop(
+            learner=learner,
+            reference=self.reference,
+            sampler=self.sampler,
+            reward=self.reward,
+            values=recipe.values.build(given),
+            algorithm=recipe.algorithm,
+            minibatches=recipe.minibatches,
+            seed=recipe.seed,
+            beside=_pretraining(context, mixed) if mixed else None,
+        )
+
+    def modules(self, loop: OnlineLoop) -> dict[str, Any]:
+        """The models that learn, by their names in checkpoints."""
+        modules: dict[str, Any] = {"policy": self.policy}
+        if isinstance(loop.values, Critic):
+            modules["critic"] = loop.values.learner.model
+        return modules
+
+
+def _pretraining(context: StageContext, settings: Pretraining) -> PretrainingMix:
+    records = context.read(settings.source, Demonstration)
+    fit = Fit(settings.max_length)
+    data = context.told(tokenize_demonstrations(records, context.template, fit=fit))
+    seed = context.recipe.seed
+    batches = Batches(data, size=settings.batch_size, seed=seed, epochs=None)
+    return PretrainingMix(SFT(coef=settings.coef), batches)

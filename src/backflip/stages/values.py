@@ -1,0 +1,191 @@
+"""Sources of expected scores as settings of the online stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from backflip.models.heads import ValueModel
+from backflip.models.save import load_reward_model
+from backflip.reward.protocol import RewardSource
+from backflip.stages.choices import one_of, register
+from backflip.stages.context import StageContext
+from backflip.stages.settings import OptimizerSettings
+from backflip.training import values as sources
+from backflip.training.driver import keep_batches
+from backflip.training.run_folder import RunFolder
+
+__all__ = ["VALUES", "ValueContext", "Values", "values_in"]
+
+
+@dataclass(frozen=True)
+class ValueContext:
+    """What sources of values are built from."""
+
+    context: StageContext
+    run: RunFolder
+    updates: int
+    """Optimiser steps of the whole run."""
+    scorer: str | None
+    """The reward model, where there is one."""
+    reward: RewardSource
+    sampler: Any
+    value_eps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoValues:
+    """Nothing is expected: the baseline is elsewhere, or there is none."""
+
+    expects: ClassVar[bool] = False
+    """Whether it says anything."""
+
+    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+        """Sentences on settings of the algorithm that do not go with it."""
+        if algorithm.needs_values:
+            yield (
+                f"{where}.name is none, but {type(algorithm).title} learns from advantages over a "
+                f"value function. Set {where}=critic."
+            )
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        """Models of its own that learn."""
+        del causal
+        return []
+
+    def build(self, given: ValueContext) -> sources.ValueSource:
+        del given
+        return sources.NoValues()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticValues:
+    """A value model of its own, with an optimiser of its own."""
+
+    expects: ClassVar[bool] = True
+    init: Literal["reward_model", "policy"] = "reward_model"
+    """Whose weights it starts from; the policy's where no reward model judges."""
+    optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-5))
+    """How its weights move."""
+
+    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+        if not algorithm.needs_values:
+            yield (
+                f"{where} is a critic, but {type(algorithm).title} takes its baseline elsewhere: "
+                f"the critic would learn for nothing. Set {where}=none."
+            )
+        if (weight := getattr(algorithm, "vf_coef", 0.0)) > 0:
+            yield (
+                f"algorithm.vf_coef is {weight:g}, but {where} is a critic, with an optimiser of "
+                f"its own. Set algorithm.vf_coef=0, or {where}=shared."
+            )
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        return [ValueModel(causal())]
+
+    def build(self, given: ValueContext) -> sources.ValueSource:
+        context = given.context
+        if self.init == "policy" or given.scorer is None:
+            model = ValueModel(context.causal(), compute=context.masters[1])
+        else:
+            model = _from_scorer(context, given.scorer)
+        learner = context.learner(model, self.optimizer, given.updates)
+        learner.on_skip = keep_batches(given.run)
+        return sources.Critic(learner, value_eps=given.value_eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedValues:
+    """A value head on the policy, which ``algorithm.vf_coef`` teaches."""
+
+    expects: ClassVar[bool] = True
+
+    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+        if getattr(algorithm, "vf_coef", 0.0) == 0:
+            yield f"{where}: shared is never taught while algorithm.vf_coef is 0. Set it to 0.1."
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        del causal
+        return []
+
+    def build(self, given: ValueContext) -> sources.ValueSource:
+        return sources.SharedValues(token_budget=given.context.recipe.token_budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonteCarloValues:
+    """Mean scores of fresh continuations (VinePPO: Kazemnejad et al., 2024)."""
+
+    expects: ClassVar[bool] = True
+    answers: int = 9
+    """Continuations of each state; the paper's K."""
+    every: int = 16
+    """Tokens from one state to the next."""
+
+    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+        del algorithm
+        if self.answers < 1 or self.every < 1:
+            yield f"{where}.answers is {self.answers}, every is {self.every}; both must be above 0."
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        del causal
+        return []
+
+    def build(self, given: ValueContext) -> sources.ValueSource:
+        sampler = given.sampler
+        return sources.MonteCarlo(
+            engine=sampler.engine,
+            params=sampler.params,
+            reward=given.reward,
+            answers=self.answers,
+            every=self.every,
+            seed=given.context.recipe.seed + 1,
+        )
+
+
+VALUES: dict[str, type[Any]] = {
+    "none": NoValues,
+    "critic": CriticValues,
+    "shared": SharedValues,
+    "monte_carlo": MonteCarloValues,
+}
+"""Sources of values by the name that a recipe gives."""
+register(VALUES)
+if TYPE_CHECKING:
+    Values: TypeAlias = NoValues | CriticValues | SharedValues | MonteCarloValues
+else:
+    Values = one_of(VALUES)
+
+
+def values_in(raw: Any, needs_values: bool, rates: tuple[float, float], adapted: bool) -> Any:
+    """Values as a recipe may say them → a mapping, by default what the algorithm needs."""
+    if raw is None:
+        raw = "critic" if needs_values else "none"
+    given = {"name": raw} if isinstance(raw, str) else raw
+    if not isinstance(given, Mapping):
+        return given
+    given = {"name": "critic" if needs_values else "none", **given}
+    if given["name"] != "critic":
+        return {key: value for key, value in given.items() if key not in ("init", "optimizer")}
+    settings = given.get("optimizer") or {}
+    if isinstance(settings, Mapping):
+        settings = {"lr": "auto"} | dict(settings)
+        if settings["lr"] in ("auto", None):
+            settings["lr"] = rates[0 if adapted else 1]
+    return {**given, "optimizer": settings}
+
+
+def _from_scorer(context: StageContext, name: str) -> ValueModel:
+    """A critic that starts by expecting the reward model's own normalised score."""
+    weights, compute = context.masters
+    judge = load_reward_model(name, precision=weights, template=context.template.source)
+    head = judge.score.weight[:1].detach() / judge.std[0]
+    start = judge.mean[0] if judge.score.bias is None else judge.mean[0] - judge.score.bias[0]
+    critic = ValueModel(context.adapted(judge.trunk.model), head=head, compute=compute)
+    with torch.no_grad():
+        critic.value.bias.fill_(float(-start / judge.std[0]))
+    return critic
