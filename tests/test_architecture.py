@@ -32,7 +32,7 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/rounds/run.py: _Rounds",
         "src/backflip/sampling/draw.py: Round",
         "src/backflip/stages/context.py: StageContext",
-        "src/backflip/stages/online.py: PPORecipe",
+        "src/backflip/stages/online.py: OnlineRecipe",
         "src/backflip/training/run_folder.py: RunFolder",
     },
     guards.many_parameters: {

@@ -39,7 +39,7 @@ def test_recipes_that_are_well_pass(model: str, judge: str, tmp_path: Path):
     [
         ("ppo", [], "ppo needs a reward model: reward_model="),
         ("ppo", ["critic=shared"], "Set algorithm.vf_coef=0.1"),
-        ("ppo", ["algorithm.vf_coef=0.1"], "Set algorithm.vf_coef=0, or critic=shared"),
+        ("ppo", ["algorithm.vf_coef=0.1"], "Set algorithm.vf_coef=0, or values=shared"),
         ("rlhf", ["ppo.critic=shared"], "Set ppo.algorithm.vf_coef=0.1"),
         ("ppo", ["sampling.top_p=0.9"], "sampling uses top_p"),
         ("ppo", ["sampling.temperature=0"], "sampling uses temperature=0"),

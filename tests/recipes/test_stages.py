@@ -116,7 +116,7 @@ def test_an_interrupted_chain_goes_on_with_the_stage_that_was_open(chain, model,
     folder = tmp_path / "chain"
     recipe = load_recipe("rlhf", {"model": str(model), "run": str(folder), **QUICK})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backflip.stages.online.PPORecipe.train", _power_cut)
+        patch.setattr("backflip.stages.online.OnlineRecipe.train", _power_cut)
         with pytest.raises(Interrupted, match=f"backflip resume {folder}$"):
             train(recipe)
     done = (folder / "sft" / "metrics.jsonl").stat().st_mtime

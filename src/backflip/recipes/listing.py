@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from backflip.recipes.known import FILE, PACKAGE, digest
 from backflip.recipes.load import aliases
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES
-from backflip.stages.settings import OptimizerSettings
 
 __all__ = ["listing"]
 
@@ -42,10 +41,12 @@ def listing() -> str:
 
 def _aliases(recipe: str) -> Iterator[list[Any]]:
     """Old names of settings, with those inside where they are groups."""
-    optimizer = [name for name, *_ in fields_of(OptimizerSettings)]
-    for old in sorted(aliases(recipe)):
-        inner = [f"{old}.{name}" for name in optimizer] if old.endswith("_optimizer") else [old]
-        yield from ([path, "", "", {}] for path in inner)
+    for old, schema in sorted(aliases(recipe).items()):
+        if isinstance(schema, Mapping):
+            yield [old, str(schema.get("default", "null")), "", dict(schema)]
+        else:
+            fields = fields_of(schema)
+            yield from ([f"{old}.{name}", said(d), "", _schema(k)] for name, k, d in fields)
 
 
 def _rows(

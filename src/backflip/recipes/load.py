@@ -51,12 +51,16 @@ def load_recipe(
     return parse(pin_all(raw), stage, f"recipe {name}")
 
 
-def aliases(stage: str) -> set[str]:
-    """Names that settings of a recipe, or of a stage in a chain, had before."""
+def aliases(stage: str) -> dict[str, Any]:
+    """Old names of settings of a recipe, or of a stage in a chain; see ``Stage.ALIASES``."""
     kind: Any = RECIPES[stage]
     links = getattr(kind, "LINKS", ())
     parts = [("", kind), *((f"{link}.", kind.model_fields[link].annotation) for link in links)]
-    return {f"{prefix}{old}" for prefix, part in parts for old in getattr(part, "ALIASES", ())}
+    return {
+        f"{prefix}{old}": schema
+        for prefix, part in parts
+        for old, schema in getattr(part, "ALIASES", {}).items()
+    }
 
 
 def is_alias(key: str, stage: str) -> bool:

@@ -22,5 +22,5 @@ RECIPES: dict[str, type[Recipe]] = {
     "sft_direct": SFTDirectRecipe,
     "iterative": IterativeRecipe,
 }
-FAMILIES = ("direct", "sft_direct", "iterative")
+FAMILIES = ("direct", "online", "sft_direct", "iterative")
 """Stages of which several recipes are shipped, none of them under the stage's own name."""

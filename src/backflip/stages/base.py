@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
@@ -106,7 +106,8 @@ class Recipe(Common, ABC):
         """Rows, steps and tokens of each stage, counted without loading any weights."""
         from backflip.stages.forecast import planned
 
-        return [planned(stage) for stage, _ in self.parts()]
+        made = ((planned(stage), prefix.removesuffix(".")) for stage, prefix in self.parts())
+        return [replace(plan, stage=link) if link else plan for plan, link in made]
 
     def forecasts(self, trial: Recipe, plans: Sequence[Plan]) -> list[StageForecast]:
         """Cost of each stage, reckoned up from the steps that ``trial`` took."""
@@ -123,8 +124,8 @@ class Stage(Recipe, Costs):
     """Published learning rates: with LoRA, and for all weights."""
     USUAL: ClassVar[tuple[Usual, ...]] = ()
     """Published ranges of settings, beside those of its algorithm."""
-    ALIASES: ClassVar[Mapping[str, str]] = {}
-    """Settings by the names that they had before, which are still taken."""
+    ALIASES: ClassVar[Mapping[str, Any]] = {}
+    """Old names of settings, which are still taken, with the JSON schema of each, or its group."""
     MODULE: ClassVar[str] = "policy"
     """Name of the model that learns, in checkpoints."""
     STREAMS: ClassVar[bool] = True
@@ -163,6 +164,11 @@ class Stage(Recipe, Costs):
                     settings["lr"] = rates[0 if adapted else 1]
                 raw[key] = settings
         return raw
+
+    @property
+    def name(self) -> str:
+        """A word for it where people follow it: on progress bars, in plans and forecasts."""
+        return str(self.model_dump(include={"stage"})["stage"])
 
     # ---- the recipe of a single stage
 

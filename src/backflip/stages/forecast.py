@@ -40,13 +40,13 @@ def planned(stage: Stage) -> Plan:
     if not rows:
         raise UserError(f"no row of {stage.data.source} fits: {'; '.join(made.dropped.lines())}")
     if stage.data.streaming:
-        said.append(f"  {stage.stage.replace('_', ' ')}: counted on these first rows alone")
+        said.append(f"  {stage.name.replace('_', ' ')}: counted on these first rows alone")
     said += _left_out(stage, "to learn from", made)
     said += _left_out(stage, "held out", kept) if kept else []
     steps = stage.total(stage.per_epoch(rows))
     parameters, trainable = counted_parameters(stage)
     return Plan(
-        stage=stage.stage,
+        stage=stage.name,
         parameters=parameters,
         trainable=trainable,
         rows=rows,
@@ -61,7 +61,7 @@ def planned(stage: Stage) -> Plan:
 
 def _left_out(stage: Stage, what: str, made: Any) -> list[str]:
     """Why rows do not fit, with the stage's name: those of a chain may lose the same number."""
-    name = stage.stage.replace("_", " ")
+    name = stage.name.replace("_", " ")
     return [f"  {name}, rows {what}: left out {line}" for line in made.dropped.lines()]
 
 
@@ -88,7 +88,7 @@ def shortened(stage: Stage, run: Path, folder: Path) -> Stage:
     context = StageContext.of(stage, lambda _: None)
     train, held = context.records(stage.record)
     rows = max(TRIAL_STEPS * stage.rows_per_step, 2)
-    name = stage.stage
+    name = stage.name
     source = sampled(train, rows, folder / f"{name}.jsonl", stage.seed)
     validation = sampled(held or train, 4, folder / f"{name}_held_out.jsonl", stage.seed)
     data = {"source": source, "validation": validation, "format": None, "limit": None}

@@ -32,7 +32,7 @@ from backflip.stages.context import StageContext, basics
 from backflip.stages.prompt_eval import Exam, Questions, Sitting, before_and_after
 from backflip.stages.rewards import Model, Rewards, reward_in
 from backflip.stages.roles import Roles
-from backflip.stages.settings import Count, Positive, Pretraining, long_forms
+from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining, long_forms
 from backflip.stages.values import CriticValues, Values, values_in
 from backflip.stages.watcher import Watcher
 from backflip.training.driver import Best, Outcome, load_best
@@ -72,11 +72,11 @@ class OnlineRecipe(Stage):
     STREAMS: ClassVar[bool] = False
     NEEDS_HELD_OUT: ClassVar[bool] = True
 
-    ALIASES: ClassVar[Mapping[str, str]] = {
-        "reward_model": "reward.model",
-        "critic": "values.name",
-        "critic_init": "values.init",
-        "critic_optimizer": "values.optimizer",
+    ALIASES: ClassVar[Mapping[str, Any]] = {
+        "reward_model": {},
+        "critic": {"enum": ["separate", "shared"], "type": "string", "default": "separate"},
+        "critic_init": {"enum": ["policy", "reward_model"], "type": "string", "default": "policy"},
+        "critic_optimizer": OptimizerSettings,
     }
     """Settings by the names that they had while PPO was the only online stage."""
 
@@ -125,6 +125,10 @@ class OnlineRecipe(Stage):
         return raw
 
     @property
+    def name(self) -> str:
+        return NAMES[type(self.algorithm)]
+
+    @property
     def method(self) -> str:
         judged = "a reward model" if self.reward.scorers() else f"a {NAMES[type(self.reward)]}"
         return f"{type(self.algorithm).title} against {judged}, under a KL leash"
@@ -152,8 +156,14 @@ class OnlineRecipe(Stage):
     # ---- checks
 
     def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
-        yield from self.reward.faults(f"{prefix}reward", alone=alone)
-        yield from self.values.faults(f"{prefix}values", self.algorithm)
+        if alone and isinstance(self.reward, Model) and self.reward.model is None:
+            yield (
+                f"{self.name} needs a reward model: reward_model=FOLDER of a run of `backflip "
+                "train reward_model`, or of any sequence classifier; or a function, "
+                "reward=my_rewards.py:NAME."
+            )
+        yield from self.reward.faults(f"{prefix}reward")
+        yield from self.values.faults(prefix, self.algorithm)
         yield from self.algorithm.faults(self.answers_per_prompt, f"{prefix}answers_per_prompt")
         if self.sampling.filters:
             yield (

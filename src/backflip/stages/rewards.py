@@ -49,7 +49,7 @@ class Model:
     """A reward model, which reads whole answers."""
 
     model: str | None = None
-    """Folder of a reward model, or of the run that trained it. Needed."""
+    """Folder of a reward model, or of the run that trained it. Needed, outside of a chain."""
 
     uses_policy: ClassVar[bool] = False
     """Whether it asks the policy itself."""
@@ -58,14 +58,10 @@ class Model:
         """Reward models that it loads."""
         return [self.model] if self.model else []
 
-    def faults(self, where: str, *, alone: bool) -> Iterator[str]:
-        """Sentences on what is missing. ``alone``: no chain trains the model before."""
-        if alone and self.model is None:
-            yield (
-                f"{where} names no reward model: reward=FOLDER of a run of `backflip train "
-                "reward_model`, or of any sequence classifier; or a function, "
-                "reward=my_rewards.py:NAME."
-            )
+    def faults(self, where: str) -> Iterator[str]:
+        """Sentences on settings that cannot be; ``where`` is the setting's name."""
+        del where
+        return iter(())
 
     def build(self, given: RewardContext) -> RewardSource:
         assert self.model is not None, "the recipe is checked before anything loads"
@@ -87,8 +83,7 @@ class EnsembleOfModels:
     def scorers(self) -> list[str]:
         return list(self.models)
 
-    def faults(self, where: str, *, alone: bool) -> Iterator[str]:
-        del alone
+    def faults(self, where: str) -> Iterator[str]:
         if len(self.models) < 2:
             yield (
                 f"{where}.models has {len(self.models)} entries; an ensemble needs two "
@@ -111,8 +106,7 @@ class Function:
     def scorers(self) -> list[str]:
         return []
 
-    def faults(self, where: str, *, alone: bool) -> Iterator[str]:
-        del alone
+    def faults(self, where: str) -> Iterator[str]:
         if self.path != PYTHON:
             try:
                 load_function(self.path)
@@ -156,8 +150,7 @@ class Judge:
     def scorers(self) -> list[str]:
         return []
 
-    def faults(self, where: str, *, alone: bool) -> Iterator[str]:
-        del alone
+    def faults(self, where: str) -> Iterator[str]:
         if self.samples < 1:
             yield f"{where}.samples is {self.samples}; it must be 1 or more."
 
@@ -191,9 +184,9 @@ class MixOfRewards:
     def scorers(self) -> list[str]:
         return [model for term in self.terms for model in term.scorers()]
 
-    def faults(self, where: str, *, alone: bool) -> Iterator[str]:
+    def faults(self, where: str) -> Iterator[str]:
         for number, term in enumerate(self.terms, start=1):
-            yield from term.faults(f"{where}.terms[{number}]", alone=alone)
+            yield from term.faults(f"{where}.terms[{number}]")
 
     def build(self, given: RewardContext) -> RewardSource:
         names = [name_of(term) for term in self.terms]

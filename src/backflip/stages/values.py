@@ -44,12 +44,12 @@ class NoValues:
     expects: ClassVar[bool] = False
     """Whether it says anything."""
 
-    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+    def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         """Sentences on settings of the algorithm that do not go with it."""
         if algorithm.needs_values:
             yield (
-                f"{where}.name is none, but {type(algorithm).title} learns from advantages over a "
-                f"value function. Set {where}=critic."
+                f"{prefix}values is none, but {type(algorithm).title} learns from advantages over "
+                f"a value function. Set {prefix}values=critic."
             )
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
@@ -72,16 +72,17 @@ class CriticValues:
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-5))
     """How its weights move."""
 
-    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+    def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         if not algorithm.needs_values:
             yield (
-                f"{where} is a critic, but {type(algorithm).title} takes its baseline elsewhere: "
-                f"the critic would learn for nothing. Set {where}=none."
+                f"{prefix}values is a critic, but {type(algorithm).title} takes its baseline "
+                f"elsewhere: the critic would learn for nothing. Set {prefix}values=none."
             )
+        name = f"{prefix}algorithm.vf_coef"
         if (weight := getattr(algorithm, "vf_coef", 0.0)) > 0:
             yield (
-                f"algorithm.vf_coef is {weight:g}, but {where} is a critic, with an optimiser of "
-                f"its own. Set algorithm.vf_coef=0, or {where}=shared."
+                f"{name} is {weight:g}, but {prefix}values is a critic, with an optimiser of its "
+                f"own. Set {name}=0, or {prefix}values=shared."
             )
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
@@ -104,9 +105,10 @@ class SharedValues:
 
     expects: ClassVar[bool] = True
 
-    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+    def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         if getattr(algorithm, "vf_coef", 0.0) == 0:
-            yield f"{where}: shared is never taught while algorithm.vf_coef is 0. Set it to 0.1."
+            name = f"{prefix}algorithm.vf_coef"
+            yield f"values: shared is never taught while {name} is 0. Set {name}=0.1."
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         del causal
@@ -126,10 +128,13 @@ class MonteCarloValues:
     every: int = 16
     """Tokens from one state to the next."""
 
-    def faults(self, where: str, algorithm: Any) -> Iterator[str]:
+    def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         del algorithm
         if self.answers < 1 or self.every < 1:
-            yield f"{where}.answers is {self.answers}, every is {self.every}; both must be above 0."
+            yield (
+                f"{prefix}values.answers is {self.answers}, every is {self.every}; both must be "
+                "above 0."
+            )
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         del causal

@@ -35,6 +35,7 @@ class Watcher:
         trackers = open_trackers(recipe.trackers, run.path, settings)
         self.log = MetricsLog(run.path, trackers=trackers)
         self.stage = recipe.stage  # pyright: ignore
+        self.name = recipe.name
         self.view, self.title = view_of(self.stage), title(self.stage, algorithm_of(settings))
         self.progress = progress
         self.kl_stop = kl_stop = getattr(recipe, "kl_stop", None)
@@ -66,7 +67,7 @@ class Watcher:
         self.alarms = Alarms(self.view.rules(self.kl_stop, self.total or 0))
         self.alarms.replay(self.log.history)
         self.bar = self.progress.stage(
-            self.stage, total=self.total, done=step, headlines=self.view.headlines
+            self.name, total=self.total, done=step, headlines=self.view.headlines
         )
 
     def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:

@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Collection
 from importlib import import_module
 
-from backflip.algorithms.discover import title_of
 from backflip.monitor.views.base import View
 
 __all__ = ["VIEWS", "discover", "kind_of", "place_of", "title", "view_of"]
@@ -42,4 +41,8 @@ def title(stage: str, algorithm: str = "") -> str:
     """A stage as people call it: by its algorithm, where that is what sets it apart."""
     if (view := VIEWS.get(stage)) is None:
         return stage.replace("_", " ").capitalize()
-    return title_of(algorithm) if view.titled_by_algorithm and algorithm else view.title
+    if not (view.titled_by_algorithm and algorithm):
+        return view.title
+    from backflip.algorithms.discover import title_of  # imports torch, which a slip does not need
+
+    return title_of(algorithm)
