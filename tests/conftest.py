@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if "chromium" in {name for made in _functions(item) for name in made.__code__.co_names}:
             item.add_marker("browser")
-        if "pg" in fixtures or "postgresql" in parameters.values():
+        words = {value for value in parameters.values() if isinstance(value, str)}
+        if "pg" in fixtures or "postgresql" in words:
             item.add_marker("database")
 
 

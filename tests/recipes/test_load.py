@@ -58,7 +58,8 @@ def test_every_stage_and_every_objective_has_a_file():
     direct = {type(recipe.objective) for recipe in family if recipe.stage == "direct"}
     assert direct == set(DIRECT.values())
     assert set(RECIPES) - set(FAMILIES) < set(shipped())
-    assert {recipe.stage for recipe in family} == set(FAMILIES)
+    whole = [loaded(name) for name in shipped()]
+    assert {recipe.stage for recipe in whole} >= set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped()) & {*RECIPES, "dpo"}))

@@ -15,6 +15,7 @@ from backflip.cli import complete as completing
 from backflip.cli import console
 from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
+from backflip.monitor.log import check_any_run
 from backflip.text import percent
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def _about_sweep(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
     """A table of the runs, and the page that shows them."""
+    for folder in folders:
+        check_any_run(folder)  # said before anything heavy is imported
     from backflip.monitor.folder import read_run
 
     runs = [(str(folder), read_run(folder)) for folder in folders]
@@ -154,6 +157,7 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
 
 def follow(folder: Path, port: int, *, browser: bool) -> None:
     """Serve a page that follows a running run, until Ctrl-C."""
+    check_any_run(folder)
     from backflip.monitor.folder import read_run
 
     read_run(folder)

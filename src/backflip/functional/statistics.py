@@ -264,10 +264,12 @@ def calibration_slope(delta: Data, target: Data | float = 1.0) -> float:
 
 
 def _fit_slope(x: Numbers, target: Numbers) -> float:
-    """Newton's method from 0.
+    """Newton's method from 0; NaN where a number is none.
 
     The curvature is greatest at 0 and falls on either side, so that no step is ever too long.
     """
+    if not np.isfinite(x).all():
+        return math.nan
     optimize: Any = import_module("scipy.optimize")
 
     def pull(slope: float) -> float:

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from backflip.errors import UserError
-from backflip.monitor.log import ALARMS, METRICS, SAMPLES, Entry, read_lines, read_metrics
+from backflip.monitor.log import (
+    ALARMS,
+    FILES,
+    METRICS,
+    SAMPLES,
+    Entry,
+    check_any_run,
+    is_run,
+    read_lines,
+    read_metrics,
+)
 from backflip.monitor.run import Run, Stage, algorithm_of
 from backflip.monitor.views import place_of
 
-FILES = ("recipe.yaml", METRICS, SAMPLES, ALARMS, "environment.json", "summary.json")
 FRESH = 180.0
 """Seconds without a new line after which an unfinished run is no longer called running."""
 
@@ -28,12 +37,8 @@ def read_run(folder: Path | str) -> Run:
     Raises UserError when there is no run in the folder, or a file in it is damaged.
     """
     folder = Path(folder)
+    check_any_run(folder)
     parts = _stage_folders(folder)
-    if not parts:
-        raise UserError(
-            f"{folder} holds no run: expected one of {', '.join(FILES)}, or a folder per stage "
-            "with them. Give the folder that was named by run=."
-        )
     stages = [stage for part in parts for stage in _stages(part, alone=part == folder)]
     return Run(
         name=folder.resolve().name,
@@ -58,14 +63,10 @@ def newest_change(folder: Path | str) -> str:
 
 def _stage_folders(folder: Path) -> list[Path]:
     """The folders with a log: sub-folders in the order of the pipeline, else the folder itself."""
-    parts = [p for p in folder.iterdir() if _is_run(p)] if folder.is_dir() else []
+    parts = [p for p in folder.iterdir() if is_run(p)] if folder.is_dir() else []
     if parts and not (folder / METRICS).is_file():
         return sorted(parts, key=lambda part: place_of(part.name))
-    return [folder] if _is_run(folder) else []
-
-
-def _is_run(folder: Path) -> bool:
-    return folder.is_dir() and any((folder / name).is_file() for name in FILES)
+    return [folder] if is_run(folder) else []
 
 
 def _stages(folder: Path, *, alone: bool) -> list[Stage]:

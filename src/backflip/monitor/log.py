@@ -21,6 +21,23 @@ from backflip.errors import UserError
 from backflip.monitor.trackers import Tracker
 
 METRICS, SAMPLES, ALARMS = "metrics.jsonl", "samples.jsonl", "alarms.jsonl"
+FILES = ("recipe.yaml", METRICS, SAMPLES, ALARMS, "environment.json", "summary.json")
+"""Files by which a folder is known as a run."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder itself holds a run, or one stage of it."""
+    return folder.is_dir() and any((folder / name).is_file() for name in FILES)
+
+
+def check_any_run(folder: Path) -> None:
+    """Raises UserError where neither a folder nor a folder in it holds a run."""
+    inner = list(folder.iterdir()) if folder.is_dir() else []
+    if not any(is_run(place) for place in (folder, *inner)):
+        raise UserError(
+            f"{folder} holds no run: expected one of {', '.join(FILES)}, or a folder per stage "
+            "with them. Give the folder that was named by run=."
+        )
 
 
 @dataclass(frozen=True)

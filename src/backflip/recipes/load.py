@@ -138,7 +138,12 @@ def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
     if new.get("name", kept.get("name")) != kept.get("name"):
         allowed = _fields_of(str(new["name"]))
         kept = {k: v for k, v in kept.items() if k in allowed}
-    return kept | dict(new)
+    inner = {k: _merged(kept[k], v, k) for k, v in new.items() if _both(kept.get(k), v)}
+    return kept | dict(new) | inner
+
+
+def _both(old: Any, new: Any) -> bool:
+    return isinstance(old, Mapping) and isinstance(new, Mapping)
 
 
 def _fields_of(algorithm: str) -> set[str]:

@@ -1,0 +1,274 @@
+"""Rewards and values as settings: functions, verdicts, ensembles, mixes, what prompts carry."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import backflip as bf
+from backflip.data.batches import Rollouts, TokenSteps
+from backflip.data.formats import as_row, load
+from backflip.data.records import Prompt, messages
+from backflip.data.sources import write_jsonl
+from backflip.errors import UserError
+from backflip.generate.engine import SamplingParams
+from backflip.generate.torch.engine import TorchEngine
+from backflip.monitor.log import read_metrics
+from backflip.recipes.load import load_recipe
+from backflip.reward.ensemble import Ensemble
+from backflip.reward.function import arguments, load_function
+from backflip.reward.protocol import Judgement, Mix
+from backflip.reward.shaping import Shaped, Shaping
+from backflip.reward.verifier import Verdict
+from backflip.training.values import MonteCarlo
+from tests.models.families import tiny
+from tests.recipes.tiny import tiny_model
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+QUICK = {
+    "steps": 2,
+    "prompts_per_step": 4,
+    "answers_per_prompt": 2,
+    "sampling.max_tokens": 4,
+    "validation_prompts": 3,
+    "threads": 1,
+    "algorithm.epochs": 1,
+}
+PROMPT = Prompt(messages(("user", "2 + 2?")), reference="4", info={"level": 3})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_model(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> str:
+    rows = [{"prompt": f"{n} + 1?", "solution": str(n + 1), "level": n % 3} for n in range(40)]
+    write_jsonl(tmp_path / "sums.jsonl", rows)
+    return str(tmp_path / "sums.jsonl")
+
+
+def rollouts(count: int) -> Rollouts:
+    steps = TokenSteps.of([[5]] * count, [[6, 7]] * count)
+    ended = torch.ones(count, dtype=torch.bool)
+    logp = torch.zeros(steps.mask.shape)
+    return Rollouts(steps, steps.mask, logp, torch.arange(count), ended)
+
+
+# ---- prompts carry what judges need
+
+
+def test_a_prompt_has_its_reference_answer_and_further_columns(sums: str):
+    first = load(sums, Prompt).records[0]
+    assert (first.reference, first.info) == ("1", {"level": 0})
+
+
+def test_an_answered_question_gives_its_answer_as_reference(tmp_path: Path):
+    write_jsonl(tmp_path / "a.jsonl", [{"question": "2 + 2?", "answer": "4", "topic": "sums"}])
+    (found,) = load(str(tmp_path / "a.jsonl"), Prompt).records
+    assert (found.reference, found.info) == ("4", {"topic": "sums"})
+
+
+def test_a_column_of_another_name_is_the_reference_where_it_is_said(tmp_path: Path):
+    write_jsonl(tmp_path / "a.jsonl", [{"prompt": "2 + 2?", "gold": "4"}])
+    (found,) = load(str(tmp_path / "a.jsonl"), Prompt, columns={"reference": "gold"}).records
+    assert (found.reference, found.info) == ("4", {})
+
+
+def test_a_prompt_that_is_written_down_is_read_back(tmp_path: Path):
+    write_jsonl(tmp_path / "a.jsonl", [as_row(PROMPT)])
+    (found,) = load(str(tmp_path / "a.jsonl"), Prompt).records
+    assert (found, found.reference, found.info) == (PROMPT, "4", {"level": 3})
+
+
+# ---- functions
+
+
+@pytest.mark.parametrize(
+    ("function", "given"),
+    [
+        (lambda answer: answer, "four"),
+        (lambda x: x, "four"),
+        (lambda a, b: (a, b), ("2 + 2?", "four")),
+        (lambda prompt, answer: (prompt, answer), ("2 + 2?", "four")),
+        (lambda answer, reference: (answer, reference), ("four", "4")),
+        (lambda answer, level: (answer, level), ("four", 3)),
+        (lambda answer, *, level=0: level, 3),
+        (lambda answer, other=7: other, 7),
+        (lambda info: info, {"level": 3}),
+        (lambda **all_: sorted(all_), sorted([*"level", ""])[:0] or None),
+    ],
+)
+def test_a_function_is_handed_what_its_parameters_ask_for(function, given):
+    args, named = arguments(function, "2 + 2?", "four", PROMPT)
+    said = function(*args, **named)
+    if given is None:
+        given = ["answer", "info", "level", "messages", "prompt", "reference"]
+    assert said == given
+
+
+def test_a_parameter_that_nobody_can_give_is_named():
+    with pytest.raises(UserError, match=r"asks for 'colour'.*there are: level"):
+        arguments(lambda answer, reference, colour: 0, "p", "a", PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "score"),
+    [
+        (True, "correct", 1.0),
+        (False, "incorrect", 0.0),
+        (0.25, "scored", 0.25),
+        (torch.tensor(2.0), "scored", 2.0),
+        (Verdict("unparsable"), "unparsable", 0.0),
+        (Verdict("correct", 2.0), "correct", 2.0),
+        (Verdict("timeout"), "timeout", None),
+        (None, "error", None),
+        ("good", "error", None),
+        (math.nan, "error", None),
+    ],
+)
+def test_a_result_is_a_verdict(said, outcome, score):
+    verdict = Verdict.of(said)
+    assert (verdict.outcome, verdict.score) == (outcome, score)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "problem"),
+    [
+        (None, "f", "there is no file"),
+        ("def g(answer): return 1", "f", r"has no function 'f'; it has: g"),
+        ("1 / 0", "f", "cannot be run: ZeroDivisionError"),
+    ],
+)
+def test_a_function_that_is_not_there_is_refused(tmp_path: Path, text, name, problem):
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=problem):
+        load_function(f"{file}:{name}")
+
+
+def test_a_run_is_rewarded_by_a_function_in_a_file(model: str, sums: str, tmp_path: Path):
+    """With a reference and a column; where it fails, the answer teaches nothing and is counted."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def near(answer, reference, level):\n"
+        "    if level == 2:\n"
+        "        raise OSError('down')\n"
+        "    assert reference.isdigit()\n"
+        "    return -abs(len(answer) - len(reference))\n"
+    )
+    run = bf.train(
+        "ppo", model=model, data=sums, run=str(tmp_path / "run"), reward=f"{file}:near",
+        **{**QUICK, "steps": 3, "prompts_per_step": 8, "shaping.missing_eos": None},
+    )  # fmt: skip
+    steps = [entry.metrics for entry in read_metrics(run.folder)]
+    assert all(entry["reward"] <= 0 for entry in steps)
+    assert any(0 < entry.get("unscored", 0) < 1 for entry in steps)
+    written = (run.folder / "recipe.yaml").read_text()
+    assert f"path: {file}:near" in written
+
+
+def test_a_function_of_python_is_handed_over_and_asked_for_again(
+    model: str, sums: str, tmp_path: Path
+):
+    folder = tmp_path / "run"
+    settings = {**QUICK, "shaping.missing_eos": None}
+    run = bf.train("ppo", model=model, data=sums, run=str(folder), reward=len, **settings)
+    assert all(entry.metrics["reward"] >= 0 for entry in read_metrics(run.folder))
+    recipe = load_recipe("ppo", {"reward": "python", "model": model, "data": sums, **settings})
+    with pytest.raises(UserError, match="reward=FUNCTION"):
+        bf.train(recipe)
+
+
+def test_answers_none_of_which_can_be_scored_stop_the_run(model: str, sums: str, tmp_path: Path):
+    def broken(answer: str) -> float:
+        raise OSError("the service is down")
+
+    with pytest.raises(UserError, match=r"none of \d+ answers has a score: .*service is down"):
+        bf.train("ppo", model=model, data=sums, run=str(tmp_path / "r"), reward=broken, **QUICK)
+
+
+# ---- several sources
+
+
+def test_an_ensemble_is_the_mean_the_worst_or_the_mean_less_its_variance():
+    members = [lambda _, s=s: Judgement(torch.tensor(s)) for s in ([1.0, 4.0], [3.0, 4.0])]
+    found = {
+        how: Ensemble(members, how, 0.5)(rollouts(2)).scores.tolist()
+        for how in ("mean", "worst", "uncertainty")
+    }
+    assert found == {"mean": [2, 4], "worst": [1, 4], "uncertainty": [1.5, 4]}
+
+
+def test_a_mix_of_rewards_for_steps_and_for_answers_stands_in_time():
+    """A process reward of 1 a token, and twice a score of 3 at the end."""
+    steps = Judgement(torch.tensor([2.0]), steps=torch.tensor([[1.0, 1.0]]))
+    mix = Mix(
+        {"steps": lambda _: steps, "end": lambda _: Judgement(torch.tensor([3.0]))}, [1.0, 2.0]
+    )
+    judged = mix(rollouts(1))
+    assert judged.scores.tolist() == [8.0]
+    assert judged.rewards(rollouts(1).mask).tolist() == [[1.0, 7.0]]
+    shaped = Shaped(mix, Shaping(clip=5.0))(rollouts(1))
+    assert shaped.rewards(rollouts(1).mask).tolist() == [[1.0, 4.0]]
+
+
+def test_a_mix_is_written_in_a_recipe(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text("def brief(answer): return -len(answer)")
+    mix = {"name": "mix", "terms": ["some/model", f"{file}:brief"], "weights": [1, 0.1]}
+    recipe = load_recipe("ppo", {"reward": mix})
+    assert recipe.reward.scorers() == ["some/model"]
+    assert list(recipe.faults()) == []
+
+
+# ---- values
+
+
+def test_monte_carlo_values_are_the_mean_score_of_continuations():
+    """A reward of the answer's length: from t tokens of 4 on, every continuation ends at 4."""
+    engine = TorchEngine(tiny("llama"))
+    params = SamplingParams(max_tokens=4, stop_tokens=())
+    drawn = rollouts(2)
+
+    def length(said: Rollouts) -> Judgement:
+        return Judgement(said.mask.sum(-1).float())
+
+    values = MonteCarlo(engine, params, length, answers=3, every=1)(None, drawn)
+    assert values.tolist() == [[4.0, 5.0], [4.0, 5.0]]
+
+
+@pytest.mark.parametrize("values", ["monte_carlo", "shared"])
+def test_every_source_of_values_trains(model: str, sums: str, tmp_path: Path, values: str):
+    weight = {"algorithm.vf_coef": 0.1} if values == "shared" else {}
+    run = bf.train(
+        "ppo", model=model, data=sums, run=str(tmp_path / "r"), reward=len, values=values,
+        **QUICK, **weight,
+    )  # fmt: skip
+    assert json.loads((run.folder / "summary.json").read_text())["steps"] == 2
+
+
+# ---- old names
+
+
+def test_old_names_of_the_roles_mean_what_they_meant():
+    old = load_recipe(
+        "ppo", ["reward_model=m", "critic_init=policy", "critic_optimizer.lr=1e-4", "run=r"]
+    )
+    new = load_recipe(
+        "ppo",
+        {
+            "reward": {"name": "model", "model": "m"},
+            "values": {"name": "critic", "init": "policy", "optimizer": {"lr": 1e-4}},
+            "run": "r",
+        },
+    )
+    assert old == new
+    assert load_recipe("rlhf", ["ppo.critic=shared", "ppo.algorithm.vf_coef=0.1"]).ppo.values
