@@ -21,6 +21,8 @@ V = TypeVar("V", bound=Strict)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNSURE = math.nan
 Json: TypeAlias = dict[str, Any]
+Simulated: TypeAlias = tuple[Json, float]
+"""An answer as displayed, and the seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class Kind(ABC, Generic[P, V]):
         below, above, even = self.wording.values
         return below if value < 0 else above if value > 0 else even
 
-    def simulate(self, respondent: Respondent, payload: P, settings: Rubric) -> tuple[Json, float]:
+    def simulate(self, respondent: Respondent, payload: P, settings: Rubric) -> Simulated:
         """An answer of a simulated rater, as displayed, and the seconds that it took.
 
         Raises ValueError where the kind cannot be simulated.

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from backflip.feedback.kinds import form
 from backflip.feedback.kinds.base import LETTERS, Block, Wording
 from backflip.feedback.kinds.fields import Payload, Rubric, Strict, Turn
-from backflip.feedback.kinds.form import Change, Control, Data, Form, Texts, as_maps
 from backflip.feedback.kinds.pairs import (
     PairKind,
     better,
@@ -43,8 +43,8 @@ class Clips(Payload):
     clips: tuple[Clip, Clip]
 
 
-def _change_clip(name: str, given: Mapping[str, str], payload: Data, _value: Data) -> None:
-    clips, place, text = as_maps(payload.get("clips")), int(name[-1]), given[name].strip()
+def _change_clip(name: str, given: form.Texts, payload: form.Data, _value: form.Data) -> None:
+    clips, place, text = form.as_maps(payload.get("clips")), int(name[-1]), given[name].strip()
     clips += [{}] * (place + 1 - len(clips))
     media = "image" if text.lower().endswith(PICTURES) else "video"
     there = "url" if text.startswith(("http://", "https://", "/")) else "file"
@@ -52,20 +52,20 @@ def _change_clip(name: str, given: Mapping[str, str], payload: Data, _value: Dat
     payload["clips"] = clips
 
 
-class ClipsForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {"clip": _change_clip, "choice": change_choice}
+class ClipsForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {"clip": _change_clip, "choice": change_choice}
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
-        sides = [Control(f"clip_{n}", f"Clip {LETTERS[n]}", "line", HINT) for n in (0, 1)]
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
+        sides = [form.Control(f"clip_{n}", f"Clip {LETTERS[n]}", "line", HINT) for n in (0, 1)]
         return [*sides, better(settings)]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        clips = enumerate(as_maps(payload.get("clips")))
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        clips = enumerate(form.as_maps(payload.get("clips")))
         shown = {f"clip_{n}": str(c.get("file") or c.get("url") or "") for n, c in clips}
         return shown | choice_text(value)
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         reason_from_why(given, value)
 

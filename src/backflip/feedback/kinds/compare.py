@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from backflip.feedback.kinds.base import LETTERS, Block, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import LETTERS, Block, Json, Wording
 from backflip.feedback.kinds.fields import Answer, Payload, Prompt, Rubric
-from backflip.feedback.kinds.form import (
-    PROMPT,
-    SIDED,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    prompt_and_answers,
-)
 from backflip.feedback.kinds.pairs import (
     PairKind,
     better,
@@ -32,18 +23,18 @@ class Compare(Payload):
     answers: tuple[Answer, Answer]
 
 
-class CompareForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {**SIDED, "choice": change_choice}
+class CompareForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {**form.SIDED, "choice": change_choice}
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
-        sides = [Control(f"answer_{n}", f"Answer {LETTERS[n]}") for n in (0, 1)]
-        return [PROMPT, *sides, better(settings)]
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
+        sides = [form.Control(f"answer_{n}", f"Answer {LETTERS[n]}") for n in (0, 1)]
+        return [form.PROMPT, *sides, better(settings)]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        return prompt_and_answers(payload) | choice_text(value)
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        return form.prompt_and_answers(payload) | choice_text(value)
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         reason_from_why(given, value)
 
@@ -66,9 +57,7 @@ class CompareKind(PairKind[Compare]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("answers", [answer["text"] for answer in payload["answers"]])]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         """Each reply against the next, in a ring where there are more than two."""
         size = len(answers)
         for i in range(size if size > 2 else size // 2):

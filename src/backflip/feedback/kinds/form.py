@@ -17,7 +17,7 @@ from backflip.feedback.kinds.fields import Rubric
 
 Data: TypeAlias = dict[str, Any]
 Texts: TypeAlias = dict[str, str]
-Change: TypeAlias = Callable[[str, Mapping[str, str], Data, Data], None]
+Change: TypeAlias = Callable[[str, Texts, Data, Data], None]
 """(field, all texts of the form, payload, value): brings a touched field into the example."""
 ROLE = re.compile(r"(?:\A|\n\n)(system|user|assistant|tool):[ \t]*")
 SEVERAL = "Several turns: begin each paragraph with user:, assistant: or system:."
@@ -49,9 +49,7 @@ class Form(ABC):
     def texts(self, payload: Data, value: Data) -> Texts:
         """Texts that the fields show of an example; what it lacks is empty."""
 
-    def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
-    ) -> None:
+    def finish(self, touched: set[str], given: Texts, payload: Data, value: Data) -> None:
         """Bring in the parts that several fields say together."""
         del touched, given, payload, value
 
@@ -135,7 +133,7 @@ def turns_of(text: str) -> list[Data]:
 def in_payload(make: Callable[[str], Any]) -> Change:
     """A field that is a part of the payload."""
 
-    def change(name: str, given: Mapping[str, str], payload: Data, _value: Data) -> None:
+    def change(name: str, given: Texts, payload: Data, _value: Data) -> None:
         payload[name] = make(given[name])
 
     return change
@@ -144,18 +142,18 @@ def in_payload(make: Callable[[str], Any]) -> Change:
 def in_value(make: Callable[[str], Any]) -> Change:
     """A field that is a part of the answer."""
 
-    def change(name: str, given: Mapping[str, str], _payload: Data, value: Data) -> None:
+    def change(name: str, given: Texts, _payload: Data, value: Data) -> None:
         value[name] = make(given[name])
 
     return change
 
 
-def change_answer(name: str, given: Mapping[str, str], payload: Data, _value: Data) -> None:
+def change_answer(name: str, given: Texts, payload: Data, _value: Data) -> None:
     """The only answer, with its source as it was."""
     payload[name] = {**as_map(payload.get(name)), "text": given[name]}
 
 
-def change_answers(name: str, given: Mapping[str, str], payload: Data, _value: Data) -> None:
+def change_answers(name: str, given: Texts, payload: Data, _value: Data) -> None:
     """One of several answers, with its source as it was."""
     answers, place = as_maps(payload.get("answers")), int(name.rpartition("_")[2])
     answers += [{"text": ""}] * (place + 1 - len(answers))

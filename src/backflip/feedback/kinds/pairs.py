@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from backflip.feedback.kinds.base import Kind
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Kind, Simulated
 from backflip.feedback.kinds.fields import Payload, Rubric, Strict, Text
-from backflip.feedback.kinds.form import Control, Data, Texts, select, whole
 from backflip.feedback.kinds.respondent import Respondent
 
 P = TypeVar("P", bound=Payload)
@@ -86,9 +86,7 @@ class PairKind(Kind[P, Choice]):
         reason = str(value.get("reason") or "")
         return plain.get(choice, choice) + (f": {reason}" if reason else "")
 
-    def simulate(
-        self, respondent: Respondent, payload: P, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: P, settings: Rubric) -> Simulated:
         said, seconds = respondent.preference(payload, settings.levels, ties=settings.tie_possible)
         if said == 0:
             return {"choice": "tie"}, seconds
@@ -99,7 +97,7 @@ class PairKind(Kind[P, Choice]):
 # ---- the form of an example
 
 
-def better(settings: Rubric) -> Control:
+def better(settings: Rubric) -> form.Control:
     """Every answer of the scale, by side and strength."""
     words = STRENGTHS[settings.levels]
     found = [(f"a {n}", f"A {words[n - 1]}") for n in range(len(words), 0, -1)]
@@ -107,24 +105,24 @@ def better(settings: Rubric) -> Control:
     found += [(f"b {n}", f"B {words[n - 1]}") for n in range(1, len(words) + 1)]
     found += [("both_bad", "both bad")] if settings.allow_both_bad else []
     found += [("cannot_tell", "cannot tell (the reason is the why)")]
-    return select("choice", "Which is better", found)
+    return form.select("choice", "Which is better", found)
 
 
-def choice_text(value: Data) -> Texts:
+def choice_text(value: form.Data) -> form.Texts:
     """The choice as an option of the form."""
     choice = str(value.get("choice") or "")
     sided = choice in ("a", "b")
     return {"choice": f"{choice} {value.get('strength') or 1}" if sided else choice}
 
 
-def change_choice(name: str, given: Mapping[str, str], _payload: Data, value: Data) -> None:
+def change_choice(name: str, given: form.Texts, _payload: form.Data, value: form.Data) -> None:
     """A side with its strength, or another verdict."""
     choice, _, level = given[name].partition(" ")
     value.pop("strength", None)
-    value |= {name: choice, **({"strength": whole(level, "strength")} if level else {})}
+    value |= {name: choice, **({"strength": form.whole(level, "strength")} if level else {})}
 
 
-def reason_from_why(given: Mapping[str, str], value: Data) -> None:
+def reason_from_why(given: form.Texts, value: form.Data) -> None:
     """Who cannot tell needs a reason: the form's "why" stands for it."""
     if value.get("choice") == "cannot_tell" and not value.get("reason"):
         value["reason"] = given.get("why", "")

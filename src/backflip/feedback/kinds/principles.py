@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from backflip.feedback.kinds.base import Block, Kind, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Block, Kind, Simulated, Wording
 from backflip.feedback.kinds.fields import Payload, Rubric, Strict, Words
-from backflip.feedback.kinds.form import (
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    in_payload,
-    in_value,
-    select,
-)
 from backflip.feedback.kinds.respondent import Respondent
 
 VOTES = ("agree", "disagree", "pass")
@@ -31,14 +22,17 @@ class PrincipleVote(Strict):
     vote: Literal["agree", "disagree", "pass"]
 
 
-class PrinciplesForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {"principle": in_payload(str), "vote": in_value(str)}
+class PrinciplesForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {
+        "principle": form.in_payload(str),
+        "vote": form.in_value(str),
+    }
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
-        votes = select("vote", "Vote", [(word, word) for word in VOTES])
-        return [Control("principle", "Principle"), votes]
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
+        votes = form.select("vote", "Vote", [(word, word) for word in VOTES])
+        return [form.Control("principle", "Principle"), votes]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
         return {
             "principle": str(payload.get("principle") or ""),
             "vote": str(value.get("vote") or ""),
@@ -74,9 +68,7 @@ class PrinciplesKind(Kind[Principles, PrincipleVote]):
     def gist(self, payload: Mapping[str, Any]) -> str:
         return payload["principle"]
 
-    def simulate(
-        self, respondent: Respondent, payload: Principles, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: Principles, settings: Rubric) -> Simulated:
         (seen,), seconds = respondent.qualities(payload, [payload.principle])
         return {"vote": "agree" if seen > 0 else "disagree"}, seconds
 

@@ -9,21 +9,18 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.base import LETTERS, UNSURE, Block, Kind, PartValue, Wording
-from backflip.feedback.kinds.fields import Answer, Index, Payload, Prompt, Rubric, Strict, Text
-from backflip.feedback.kinds.form import (
-    PROMPT,
-    SIDED,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_list,
-    as_maps,
-    prompt_and_answers,
-    whole,
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import (
+    LETTERS,
+    UNSURE,
+    Block,
+    Json,
+    Kind,
+    PartValue,
+    Simulated,
+    Wording,
 )
+from backflip.feedback.kinds.fields import Answer, Index, Payload, Prompt, Rubric, Strict, Text
 from backflip.feedback.kinds.respondent import Respondent
 from backflip.text import counted
 
@@ -47,35 +44,35 @@ class Ranks(Strict):
     reason: Text = ""
 
 
-class RankForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = SIDED
+class RankForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = form.SIDED
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
-        found = [PROMPT]
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
+        found = [form.PROMPT]
         for n in range(max(answers, ROOM)):
             letter = LETTERS[n % 26]
-            found.append(Control(f"answer_{n}", f"Answer {letter}"))
+            found.append(form.Control(f"answer_{n}", f"Answer {letter}"))
             hint = "1 is best; the same twice is a tie; empty: not ranked."
-            found.append(Control(f"place_{n}", f"Place of {letter}", "number", hint))
+            found.append(form.Control(f"place_{n}", f"Place of {letter}", "number", hint))
         return found
 
-    def texts(self, payload: Data, value: Data) -> Texts:
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
         places = {
             f"place_{n}": str(rank + 1) if isinstance(rank, int) else ""
-            for n, rank in enumerate(as_list(value.get("ranks")))
+            for n, rank in enumerate(form.as_list(value.get("ranks")))
         }
-        return prompt_and_answers(payload) | places
+        return form.prompt_and_answers(payload) | places
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         """Answers that were left empty fall away, with their places."""
         if not any(name.startswith(("answer", "place_")) for name in touched & set(given)):
             return
-        answers = as_maps(payload.get("answers"))
+        answers = form.as_maps(payload.get("answers"))
         kept = [n for n, answer in enumerate(answers) if str(answer.get("text") or "").strip()]
         texts = [given.get(f"place_{n}", "").strip() for n in kept]
-        places = [whole(text, "place") if text else None for text in texts]
+        places = [form.whole(text, "place") if text else None for text in texts]
         steps = sorted({place for place in places if place is not None})
         payload["answers"] = [answers[n] for n in kept]
         value["ranks"] = [None if place is None else steps.index(place) for place in places]
@@ -147,9 +144,7 @@ class RankKind(Kind[Rank, Ranks]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("answers", [answer["text"] for answer in payload["answers"]])]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         """All at once."""
         if 2 <= len(answers) <= MOST:
             yield {"prompt": prompt, "answers": answers}
@@ -171,9 +166,7 @@ class RankKind(Kind[Rank, Ranks]):
         first, second = self.part_in_words(part).split(" against ")
         return second if value < 0 else first
 
-    def simulate(
-        self, respondent: Respondent, payload: Rank, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: Rank, settings: Rubric) -> Simulated:
         ranks, seconds = respondent.ranking(payload)
         return {"ranks": ranks}, seconds
 

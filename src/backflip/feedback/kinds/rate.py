@@ -8,21 +8,9 @@ from typing import Any, ClassVar
 
 from scipy.special import ndtr
 
-from backflip.feedback.kinds.base import UNSURE, Block, Kind, PartValue, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import UNSURE, Block, Json, Kind, PartValue, Simulated, Wording
 from backflip.feedback.kinds.fields import Answer, Payload, Prompt, Rubric, Strict, Text
-from backflip.feedback.kinds.form import (
-    ANSWER,
-    ANSWERED,
-    PROMPT,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_map,
-    prompt_and_answer,
-    whole,
-)
 from backflip.feedback.kinds.respondent import Respondent
 
 MARK = "mark_"
@@ -39,29 +27,31 @@ class Ratings(Strict):
     reason: Text = ""
 
 
-class RateForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = ANSWERED
+class RateForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = form.ANSWERED
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
         scales = [
-            Control(f"{MARK}{a.name}", f"{a.name}, {a.low} to {a.high}", "number")
+            form.Control(f"{MARK}{a.name}", f"{a.name}, {a.low} to {a.high}", "number")
             for a in settings.attributes
         ]
-        return [PROMPT, ANSWER, *scales]
+        return [form.PROMPT, form.ANSWER, *scales]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        marks = as_map(value.get("ratings")).items()
-        return prompt_and_answer(payload) | {f"{MARK}{name}": str(mark) for name, mark in marks}
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        marks = form.as_map(value.get("ratings")).items()
+        return form.prompt_and_answer(payload) | {
+            f"{MARK}{name}": str(mark) for name, mark in marks
+        }
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         """Marks that were touched; those of scales that the form does not show fall away."""
         for field in sorted(touched):
             if field.startswith(MARK):
                 name = field.removeprefix(MARK)
-                ratings = as_map(value.get("ratings"))
-                ratings[name] = whole(given[field], name)
+                ratings = form.as_map(value.get("ratings"))
+                ratings[name] = form.whole(given[field], name)
                 value["ratings"] = ratings
         if "ratings" in value:
             marks = value["ratings"].items()
@@ -115,9 +105,7 @@ class RateKind(Kind[Rate, Ratings]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("answers", [payload["answer"]["text"]])]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         return ({"prompt": prompt, "answer": answer} for answer in answers)
 
     def in_words(self, value: Mapping[str, Any], scale: int = 2) -> str:
@@ -126,9 +114,7 @@ class RateKind(Kind[Rate, Ratings]):
     def value_in_words(self, value: float, part: str = "") -> str:
         return f"{value:g}"
 
-    def simulate(
-        self, respondent: Respondent, payload: Rate, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: Rate, settings: Rubric) -> Simulated:
         """Points in equal shares."""
         (seen,), seconds = respondent.qualities(payload, [payload.answer.text])
         share = float(ndtr(seen))

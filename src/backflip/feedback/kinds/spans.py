@@ -6,21 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.base import Block, Kind, PartValue, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Block, Json, Kind, PartValue, Wording
 from backflip.feedback.kinds.fields import Answer, Index, Payload, Rubric, Strict, Text, Turn
-from backflip.feedback.kinds.form import (
-    ANSWER,
-    ANSWERED,
-    PROMPT,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_maps,
-    prompt_and_answer,
-    text_of,
-)
 
 AGREE = 0.5
 """F₁ over labelled characters that counts as agreement."""
@@ -44,29 +32,29 @@ class SpanLabels(Strict):
     reason: Text = ""
 
 
-class SpansForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = ANSWERED
+class SpansForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = form.ANSWERED
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
         known = ", ".join(settings.span_labels)
         hint = f"One a line: the label, a colon, and the passage as it stands. Labels: {known}."
-        return [PROMPT, ANSWER, Control("marks", "Marked passages", hint=hint)]
+        return [form.PROMPT, form.ANSWER, form.Control("marks", "Marked passages", hint=hint)]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        text = text_of(payload.get("answer"))
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        text = form.text_of(payload.get("answer"))
         lines = (
             f"{span.get('label')}: {text[span.get('start') : span.get('end')]}"
-            for span in as_maps(value.get("spans"))
+            for span in form.as_maps(value.get("spans"))
         )
-        return prompt_and_answer(payload) | {"marks": "\n".join(lines)}
+        return form.prompt_and_answer(payload) | {"marks": "\n".join(lines)}
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         """Passages are looked for anew where the answer changed: their places may be others."""
         if not touched & {"marks", "answer"}:
             return
-        text, found = text_of(payload.get("answer")), list[Data]()
+        text, found = form.text_of(payload.get("answer")), list[form.Data]()
         for line in filter(str.strip, given["marks"].split("\n")):
             label, colon, passage = line.partition(":")
             many = text.count(passage.strip()) if colon and passage.strip() else 0
@@ -131,9 +119,7 @@ class SpansKind(Kind[Spans, SpanLabels]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("text", payload["answer"]["text"], "characters")]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         return ({"prompt": prompt, "answer": answer} for answer in answers)
 
     def in_words(self, value: Mapping[str, Any], scale: int = 2) -> str:

@@ -9,21 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from backflip.errors import UserError
-from backflip.feedback.kinds.base import Block, Kind, PartValue, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Block, Kind, PartValue, Simulated, Wording
 from backflip.feedback.kinds.fields import Payload, Prompt, Rubric, Strict, Text, Words
-from backflip.feedback.kinds.form import (
-    PROMPT,
-    PROMPTED,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_list,
-    between,
-    in_payload,
-    transcript,
-)
 from backflip.feedback.kinds.respondent import Respondent
 from backflip.text import counted
 
@@ -46,32 +34,32 @@ class StepLabels(Strict):
     reason: Text = ""
 
 
-def _change_labels(name: str, given: Mapping[str, str], _payload: Data, value: Data) -> None:
+def _change_labels(name: str, given: form.Texts, _payload: form.Data, value: form.Data) -> None:
     signs = list(re.sub(r"[\s,]", "", given[name]))
     if strange := [sign for sign in signs if sign not in SIGNS]:
         raise UserError(f"labels: {strange[0]!r} is no sign; use + 0 - ·.")
     value[name] = [SIGNS[sign] for sign in signs]
 
 
-class StepsForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {
-        **PROMPTED,
-        "steps": in_payload(lambda text: between(text, r"\n\s*\n")),
+class StepsForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {
+        **form.PROMPTED,
+        "steps": form.in_payload(lambda text: form.between(text, r"\n\s*\n")),
         "labels": _change_labels,
     }
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
         return [
-            PROMPT,
-            Control("steps", "Steps", hint="An empty line between two steps."),
-            Control("labels", "Labels", "line", HINT),
+            form.PROMPT,
+            form.Control("steps", "Steps", hint="An empty line between two steps."),
+            form.Control("labels", "Labels", "line", HINT),
         ]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        labels = map(str, as_list(value.get("labels")))
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        labels = map(str, form.as_list(value.get("labels")))
         return {
-            "prompt": transcript(payload.get("prompt")),
-            "steps": "\n\n".join(map(str, as_list(payload.get("steps")))),
+            "prompt": form.transcript(payload.get("prompt")),
+            "steps": "\n\n".join(map(str, form.as_list(payload.get("steps")))),
             "labels": " ".join({"1": "+", "0": "0", "-1": "-"}.get(x, "·") for x in labels),
         }
 
@@ -132,9 +120,7 @@ class StepsKind(Kind[Steps, StepLabels]):
     def part_in_words(self, part: str) -> str:
         return f"step {int(part) + 1}"
 
-    def simulate(
-        self, respondent: Respondent, payload: Steps, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: Steps, settings: Rubric) -> Simulated:
         """Most steps are good."""
         seen, seconds = respondent.qualities(payload, payload.steps)
         labels: list[int | None] = [-1 if x < POOR else 0 if x < UNGOOD else 1 for x in seen]

@@ -10,23 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from backflip.feedback.kinds import form
 from backflip.feedback.kinds.base import UNSURE, Block, Kind, PartValue, Wording
 from backflip.feedback.kinds.fields import Index, Payload, Rubric, Strict, Text, Turn, Words
-from backflip.feedback.kinds.form import (
-    SEVERAL,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_list,
-    as_map,
-    between,
-    in_payload,
-    in_value,
-    transcript,
-    turns_of,
-)
 
 KEPT = {"kept": 1.0, "broken": -1.0, "unsure": UNSURE}
 
@@ -55,36 +41,38 @@ class Talked(Strict):
     verdicts: dict[str, Literal["kept", "broken", "unsure"]] = Field(default_factory=dict)
 
 
-class TalkForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {
-        "opening": in_payload(turns_of),
-        "turns": in_value(turns_of),
-        "policies": in_payload(lambda text: between(text, ",")),
-        "rules": in_payload(lambda text: between(text, r"\n")),
+class TalkForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {
+        "opening": form.in_payload(form.turns_of),
+        "turns": form.in_value(form.turns_of),
+        "policies": form.in_payload(lambda text: form.between(text, ",")),
+        "rules": form.in_payload(lambda text: form.between(text, r"\n")),
     }
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
         verdicts = "One a line, in the order of the rules: kept, broken or unsure."
         return [
-            Control("opening", "Opening", hint=f"What was said before; may be empty. {SEVERAL}"),
-            Control("policies", "Policies", "line", "Names, with commas between."),
-            Control("rules", "Rules", hint="One a line; may be empty."),
-            Control("turns", "Conversation", hint=SEVERAL),
-            Control("verdicts", "Verdicts on the rules", hint=verdicts),
+            form.Control(
+                "opening", "Opening", hint=f"What was said before; may be empty. {form.SEVERAL}"
+            ),
+            form.Control("policies", "Policies", "line", "Names, with commas between."),
+            form.Control("rules", "Rules", hint="One a line; may be empty."),
+            form.Control("turns", "Conversation", hint=form.SEVERAL),
+            form.Control("verdicts", "Verdicts on the rules", hint=verdicts),
         ]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
-        said, rules = as_map(value.get("verdicts")), as_list(payload.get("rules"))
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
+        said, rules = form.as_map(value.get("verdicts")), form.as_list(payload.get("rules"))
         return {
-            "opening": transcript(payload.get("opening")),
-            "policies": ", ".join(map(str, as_list(payload.get("policies")))),
+            "opening": form.transcript(payload.get("opening")),
+            "policies": ", ".join(map(str, form.as_list(payload.get("policies")))),
             "rules": "\n".join(map(str, rules)),
-            "turns": transcript(value.get("turns")),
+            "turns": form.transcript(value.get("turns")),
             "verdicts": "\n".join(str(said.get(rule, "")) for rule in rules),
         }
 
     def finish(
-        self, touched: set[str], given: Mapping[str, str], payload: Data, value: Data
+        self, touched: set[str], given: form.Texts, payload: form.Data, value: form.Data
     ) -> None:
         if touched & {"verdicts", "rules"}:
             said = [line.strip() for line in given.get("verdicts", "").split("\n")]

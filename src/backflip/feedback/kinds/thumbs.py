@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from backflip.feedback.kinds.base import Block, Kind, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Block, Json, Kind, Simulated, Wording
 from backflip.feedback.kinds.fields import Answer, Payload, Prompt, Rubric, Strict, Text
-from backflip.feedback.kinds.form import (
-    ANSWER,
-    ANSWERED,
-    PROMPT,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    in_value,
-    prompt_and_answer,
-    select,
-)
 from backflip.feedback.kinds.respondent import Respondent
 
 
@@ -34,18 +22,22 @@ class Thumb(Strict):
     reason: Text = ""
 
 
-class ThumbsForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {
-        **ANSWERED,
-        "up": in_value({"yes": True, "no": False}.get),
+class ThumbsForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {
+        **form.ANSWERED,
+        "up": form.in_value({"yes": True, "no": False}.get),
     }
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
-        return [PROMPT, ANSWER, select("up", "Good or bad", (("yes", "good"), ("no", "bad")))]
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
+        return [
+            form.PROMPT,
+            form.ANSWER,
+            form.select("up", "Good or bad", (("yes", "good"), ("no", "bad"))),
+        ]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
         said = {"up": "yes" if value["up"] else "no"} if "up" in value else {}
-        return prompt_and_answer(payload) | said
+        return form.prompt_and_answer(payload) | said
 
 
 class ThumbsKind(Kind[Thumbs, Thumb]):
@@ -75,17 +67,13 @@ class ThumbsKind(Kind[Thumbs, Thumb]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("answers", [payload["answer"]["text"]])]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         return ({"prompt": prompt, "answer": answer} for answer in answers)
 
     def in_words(self, value: Mapping[str, Any], scale: int = 2) -> str:
         return "good" if value["up"] else "bad"
 
-    def simulate(
-        self, respondent: Respondent, payload: Thumbs, settings: Rubric
-    ) -> tuple[dict[str, Any], float]:
+    def simulate(self, respondent: Respondent, payload: Thumbs, settings: Rubric) -> Simulated:
         (seen,), seconds = respondent.qualities(payload, [payload.answer.text])
         return {"up": seen > 0}, seconds
 

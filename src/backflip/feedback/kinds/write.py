@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from backflip.feedback.kinds.base import Block, Kind, Wording
+from backflip.feedback.kinds import form
+from backflip.feedback.kinds.base import Block, Json, Kind, Wording
 from backflip.feedback.kinds.fields import Answer, Payload, Prompt, Rubric, Strict, Text
-from backflip.feedback.kinds.form import (
-    PROMPT,
-    PROMPTED,
-    Change,
-    Control,
-    Data,
-    Form,
-    Texts,
-    as_map,
-    in_value,
-    text_of,
-    transcript,
-)
 
 LONGEST = 300
 """Characters of a text in one line."""
@@ -36,30 +24,30 @@ class Written(Strict):
     from_draft: bool = False
 
 
-def _change_draft(name: str, given: Mapping[str, str], payload: Data, value: Data) -> None:
+def _change_draft(name: str, given: form.Texts, payload: form.Data, value: form.Data) -> None:
     text = given[name]
-    payload[name] = {**as_map(payload.get(name)), "text": text} if text.strip() else None
+    payload[name] = {**form.as_map(payload.get(name)), "text": text} if text.strip() else None
     value["from_draft"] = bool(text.strip())
 
 
-class WriteForm(Form):
-    changes: ClassVar[Mapping[str, Change]] = {
-        **PROMPTED,
+class WriteForm(form.Form):
+    changes: ClassVar[Mapping[str, form.Change]] = {
+        **form.PROMPTED,
         "draft": _change_draft,
-        "text": in_value(str),
+        "text": form.in_value(str),
     }
 
-    def controls(self, settings: Rubric, answers: int) -> list[Control]:
+    def controls(self, settings: Rubric, answers: int) -> list[form.Control]:
         return [
-            PROMPT,
-            Control("draft", "Draft", hint="Empty: there is none."),
-            Control("text", "The reply that you want to see"),
+            form.PROMPT,
+            form.Control("draft", "Draft", hint="Empty: there is none."),
+            form.Control("text", "The reply that you want to see"),
         ]
 
-    def texts(self, payload: Data, value: Data) -> Texts:
+    def texts(self, payload: form.Data, value: form.Data) -> form.Texts:
         return {
-            "prompt": transcript(payload.get("prompt")),
-            "draft": text_of(payload.get("draft")),
+            "prompt": form.transcript(payload.get("prompt")),
+            "draft": form.text_of(payload.get("draft")),
             "text": str(value.get("text") or ""),
         }
 
@@ -88,9 +76,7 @@ class WriteKind(Kind[Write, Written]):
     def blocks(self, payload: Mapping[str, Any]) -> list[Block]:
         return [Block("draft", (payload.get("draft") or {}).get("text"), "draft")]
 
-    def from_replies(
-        self, prompt: list[dict[str, Any]], answers: list[dict[str, Any]]
-    ) -> Iterable[dict[str, Any]]:
+    def from_replies(self, prompt: list[Json], answers: list[Json]) -> Iterable[Json]:
         """The first reply as the draft."""
         yield {"prompt": prompt, "draft": answers[0]}
 
