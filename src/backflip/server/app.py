@@ -184,7 +184,9 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _user_error(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, RefusedError) else "refused"
-    return _tell(request, STATUS.get(code, 422), app_state_of(request).told(str(error)), code)
+    return _tell(
+        request, STATUS.get(code, 422), app_state_of(request).without_places(str(error)), code
+    )
 
 
 def _http(request: Request, error: Exception) -> Response:

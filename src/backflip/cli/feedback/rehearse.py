@@ -34,7 +34,7 @@ def rehearse(store: Store, name: str, raters: int, seed: int) -> None:
         def told(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = simulate(store, project, raters, seed=seed, told=told)
+        found = simulate(store, project, raters, seed=seed, progress=told)
     if found is None:
         say(f"{counted(project.overview().answers, 'answer')}; backflip collect {name} shows them")
     else:

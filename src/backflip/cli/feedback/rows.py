@@ -87,7 +87,7 @@ def _drafted(project: Project, source: str, reading: Reading, seed: int) -> Draf
         def told(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return draft(project, source, speakers, limit=reading.limit, seed=seed, told=told)
+        return draft(project, source, speakers, limit=reading.limit, seed=seed, progress=told)
 
 
 def ask(store: Store, name: str, strategy: str, judges: list[str] | None, count: int) -> None:

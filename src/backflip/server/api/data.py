@@ -201,7 +201,7 @@ def job(site: Parts, here: Lead, number: str) -> dict[str, Any]:
     """A job and the end of its log."""
     here.visitor.need("read")
     found = site.jobs.find(here.name, number)
-    return {**_without_places(found), "log": site.told(site.jobs.log(found))}
+    return {**_without_places(found), "log": site.without_places(site.jobs.log(found))}
 
 
 def _without_places(job: Job) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def texts_of(kind: str, example: Mapping[str, Any]) -> Texts:
     return {name: text.replace("\r\n", "\n") for name, text in texts.items()}
 
 
-def example_from(settings: ProjectSettings, given: Mapping[str, str], kept: Data | None) -> Data:
+def example_from(settings: ProjectSettings, given: Texts, kept: Data | None) -> Data:
     """An example as it is stored. Raises UserError for a field that cannot be read."""
     form, before = kind_of(settings.kind).form, texts_of(settings.kind, kept) if kept else {}
     old = kept or {"payload": {}, "value": {}}

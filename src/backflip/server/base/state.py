@@ -114,7 +114,7 @@ class AppState:
         """Why an item could not be asked here: what it names is not there."""
         return askable(self.media, self.talkers.places, project)
 
-    def told(self, text: str) -> str:
+    def without_places(self, text: str) -> str:
         """A text for people, without places on this machine's disk."""
         path = self.store.database.path
         roots = [self.folder, *([path.absolute().parent] if path else [])]

@@ -84,9 +84,9 @@ def job(request: Request, site: Parts, here: Lead, number: str) -> HTMLResponse:
     found = site.jobs.find(here.name, number)
     report = _report(found)
     shown = _job(found) | {
-        "log": site.told(site.jobs.log(found)),
+        "log": site.without_places(site.jobs.log(found)),
         "report": report is not None,
-        "shown": site.told(in_words(found)),
+        "shown": site.without_places(in_words(found)),
         "model": f"{found.run}/model" if here.may("admin") else "",
     }
     return page(request, "job.html", here.visitor, job=shown, **in_project(here, "/export"))

@@ -33,7 +33,7 @@ LABELS_EACH, OVERLAP = 150, 10
 PATIENCE = 40
 """Times that a busy server is asked again for the same answer."""
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Answers given, and how many there will be, as far as one can know."""
 
 
@@ -80,7 +80,12 @@ def prepared(store: Store, name: str, raters: int, *, seed: int = 0) -> Project:
 
 
 def simulate(
-    store: Store, project: Project, raters: int, *, seed: int = 0, told: Told | None = None
+    store: Store,
+    project: Project,
+    raters: int,
+    *,
+    seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Recovered | None:
     """Let ``raters`` new members answer until nothing is left for any of them.
 
@@ -104,7 +109,7 @@ def simulate(
     for person in people:
         project.enrol(person)
     before = project.overview().answers
-    asyncio.run(_everybody(store, project, bench, people, told))
+    asyncio.run(_everybody(store, project, bench, people, progress))
     given = project.overview().answers - before
     if not given:
         reason = project.why_nothing(people[0])
@@ -124,7 +129,7 @@ def _items(project: Project) -> Iterator[ItemRow]:
 
 
 async def _everybody(
-    store: Store, project: Project, bench: Bench, people: list[int], told: Told | None
+    store: Store, project: Project, bench: Bench, people: list[int], progress: OnProgress | None
 ) -> None:
     """All raters at once, each with a token, as programs of their own would."""
     import httpx
@@ -137,9 +142,9 @@ async def _everybody(
     def count() -> None:
         nonlocal done
         done += 1
-        if told is not None and done % 10 == 0:
+        if progress is not None and done % 10 == 0:
             overview = project.overview()
-            told(done, done + max(0, overview.wanted - overview.given))
+            progress(done, done + max(0, overview.wanted - overview.given))
 
     transport = httpx.ASGITransport(app=app)
     url = f"http://testserver/api/v1/projects/{project.name}"

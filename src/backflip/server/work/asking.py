@@ -78,7 +78,7 @@ def latest(site: AppState, project: str) -> dict[str, Any] | None:
         "job": job,
         "asked": _read(job.command[-1]) or {},
         "round": _read(lines[-1]) if job.state == "done" else None,
-        "problem": site.told(lines[-1]) if job.state in ("failed", "broken off") else "",
+        "problem": site.without_places(lines[-1]) if job.state in ("failed", "broken off") else "",
     }
     return found | {"said": ask_command.in_words(found["asked"], found["round"])}
 

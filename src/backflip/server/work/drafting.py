@@ -24,7 +24,7 @@ from backflip.text import counted
 
 CHUNK = 16
 """Prompts that are answered before something is stored."""
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Prompts answered, and how many there are."""
 
 
@@ -140,7 +140,7 @@ def draft(
     *,
     limit: int | None = None,
     seed: int = 0,
-    told: Told | None = None,
+    progress: OnProgress | None = None,
 ) -> Drafted:
     """Answer the prompts of a data source and ask the project's raters about the replies.
 
@@ -161,8 +161,8 @@ def draft(
         for _ in range(added.duplicates):
             done.left_out.add("the project has the item already", source)
         done.prompts += len(chunk)
-        if told is not None:
-            told(done.prompts, len(prompts))
+        if progress is not None:
+            progress(done.prompts, len(prompts))
     return done
 
 
