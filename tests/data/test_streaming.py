@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 
 import pytest
@@ -16,6 +15,7 @@ from backflip.data.splits import opening_key
 from backflip.data.stream import Batches
 from backflip.data.streaming import StreamedBatches, StreamedRecords, shuffled
 from backflip.errors import UserError
+from tests.data.living import counted
 from tests.data.tiny import CHATML, byte_tokenizer
 
 
@@ -84,12 +84,12 @@ def test_batches_are_those_of_the_same_records_in_memory(template, tmp_path):
     assert all(same(a, b) for a, b in zip(plain, streamed, strict=True))
 
 
-def test_no_more_records_are_held_than_the_buffer_and_a_batch(template, tmp_path):
+def test_no_more_records_are_held_than_the_buffer_and_a_batch(template, tmp_path, monkeypatch):
     source = rows_in(tmp_path / "rows.jsonl", 200)
-    peak, rows = 0, 0
+    peak, rows, living = 0, 0, counted(monkeypatch, Demonstration)
     for batch in batches_of(source, template, buffer=40, epochs=2):
         rows += len(batch)
-        peak = max(peak, sum(type(one) is Demonstration for one in gc.get_objects()))
+        peak = max(peak, living())
     assert rows == 400
     assert 40 <= peak <= 40 + 4 + 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import weakref
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from backflip.errors import Interrupted, UserError
 from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
 from backflip.training.offline import OfflineLoop
+from tests.data.living import counted
 
 SMALL = {
     "lora": None,
@@ -50,7 +50,7 @@ def streamed(pairs, model, run, **more):
 def seen(monkeypatch, *, count=False):
     """Every batch that a step is taken on; with ``count``, how many records lived at that time."""
     taken, alive = [], []
-    living = counted(monkeypatch) if count else None
+    living = counted(monkeypatch, Demonstration, Comparison) if count else None
     step = OfflineLoop.step
 
     def noted(self, index, batch):
@@ -61,23 +61,6 @@ def seen(monkeypatch, *, count=False):
 
     monkeypatch.setattr(OfflineLoop, "step", noted)
     return taken, alive
-
-
-def counted(monkeypatch):
-    """Tells how many records there are of those that were made from now on."""
-    ended = []
-
-    def noting(made):
-        def run(self, *given, **named):
-            made(self, *given, **named)
-            ends.append(weakref.finalize(self, ended.append, None))
-
-        return run
-
-    ends = []
-    for kind in (Demonstration, Comparison):
-        monkeypatch.setattr(kind, "__init__", noting(kind.__init__))
-    return lambda: len(ends) - len(ended)
 
 
 def prompts_of(batch):

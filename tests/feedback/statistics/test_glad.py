@@ -12,7 +12,8 @@ from backflip.feedback.statistics.judgements import Judgements
 from backflip.feedback.statistics.simulate import Items, Population, simulate
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_it_is_crowd_kits(seed):
     """On raters good enough for the likelihood to have one mode; both run until they rest."""
     people = Population.uniform(6, reliability=0.85, seed=seed)
