@@ -6,6 +6,7 @@ exchanges nothing but items, labels and answers as they are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -34,7 +35,7 @@ Converters: TypeAlias = Mapping[type[Record], Converter]
 ROOM = "backflip.feedback.exchange"
 
 
-class ToolQuestion:
+class ToolQuestion(ABC):
     """A kind as other annotation tools ask it: Argilla by fields and questions, Label Studio by a
     page.
     """
@@ -52,12 +53,12 @@ class ToolQuestion:
         """The item's own fields, of its answers."""
         return {"answer": answers[0]}
 
+    @abstractmethod
     def read(self, values: Values, names: Sequence[str], settings: ProjectSettings) -> Read:
         """An answer, of values by question. Raises BadRecordError where they are none.
 
         ``names``: the document's names of its answers, in order.
         """
-        raise NotImplementedError
 
     def settings(self, used: Any) -> dict[str, Any]:
         """Settings of a project that fits what a file uses (``suggest.Used``)."""
@@ -67,27 +68,27 @@ class ToolQuestion:
         """Names of the texts beside the prompt; ``widest``: answers of the item with most."""
         return ["response_1"]
 
+    @abstractmethod
     def questions(self, settings: ProjectSettings, names: Sequence[str]) -> list[dict[str, Any]]:
         """Argilla's questions, but for the reason."""
-        raise NotImplementedError
 
+    @abstractmethod
     def responses(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """An answer by Argilla's questions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def page(self, settings: ProjectSettings) -> list[str]:
         """Elements of a labelling page, but for the reason."""
-        raise NotImplementedError
 
     def data(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Texts of a task of Label Studio's."""
         return {f"answer{place}": one["text"] for place, one in enumerate(answers, start=1)}
 
+    @abstractmethod
     def results(
         self, value: Mapping[str, Any], payload: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
         """An answer as results of Label Studio's."""
-        raise NotImplementedError
 
 
 class KindMapping:
