@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_in
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES, TERMS
-from backflip.stages.settings import SHORT_FORMS, Common, Group, OptimizerSettings
+from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[Any, dict[str, Any]] = {
@@ -66,6 +66,8 @@ def _setting(owner: type[Any], field: str, kind: Any) -> dict[str, Any]:
     if field in SHORT_FORMS and groups and issubclass(owner, Group):
         names = [NAMES[group] for group in groups if group in NAMES]
         options.append({"enum": names} if names else {"type": "string"})
+    if field in ANY_WORD:
+        options.append({"type": "string"})
     if {"type": "null"} in options and groups:
         options.append({"enum": list(NOTHING)})
     return options[0] if len(options) == 1 else {"anyOf": options}

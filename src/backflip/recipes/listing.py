@@ -16,6 +16,7 @@ from backflip.recipes.known import FILE, PACKAGE, digest
 from backflip.recipes.load import aliases
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES
+from backflip.stages.settings import ANY_WORD
 
 __all__ = ["listing"]
 
@@ -57,7 +58,8 @@ def _rows(
         path, options = f"{prefix}{name}", groups_in(kind)
         if len(options) != 1 or default is None:
             names = [NAMES[option] for option in options if option in NAMES]
-            schema = {"names": names} if names else {} if options else _schema(kind)
+            closed = names and name not in ANY_WORD
+            schema = {"names": names} if closed else {} if options else _schema(kind)
             yield [path, said(default), choice, schema]
         for option in options:
             of = NAMES.get(option, "") if len(options) > 1 else choice

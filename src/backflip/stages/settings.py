@@ -28,6 +28,8 @@ SHORT_FORMS = {
     "imitate": "name",
 }
 """Groups that may be given as one word, and the key which that word is."""
+ANY_WORD = ("reward",)
+"""Settings with kinds where a word need not be the name of one: a model, a function's address."""
 SHUFFLE_BUFFER = 10_000
 """Rows of a streamed source that are held at a time, unless a recipe says otherwise."""
 
