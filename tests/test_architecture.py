@@ -19,7 +19,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/data/formats.py: load",
         "src/backflip/functional/logprobs.py: _LinearLogp.forward",
         "src/backflip/models/save.py: load_reward_model",
-        "src/backflip/stages/context.py: learn_offline",
         "src/backflip/training/driver.py: drive",
         "src/backflip/training/reference.py: with_reference",
     },
@@ -29,10 +28,7 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/generate/torch/decoder.py: LlamaDecoder",
         "src/backflip/generate/torch/engine.py: TorchEngine",
         "src/backflip/models/trunk.py: Trunk",
-        "src/backflip/rounds/run.py: _Rounds",
         "src/backflip/sampling/draw.py: Round",
-        "src/backflip/stages/context.py: StageContext",
-        "src/backflip/stages/online.py: OnlineRecipe",
         "src/backflip/training/run_folder.py: RunFolder",
     },
     guards.many_parameters: {
@@ -42,9 +38,7 @@ EXCEPTIONS: dict[Guard, set[str]] = {
     guards.deep_folders: set(),
     guards.against_layers: set(),
     guards.tests_of_stages: set(),
-    guards.undocumented: {
-        "src/backflip/algorithms/preference/base.py: comparisons_of",
-    },
+    guards.undocumented: set(),
 }
 """What breaks a rule today. The lists may only shrink: what is mended is struck out."""
 

@@ -265,7 +265,7 @@ def test_what_an_objective_heeds_changes_its_loss_and_nothing_else_does(objectiv
     before = value(objective, POLICY, referenced(REFERENCE, plain))
     for name, new in changed.items():
         after = value(objective, POLICY, referenced(REFERENCE, _with(plain, **{name: new})))
-        assert bool((after - before).abs() > 1e-6) == (name in objective.heeds), name
+        assert bool((after - before).abs() > 1e-6) == (name in objective.uses_labels), name
 
 
 @every_objective

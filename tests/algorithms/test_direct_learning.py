@@ -70,7 +70,7 @@ def _name(objective):
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=_name)
 def test_a_tiny_policy_learns_the_preference(objective):
-    """Judged on prompts and answers that it never saw.
+    """LabelledLogps on prompts and answers that it never saw.
 
     The policy is not to tell good from bad at first, and afterwards by its own implicit reward.
     """

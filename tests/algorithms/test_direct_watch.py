@@ -53,9 +53,9 @@ def test_a_policy_that_has_learnt_nothing_does_not_lean_to_a_length():
     batch = _of_all_kinds()
     at_rest = tell(REFERENCE.evaluate(batch.answers.values)["logp"], referenced(REFERENCE, batch))
     assert RDPO().reward(at_rest).std() > 0
-    assert RDPO().leaning(at_rest).abs().max() == 0
+    assert RDPO().implicit_reward(at_rest).abs().max() == 0
     for objective in (CPO(), SLiC(), Mixture(terms=(CPO(),), weights=(1.0,))):
-        assert objective.leaning(at_rest) is None
+        assert objective.implicit_reward(at_rest) is None
         both = referenced(REFERENCE, batch)
         assert "moment_reward" not in objective.loss(POLICY, both).metrics
     assert "moment_reward" in SimPO().loss(POLICY, batch).metrics

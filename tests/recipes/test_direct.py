@@ -32,7 +32,7 @@ from backflip.recipes.load import load_recipe
 from backflip.recipes.names import shipped
 from backflip.recipes.run import resume, train
 from backflip.stages.context import StageContext
-from backflip.stages.preferences import tokenized, without_formatting
+from backflip.stages.preferences import without_formatting
 from backflip.training.checkpoints import CheckpointStore
 from backflip.training.offline import assess
 
@@ -253,11 +253,11 @@ def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_comparison(model: str
     of the chosen answer, which is to keep the form of an answer, has it."""
     recipe = direct("dpo", model, rows, Path("nowhere"))
     kto = direct("kto", model, rows, Path("nowhere"))
-    ground = StageContext.of(recipe, print)
+    context = StageContext.of(recipe, print)
     for one, kind in ((recipe, Comparison), (kto, Labelled)):
-        train_rows, _ = replace(ground, recipe=one).records(kind)
-        plain = tokenized(replace(ground, recipe=one), train_rows).data
-        bare = without_formatting(plain, ground.template.stop_tokens)
+        train_rows, _ = replace(context, recipe=one).records(kind)
+        plain = one.tokenize(train_rows, context.template).data
+        bare = without_formatting(plain, context.template.stop_tokens)
         if isinstance(plain, ComparisonBatch):
             assert isinstance(bare, ComparisonBatch)
             masks, steps = (plain.mask.values, bare.mask.values), plain.answers.values
@@ -270,7 +270,7 @@ def test_the_tokens_that_end_a_turn_can_be_left_out_of_the_comparison(model: str
         assert (masks[0].sum(-1) - masks[1].sum(-1) == 1).all()
         for row, (answer, left) in enumerate(zip(steps.answer.rows(), masks[1], strict=True)):
             kept = answer[left[: len(answer)]]
-            assert not torch.isin(kept, torch.tensor(ground.template.stop_tokens)).any(), row
+            assert not torch.isin(kept, torch.tensor(context.template.stop_tokens)).any(), row
 
 
 def test_masked_rows_are_learnt_from_too(model: str, rows: str, tmp_path: Path):
@@ -298,17 +298,17 @@ def test_masked_rows_are_learnt_from_too(model: str, rows: str, tmp_path: Path):
 )
 def test_whether_an_objective_heeds_a_label_is_tried_out(name: str, field: str, heeded: bool):
     recipe: Any = load_recipe(name)
-    assert heeds(recipe.objective, field) is heeded
+    assert uses_labels(recipe.objective, field) is heeded
 
 
 @pytest.mark.parametrize("field", ["margin", "soft"])
 @pytest.mark.parametrize("name", PAIRED)
 def test_an_objective_heeds_what_it_says(name: str, field: str):
     objective: Any = load_recipe(name).objective  # type: ignore[union-attr]
-    assert heeds(objective, field) is (field in objective.heeds)
+    assert uses_labels(objective, field) is (field in objective.uses_labels)
 
 
-def heeds(objective: Any, field: str) -> bool:
+def uses_labels(objective: Any, field: str) -> bool:
     """Whether ``margin`` or ``soft`` of a comparison changes its loss: tried out on one."""
     batch = ComparisonBatch.of([[1]], [[[2, 3], [4]]], [[0, 1]])
     batch = dataclasses.replace(batch, soft=torch.full((1,), 0.9))  # some refuse certainty
@@ -332,7 +332,7 @@ def test_held_out_answers_are_judged_by_what_the_objective_has_become(
         seen.append(objective)
         return assess(objective, *more)
 
-    monkeypatch.setattr("backflip.stages.context.assess", kept)
+    monkeypatch.setattr("backflip.stages.course.assess", kept)
     settings = {"steps": 4, "eval_every": 2, "lora": None, "optimizer.lr": 1e-3}
     train(direct("bco", model, rows, tmp_path / "run", **settings))
     assert abs(seen[-1].shift) > 1e-6

@@ -185,14 +185,14 @@ def test_tokens_that_the_tokenizer_does_not_know_are_never_sampled(model, tmp_pa
     policy = tiny_model(tmp_path / "policy", spare=420)
     more = {"policy": str(policy), "steps": 1}
     assert train(judge(model, rows(tmp_path / "rows.jsonl"), tmp_path / "run", **more)).is_dir()
-    ground = StageContext.of(judge(model, "demo:comparisons", tmp_path / "x"), print)
-    for size, known in ((10_000, len(ground.tokenizer)), (7, 7)):
+    context = StageContext.of(judge(model, "demo:comparisons", tmp_path / "x"), print)
+    for size, known in ((10_000, len(context.tokenizer)), (7, 7)):
         config = SimpleNamespace(vocab_size=size)
         config.get_text_config = lambda config=config: config
-        params = ground.sampling(SamplingParams(), SimpleNamespace(config=config))
+        params = context.sampling(SamplingParams(), SimpleNamespace(config=config))
         assert params.vocab_size == known
-        assert params.stop_tokens == ground.template.stop_tokens
-    mine = ground.sampling(SamplingParams(stop_tokens=(5,)), SimpleNamespace(config=config))
+        assert params.stop_tokens == context.template.stop_tokens
+    mine = context.sampling(SamplingParams(stop_tokens=(5,)), SimpleNamespace(config=config))
     assert mine.stop_tokens == (5,)
 
 

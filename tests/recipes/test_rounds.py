@@ -24,7 +24,7 @@ from backflip.recipes.run import resume, train
 from backflip.reward.protocol import Judgement
 from backflip.rounds import run as chain
 from backflip.rounds.folders import RoundFolders, alarms_of
-from backflip.rounds.policy_sampler import Speaker
+from backflip.rounds.policy_sampler import PolicySampler
 from backflip.rounds.rows import Sat
 from backflip.sampling.samples import read, unpack
 from backflip.stages.direct import DirectRecipe
@@ -203,7 +203,7 @@ def test_what_goes_off_in_a_training_goes_off_in_its_round(tmp_path: Path):
 
 
 BREAKS = {
-    "sampling": (Speaker, "__call__", 4),  # round 1, held-out prompts of 0 and 1, round 2
+    "sampling": (PolicySampler, "__call__", 4),  # round 1, held-out prompts of 0 and 1, round 2
     "learning": (DPO, "loss", 20),  # twelve steps in round 1
     "measuring": (Sat, "of", 3),
     "writing": (chain, "write_atomically", 5),  # the row of round 2, which is logged already
@@ -254,7 +254,7 @@ def test_what_was_sampled_is_kept_where_scoring_breaks(model: str, prompts: str,
     draws = sorted((tmp_path / "run" / "round_1" / "sampled" / "samples").glob("draws*"))
     assert draws
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Speaker, "__call__", _only_one_answer())
+        patch.setattr(PolicySampler, "__call__", _only_one_answer())
         resume(tmp_path / "run", functions={"judge": even})
 
 
@@ -263,9 +263,9 @@ def _down(rollouts: Rollouts) -> Judgement:
 
 
 def _only_one_answer() -> Any:
-    inner = Speaker.__call__
+    inner = PolicySampler.__call__
 
-    def call(self: Speaker, prompts: Any, *, seed: int) -> Rollouts:
+    def call(self: PolicySampler, prompts: Any, *, seed: int) -> Rollouts:
         assert self.group_size == 1, "answers to learn from were drawn again"
         return inner(self, prompts, seed=seed)
 

@@ -146,7 +146,9 @@ def test_a_policy_that_got_no_better_says_so_and_keeps_its_last_weights(chain, t
         **{key[4:]: value for key, value in QUICK.items() if key.startswith("ppo.")},
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backflip.stages.online._best", lambda _: Best("val_reward", start=1e9))
+        patch.setattr(
+            "backflip.stages.online_training._best", lambda _: Best("val_reward", start=1e9)
+        )
         folder = train(load_recipe("ppo", settings))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["best_step"] == 0

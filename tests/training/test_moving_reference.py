@@ -36,29 +36,29 @@ from tests.training.referenced import (
 def moving_parts(mix, every, make=adapted):
     torch.manual_seed(0)
     policy = make()
-    referee = MovingReference(policy, mix=mix, every=every, token_budget=BUDGET)
-    loop = OfflineLoop(learner(policy), DPO(beta=0.5), referee)
+    reference_update = MovingReference(policy, mix=mix, every=every, token_budget=BUDGET)
+    loop = OfflineLoop(learner(policy), DPO(beta=0.5), reference_update)
     batches = Batches(comparisons(), size=4, seed=1, epochs=4)
-    return loop, batches, policy, referee
+    return loop, batches, policy, reference_update
 
 
 def full():
     return CausalPolicy(tiny("llama"))
 
 
-def ratios(policy, referee, data):
+def ratios(policy, reference_update, data):
     with torch.no_grad():
         logp = policy.evaluate(data.answers.values)["logp"]
-    return tell(logp, referee.before(data)).ratio
+    return tell(logp, reference_update.before(data)).ratio
 
 
 @pytest.mark.parametrize("make", [adapted, full])
 def test_a_hard_update_after_every_step_leaves_no_ratio(make):
-    loop, batches, policy, referee = moving_parts(1.0, 1, make)
+    loop, batches, policy, reference_update = moving_parts(1.0, 1, make)
     for index, batch in enumerate(batches, start=1):
         metrics = loop.step(index, batch)
         assert metrics["margin"] == pytest.approx(0.0, abs=1e-4), "the reference had caught up"
-        before = ratios(policy, referee, batch).abs().max()
+        before = ratios(policy, reference_update, batch).abs().max()
         assert before < 1e-4
         if index == 3:
             break
@@ -66,25 +66,25 @@ def test_a_hard_update_after_every_step_leaves_no_ratio(make):
 
 @pytest.mark.parametrize("make", [adapted, full])
 def test_it_moves_only_when_its_time_has_come(make):
-    loop, batches, policy, referee = moving_parts(1.0, 3, make)
+    loop, batches, policy, reference_update = moving_parts(1.0, 3, make)
     data, first = comparisons(), make()
     expected = stated(data, first).logp_ref.values
     for index, batch in enumerate(batches, start=1):
         loop.step(index, batch)
-        now = referee.before(data).logp_ref.values
+        now = reference_update.before(data).logp_ref.values
         if index < 3:
             torch.testing.assert_close(now, expected, atol=1e-4, rtol=0)
-            assert ratios(policy, referee, data).abs().max() > 1e-3
+            assert ratios(policy, reference_update, data).abs().max() > 1e-3
         else:
             assert (now - expected).abs().max() > 1e-3
-            assert ratios(policy, referee, data).abs().max() < 1e-4
+            assert ratios(policy, reference_update, data).abs().max() < 1e-4
             break
 
 
 @pytest.mark.parametrize("make", [adapted, full])
 def test_the_soft_update_mixes_the_weights(make):
     """θ_ref ← 0.25·θ + 0.75·θ_ref, twice, by hand."""
-    loop, batches, policy, referee = moving_parts(0.25, 1, make)
+    loop, batches, policy, reference_update = moving_parts(0.25, 1, make)
     expected = {n: p.detach().clone() for n, p in policy.model.named_parameters()}
     for index, batch in enumerate(batches, start=1):
         loop.step(index, batch)
@@ -98,25 +98,25 @@ def test_the_soft_update_mixes_the_weights(make):
             parameter.copy_(expected[name])
     data = comparisons()
     torch.testing.assert_close(
-        referee.before(data).logp_ref.values, stated(data, other).logp_ref.values,
+        reference_update.before(data).logp_ref.values, stated(data, other).logp_ref.values,
         atol=1e-4, rtol=0,
     )  # fmt: skip
 
 
 def test_with_lora_only_the_adapters_are_held():
-    _, _, policy, referee = moving_parts(1.0, 1)
-    held = sum(tensor.numel() for tensor in referee.state_dict()["held"].values())
+    _, _, policy, reference_update = moving_parts(1.0, 1)
+    held = sum(tensor.numel() for tensor in reference_update.state_dict()["held"].values())
     assert held == sum(p.numel() for n, p in policy.model.named_parameters() if "lora_" in n)
 
 
 def test_the_policy_has_its_own_weights_again_whatever_happens():
-    loop, batches, policy, referee = moving_parts(1.0, 2)
+    loop, batches, policy, reference_update = moving_parts(1.0, 2)
     batch = next(iter(batches))
     loop.step(1, batch)
     before = [p.detach().clone() for p in policy.parameters()]
     policy.evaluate = lambda *args: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        referee.before(batch)
+        reference_update.before(batch)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
 
 
@@ -127,9 +127,9 @@ def test_numbers_that_make_no_sense_are_refused():
 
 
 def test_labelled_batches_are_restated_too():
-    referee = MovingReference(full(), mix=1.0, every=1, token_budget=BUDGET)
+    reference_update = MovingReference(full(), mix=1.0, every=1, token_budget=BUDGET)
     data = stated(labelled(), CausalPolicy(tiny("llama", seed=1)))
-    got, expected = referee.before(data), stated(labelled(), full())
+    got, expected = reference_update.before(data), stated(labelled(), full())
     assert torch.equal(got.logp_ref, expected.logp_ref)
     assert torch.equal(got.mismatched_ref, expected.mismatched_ref)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import DirectObjective, Told, comparisons_of, tell
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective, comparisons_of, tell
 from backflip.algorithms.preference.unpaired import UnpairedObjective
 from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons, TensorRecord
 from backflip.distributed.reading import read_in_parts
@@ -137,7 +137,7 @@ def _frozen(name: str) -> CausalPolicy:
     return CausalPolicy(load_causal(name).requires_grad_(requires_grad=False))
 
 
-def _reward(objective: ObjectiveOfRewards, told: Told) -> Float[Tensor, " N"]:
+def _reward(objective: ObjectiveOfRewards, told: ComparedLogps) -> Float[Tensor, " N"]:
     if isinstance(objective, DirectObjective):
         return objective.reward(told)
     return objective.beta * told.ratio

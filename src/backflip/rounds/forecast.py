@@ -38,7 +38,7 @@ TRIAL_PROMPTS, TRIAL_HELD_OUT = 8, 4
 class _Prompts:
     """What there is to answer."""
 
-    ground: StageContext
+    context: StageContext
     train: list[Prompt]
     held: list[Prompt]
     lengths: list[int]
@@ -51,22 +51,22 @@ class _Prompts:
     def of(recipe: IterativeRecipe) -> _Prompts:
         said: list[str] = []
         stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
-        ground = StageContext.of(stage, said.append)
-        train, held = ground.records(Prompt)
-        made = tokenize_prompts(train, ground.template, fit=ground.recipe.fit)
+        context = StageContext.of(stage, said.append)
+        train, held = context.records(Prompt)
+        made = tokenize_prompts(train, context.template, fit=context.recipe.fit)
         if not len(made.data):
             raise UserError(
                 f"no prompt of {recipe.data.source} fits: {'; '.join(made.dropped.lines())}"
             )
         lengths = made.data.lengths.tolist()
         return _Prompts(
-            ground,
+            context,
             train,
             held,
             lengths,
             made.dropped.total,
             said,
-            readings(made, train, ground.tokenizer),
+            readings(made, train, context.tokenizer),
         )
 
 

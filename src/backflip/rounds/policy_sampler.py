@@ -27,14 +27,14 @@ from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe, JudgeSetting
 from backflip.stages.context import StageContext
 from backflip.training.reference import check_same_vocabulary
 
-__all__ = ["Speaker", "check_judge", "grader", "reward_model"]
+__all__ = ["PolicySampler", "check_judge", "grader", "reward_model"]
 
 
 @dataclass
-class Speaker:
+class PolicySampler:
     """A policy on disk that answers prompts, and says how likely it finds answers."""
 
-    ground: StageContext
+    context: StageContext
     model: str
     sampling: SamplingParams
     group_size: int = 1
@@ -43,19 +43,19 @@ class Speaker:
     @cached_property
     def policy(self) -> CausalPolicy:
         """At the temperature at which it answers."""
-        model = load_causal(self.model, precision=self.ground.recipe.precision)
+        model = load_causal(self.model, precision=self.context.recipe.precision)
         model.requires_grad_(requires_grad=False)
         return CausalPolicy(model, temperature=self.sampling.temperature or 1.0)
 
     @cached_property
     def engine(self) -> TorchEngine:
-        decode = self.ground.tokenizer.decode
+        decode = self.context.tokenizer.decode
         return TorchEngine(self.policy.model, max_rows=self.max_rows, decode=decode)
 
     @cached_property
     def params(self) -> SamplingParams:
         """Ended by the template's stop tokens."""
-        return self.ground.sampling(self.sampling, self.policy.model)
+        return self.context.sampling(self.sampling, self.policy.model)
 
     def __call__(self, prompts: Ragged[Any], *, seed: int) -> Rollouts:
         """Answers, each token with the policy's own log-probability, whatever filters drew it.
@@ -77,29 +77,29 @@ class Speaker:
 
     def logp(self, said: Rollouts) -> Float[Tensor, "B T"]:
         """Log-probability of every token of the answers, in nats."""
-        budget = self.ground.recipe.token_budget
+        budget = self.context.recipe.token_budget
         return evaluate_all(self.policy, said, {"logp"}, budget)["logp"]
 
 
-def reward_model(ground: StageContext, name: str) -> RewardSource:
+def reward_model(context: StageContext, name: str) -> RewardSource:
     """A reward model on disk as a judge of tokens that are the policy's."""
-    recipe = ground.recipe
-    check_same_vocabulary(ground.tokenizer, load_tokenizer(name), name)
-    template = ground.template.source
+    recipe = context.recipe
+    check_same_vocabulary(context.tokenizer, load_tokenizer(name), name)
+    template = context.template.source
     model = load_reward_model(name, precision=recipe.precision, template=template)
     model.requires_grad_(requires_grad=False)
     return RewardModelSource(model, token_budget=recipe.token_budget)
 
 
-def grader(speaker: Speaker, settings: JudgeSettings, seed: int) -> RewardSource:
+def grader(speaker: PolicySampler, settings: JudgeSettings, seed: int) -> RewardSource:
     """The policy as the judge of answers: it is asked for a grade in words."""
-    ground = speaker.ground
+    context = speaker.context
     config: Any = speaker.policy.model.config
     positions = getattr(config, "max_position_embeddings", None)
-    params = ground.sampling(settings.sampling, speaker.policy.model)
+    params = context.sampling(settings.sampling, speaker.policy.model)
     return PolicyJudge(
         engine=speaker.engine,
-        template=ground.template,
+        template=context.template,
         params=params,
         samples=settings.samples,
         max_length=positions - params.max_tokens if positions else None,
@@ -107,7 +107,7 @@ def grader(speaker: Speaker, settings: JudgeSettings, seed: int) -> RewardSource
     )
 
 
-def check_judge(recipe: IterativeRecipe, ground: StageContext, given: RewardSource | None) -> None:
+def check_judge(recipe: IterativeRecipe, context: StageContext, given: RewardSource | None) -> None:
     """Before anything is sampled: refuse a judge that is not there, or reads other tokens.
 
     Raises UserError.
@@ -119,7 +119,7 @@ def check_judge(recipe: IterativeRecipe, ground: StageContext, given: RewardSour
             f'Python: bf.train(…, judge=FUNCTION), or bf.resume("{recipe.run}", judge=FUNCTION).'
         )
     if name is not None and name not in (SELF, PYTHON) and not asks_people(name):
-        check_same_vocabulary(ground.tokenizer, load_tokenizer(_tokens_of(name)), name)
+        check_same_vocabulary(context.tokenizer, load_tokenizer(_tokens_of(name)), name)
 
 
 def _tokens_of(name: str) -> str:

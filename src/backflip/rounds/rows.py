@@ -13,7 +13,7 @@ from torch import Tensor
 from backflip.evaluation.win_rate import round_row, win_rate
 from backflip.functional.kl import answer_kl
 from backflip.functional.statistics import finite, mean_interval
-from backflip.rounds.policy_sampler import Speaker
+from backflip.rounds.policy_sampler import PolicySampler
 from backflip.sampling.choosing import Chosen
 from backflip.sampling.samples import Sampled, Scoring
 from backflip.stages.context import StageContext
@@ -38,7 +38,7 @@ class Sat:
     """From the start, in nats an answer."""
 
     @staticmethod
-    def of(scoring: Scoring, start: Speaker) -> Sat:
+    def of(scoring: Scoring, start: PolicySampler) -> Sat:
         rollouts = scoring.sampled.rollouts
         return Sat(scoring, answer_kl(rollouts.logp, start.logp(rollouts), rollouts.mask))
 
@@ -101,14 +101,14 @@ def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def samples_of(sat: Sat, prompts: Sequence[str], ground: StageContext) -> Iterator[dict[str, Any]]:
+def samples_of(sat: Sat, prompts: Sequence[str], context: StageContext) -> Iterator[dict[str, Any]]:
     """Held-out prompts with their answers, as people read them."""
     rollouts, scores = sat.scoring.sampled.rollouts, sat.scoring.sampled.scores.tolist()
     for place, number in enumerate(rollouts.group.tolist()):
         yield {
             "prompt": prompts[number],
             "answer": plain(
-                ground.tokenizer.decode, rollouts.steps.answer.row(place).tolist(), ground
+                context.tokenizer.decode, rollouts.steps.answer.row(place).tolist(), context
             ),
             "score": scores[place],
             "kl": float(sat.kl[place]),

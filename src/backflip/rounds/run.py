@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Messages, Prompt
@@ -34,35 +32,37 @@ from backflip.monitor.trackers import open_trackers
 from backflip.progress import task
 from backflip.reward.judge import PolicyJudge
 from backflip.reward.protocol import RewardSource
+from backflip.rounds.answers import RoundAnswers, renumbered
 from backflip.rounds.folders import RoundFolders, alarms_of, link, mixed
-from backflip.rounds.people import People, asks_people, labeller, stands_at_zero
-from backflip.rounds.policy_sampler import Speaker, check_judge, grader, reward_model
+from backflip.rounds.judges import Judges
+from backflip.rounds.people import People, stands_at_zero
+from backflip.rounds.policy_sampler import PolicySampler, check_judge
 from backflip.rounds.rows import Learnt, Sat, metrics_of, row_of, samples_of, summary_of
-from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
+from backflip.rounds.settings import IterativeRecipe
 from backflip.sampling.choosing import Chosen
 from backflip.sampling.draw import Round, judge_all
-from backflip.sampling.samples import Sampled, Scoring, pooled
+from backflip.sampling.samples import Scoring
 from backflip.stages.base import Learn, RunContext
 from backflip.stages.context import StageContext
-from backflip.stages.prompt_eval import Questions, plain
+from backflip.stages.prompt_eval import EvalPrompts
 from backflip.text import counted
 from backflip.training.run_folder import write_atomically
 
 __all__ = ["run_rounds"]
 
 
-def run_rounds(recipe: IterativeRecipe, context: RunContext) -> dict[str, Any]:
+def run_rounds(recipe: IterativeRecipe, given: RunContext) -> dict[str, Any]:
     """Do the rounds that are missing; write ``model/``, return a row for each.
 
     Raises UserError where nobody judges, no prompt is left to learn from, or a round's folder is
     damaged.
     """
-    run, progress, learn = context.run, context.progress, context.learn
-    judge: RewardSource | None = context.functions.get("judge")
+    run, progress, learn = given.run, given.progress, given.learn
+    judge: RewardSource | None = given.functions.get("judge")
     stage = recipe.links()[-1][1].model_copy(update={"data": recipe.data})
-    ground = StageContext.of(stage, progress.say)
-    check_judge(recipe, ground, judge)
-    prompts, messages, held = _prompts(ground, recipe)
+    context = StageContext.of(stage, progress.say)
+    check_judge(recipe, context, judge)
+    prompts, messages, held = _prompts(context, recipe)
     folders = RoundFolders(recipe, run.path)
     before = folders.rows_so_far()
     trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
@@ -70,8 +70,9 @@ def run_rounds(recipe: IterativeRecipe, context: RunContext) -> dict[str, Any]:
     try:
         run.note_environment()
         log.truncate_after(len(before) - 1)
-        about = (prompts, messages, held)
-        rounds = _Rounds(recipe, folders, progress, learn, judge, ground, *about, log)
+        judges = Judges(recipe, folders, judge, context, messages)
+        answers = RoundAnswers(recipe, folders, judges, context, prompts)
+        rounds = _Rounds(recipe, folders, progress, learn, judges, answers, context, held, log)
         rows = rounds.go(before)
     finally:
         log.close()
@@ -80,13 +81,13 @@ def run_rounds(recipe: IterativeRecipe, context: RunContext) -> dict[str, Any]:
 
 
 def _prompts(
-    ground: StageContext, recipe: IterativeRecipe
-) -> tuple[Ragged[Any], list[Messages], Questions]:
+    context: StageContext, recipe: IterativeRecipe
+) -> tuple[Ragged[Any], list[Messages], EvalPrompts]:
     """(prompts to learn on, the same as messages, held-out prompts)."""
-    train, held = ground.records(Prompt)
-    tokenized = tokenize_prompts(train, ground.template, fit=ground.recipe.fit)
-    made = ground.told(tokenized)
-    questions = Questions.of(ground, held, recipe.validation_prompts) if held else None
+    train, held = context.records(Prompt)
+    tokenized = tokenize_prompts(train, context.template, fit=context.recipe.fit)
+    made = context.told(tokenized)
+    questions = EvalPrompts.of(context, held, recipe.validation_prompts) if held else None
     if questions is None or len(questions.tokens) < 2 or not len(made):
         seen = 0 if questions is None else len(questions.tokens)
         raise UserError(
@@ -105,11 +106,10 @@ class _Rounds:
     folders: RoundFolders
     progress: Progress
     learn: Learn
-    given: RewardSource | None
-    ground: StageContext
-    prompts: Ragged[Any]
-    messages: list[Messages]
-    held: Questions
+    judges: Judges
+    answers: RoundAnswers
+    context: StageContext
+    held: EvalPrompts
     log: MetricsLog
     sat: dict[int, Sat] = field(default_factory=dict[int, Sat])
     """Answers to the held-out prompts, by round."""
@@ -146,15 +146,10 @@ class _Rounds:
 
     # ---- sampling and judging
 
-    def _speaker(self, number: int, *, group: int = 1) -> Speaker:
-        """The policy of after a round."""
-        model, recipe = self.folders.policy(number), self.recipe
-        return Speaker(self.ground, model, recipe.sampling, group, recipe.max_rows)
-
     def _sampled(self, number: int) -> Scoring:
         """Answers of the last policy to the prompts of this round, with their scores."""
-        part, rows = self._part_of(number)
-        speaker = self._speaker(number - 1, group=self.recipe.answers_per_prompt)
+        part, rows = self.answers.to_learn_from(number)
+        speaker = self.answers.policy(number - 1, group=self.recipe.answers_per_prompt)
         drawn: Rollouts | None = None
         if not part.finished:
             with task(f"round {number}: answering", len(rows), "prompts") as answering:
@@ -162,89 +157,24 @@ class _Rounds:
         if (stage := self.folders.reward_model(number)) is not None:
             self.learn(stage)
         if drawn is not None:
-            self._score(part, self._judge(number, speaker, rows), drawn)
+            self._score(part, self.judges.of_round(number, speaker, rows), drawn)
         scoring = part.load()
         if scoring.failed:
             said, total = "; ".join(scoring.tally().lines()[:3]), len(scoring.sampled)
             self.progress.say(
                 f"  without a score: {len(scoring.failed)} of {total} answers: {said}"
             )
-        return replace(scoring, sampled=_renumbered(scoring.sampled, rows))
+        return replace(scoring, sampled=renumbered(scoring.sampled, rows))
 
-    def _part_of(self, number: int) -> tuple[Round, torch.Tensor]:
-        """The answers to learn from of a round, and which of all prompts they are to."""
-        rows = torch.tensor(self.folders.prompts_of(number, len(self.prompts)))
-        seed = mixed(self.recipe.seed, number)
-        return self._part(number, "sampled", self.prompts[rows], seed), rows
-
-    def _part(self, number: int, name: str, prompts: Ragged[Any], seed: int) -> Round:
-        sampling = self.recipe.sampling
-        about = {
-            "round": number,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "answers": self.recipe.answers_per_prompt if name == "sampled" else 1,
-        }
-        failed, folder = self.recipe.most_failed, self.folders.folder(number) / name
-        return Round(folder=folder, prompts=prompts, seed=seed, about=about, most_failed=failed)
-
-    def _judge(self, number: int, speaker: Speaker, rows: torch.Tensor) -> RewardSource:
-        """Who says what is learnt in a round: its own reward model, or else the judge."""
-        if self.recipe.reward_model is not None:
-            speaker.forget()
-            return self._own_reward_model(number)
-        if self.people:
-            return self._people(number, "answers", [self.messages[i] for i in rows.tolist()])
-        return self._examiner(number, speaker)
-
-    @property
-    def people(self) -> str:
-        """The project whose raters judge; empty: none."""
-        judge = self.recipe.judge
-        return judge.model if judge is not None and asks_people(judge.model) else ""
-
-    def _people(
-        self, number: int, what: str, messages: list[Messages], against: Rollouts | None = None
-    ) -> People:
-        """The raters, who are asked about the answers of a round."""
-        run, ground = self.folders.path, self.ground
-        return People(
-            judge=self.people,
-            prompts=messages,
-            text=lambda tokens: plain(ground.tokenizer.decode, tokens, ground),
-            batch=f"{run.name} round {number} {what}",
-            run=run,
-            against=against,
-        )
-
-    def _measurer(self, number: int, judged: int, start: Speaker) -> RewardSource:
+    def _measurer(self, number: int, judged: int, start: PolicySampler) -> RewardSource:
         """Who measures a policy on the held-out prompts."""
-        if not self.people:
-            return self._examiner(judged, start)
-        with labeller(self.people) as raters:
-            relative = raters.relative
+        if not self.judges.people:
+            return self.judges.examiner(judged, start)
+        relative = self.judges.relative
         if relative and number == 0:
             return stands_at_zero
         against = self._sit(0, judged).scoring.sampled.rollouts if relative else None
-        return self._people(number, "held out", self.held.messages, against)
-
-    def _examiner(self, number: int, speaker: Speaker) -> RewardSource:
-        """Who measures the rounds: the judge, or else the reward model of the round."""
-        judge = self.recipe.judge
-        if judge is None:
-            return self._own_reward_model(number)
-        if judge.model == PYTHON:
-            assert self.given is not None, "the judge is checked before anything is sampled"
-            return self.given
-        if judge.model == SELF:
-            return grader(speaker, judge, self.recipe.seed)
-        speaker.forget()
-        return reward_model(self.ground, judge.model)
-
-    def _own_reward_model(self, number: int) -> RewardSource:
-        stage = self.folders.reward_model(number)
-        assert stage is not None, "rounds without a judge train a reward model"
-        return reward_model(self.ground, str(stage.run / "model"))
+        return self.judges.raters(number, "held out", self.held.messages, against)
 
     def _score(self, part: Round, source: RewardSource, drawn: Rollouts) -> None:
         """Have a part's answers judged; a judge that writes says what it could not grade.
@@ -254,7 +184,7 @@ class _Rounds:
         if isinstance(source, People):
             self.progress.say(f"  {source.wait(drawn)}")
         try:
-            part.score(source, show=self.ground.tokenizer.decode)
+            part.score(source, show=self.context.tokenizer.decode)
         finally:
             if isinstance(source, PolicyJudge):
                 for line in source.outcomes.lines():
@@ -264,7 +194,7 @@ class _Rounds:
 
     def _chosen(self, number: int, scoring: Scoring) -> dict[str, Chosen[Any]]:
         """What each stage of the round learns, by the stage's name; on record in chosen.json."""
-        recipe, sampled = self.recipe, self._pool(number, scoring.sampled)
+        recipe, sampled = self.recipe, self.answers.pool(number, scoring.sampled)
         chosen: dict[str, Chosen[Any]] = {}
         if recipe.sft is not None:
             chosen["sft"] = recipe.imitate(sampled, filters=recipe.filters)
@@ -287,27 +217,13 @@ class _Rounds:
             )
         return chosen
 
-    def _pool(self, number: int, now: Sampled) -> Sampled:
-        """With those of earlier rounds, where the recipe pools; judged by one and the same."""
-        if not self.recipe.pool or number == 1:
-            return now
-        judge = self._own_reward_model(number) if self.recipe.reward_model is not None else None
-        earlier: list[Sampled] = []
-        for past in range(1, number):
-            part, rows = self._part_of(past)
-            before = part.load().sampled
-            if judge is not None:
-                before = judge_all(judge, before.rollouts).sampled
-            earlier.append(_renumbered(before, rows))
-        return pooled([*earlier, now])
-
     # ---- measuring
 
     def _measured(self, number: int, learnt: Learnt | None, *, judged: int) -> dict[str, Any]:
         """The row of a round, on record; ``judged``: the round whose examiner speaks."""
         start, now = self._sit(0, judged), self._sit(number, judged)
         row = row_of(number, now, start, learnt)
-        self.log.samples(number, samples_of(now, self.held.texts, self.ground))
+        self.log.samples(number, samples_of(now, self.held.texts, self.context))
         self.log.append(number, "iterative", metrics_of(row))
         self.log.sync()
         path = self.folders.folder(number) / "summary.json"
@@ -319,23 +235,17 @@ class _Rounds:
         """The held-out answers of a policy, judged, with their KL to the start."""
         if number in self.sat and self.recipe.judge is not None:
             return self.sat[number]
-        start = self._speaker(0)
+        start = self.answers.policy(0)
         seed = mixed(self.recipe.seed, 0)  # the same random numbers for every policy
-        part = self._part(number, "held_out", self.held.tokens, seed)
+        part = self.answers.part(number, "held_out", self.held.tokens, seed)
         if not part.finished:
-            drawn = part.draw(self._speaker(number) if number else start)
+            drawn = part.draw(self.answers.policy(number) if number else start)
             self._score(part, self._measurer(number, judged, start), drawn)
         scoring = part.load()
         if self.recipe.judge is None and number != judged:
-            scoring = judge_all(self._examiner(judged, start), scoring.sampled.rollouts)
+            scoring = judge_all(self.judges.examiner(judged, start), scoring.sampled.rollouts)
         self.sat[number] = Sat.of(scoring, start)
         return self.sat[number]
-
-
-def _renumbered(sampled: Sampled, rows: torch.Tensor) -> Sampled:
-    """With prompts numbered as in all of the data, not as in the round."""
-    rollouts = sampled.rollouts
-    return Sampled(replace(rollouts, group=rows[rollouts.group]), sampled.scores)
 
 
 def _left_out(chosen: Chosen[Any]) -> str:

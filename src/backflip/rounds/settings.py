@@ -128,10 +128,10 @@ class IterativeRecipe(Chain):
         yield from super().advice()
         yield from unusual_rounds(self)
 
-    def carry_out(self, context: RunContext) -> dict[str, Any]:
+    def carry_out(self, given: RunContext) -> dict[str, Any]:
         from backflip.rounds.run import run_rounds
 
-        return run_rounds(self, context)
+        return run_rounds(self, given)
 
     def plans(self) -> list[Plan]:
         from backflip.rounds.forecast import plan_rounds

@@ -71,7 +71,7 @@ class Recipe(Common, ABC):
         """The stages, each with the prefix of its settings' names."""
 
     @abstractmethod
-    def carry_out(self, context: RunContext) -> dict[str, Any]:
+    def carry_out(self, given: RunContext) -> dict[str, Any]:
         """Train whatever is not trained yet; returns the summary."""
 
     @abstractmethod
@@ -180,17 +180,17 @@ class Stage(Recipe, Costs):
 
         return cast("R", shortened(cast("Stage", self), folder / "run", folder))
 
-    def carry_out(self, context: RunContext) -> dict[str, Any]:
+    def carry_out(self, given: RunContext) -> dict[str, Any]:
         from backflip.stages.watcher import Watcher
 
-        watcher = Watcher(self, context.run, context.progress)
+        watcher = Watcher(self, given.run, given.progress)
         try:
-            return self.train(context, watcher)
+            return self.train(given, watcher)
         finally:
             watcher.close()
 
     @abstractmethod
-    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+    def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Learn, write ``model/``, return the summary."""
 
     # ---- rows

@@ -101,9 +101,9 @@ class Chain(Recipe):
         """The stages, each pointing at what those before it will have made."""
         raise NotImplementedError
 
-    def carry_out(self, context: RunContext) -> dict[str, Any]:
+    def carry_out(self, given: RunContext) -> dict[str, Any]:
         names = [name for name, _ in self.links()]
-        return {n: context.learn(s) for n, s in zip(names, self.linked(), strict=True)}
+        return {n: given.learn(s) for n, s in zip(names, self.linked(), strict=True)}
 
 
 class RLHFRecipe(Chain):

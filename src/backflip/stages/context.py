@@ -10,16 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from backflip.algorithms.base import Objective
-from backflip.data.batches import TensorRecord
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized
 from backflip.data.conversions import plural, singular
 from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Record
 from backflip.data.splits import opening_key, split_by_prompt
-from backflip.data.stream import Batches
-from backflip.data.streaming import StreamedBatches
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models import smollm2
@@ -29,18 +25,13 @@ from backflip.models.load import (
     load_causal,
     load_tokenizer,
     masters,
-    parameter_count,
 )
 from backflip.models.lora import add_lora
 from backflip.stages.base import Stage
 from backflip.stages.settings import OptimizerSettings
 from backflip.stages.sources import account, load
-from backflip.stages.watcher import Watcher
 from backflip.text import counted
-from backflip.training.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
 from backflip.training.learner import SCHEDULES, Learner, make_optimizer
-from backflip.training.offline import OfflineLoop, Referee, assess
-from backflip.training.run_folder import RunFolder
 
 R = TypeVar("R", bound=Record)
 STREAMED = (
@@ -178,111 +169,3 @@ class StageContext:
             max_norm=optimizer.max_norm,
             token_budget=self.recipe.token_budget,
         )
-
-    def drive(
-        self,
-        loop: Loop,
-        batches: Stream,
-        *,
-        run: RunFolder,
-        watcher: Watcher,
-        modules: Mapping[str, nn.Module],
-        assess: Assess,
-        best: Best | None = None,
-        validate_first: bool = False,
-    ) -> Outcome:
-        """Take the loop through the steps that ``watcher`` has announced, as the recipe says."""
-        return drive(
-            loop,
-            batches,
-            run=run,
-            stage=watcher.stage,
-            total=watcher.total,
-            modules=modules,
-            watch=watcher,
-            assess=assess,
-            eval_every=self.recipe.eval_every,
-            checkpoint_every=self.recipe.checkpoint_every,
-            keep_last=self.recipe.keep_last,
-            best=best,
-            validate_first=validate_first,
-        )
-
-
-def learn_offline(
-    ground: StageContext,
-    objective: Objective,
-    model: Any,
-    rows: tuple[TensorRecord | StreamedBatches[Any], TensorRecord | None],
-    run: RunFolder,
-    watcher: Watcher,
-    *,
-    beside: Assess | None = None,
-    referee: Referee | None = None,
-    validate_first: bool = False,
-) -> Outcome:
-    """A whole stage of learning from ``rows``: those to learn from, and the held-out ones.
-
-    ``beside``: what each validation measures on top of the objective on the held-out rows.
-    ``referee``: what changes along with the model.
-    ``validate_first``: validate once before the first step too.
-    """
-    recipe, (train, held_out) = ground.recipe, rows
-    batches, total, many = _planned(recipe, train)
-    watcher.announce(recipe, model, rows=many, steps=total)
-    learner = ground.learner(model, recipe.optimizer, total)
-    learner.on_skip = keep_batches(run)
-
-    counted_by = batches.counts if isinstance(batches, StreamedBatches) else None
-    loop = OfflineLoop(learner, objective, referee, beside=counted_by)
-    counts = {"val_units": float(prompts_in(held_out))} if held_out else {}
-
-    def validate(step: int) -> dict[str, float]:
-        found = assess(loop.objective, model, held_out, recipe.token_budget) if held_out else {}
-        return found | counts | dict(beside(step) if beside else {})
-
-    outcome = ground.drive(
-        loop,
-        batches,
-        run=run,
-        watcher=watcher,
-        modules={recipe.MODULE: model},
-        assess=validate,
-        validate_first=validate_first and held_out is not None,
-    )
-    for line in batches.account.lines() if isinstance(batches, StreamedBatches) else ():
-        ground.say(line)
-    return outcome
-
-
-def _planned(
-    recipe: Stage,
-    train: TensorRecord | StreamedBatches[Any],
-) -> tuple[Batches[Any] | StreamedBatches[Any], int | None, int | None]:
-    """(batches, steps, rows); None is a number of a streamed source that nobody knows."""
-    if isinstance(train, StreamedBatches):
-        return train, recipe.steps, None
-    batches = Batches(train, size=recipe.rows_per_step, seed=recipe.seed, epochs=recipe.passes)
-    return batches, recipe.total(batches.per_epoch), len(train)
-
-
-def prompts_in(data: TensorRecord) -> int:
-    """How many different prompts the rows have: what a number of held-out rows stands on."""
-    steps = data.sequences()[0]
-    return len({tuple(prompt.tolist()) for prompt in steps.prompt.rows()})
-
-
-def rows_learnt(data: TensorRecord | StreamedBatches[Any]) -> int:
-    """How many different rows were learnt from."""
-    return data.account.learnt if isinstance(data, StreamedBatches) else len(data)
-
-
-def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:
-    """What the summary of every stage begins with."""
-    parameters, trainable = parameter_count(model)
-    return {
-        "steps": outcome.steps,
-        "rows": rows,
-        "parameters": parameters,
-        "trainable": trainable,
-    }

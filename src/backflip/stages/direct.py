@@ -31,10 +31,11 @@ from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, one_of
-from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.context import StageContext
+from backflip.stages.course import basics, learn_offline, rows_learnt
 from backflip.stages.plans import Plan
 from backflip.stages.preferences import PreferenceRows, tokenized
-from backflip.stages.prompt_eval import Answers, Questions, answered, shown_rows
+from backflip.stages.prompt_eval import Answers, EvalPrompts, answered, shown_rows
 from backflip.stages.settings import Count
 from backflip.stages.watcher import Watcher
 from backflip.training.reference import (
@@ -140,33 +141,33 @@ class DirectRecipe(Stage):
 
     # ---- training
 
-    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+    def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Let the reference speak, learn, write ``model/``, return what the policy now prefers.
 
         Until the driver restores a checkpoint the policy has the weights that it started from, so
         a resumed run hears from the same reference.
         """
-        run, ground = context.run, StageContext.of(self, watcher.say)
-        rows = PreferenceRows.of(ground, self, context.rows)
-        policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
+        run, context = given.run, StageContext.of(self, watcher.say)
+        rows = PreferenceRows.of(context, self, given.rows)
+        policy = CausalPolicy(context.causal(), compute=context.masters[1])
         streamed = isinstance(rows.train, StreamedBatches)
-        reference = _reference(ground, self, policy, beside=streamed)
-        stated = _stated(ground, self, reference or policy, rows)
-        samples = _samples(ground, self, rows, policy, reference, watcher.log)
+        reference = _reference(context, self, policy, beside=streamed)
+        stated = _stated(context, self, reference or policy, rows)
+        samples = _samples(context, self, rows, policy, reference, watcher.log)
         before = samples.at(0, write=run.latest_step() is None) if samples else None
         outcome = learn_offline(
-            ground,
+            context,
             self.objective,
             policy,
             (stated.train, stated.held_out),
             run,
             watcher,
             beside=samples.metrics if samples else None,
-            referee=_referee(self, policy, reference if streamed else None),
+            reference_update=_reference_update(self, policy, reference if streamed else None),
         )
-        save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
+        save_policy(policy, context.tokenizer, run.path, dtype=context.saved_dtype(policy.model))
         summary: dict[str, Any] = basics(outcome, policy, rows_learnt(stated.train))
-        summary |= _preferred(ground, policy, stated)
+        summary |= _preferred(context, policy, stated)
         if samples and before:
             summary |= samples.compared(before, outcome.steps)
         return summary
@@ -176,7 +177,7 @@ class DirectRecipe(Stage):
 
 
 def _reference(
-    ground: StageContext, recipe: DirectRecipe, policy: CausalPolicy, *, beside: bool
+    context: StageContext, recipe: DirectRecipe, policy: CausalPolicy, *, beside: bool
 ) -> Model | None:
     """The model to hold on to; None where the policy itself can state its numbers before it learns.
 
@@ -187,12 +188,12 @@ def _reference(
         asked = beside and recipe.objective.needs_reference
         adapted = recipe.lora is not None
         return policy.reference() if adapted or asked or recipe.sampled_prompts else None
-    check_same_vocabulary(ground.tokenizer, load_tokenizer(recipe.reference), recipe.reference)
+    check_same_vocabulary(context.tokenizer, load_tokenizer(recipe.reference), recipe.reference)
     model = load_causal(recipe.reference, precision=recipe.precision)
     return CausalPolicy(model.requires_grad_(requires_grad=False))
 
 
-def _referee(
+def _reference_update(
     recipe: DirectRecipe, policy: CausalPolicy, beside: Model | None
 ) -> MovingReference | FixedReference | None:
     """A reference that follows the policy, where the objective has one; or the one ``beside``."""
@@ -216,11 +217,11 @@ def _kept(
 
 
 def _stated(
-    ground: StageContext, recipe: DirectRecipe, model: Model, rows: PreferenceRows
+    context: StageContext, recipe: DirectRecipe, model: Model, rows: PreferenceRows
 ) -> PreferenceRows:
     """The rows with the log-probabilities of the reference, where the objective asks for them."""
     with _kept(recipe, model) as kept:
-        said = _Statements(ground, recipe, model, kept)
+        said = _ReferencePass(context, recipe, model, kept)
         streamed = isinstance(rows.train, StreamedBatches)
         train = rows.train if streamed else said.of(rows.train)
         held_out = said.of(rows.held_out)
@@ -233,10 +234,10 @@ def _stated(
 
 
 @dataclass
-class _Statements:
+class _ReferencePass:
     """What the reference says of all rows, or the rows as they are where nobody asks it."""
 
-    ground: StageContext
+    context: StageContext
     recipe: DirectRecipe
     model: Model
     kept: ReferenceRows | None
@@ -272,7 +273,7 @@ class _Statements:
     def done(self) -> None:
         """Say how it went."""
         if self.heard.total:
-            self.ground.say(self.heard.line())
+            self.context.say(self.heard.line())
 
 
 # ---- answers on the way
@@ -282,8 +283,8 @@ class _Statements:
 class _Samples:
     """Held-out prompts that the policy answers at each validation."""
 
-    ground: StageContext
-    questions: Questions
+    context: StageContext
+    questions: EvalPrompts
     sampler: Sampler
     policy: CausalPolicy
     reference: Model
@@ -308,7 +309,7 @@ class _Samples:
         """The answers with the weights of this step, which the policy has now."""
         if step not in self.taken:
             self.sampler.sync(self.policy)
-            answers = answered(self.ground, self.questions, self.sampler, self.reference)
+            answers = answered(self.context, self.questions, self.sampler, self.reference)
             self.sampler.engine.release()  # pyright: ignore[reportAttributeAccessIssue]
             self.taken[step] = answers
             if write:
@@ -329,13 +330,13 @@ class _Samples:
             }
             for row in rows
         ]
-        budget = self.ground.recipe.token_budget
+        budget = self.context.recipe.token_budget
         exact = exact_kl(self.policy, self.reference, after.rollouts, budget)
         return found | mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
 
 
 def _samples(
-    ground: StageContext,
+    context: StageContext,
     recipe: DirectRecipe,
     rows: PreferenceRows,
     policy: CausalPolicy,
@@ -344,32 +345,32 @@ def _samples(
 ) -> _Samples | None:
     if not recipe.sampled_prompts or not rows.prompts or reference is None:
         return None
-    questions = Questions.of(ground, rows.prompts, recipe.sampled_prompts)
-    params = ground.sampling(SamplingParams(max_tokens=recipe.sampled_tokens), policy.model)
+    questions = EvalPrompts.of(context, rows.prompts, recipe.sampled_prompts)
+    params = context.sampling(SamplingParams(max_tokens=recipe.sampled_tokens), policy.model)
     sampler = Sampler(engine=TorchEngine(policy.model), params=params)
-    return _Samples(ground, questions, sampler, policy, reference, log)
+    return _Samples(context, questions, sampler, policy, reference, log)
 
 
 # ---- what it prefers
 
 
-def _preferred(ground: StageContext, policy: CausalPolicy, rows: PreferenceRows) -> dict[str, Any]:
+def _preferred(context: StageContext, policy: CausalPolicy, rows: PreferenceRows) -> dict[str, Any]:
     """Implicit rewards of the held-out and of the golden comparisons."""
     found: dict[str, Any] = {}
     if rows.pairs is not None:
-        found |= _measured(ground, policy, rows.pairs, "")
+        found |= _measured(context, policy, rows.pairs, "")
     if rows.golden is not None:
-        found["golden"] = _measured(ground, policy, rows.golden, "golden judgements: ")
+        found["golden"] = _measured(context, policy, rows.golden, "golden judgements: ")
     return found
 
 
 def _measured(
-    ground: StageContext, policy: CausalPolicy, pairs: Any, prefix: str
+    context: StageContext, policy: CausalPolicy, pairs: Any, prefix: str
 ) -> dict[str, Any]:
     """Accuracy and calibration of the implicit reward, with its remarks said aloud."""
-    recipe = ground.recipe
+    recipe = context.recipe
     objective: Any = dict(recipe)["objective"]
     found = implicit_report(policy, pairs, objective, token_budget=recipe.token_budget)
     for sentence in found.sentences:
-        ground.say(prefix + sentence)
+        context.say(prefix + sentence)
     return found.to_json()

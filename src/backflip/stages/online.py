@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-import torch
 from pydantic import model_validator
 from torch import nn
 
@@ -14,30 +13,20 @@ from backflip.algorithms.base import OnlineAlgorithm
 from backflip.algorithms.discover import ONLINE
 from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.ranges import Usual
-from backflip.data.batches import PromptBatch
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized, tokenize_prompts
 from backflip.data.records import Prompt
-from backflip.data.stream import Batches
-from backflip.errors import UserError
 from backflip.functional.kl import LARGE_KL
-from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
-from backflip.models.divergence import exact_kl
-from backflip.models.save import save_policy
 from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
-from backflip.stages.context import StageContext, basics
-from backflip.stages.prompt_eval import Exam, Questions, Sitting, before_and_after
+from backflip.stages.online_rules import online_faults, online_remarks
+from backflip.stages.online_training import train_online
 from backflip.stages.rewards import Model, Rewards, reward_in
-from backflip.stages.roles import Roles
 from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining, long_forms
 from backflip.stages.values import CriticValues, Values, values_in
 from backflip.stages.watcher import Watcher
-from backflip.training.driver import Best, Outcome, load_best
-from backflip.training.online import OnlineLoop
-from backflip.training.run_folder import RunFolder
 
 __all__ = ["OnlineRecipe"]
 
@@ -45,8 +34,6 @@ if TYPE_CHECKING:
     OnlineAlgorithms: TypeAlias = OnlineAlgorithm
 else:
     OnlineAlgorithms = one_of(ONLINE)
-
-NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weights are kept"
 
 
 class OnlineRecipe(Stage):
@@ -116,13 +103,7 @@ class OnlineRecipe(Stage):
         """Old names, short forms, and what the algorithm asks for where nothing is said."""
         if not isinstance(raw, Mapping):
             return raw
-        raw = renamed(raw)
-        raw["reward"] = reward_in(raw.get("reward", {}))
-        algorithm = ONLINE.get(name_in(long_forms(raw).get("algorithm", "ppo")))
-        adapted = raw.get("lora", True) not in (None, False, "none", "None")
-        needed = algorithm is not None and algorithm.needs_values
-        raw["values"] = values_in(raw.get("values"), needed, cls.RATES, adapted)
-        return raw
+        return with_roles(raw, cls.RATES)
 
     @property
     def name(self) -> str:
@@ -156,43 +137,10 @@ class OnlineRecipe(Stage):
     # ---- checks
 
     def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
-        if alone and isinstance(self.reward, Model) and self.reward.model is None:
-            yield (
-                f"{self.name} needs a reward model: reward_model=FOLDER of a run of `backflip "
-                "train reward_model`, or of any sequence classifier; or a function, "
-                "reward=my_rewards.py:NAME."
-            )
-        yield from self.reward.faults(f"{prefix}reward")
-        yield from self.values.faults(prefix, self.algorithm)
-        yield from self.algorithm.faults(self.answers_per_prompt, f"{prefix}answers_per_prompt")
-        if self.sampling.filters:
-            yield (
-                f"{prefix}sampling uses {', '.join(self.sampling.filters)}: answers would be drawn "
-                "from another distribution than the one that learns. Leave it out."
-            )
-        if self.minibatches > self.prompts_per_step:
-            yield (
-                f"{prefix}minibatches is {self.minibatches}, but a round has only "
-                f"{self.prompts_per_step} prompts to share out. Lower it."
-            )
+        return online_faults(self, prefix, alone=alone)
 
     def remarks(self, prefix: str) -> Iterator[str]:
-        answers = self.prompts_per_step * self.answers_per_prompt // self.minibatches
-        if answers < 8 and getattr(self.algorithm, "whiten_advantages", False):
-            yield (
-                f"{prefix}prompts_per_step × answers_per_prompt / minibatches is {answers}: "
-                "whitening over fewer than 8 answers is mostly noise."
-            )
-        if self.shaping.missing_eos is None:
-            yield (
-                f"{prefix}shaping.missing_eos is null: an answer that was cut off is judged as if "
-                "it were whole, and the policy may learn never to stop."
-            )
-        if self.kl_stop is None:
-            yield (
-                f"{prefix}kl_stop is null: nothing ends the run when replies are no longer "
-                "language."
-            )
+        return online_remarks(self, prefix)
 
     def sources(self) -> dict[str, str | None]:
         mixed = {} if self.pretraining is None else {"pretraining.source": self.pretraining.source}
@@ -217,67 +165,9 @@ class OnlineRecipe(Stage):
 
     # ---- training
 
-    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+    def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
-        run, ground = context.run, StageContext.of(self, watcher.say)
-        prompts, held, records = _prompts(ground, self)
-        cast = Roles.of(ground, records, context.functions.get("reward"))
-        batches = Batches(
-            prompts,
-            size=self.prompts_per_step,
-            seed=self.seed,
-            epochs=self.passes,
-            drop_last=len(prompts) >= self.prompts_per_step,
-        )
-        total = self.total(batches.per_epoch)
-        watcher.announce(self, cast.policy, rows=len(prompts), steps=total)
-        loop = cast.loop(total, run)
-        exam = Exam(held, cast.sampler, cast.reward, cast.reference, ground, watcher.log)
-        before = exam.sit(0, write=run.latest_step() is None)
-        best = _best(before) if self.best else None
-        outcome = ground.drive(
-            loop,
-            batches,
-            run=run,
-            watcher=watcher,
-            modules=cast.modules(loop),
-            assess=exam.metrics,
-            best=best,
-        )
-        now, summary = self._kept(cast, loop, run, outcome, best, watcher)
-        after = exam.at(now)
-        dtype = ground.saved_dtype(cast.policy.model)
-        save_policy(cast.policy, ground.tokenizer, run.path, dtype=dtype)
-        told = before_and_after(before, after)
-        exact = exact_kl(cast.policy, cast.reference, after.answers.rollouts, self.token_budget)
-        told |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
-        return basics(outcome, cast.policy, len(prompts)) | summary | told
-
-    def _kept(
-        self,
-        cast: Roles,
-        loop: OnlineLoop,
-        run: RunFolder,
-        outcome: Outcome,
-        best: Best | None,
-        watcher: Watcher,
-    ) -> tuple[int, dict[str, Any]]:
-        """(step whose weights the policy has from now on, what the summary says of it)."""
-        now, summary = outcome.steps, dict[str, Any](stopped=outcome.stopped)
-        if best is not None:
-            summary |= {"best_step": outcome.best_step or 0, "best_by": best.metric}
-            now = load_best(run, cast.modules(loop)) or now
-            loop.sampler.sync(cast.policy)
-            if outcome.best_step is None:
-                watcher.say(NOTHING_BETTER)
-        return now, summary | {"missing_eos": self.shaping.missing_eos}
-
-
-def _best(before: Sitting) -> Best:
-    """The checkpoint to keep: by the head that was not optimised against, where there is one."""
-    measured = before.metrics()
-    name = "val_reward_heldout" if "val_reward_heldout" in measured else "val_reward"
-    return Best(name, start=measured[name])
+        return train_online(self, given, watcher)
 
 
 def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,16 +189,11 @@ def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _prompts(
-    ground: StageContext, recipe: OnlineRecipe
-) -> tuple[PromptBatch, Questions, tuple[Prompt, ...]]:
-    """(prompts to learn on, held-out prompts, the records of both by ``Rollouts.row``)."""
-    train, held = ground.records(Prompt)
-    if not held:
-        raise UserError(
-            "held-out prompts are needed to judge the policy by: set data.held_out above 0"
-        )
-    made = recipe.tokenize(train, ground.template)
-    batch = PromptBatch(ground.told(made), torch.tensor(made.kept))
-    questions = Questions.of(ground, held, recipe.validation_prompts, first_row=len(train))
-    return batch, questions, (*train, *held)
+def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, Any]:
+    """Settings with their reward and values written out."""
+    out = renamed(raw)
+    out["reward"] = reward_in(out.get("reward", {}))
+    algorithm = ONLINE.get(name_in(long_forms(out).get("algorithm", "ppo")))
+    adapted = out.get("lora", True) not in (None, False, "none", "None")
+    needed = algorithm is not None and algorithm.needs_values
+    return out | {"values": values_in(out.get("values"), needed, rates, adapted)}

@@ -54,22 +54,22 @@ class PreferenceRows:
 
     @staticmethod
     def of(
-        ground: StageContext, recipe: Any, ready: ComparisonBatch | None = None
+        context: StageContext, recipe: Any, ready: ComparisonBatch | None = None
     ) -> PreferenceRows:
         """Rows of the recipe's data; or those that are ``ready``, all of them to learn from.
 
         Raises UserError where there is nothing to learn from, or nothing to be measured by.
         """
         if ready is not None:
-            return PreferenceRows._ready(ground, recipe, ready)
-        rows: StageRows[Any, Any] = StageRows.of(ground, recipe.record)
+            return PreferenceRows._ready(context, recipe, ready)
+        rows: StageRows[Any, Any] = StageRows.of(context, recipe.record)
         held = rows.held
-        _check(ground, recipe, rows.sample)
-        held_out = _told(ground, held) if held else None
-        pairs = held_out if isinstance(held_out, ComparisonBatch) else _comparisons(ground)
+        _check(context, recipe, rows.sample)
+        held_out = _told(context, held) if held else None
+        pairs = held_out if isinstance(held_out, ComparisonBatch) else _comparisons(context)
         golden = None
         if recipe.golden:
-            golden = _told(ground, ground.read(recipe.golden, Comparison))
+            golden = _told(context, context.read(recipe.golden, Comparison))
             if not _decided(golden):
                 raise UserError(
                     f"golden: {recipe.golden} holds {counted(len(golden), 'comparison')}, "
@@ -85,11 +85,11 @@ class PreferenceRows:
         )
 
     @staticmethod
-    def _ready(ground: StageContext, recipe: Any, data: ComparisonBatch) -> PreferenceRows:
+    def _ready(context: StageContext, recipe: Any, data: ComparisonBatch) -> PreferenceRows:
         """Comparisons that are tokens already, all of them to learn from."""
         if recipe.mask_formatting:
-            data = replace(data, mask=_unformatted(data, ground.template.stop_tokens))
-        _check(ground, recipe, data)
+            data = replace(data, mask=_unformatted(data, context.template.stop_tokens))
+        _check(context, recipe, data)
         return PreferenceRows(train=data, held_out=None, pairs=None, golden=None, prompts=())
 
 
@@ -133,8 +133,8 @@ def _without(mask: Tensor, steps: TokenSteps, ends: Sequence[int]) -> Tensor:
     return mask & ~torch.isin(tokens, torch.tensor(ends, dtype=torch.long))
 
 
-def _told(ground: StageContext, records: Sequence[Any]) -> Any:
-    return ground.told(ground.recipe.tokenize(records, ground.template))
+def _told(context: StageContext, records: Sequence[Any]) -> Any:
+    return context.told(context.recipe.tokenize(records, context.template))
 
 
 def _prompts(records: Sequence[Record]) -> tuple[Prompt, ...]:
@@ -142,9 +142,9 @@ def _prompts(records: Sequence[Record]) -> tuple[Prompt, ...]:
     return tuple(dict.fromkeys(Prompt(prompt_of(record)) for record in records))
 
 
-def _comparisons(ground: StageContext) -> ComparisonBatch | None:
+def _comparisons(context: StageContext) -> ComparisonBatch | None:
     """The held-out comparisons that labels were made of; None where the data holds labels."""
-    data = ground.recipe.data
+    data = context.recipe.data
     try:
         source, limit = data.validation or data.source, None if data.validation else data.limit
         form = None if data.validation else data.format
@@ -154,8 +154,8 @@ def _comparisons(ground: StageContext) -> ComparisonBatch | None:
     except UserError:  # the source has been read as labels, so only its kind can be the reason
         return None
     if data.validation is None:
-        _, records = split_by_prompt(records, held_out=data.held_out, seed=ground.recipe.seed)
-    return ground.recipe.tokenize(records, ground.template).data if records else None
+        _, records = split_by_prompt(records, held_out=data.held_out, seed=context.recipe.seed)
+    return context.recipe.tokenize(records, context.template).data if records else None
 
 
 # ---- what an objective cannot use
@@ -166,32 +166,32 @@ def _decided(data: ComparisonBatch) -> int:
     return int(prompts_with_a_winner(data).sum())
 
 
-def _check(ground: StageContext, recipe: Any, data: Preferences) -> None:
+def _check(context: StageContext, recipe: Any, data: Preferences) -> None:
     """Refuse what says nothing to the objective; say what it leaves unused."""
     if isinstance(data, LabelledBatch):
-        _check_labels(ground, recipe, data)
+        _check_labels(context, recipe, data)
         return
-    _check_ties(ground, recipe, data)
+    _check_ties(context, recipe, data)
     objective: Any = recipe.objective
     name = NAMES[type(objective)]
     for field, plain, what in (("margin", 0.0, "margins"), ("soft", 1.0, "soft labels")):
         rows = int((getattr(data, field) != plain).sum())
-        if rows and field not in objective.heeds:
-            ground.say(
+        if rows and field not in objective.uses_labels:
+            context.say(
                 f"  {what}, which {name} does not heed: {rows} of {counted(len(data), 'row')}"
             )
     many = int((data.answers.lengths > 2).sum())
     if many:
         of = counted(len(data), "row")
-        ground.say(f"  more than two answers, all of which are learnt from: {many} of {of}")
+        context.say(f"  more than two answers, all of which are learnt from: {many} of {of}")
 
 
-def _check_labels(ground: StageContext, recipe: Any, data: LabelledBatch) -> None:
+def _check_labels(context: StageContext, recipe: Any, data: LabelledBatch) -> None:
     good = int(data.label.sum())
     if 0 < good < len(data):
         weights = [float(data.weight[kind].sum()) for kind in (data.label, ~data.label)]
         if warning := recipe.objective.imbalance(*weights):
-            ground.say(f"  {warning}")
+            context.say(f"  {warning}")
         return
     kind, other = ("good", "bad") if good else ("bad", "good")
     raise UserError(
@@ -201,7 +201,7 @@ def _check_labels(ground: StageContext, recipe: Any, data: LabelledBatch) -> Non
     )
 
 
-def _check_ties(ground: StageContext, recipe: Any, data: ComparisonBatch) -> None:
+def _check_ties(context: StageContext, recipe: Any, data: ComparisonBatch) -> None:
     """Say what an objective that cannot learn from ties leaves unused."""
     if recipe.objective.learns_ties:
         return
@@ -213,7 +213,7 @@ def _check_ties(ground: StageContext, recipe: Any, data: ComparisonBatch) -> Non
             "comparisons in which one answer is better."
         )
     if ties:
-        ground.say(
+        context.say(
             f"  ties, which say nothing to this objective: {ties} of "
             f"{counted(len(data), 'row')}; "
             f"{' and '.join(WITH_TIES)} learn from them"

@@ -24,14 +24,22 @@ from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
 from backflip.stages.context import StageContext
 
-__all__ = ["Answers", "Exam", "Questions", "Sitting", "answered", "before_and_after", "shown_rows"]
+__all__ = [
+    "Answers",
+    "EvalPrompts",
+    "EvalResult",
+    "PromptEval",
+    "answered",
+    "before_and_after",
+    "shown_rows",
+]
 
 SHOWN = 5
 """Held-out prompts whose replies a summary shows."""
 
 
 @dataclass(frozen=True)
-class Questions:
+class EvalPrompts:
     """Held-out prompts, for the model and for people."""
 
     tokens: Ragged[Any]
@@ -42,15 +50,15 @@ class Questions:
 
     @staticmethod
     def of(
-        ground: StageContext, prompts: Sequence[Prompt], most: int, *, first_row: int = 0
-    ) -> Questions:
+        context: StageContext, prompts: Sequence[Prompt], most: int, *, first_row: int = 0
+    ) -> EvalPrompts:
         """The first ``most`` of the prompts that fit, whose records begin at ``first_row``."""
-        apart = tokenize_prompts(prompts, ground.template, fit=ground.recipe.fit)
-        tokens, kept = ground.told(apart), apart.kept[:most]
+        apart = tokenize_prompts(prompts, context.template, fit=context.recipe.fit)
+        tokens, kept = context.told(apart), apart.kept[:most]
         texts = [shown_prompt(prompts[i].messages) for i in kept]
         asked = [prompts[i].messages for i in kept]
         rows = torch.tensor(kept, dtype=torch.long) + first_row
-        return Questions(tokens[torch.arange(len(kept))], texts, asked, rows)
+        return EvalPrompts(tokens[torch.arange(len(kept))], texts, asked, rows)
 
 
 @dataclass(frozen=True)
@@ -81,21 +89,21 @@ class Answers:
 
 
 def answered(
-    ground: StageContext, questions: Questions, sampler: Sampler, reference: Any
+    context: StageContext, questions: EvalPrompts, sampler: Sampler, reference: Any
 ) -> Answers:
     """Answer every question once, with the same random numbers each time."""
-    recipe = ground.recipe
+    recipe = context.recipe
     drawn = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
     rollouts = replace(drawn, row=questions.rows[drawn.group])
     ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
-    decode: Callable[[Any], str] = ground.tokenizer.decode
-    written = [plain(decode, a.tolist(), ground) for a in rollouts.steps.answer.rows()]
+    decode: Callable[[Any], str] = context.tokenizer.decode
+    written = [plain(decode, a.tolist(), context) for a in rollouts.steps.answer.rows()]
     texts = list(zip(questions.texts, written, strict=True))
     return Answers(rollouts, answer_kl(rollouts.logp, ref, rollouts.mask), texts)
 
 
 @dataclass(frozen=True)
-class Sitting:
+class EvalResult:
     """How the policy did on the held-out prompts at one time."""
 
     answers: Answers
@@ -111,29 +119,29 @@ class Sitting:
 
 
 @dataclass(frozen=True)
-class Exam:
+class PromptEval:
     """Held-out prompts, answered with the same random numbers each time."""
 
-    questions: Questions
+    questions: EvalPrompts
     sampler: Sampler
     judge: RewardSource
     reference: Any
-    ground: StageContext
+    context: StageContext
     log: MetricsLog
-    sittings: dict[int, Sitting] = field(default_factory=dict[int, Sitting])
+    sittings: dict[int, EvalResult] = field(default_factory=dict[int, EvalResult])
     """By step, so that nobody sits twice with the same weights."""
 
     def metrics(self, step: int) -> dict[str, float]:
         """The means of a sitting after this step, whose samples go on record."""
         return self.sit(step, write=True).metrics()
 
-    def at(self, step: int) -> Sitting:
+    def at(self, step: int) -> EvalResult:
         """The sitting with the weights of this step, which the policy has now."""
         return self.sittings.get(step) or self.sit(step, write=False)
 
-    def sit(self, step: int, *, write: bool) -> Sitting:
+    def sit(self, step: int, *, write: bool) -> EvalResult:
         """Answer, be judged, and, with ``write``, put the samples on record as of ``step``."""
-        answers = answered(self.ground, self.questions, self.sampler, self.reference)
+        answers = answered(self.context, self.questions, self.sampler, self.reference)
         judgement = self.judge(answers.rollouts)
         if write:
             scores, kl = judgement.scores.tolist(), answers.kl.tolist()
@@ -144,13 +152,13 @@ class Exam:
                     for (p, a), s, k in zip(answers.texts, scores, kl, strict=True)
                 ],
             )
-        self.sittings[step] = Sitting(answers, judgement)
+        self.sittings[step] = EvalResult(answers, judgement)
         return self.sittings[step]
 
 
-def plain(decode: Callable[[Any], str], tokens: list[int], ground: StageContext) -> str:
+def plain(decode: Callable[[Any], str], tokens: list[int], context: StageContext) -> str:
     """An answer as people read it, without the token that ended it."""
-    ends = set(ground.template.stop_tokens)
+    ends = set(context.template.stop_tokens)
     return decode([t for t in tokens if t not in ends]).strip()
 
 
@@ -175,7 +183,7 @@ def shown_rows(count: int) -> tuple[list[int], str]:
     return rows, f"{which}; the same random numbers before and after."
 
 
-def before_and_after(before: Sitting, after: Sitting) -> dict[str, Any]:
+def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
     """Rewards with their intervals, KL, and a few prompts with both replies."""
     summary: dict[str, Any] = {
         "reward_before": _interval(before.judgement.scores),

@@ -32,7 +32,8 @@ from backflip.models.save import check_savable, save_reward_model
 from backflip.reward.model import score_all
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import one_of
-from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.context import StageContext
+from backflip.stages.course import basics, learn_offline, rows_learnt
 from backflip.stages.plans import Plan
 from backflip.stages.scale import ScaleSettings, scaled, scaling
 from backflip.stages.settings import Count
@@ -127,25 +128,25 @@ class RewardModelRecipe(Stage):
 
     # ---- training
 
-    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+    def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Train, set the scale, write ``model/``, return the held-out report."""
-        run, ground = context.run, StageContext.of(self, watcher.say)
+        run, context = given.run, StageContext.of(self, watcher.say)
         check_savable(load_config(self.model))
-        rows = _Rows.of(ground, self)
+        rows = _Rows.of(context, self)
         policy_size = parameters_of(self.policy) if self.policy else None
         heads = 2 if self.held_out_head else 1
         model = RewardModel(
-            ground.causal(), heads=heads, pooling=self.pooling, compute=ground.masters[1]
+            context.causal(), heads=heads, pooling=self.pooling, compute=context.masters[1]
         )
         data = (rows.train, rows.held_out)
-        outcome = learn_offline(ground, self.objective, model, data, run, watcher)
+        outcome = learn_offline(context, self.objective, model, data, run, watcher)
         scale: dict[str, float | int] = {}
         if self.normalise:
             by = ScaleSettings(self.policy, self.scale_answers)
-            scale = scaled(ground, by, model, (rows.sample, rows.held_out), outcome.steps)
-        dtype = ground.saved_dtype(model.trunk.model)
-        save_reward_model(model, ground.tokenizer, run.path, dtype=dtype)
-        found = _report(ground, model, rows, policy_size)
+            scale = scaled(context, by, model, (rows.sample, rows.held_out), outcome.steps)
+        dtype = context.saved_dtype(model.trunk.model)
+        save_reward_model(model, context.tokenizer, run.path, dtype=dtype)
+        found = _report(context, model, rows, policy_size)
         return basics(outcome, model, rows_learnt(rows.train)) | scale | found
 
 
@@ -160,23 +161,23 @@ class _Rows:
     golden: ComparisonBatch | None
 
     @staticmethod
-    def of(ground: StageContext, recipe: RewardModelRecipe) -> _Rows:
+    def of(context: StageContext, recipe: RewardModelRecipe) -> _Rows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
-        rows = StageRows.of(ground, Comparison)
+        rows = StageRows.of(context, Comparison)
         held = rows.held
-        _check_ties(ground, recipe, rows.sample)
-        held_out = _decided(ground, held, "data: the held-out rows") if held else None
+        _check_ties(context, recipe, rows.sample)
+        held_out = _decided(context, held, "data: the held-out rows") if held else None
         golden = None
         if recipe.golden:
-            records = ground.read(recipe.golden, Comparison)
-            golden = _decided(ground, records, f"golden: {recipe.golden}")
+            records = context.read(recipe.golden, Comparison)
+            golden = _decided(context, records, f"golden: {recipe.golden}")
         return _Rows(rows.train, rows.sample, held_out, golden)
 
 
-def _decided(ground: StageContext, records: list[Comparison], what: str) -> ComparisonBatch:
+def _decided(context: StageContext, records: list[Comparison], what: str) -> ComparisonBatch:
     """Comparisons to measure by. Raises UserError where no pair of them is decided."""
-    data: ComparisonBatch = ground.told(
-        tokenize_comparisons(records, ground.template, fit=ground.recipe.fit)
+    data: ComparisonBatch = context.told(
+        tokenize_comparisons(records, context.template, fit=context.recipe.fit)
     )
     if not len(decided_pairs(data.rank.values, data.answers.owner()).better):
         raise UserError(
@@ -186,7 +187,7 @@ def _decided(ground: StageContext, records: list[Comparison], what: str) -> Comp
     return data
 
 
-def _check_ties(ground: StageContext, recipe: RewardModelRecipe, data: ComparisonBatch) -> None:
+def _check_ties(context: StageContext, recipe: RewardModelRecipe, data: ComparisonBatch) -> None:
     """Say what an objective that cannot learn from ties leaves unused."""
     if not isinstance(recipe.objective, BradleyTerry | PlackettLuce):
         return
@@ -198,7 +199,7 @@ def _check_ties(ground: StageContext, recipe: RewardModelRecipe, data: Compariso
             "comparisons in which one answer is better."
         )
     if undecided:
-        ground.say(
+        context.say(
             f"  ties, which say nothing to this objective: {undecided} of "
             f"{counted(len(data), 'row')}; "
             "objective=rao_kupper and objective=davidson learn from them"
@@ -206,14 +207,14 @@ def _check_ties(ground: StageContext, recipe: RewardModelRecipe, data: Compariso
 
 
 def _report(
-    ground: StageContext, model: RewardModel, rows: _Rows, policy_size: int | None
+    context: StageContext, model: RewardModel, rows: _Rows, policy_size: int | None
 ) -> dict[str, Any]:
     """Held-out accuracy and calibration, of the second head too, and the golden judgements."""
     found: dict[str, Any] = {}
     size, _ = parameter_count(model)
 
     def scores(data: ComparisonBatch) -> Float[Tensor, "N heads"]:
-        return score_all(model, data.answers.values, ground.recipe.token_budget, raw=True)
+        return score_all(model, data.answers.values, context.recipe.token_budget, raw=True)
 
     if (held_out := rows.held_out) is not None:
         by_head = scores(held_out)
@@ -221,12 +222,12 @@ def _report(
         main = report(by_head[:, 0], held_out, **sizes)
         found |= main.to_json()
         for sentence in main.sentences:
-            ground.say(sentence)
+            context.say(sentence)
         if model.heads > 1:
             found["heldout_head"] = report(by_head[:, 1], held_out).to_json()
     if rows.golden is not None:
         golden = report(scores(rows.golden)[:, 0], rows.golden)
         found["golden"] = golden.to_json()
         for sentence in golden.sentences:
-            ground.say(f"golden judgements: {sentence}")
+            context.say(f"golden judgements: {sentence}")
     return found

@@ -43,7 +43,7 @@ class ScaleSettings:
 
 
 def scaled(
-    ground: StageContext,
+    context: StageContext,
     settings: ScaleSettings,
     model: RewardModel,
     sources: tuple[ComparisonBatch, ComparisonBatch | None],
@@ -55,29 +55,29 @@ def scaled(
     things, what SFT made, and what PPO is to start from.
 
     Args:
-        ground: of the stage.
+        context: of the stage.
         settings: which policy, and how many answers where it is set.
         model: whose scores are to have a scale.
         sources: comparisons that were learnt from, and held-out ones, whose prompts are preferred.
         steps: that the training took.
 
     """
-    recipe, (train, held_out) = ground.recipe, sources
+    recipe, (train, held_out) = context.recipe, sources
     prompts = [*(_prompts(held_out) if held_out is not None else []), *_prompts(train)]
     count = settings.answers or affordable(train, prompts, recipe.rows_per_step * steps)
     group = math.ceil(count / len(prompts))
     prompts = prompts[: math.ceil(count / group)]
     name = settings.policy or recipe.model
     other = "" if settings.policy else " (the model this one started from; policy=… names another)"
-    ground.say(f"setting the scale of the scores on {count} answers of {name}{other}")
-    answers = _written(ground, name, prompts, count)
+    context.say(f"setting the scale of the scores on {count} answers of {name}{other}")
+    answers = _written(context, name, prompts, count)
     model.normalise(score_all(model, answers, recipe.token_budget, raw=True))
     found: dict[str, float | int] = {"scale_answers": len(answers)}
     said = f"  {len(answers)} answers to {len(prompts)} prompts: 0 is their mean score"
     if len(prompts) > 1:
         within = found["scale_within"] = mean_within(len(prompts))
         said += f", known to ±{within:.2f} of a standard deviation (95 %)"
-    ground.say(f"{said}; scale_answers=… sets how many")
+    context.say(f"{said}; scale_answers=… sets how many")
     return found
 
 
@@ -108,11 +108,11 @@ def mean_within(prompts: int) -> float:
     return float(stdtrit(prompts - 1, 0.975)) / math.sqrt(prompts)
 
 
-def _written(ground: StageContext, name: str, prompts: list[list[int]], count: int) -> TokenSteps:
+def _written(context: StageContext, name: str, prompts: list[list[int]], count: int) -> TokenSteps:
     """``count`` answers of the policy, as many to each prompt as it takes."""
-    recipe = ground.recipe
+    recipe = context.recipe
     policy = load_causal(name, precision=recipe.precision)
-    params = ground.sampling(SamplingParams(max_tokens=LONGEST), policy)
+    params = context.sampling(SamplingParams(max_tokens=LONGEST), policy)
     group = math.ceil(count / len(prompts))
     sampler = Sampler(engine=TorchEngine(policy), params=params, group_size=group)
     return sampler(prompts, seed=recipe.seed).steps[slice(count)]

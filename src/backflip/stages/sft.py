@@ -22,9 +22,10 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
 from backflip.stages.base import RunContext, Stage
-from backflip.stages.context import StageContext, basics, learn_offline, rows_learnt
+from backflip.stages.context import StageContext
+from backflip.stages.course import basics, learn_offline, rows_learnt
 from backflip.stages.plans import Plan
-from backflip.stages.prompt_eval import Questions, plain
+from backflip.stages.prompt_eval import EvalPrompts, plain
 from backflip.stages.settings import Count
 from backflip.stages.streams import StageRows
 from backflip.stages.watcher import Watcher
@@ -83,25 +84,25 @@ class SFTRecipe(Stage):
 
     # ---- training
 
-    def train(self, context: RunContext, watcher: Watcher) -> dict[str, Any]:
+    def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Fine-tune, write ``model/``, return the summary.
 
         Until the driver restores a checkpoint the policy has the weights that it started from, so
         a resumed run gives the same replies before training.
         """
-        run, ground = context.run, StageContext.of(self, watcher.say)
-        data, held = context.rows, list[Demonstration]()
+        run, context = given.run, StageContext.of(self, watcher.say)
+        data, held = given.rows, list[Demonstration]()
         if data is None:
-            rows = StageRows.of(ground, Demonstration)
+            rows = StageRows.of(context, Demonstration)
             data, held = rows.train, rows.held
-        held_out, measured = _tokens(ground, held) if held else (None, [])
-        policy = CausalPolicy(ground.causal(), compute=ground.masters[1])
-        replies = _Replies.of(ground, self, measured, policy, watcher.log)
+        held_out, measured = _tokens(context, held) if held else (None, [])
+        policy = CausalPolicy(context.causal(), compute=context.masters[1])
+        replies = _Replies.of(context, self, measured, policy, watcher.log)
         before = replies.take(0, write=run.latest_step() is None) if replies else []
         outcome = learn_offline(
-            ground, SFT(), policy, (data, held_out), run, watcher, validate_first=True
+            context, SFT(), policy, (data, held_out), run, watcher, validate_first=True
         )
-        save_policy(policy, ground.tokenizer, run.path, dtype=ground.saved_dtype(policy.model))
+        save_policy(policy, context.tokenizer, run.path, dtype=context.saved_dtype(policy.model))
         losses = {k: v for k, v in outcome.metrics.items() if k in ("loss", "val_loss")}
         summary: dict[str, Any] = basics(outcome, policy, rows_learnt(data)) | losses
         summary |= _loss_before(watcher.log)
@@ -112,11 +113,11 @@ class SFTRecipe(Stage):
 
 
 def _tokens(
-    ground: StageContext, records: list[Demonstration]
+    context: StageContext, records: list[Demonstration]
 ) -> tuple[DemonstrationBatch, list[Demonstration]]:
     """(rows, the records that they are of)."""
-    made = ground.recipe.tokenize(records, ground.template)
-    return ground.told(made), [records[i] for i in made.kept]
+    made = context.recipe.tokenize(records, context.template)
+    return context.told(made), [records[i] for i in made.kept]
 
 
 def _loss_before(log: MetricsLog) -> dict[str, float]:
@@ -130,8 +131,8 @@ def _loss_before(log: MetricsLog) -> dict[str, float]:
 class _Replies:
     """The most likely replies to held-out prompts, beside those of the demonstrations."""
 
-    ground: StageContext
-    questions: Questions
+    context: StageContext
+    questions: EvalPrompts
     references: list[str]
     sampler: Sampler
     policy: CausalPolicy
@@ -139,7 +140,7 @@ class _Replies:
 
     @staticmethod
     def of(
-        ground: StageContext,
+        context: StageContext,
         recipe: SFTRecipe,
         held: Sequence[Demonstration],
         policy: CausalPolicy,
@@ -150,20 +151,20 @@ class _Replies:
         if not asked:
             return None
         prompts = [Prompt(messages) for messages in asked]
-        questions = Questions.of(ground, prompts, recipe.sampled_prompts)
+        questions = EvalPrompts.of(context, prompts, recipe.sampled_prompts)
         references = [asked[messages] for messages in questions.messages]
         greedy = SamplingParams(max_tokens=recipe.sampled_tokens, temperature=0.0)
-        params = ground.sampling(greedy, policy.model)
+        params = context.sampling(greedy, policy.model)
         sampler = Sampler(engine=TorchEngine(policy.model), params=params, allow_filters=True)
-        return _Replies(ground, questions, references, sampler, policy, log)
+        return _Replies(context, questions, references, sampler, policy, log)
 
     def take(self, step: int, *, write: bool) -> list[str]:
         """What the policy replies now; with ``write`` it goes on record as of ``step``."""
         self.sampler.sync(self.policy)
-        drawn = self.sampler(self.questions.tokens, seed=self.ground.recipe.seed)
+        drawn = self.sampler(self.questions.tokens, seed=self.context.recipe.seed)
         self.sampler.engine.release()  # pyright: ignore[reportAttributeAccessIssue]
-        decode, answers = self.ground.tokenizer.decode, drawn.steps.answer.rows()
-        written = [plain(decode, answer.tolist(), self.ground) for answer in answers]
+        decode, answers = self.context.tokenizer.decode, drawn.steps.answer.rows()
+        written = [plain(decode, answer.tolist(), self.context) for answer in answers]
         if write:
             rows = zip(self.questions.texts, written, self.references, strict=True)
             said = [{"prompt": p, "answer": a, "reference": r} for p, a, r in rows]

@@ -33,15 +33,15 @@ class StageRows(Generic[R, Data]):
     """Records that are kept apart."""
 
     @staticmethod
-    def of(ground: StageContext, kind: type[R]) -> StageRows[R, Any]:
+    def of(context: StageContext, kind: type[R]) -> StageRows[R, Any]:
         """Raises UserError where there is nothing to learn from."""
 
         def tokenize(records: Sequence[R]) -> Tokenized[Any]:
-            return ground.recipe.tokenize(records, ground.template)
+            return context.recipe.tokenize(records, context.template)
 
-        records, held = ground.records(kind)
-        sample = ground.told(tokenize(records))
-        recipe, data = ground.recipe, ground.recipe.data
+        records, held = context.records(kind)
+        sample = context.told(tokenize(records))
+        recipe, data = context.recipe, context.recipe.data
         if not data.streaming:
             return StageRows(sample, sample, held)
         streamed = StreamedRecords(
@@ -59,6 +59,6 @@ class StageRows(Generic[R, Data]):
             buffer=data.shuffle_buffer,
             seed=recipe.seed,
             epochs=recipe.passes,
-            marked=lambda records: len(marked(records, ground.template)),
+            marked=lambda records: len(marked(records, context.template)),
         )
         return StageRows(batches, sample, held)

@@ -17,7 +17,7 @@ from backflip.training.learner import Learner, Work
 
 
 @runtime_checkable
-class Referee(Protocol):
+class ReferenceUpdate(Protocol):
     """Something beside the learner that changes while it learns: ``MovingReference``."""
 
     def before(self, batch: Any, /) -> Any:
@@ -38,18 +38,18 @@ class OfflineLoop:
 
     learner: Learner
     objective: Objective
-    referee: Referee | None = None
+    reference_update: ReferenceUpdate | None = None
     """What a moving reference says of each batch; without one, the batches are as they come."""
     beside: Callable[[], Mapping[str, float]] | None = None
     """Further metrics of each step, such as counts of the rows that a stream has left out."""
 
     def step(self, index: int, batch: TensorRecord) -> dict[str, float]:
         """Learn from one batch; ``index`` is the number of the step, counted from 1."""
-        if self.referee is not None:
-            batch = self.referee.before(batch)
+        if self.reference_update is not None:
+            batch = self.reference_update.before(batch)
         metrics = self.learner.step(Work(self.objective, batch))
-        if self.referee is not None:
-            self.referee.after(index)
+        if self.reference_update is not None:
+            self.reference_update.after(index)
         self.objective = self.objective.adapted(metrics)
         return metrics | dict(self.beside() if self.beside is not None else {})
 
@@ -60,13 +60,14 @@ class OfflineLoop:
             if isinstance(value := getattr(self.objective, field.name), float | int)
         }
         state = {"learner": self.learner.state_dict(), "objective": numbers}
-        return state | ({} if self.referee is None else {"referee": self.referee.state_dict()})
+        moved = self.reference_update
+        return state | ({} if moved is None else {"referee": moved.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.objective = dataclasses.replace(self.objective, **state["objective"])
-        if self.referee is not None:
-            self.referee.load_state_dict(state["referee"])
+        if self.reference_update is not None:
+            self.reference_update.load_state_dict(state["referee"])
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ NLLCoef = Annotated[
 
 
 @dataclass(frozen=True)
-class Read(TensorRecord):
+class AnswerLogps(TensorRecord):
     """N answers once the policy has read them."""
 
     logp: Float[Tensor, " N"]
@@ -63,12 +63,12 @@ class Read(TensorRecord):
 
 def read(
     logp: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"], logp_ref: Float[Tensor, " N"] | None
-) -> Read:
+) -> AnswerLogps:
     """Answers out of the policy's ``logp`` of their tokens; ``mask`` marks the own ones."""
     mask = mask.to(logp.device)
     total = torch.where(mask, logp, 0.0).sum(-1)
     reference = torch.zeros_like(total) if logp_ref is None else logp_ref.to(total)
-    return Read(total, reference, mask.sum(-1).clamp(min=1).to(total.dtype))
+    return AnswerLogps(total, reference, mask.sum(-1).clamp(min=1).to(total.dtype))
 
 
 def means(**values: Float[Tensor, " P"]) -> dict[str, Loss]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
+from backflip.algorithms.preference.unpaired import LabelledLogps, UnpairedObjective
 from backflip.functional.unpaired_losses import apo_zero_unpaired
 
 __all__ = ["APOZeroUnpaired"]
@@ -24,8 +24,8 @@ class APOZeroUnpaired(UnpairedObjective):
 
     title: ClassVar[str] = "APO zero unpaired"
 
-    def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
+    def per_answer(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return apo_zero_unpaired(judged.ratio, judged.label, beta=self.beta)
 
-    def origin(self, judged: Judged) -> Float[Tensor, " B"]:
+    def origin(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return torch.zeros_like(judged.logp_ref)

@@ -18,7 +18,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
-from backflip.algorithms.preference.answers import DPOBeta, NLLCoef, Read, means, moments, read
+from backflip.algorithms.preference.answers import (
+    AnswerLogps,
+    DPOBeta,
+    NLLCoef,
+    means,
+    moments,
+    read,
+)
 from backflip.algorithms.reward.base import prompts_with_a_winner
 from backflip.data.batches import ComparisonBatch, ReferencedComparisons, TensorRecord
 from backflip.data.records import Comparison
@@ -32,7 +39,7 @@ SEPARATED = math.log(9)
 
 
 @dataclass(frozen=True)
-class Told(Read):
+class ComparedLogps(AnswerLogps):
     """What is known of N answers to B prompts once the policy has read them."""
 
     rank: Int[Tensor, " N"]
@@ -44,8 +51,8 @@ class Told(Read):
 class Pair(TensorRecord):
     """P pairs of answers to the same prompt, of which the first was preferred."""
 
-    better: Told
-    worse: Told
+    better: ComparedLogps
+    worse: ComparedLogps
     margin: Float[Tensor, " P"]
     """How far apart the label calls for, at least 0."""
     soft: Float[Tensor, " P"]
@@ -76,7 +83,7 @@ class DirectObjective(Objective):
     """Whether a mixture may hold it as a term."""
     learns_ties: ClassVar[bool] = False
     """Whether tied answers say something to it."""
-    heeds: ClassVar[frozenset[str]] = frozenset()
+    uses_labels: ClassVar[frozenset[str]] = frozenset()
     """What it uses of a label besides who won: "soft", "margin", "win" (see ComparisonBatch)."""
     separated: ClassVar[float] = SEPARATED
     """The margin, a difference of rewards, above which a pair has little left to teach."""
@@ -93,14 +100,14 @@ class DirectObjective(Objective):
         return ""
 
     @abstractmethod
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         """The loss of each prompt of ``batch``, from what was said of its answers."""
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         """The implicit reward of each answer, by which pairs are ordered."""
         return self.beta * told.ratio
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"] | None:
         """What the policy itself makes of each answer, to be held against its length; None where
         it follows from the length before anything is learnt.
         """
@@ -115,7 +122,7 @@ class DirectObjective(Objective):
         """The denominator of each of ``preferences``."""
         return {"preference": (self._says(rows) * rows.weight).sum()}
 
-    def preferences(self, told: Told, rows: ComparisonBatch) -> dict[str, Loss]:
+    def preferences(self, told: ComparedLogps, rows: ComparisonBatch) -> dict[str, Loss]:
         """What is to be minimised beside the likelihood; ``Mixture`` has a term for each part."""
         weight = (self._says(rows) * rows.weight).to(told.logp)
         return {"preference": weighted_mean(self.per_prompt(told, rows), weight)}
@@ -153,10 +160,10 @@ class DirectObjective(Objective):
         return torch.ones_like(rows.weight) if self.learns_ties else prompts_with_a_winner(rows)
 
     @torch.no_grad()
-    def _metrics(self, told: Told) -> dict[str, Loss]:
+    def _metrics(self, told: ComparedLogps) -> dict[str, Loss]:
         found = preference_metrics(told, self.reward(told), separated=self.separated)
-        leaning = self.leaning(told)
-        found |= {} if leaning is None else moments(leaning.detach(), told.length)
+        implicit_reward = self.implicit_reward(told)
+        found |= {} if implicit_reward is None else moments(implicit_reward.detach(), told.length)
         if self.needs_reference:
             return found
         return {name: value for name, value in found.items() if "change" not in name}
@@ -166,7 +173,7 @@ class DirectObjective(Objective):
 class PairObjective(DirectObjective):
     """A direct objective that looks at two answers at a time: all decided pairs of a prompt.
 
-    Margins and soft labels are used where ``heeds`` says so; the others take every label of a
+    Margins and soft labels are used where ``uses_labels`` says so; the others take every label of a
     decided pair for certain.
     """
 
@@ -174,7 +181,7 @@ class PairObjective(DirectObjective):
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
         """What each pair costs."""
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = decided_pairs(told.rank, told.prompt)
         margin, soft = (x.to(told.logp)[pairs.prompt] for x in (batch.margin, batch.soft))
         pair = Pair(told[pairs.better], told[pairs.worse], margin, soft)
@@ -187,23 +194,24 @@ class ReferenceFree(PairObjective):
 
     needs_reference: ClassVar[bool] = False
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.logp
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"] | None:
         return None
 
 
 def comparisons_of(batch: Preferences) -> ComparisonBatch:
+    """The plain comparisons of a batch, with or without a reference."""
     return batch.comparisons if isinstance(batch, ReferencedComparisons) else batch
 
 
-def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> Told:
+def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> ComparedLogps:
     """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = comparisons_of(batch), logp.device
     known = batch.logp_ref.values if isinstance(batch, ReferencedComparisons) else None
     answers = read(logp, rows.mask.values, known)
-    return Told(
+    return ComparedLogps(
         answers.logp,
         answers.logp_ref,
         answers.length,
@@ -215,7 +223,7 @@ def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> Told:
 
 @torch.no_grad()
 def preference_metrics(
-    told: Told, reward: Float[Tensor, " N"], *, separated: float = SEPARATED
+    told: ComparedLogps, reward: Float[Tensor, " N"], *, separated: float = SEPARATED
 ) -> dict[str, Loss]:
     """What to watch in every step of the direct family; each a mean over pairs or answers.
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
+from backflip.algorithms.preference.unpaired import LabelledLogps, UnpairedObjective
 from backflip.algorithms.ranges import Within
 from backflip.functional.unpaired_losses import bco
 
@@ -52,7 +52,7 @@ class BCO(UnpairedObjective):
         """δ, in units of the implicit reward."""
         return (self.reward_good + self.reward_bad) / 2
 
-    def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
+    def per_answer(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return bco(judged.ratio, judged.label, beta=self.beta, shift=self.shift)
 
     def imbalance(self, good: float | int, bad: float | int) -> str:
@@ -66,7 +66,7 @@ class BCO(UnpairedObjective):
             f"repeat the {rare} ones, or give their rows weight={many / few:.3g}"
         )
 
-    def origin(self, judged: Judged) -> Float[Tensor, " B"]:
+    def origin(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return torch.full_like(judged.logp_ref, self.shift)
 
     def adapted(self, metrics: Mapping[str, float]) -> BCO:

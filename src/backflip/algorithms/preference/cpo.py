@@ -25,7 +25,7 @@ class CPO(ReferenceFree):
     """
 
     title: ClassVar[str] = "CPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
     beta: Annotated[Beta, Usual(0.01, 0.5, "0.1 (Xu et al., 2024)")] = 0.1
     nll_coef: NLLCoef = 1.0
     """Weight of the negative log-likelihood of the best answer, in nats a token."""

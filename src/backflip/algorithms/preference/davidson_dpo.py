@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective
 from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import Rated, pairs_with_ties
 from backflip.data.batches import ComparisonBatch
@@ -31,7 +31,7 @@ class DavidsonDPO(DirectObjective):
     nu: Annotated[float, Within(0.0, math.inf, "at 0 there are no ties")] = 2.0
     """ν ≥ 0; at 0 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = pairs_with_ties(Rated(self.reward(told), told.rank, told.prompt))
         per_pair = davidson(pairs.delta, pairs.tie, nu=self.nu)
         return prompt_mean(per_pair, pairs.prompt, prompts=len(batch))

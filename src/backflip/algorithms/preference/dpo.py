@@ -24,7 +24,7 @@ class DPO(PairObjective):
     """
 
     title: ClassVar[str] = "DPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
     label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
 from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import (
     alpha_slope,
@@ -32,7 +32,7 @@ class FDPO(PairObjective):
     """
 
     title: ClassVar[str] = "f-DPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = "js"
     """By which the policy is held to the reference."""
     alpha: Annotated[
@@ -44,10 +44,10 @@ class FDPO(PairObjective):
         better, worse = self._slope(pair.better), self._slope(pair.worse)
         return f_dpo(better, worse, beta=self.beta, soft=pair.soft)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * self._slope(told)
 
-    def _slope(self, told: Told) -> Float[Tensor, " N"]:
+    def _slope(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         if self.divergence == "alpha":
             return alpha_slope(told.ratio, alpha=self.alpha)
         return SLOPES[self.divergence](told.ratio)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import ipo
 
@@ -26,7 +26,7 @@ class IPO(PairObjective):
     """
 
     title: ClassVar[str] = "IPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     separated: ClassVar[float] = 0.9 * 0.5
     """Nine tenths of the target, which is ½ in units of the reward."""
     beta: Annotated[Beta, Usual(0.01, 1.0, "0.01 to 1 (the search of Meng et al., 2024)")] = 0.1
@@ -35,5 +35,5 @@ class IPO(PairObjective):
         delta = pair.better.mean_ratio - pair.worse.mean_ratio
         return ipo(delta, beta=self.beta, soft=pair.soft)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_ratio

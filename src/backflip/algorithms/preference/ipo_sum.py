@@ -25,7 +25,7 @@ class IPOSum(PairObjective):
     """
 
     title: ClassVar[str] = "IPO sum"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     separated: ClassVar[float] = 0.9 * 0.5
     """Nine tenths of the target, which is ½ in units of the reward."""
     beta: Annotated[Beta, Usual(0.01, 1.0, "0.1 to 1 (Azar et al., 2023)")] = 0.1

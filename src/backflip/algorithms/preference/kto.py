@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.unpaired import Judged, UnpairedObjective
+from backflip.algorithms.preference.unpaired import LabelledLogps, UnpairedObjective
 from backflip.algorithms.ranges import Within
 from backflip.data.batches import ReferencedLabels, TokenSteps
 from backflip.distributed.reading import read_in_parts
@@ -55,7 +55,7 @@ class KTO(UnpairedObjective):
         kl = mismatched_kl(ratio, weight).expand(len(rows)).clone()
         return dataclasses.replace(rows, kl=kl.to(rows.kl))
 
-    def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
+    def per_answer(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return kto(
             judged.ratio,
             judged.label,
@@ -93,7 +93,7 @@ class KTO(UnpairedObjective):
             f"{LEAST_ROWS} rows it is mostly noise (Ethayarajh et al., 2024)"
         )
 
-    def origin(self, judged: Judged) -> Float[Tensor, " B"]:
+    def origin(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         return self.beta * judged.kl
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import dpo
 
@@ -24,7 +24,7 @@ class LengthNormalisedDPO(PairObjective):
     """
 
     title: ClassVar[str] = "Length normalised DPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
     beta: Annotated[Beta, Usual(2.0, 10.0, "5 (Lambert et al., 2024)")] = 5.0
     """Scale of the implicit reward, a log-ratio in nats a token: larger than DPO's."""
 
@@ -32,5 +32,5 @@ class LengthNormalisedDPO(PairObjective):
         delta = pair.better.mean_ratio - pair.worse.mean_ratio
         return dpo(delta, beta=self.beta, margin=pair.margin, soft=pair.soft)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_ratio

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reductions import Loss
 
@@ -44,8 +44,8 @@ class Mixture(DirectObjective):
         return any(term.learns_ties for term in self.terms)
 
     @property
-    def heeds(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return frozenset[str]().union(*(term.heeds for term in self.terms))
+    def uses_labels(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return frozenset[str]().union(*(term.uses_labels for term in self.terms))
 
     @property
     def separated(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -56,11 +56,11 @@ class Mixture(DirectObjective):
         parts = zip(self.weights, self.terms, strict=True)
         return self.nll_coef + sum(weight * term.nll_weight for weight, term in parts)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.terms[0].reward(told)
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"] | None:
-        return self.terms[0].leaning(told)
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"] | None:
+        return self.terms[0].implicit_reward(told)
 
     def preference_counts(self, rows: ComparisonBatch) -> Mapping[str, Float[Tensor, ""]]:
         return {
@@ -69,14 +69,14 @@ class Mixture(DirectObjective):
             for name, count in term.preference_counts(rows).items()
         }
 
-    def preferences(self, told: Told, rows: ComparisonBatch) -> dict[str, Loss]:
+    def preferences(self, told: ComparedLogps, rows: ComparisonBatch) -> dict[str, Loss]:
         return {
             f"{name}_{number}": loss.scaled(weight)
             for number, (weight, term) in enumerate(zip(self.weights, self.terms, strict=True))
             for name, loss in term.preferences(told, rows).items()
         }
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         parts = zip(self.weights, self.terms, strict=True)
         losses = [weight * term.per_prompt(told, batch) for weight, term in parts]
         return torch.stack(losses).sum(0)

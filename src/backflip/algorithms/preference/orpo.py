@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta, NLLCoef
-from backflip.algorithms.preference.base import Pair, ReferenceFree, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import log_odds, orpo
 
@@ -35,9 +35,9 @@ class ORPO(ReferenceFree):
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
         return self.beta * orpo(pair.better.mean_logp, pair.worse.mean_logp)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         """The log odds, by which the objective orders."""
         return log_odds(told.mean_logp)
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.reward(told)

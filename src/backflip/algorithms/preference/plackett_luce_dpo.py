@@ -8,7 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective
 from backflip.algorithms.reward.base import rankings
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.reward_losses import plackett_luce
@@ -26,5 +26,5 @@ class PlackettLuceDPO(DirectObjective):
 
     title: ClassVar[str] = "Plackett-Luce DPO"
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         return plackett_luce(*rankings(self.reward(told), told.rank, batch.answers.lengths))

@@ -32,7 +32,7 @@ class PsiPO(PairObjective):
     """
 
     title: ClassVar[str] = "ΨPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     beta: Annotated[Beta, Usual(0.01, 1.0, "0.1 to 1 (Azar et al., 2023)")] = 0.1
     psi: Literal["identity", "logit"] = "identity"
     """Ψ, what a win probability is worth."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import Pair, PairObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
 from backflip.functional.preference_losses import length_regularised_dpo
 
 __all__ = ["RDPO"]
@@ -23,7 +23,7 @@ class RDPO(PairObjective):
     """
 
     title: ClassVar[str] = "R-DPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     length_coef: float = 0.01
     """α: what a token of length is worth to whoever labelled, in the unit of the reward."""
 
@@ -33,9 +33,9 @@ class RDPO(PairObjective):
             pair.delta, longer_by, beta=self.beta, alpha=self.length_coef, soft=pair.soft
         )
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         """What explains the labels: the policy's share and that of the length."""
         return self.beta * told.ratio + self.length_coef * told.length
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.ratio

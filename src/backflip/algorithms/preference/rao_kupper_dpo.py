@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective
 from backflip.algorithms.ranges import Within
 from backflip.algorithms.reward.base import Rated, pairs_with_ties
 from backflip.data.batches import ComparisonBatch
@@ -31,7 +31,7 @@ class RaoKupperDPO(DirectObjective):
     theta: Annotated[float, Within(1.0, math.inf, "at 1 there are no ties")] = 3.0
     """θ ≥ 1; at 1 there are no ties and this is DPO. The paper's: equals tie half of the time."""
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = pairs_with_ties(Rated(self.reward(told), told.rank, told.prompt))
         per_pair = rao_kupper(pairs.delta, pairs.tie, theta=self.theta)
         return prompt_mean(per_pair, pairs.prompt, prompts=len(batch))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import Pair, ReferenceFree, Told
+from backflip.algorithms.preference.base import ComparedLogps, Pair, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import simpo
 
@@ -26,7 +26,7 @@ class SimPO(ReferenceFree):
     title: ClassVar[str] = "SimPO"
     rates: ClassVar[tuple[float, float] | None] = (3e-5, 1e-6)
     """It comes apart when it is hurried (Meng et al., 2024: 3e-7 to 1e-6)."""
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft"})
     beta: Annotated[Beta, Usual(1.5, 10.0, "2.0 to 2.5, up to 10 (Meng et al., 2024)")] = 2.0
     """Scale of the reward, a log-likelihood in nats a token; the paper's 2.0 to 2.5."""
     target_margin: float = 1.0
@@ -36,8 +36,8 @@ class SimPO(ReferenceFree):
         delta = pair.better.mean_logp - pair.worse.mean_logp
         return simpo(delta, beta=self.beta, gamma=self.target_margin, soft=pair.soft)
 
-    def reward(self, told: Told) -> Float[Tensor, " N"]:
+    def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_logp
 
-    def leaning(self, told: Told) -> Float[Tensor, " N"]:
+    def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.reward(told)

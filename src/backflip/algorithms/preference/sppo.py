@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import DirectObjective, Told
+from backflip.algorithms.preference.base import ComparedLogps, DirectObjective
 from backflip.algorithms.ranges import Usual
 from backflip.data.batches import ComparisonBatch
 from backflip.functional.preference_losses import sppo
@@ -29,13 +29,13 @@ class SPPO(DirectObjective):
     """
 
     title: ClassVar[str] = "SPPO"
-    heeds: ClassVar[frozenset[str]] = frozenset({"win"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"win"})
     learns_ties: ClassVar[bool] = True
     separated: ClassVar[float] = 0.9
     """Nine tenths of the target of a pair that is won for certain, 1 in units of the reward."""
     beta: Annotated[Beta, Usual(1e-4, 1e-2, "0.001, an η of 1,000 (Wu et al., 2024)")] = 1e-3
     """1/η; the paper's η is 1,000."""
 
-    def per_prompt(self, told: Told, batch: ComparisonBatch) -> Float[Tensor, " B"]:
+    def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         per_answer = sppo(told.ratio, told.win, beta=self.beta)
         return 2 * prompt_mean(per_answer, told.prompt, prompts=len(batch))

@@ -32,7 +32,7 @@ class TRDPO(PairObjective):
     title: ClassVar[str] = "TR-DPO"
     reference_moves: ClassVar[bool] = True
     combines: ClassVar[bool] = False
-    heeds: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
+    uses_labels: ClassVar[frozenset[str]] = frozenset({"soft", "margin"})
     beta: DPOBeta = 0.05
     """How tightly the policy is held; the scale of the implicit reward."""
     mix: Annotated[

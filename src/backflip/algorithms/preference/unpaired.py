@@ -15,14 +15,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
-from backflip.algorithms.preference.answers import DPOBeta, Read, means, moments, read
+from backflip.algorithms.preference.answers import AnswerLogps, DPOBeta, means, moments, read
 from backflip.data.batches import ReferencedLabels
 from backflip.data.records import Labelled
 from backflip.functional.reductions import Loss, weighted_mean
 
 
 @dataclass(frozen=True)
-class Judged(Read):
+class LabelledLogps(AnswerLogps):
     """What is known of B labelled answers once the policy has read them."""
 
     label: Bool[Tensor, " B"]
@@ -56,11 +56,11 @@ class UnpairedObjective(Objective):
         return ""
 
     @abstractmethod
-    def per_answer(self, judged: Judged) -> Float[Tensor, " B"]:
+    def per_answer(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         """What each answer costs."""
 
     @abstractmethod
-    def origin(self, judged: Judged) -> Float[Tensor, " B"]:
+    def origin(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
         """The implicit reward that a good answer should exceed and a bad one stay below."""
 
     def counts(self, batch: ReferencedLabels) -> Mapping[str, Float[Tensor, ""]]:
@@ -76,11 +76,11 @@ class UnpairedObjective(Objective):
         return Outcome({"preference": preference}, {"loss": preference.detached(), **watched})
 
 
-def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> Judged:
+def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> LabelledLogps:
     """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = batch.labelled, logp.device
     answers = read(logp, rows.mask, batch.logp_ref)
-    return Judged(
+    return LabelledLogps(
         answers.logp,
         answers.logp_ref,
         answers.length,
@@ -92,7 +92,7 @@ def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> Judged:
 
 @torch.no_grad()
 def unpaired_metrics(
-    judged: Judged, reward: Float[Tensor, " B"], origin: Float[Tensor, " B"]
+    judged: LabelledLogps, reward: Float[Tensor, " B"], origin: Float[Tensor, " B"]
 ) -> dict[str, Loss]:
     """What to watch in every step, each a mean over answers, named as for pairs.
 

@@ -1,0 +1,52 @@
+"""Rules of the online stage: roles that do not go together, settings that end badly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from backflip.stages.rewards import Model
+
+__all__ = ["online_faults", "online_remarks"]
+
+
+def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
+    """Sentences on settings of an online stage that do not go together."""
+    if alone and isinstance(recipe.reward, Model) and recipe.reward.model is None:
+        yield (
+            f"{recipe.name} needs a reward model: reward_model=FOLDER of a run of `backflip "
+            "train reward_model`, or of any sequence classifier; or a function, "
+            "reward=my_rewards.py:NAME."
+        )
+    yield from recipe.reward.faults(f"{prefix}reward")
+    yield from recipe.values.faults(prefix, recipe.algorithm)
+    yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
+    if recipe.sampling.filters:
+        yield (
+            f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "
+            "from another distribution than the one that learns. Leave it out."
+        )
+    if recipe.minibatches > recipe.prompts_per_step:
+        yield (
+            f"{prefix}minibatches is {recipe.minibatches}, but a round has only "
+            f"{recipe.prompts_per_step} prompts to share out. Lower it."
+        )
+
+
+def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on settings of an online stage that are allowed, but end badly."""
+    answers = recipe.prompts_per_step * recipe.answers_per_prompt // recipe.minibatches
+    if answers < 8 and getattr(recipe.algorithm, "whiten_advantages", False):
+        yield (
+            f"{prefix}prompts_per_step × answers_per_prompt / minibatches is {answers}: "
+            "whitening over fewer than 8 answers is mostly noise."
+        )
+    if recipe.shaping.missing_eos is None:
+        yield (
+            f"{prefix}shaping.missing_eos is null: an answer that was cut off is judged as if "
+            "it were whole, and the policy may learn never to stop."
+        )
+    if recipe.kl_stop is None:
+        yield (
+            f"{prefix}kl_stop is null: nothing ends the run when replies are no longer language."
+        )

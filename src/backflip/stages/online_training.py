@@ -1,0 +1,107 @@
+"""The training of an online stage: answers are drawn, judged and learnt from; the best are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from backflip.data.batches import PromptBatch
+from backflip.data.records import Prompt
+from backflip.data.stream import Batches
+from backflip.errors import UserError
+from backflip.functional.statistics import mean_interval
+from backflip.models.divergence import exact_kl
+from backflip.models.save import save_policy
+from backflip.stages.base import RunContext
+from backflip.stages.context import StageContext
+from backflip.stages.course import basics, drive_stage
+from backflip.stages.prompt_eval import EvalPrompts, EvalResult, PromptEval, before_and_after
+from backflip.stages.roles import Roles
+from backflip.stages.watcher import Watcher
+from backflip.training.driver import Best, Outcome, load_best
+from backflip.training.online import OnlineLoop
+from backflip.training.run_folder import RunFolder
+
+__all__ = ["train_online"]
+
+NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weights are kept"
+
+
+def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, Any]:
+    """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
+    run, context = given.run, StageContext.of(recipe, watcher.say)
+    prompts, held, records = _prompts(context, recipe)
+    cast = Roles.of(context, records, given.functions.get("reward"))
+    batches = Batches(
+        prompts,
+        size=recipe.prompts_per_step,
+        seed=recipe.seed,
+        epochs=recipe.passes,
+        drop_last=len(prompts) >= recipe.prompts_per_step,
+    )
+    total = recipe.total(batches.per_epoch)
+    watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
+    loop = cast.loop(total, run)
+    exam = PromptEval(held, cast.sampler, cast.reward, cast.reference, context, watcher.log)
+    before = exam.sit(0, write=run.latest_step() is None)
+    best = _best(before) if recipe.best else None
+    outcome = drive_stage(
+        context,
+        loop,
+        batches,
+        run=run,
+        watcher=watcher,
+        modules=cast.modules(loop),
+        assess=exam.metrics,
+        best=best,
+    )
+    now, summary = _kept(cast, loop, (run, outcome, best), watcher)
+    after = exam.at(now)
+    dtype = context.saved_dtype(cast.policy.model)
+    save_policy(cast.policy, context.tokenizer, run.path, dtype=dtype)
+    told = before_and_after(before, after)
+    exact = exact_kl(cast.policy, cast.reference, after.answers.rollouts, recipe.token_budget)
+    told |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
+    return basics(outcome, cast.policy, len(prompts)) | summary | told
+
+
+def _kept(
+    cast: Roles,
+    loop: OnlineLoop,
+    ended: tuple[RunFolder, Outcome, Best | None],
+    watcher: Watcher,
+) -> tuple[int, dict[str, Any]]:
+    """(step whose weights the policy has from now on, what the summary says of it)."""
+    run, outcome, best = ended
+    now, summary = outcome.steps, dict[str, Any](stopped=outcome.stopped)
+    if best is not None:
+        summary |= {"best_step": outcome.best_step or 0, "best_by": best.metric}
+        now = load_best(run, cast.modules(loop)) or now
+        loop.sampler.sync(cast.policy)
+        if outcome.best_step is None:
+            watcher.say(NOTHING_BETTER)
+    return now, summary | {"missing_eos": cast.recipe.shaping.missing_eos}
+
+
+def _best(before: EvalResult) -> Best:
+    """The checkpoint to keep: by the head that was not optimised against, where there is one."""
+    measured = before.metrics()
+    name = "val_reward_heldout" if "val_reward_heldout" in measured else "val_reward"
+    return Best(name, start=measured[name])
+
+
+def _prompts(
+    context: StageContext, recipe: Any
+) -> tuple[PromptBatch, EvalPrompts, tuple[Prompt, ...]]:
+    """(prompts to learn on, held-out prompts, the records of both by ``Rollouts.row``)."""
+    train, held = context.records(Prompt)
+    if not held:
+        raise UserError(
+            "held-out prompts are needed to judge the policy by: set data.held_out above 0"
+        )
+    made = recipe.tokenize(train, context.template)
+    batch = PromptBatch(context.told(made), torch.tensor(made.kept))
+    questions = EvalPrompts.of(context, held, recipe.validation_prompts, first_row=len(train))
+    return batch, questions, (*train, *held)
