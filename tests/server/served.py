@@ -87,10 +87,13 @@ class Served:
         browser.get("/me")
         return browser
 
-    def project(self, name: str = "tone", items: int = 4, **settings: Any) -> Any:
-        """A project with comparisons (or no items), led by nobody yet."""
+    def project(self, name: str = "tone", items: int = 4, salt: str = "", **settings: Any) -> Any:
+        """A project with comparisons (or no items), led by nobody yet.
+
+        ``salt``: makes the chances of its raters the same in every run.
+        """
         given = {"kind": "compare", "scale": 4, "gold_share": 0.0, "calibration": False, **settings}
-        project = self.store.create(name, given)
+        project = self.store.create(name, given, **({"salt": salt} if salt else {}))
         if given["kind"] == "compare" and items:
             project.add_items(pairs(items))
         return project

@@ -60,7 +60,12 @@ def test_a_rater_sees_their_answers_as_they_gave_them_and_how_far_they_are(serve
 
 def test_sources_gold_and_repetitions_stay_secret(server: Served):
     project = server.project(
-        items=3, raters_per_item=1, gold_share=0.5, repeat_share=0.4, repeat_gap=1
+        items=3,
+        salt="the same in every run",
+        raters_per_item=1,
+        gold_share=0.5,
+        repeat_share=0.4,
+        repeat_gap=1,
     )
     gold = [
         {**pair, "prompt": [{"role": "user", "content": f"Gold {n}"}]}
