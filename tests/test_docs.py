@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
+from backflip.recipes.listing import algorithms_page
+from backflip.recipes.load import load_recipe
+from backflip.recipes.names import shipped
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "backflip"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,3 +72,22 @@ def test_every_word_is_borne_by_something(word: str, bearer: str):
 def test_the_glossary_is_read():
     assert len(WORDS) >= 30
     assert GLOSSARY.count("| **") == len(WORDS)
+
+
+# ---- algorithms
+
+
+ALGORITHMS = REWARD | DIRECT | ONLINE
+
+
+def test_every_algorithm_has_its_recipe_its_title_and_its_row():
+    page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    assert page == algorithms_page(), "run python -m backflip.recipes.listing"
+    assert set(ALGORITHMS) <= set(shipped())
+    assert len({kind.title for kind in ALGORITHMS.values()}) >= len(ALGORITHMS) - 2
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_recipe_of_an_algorithms_name_trains_by_it(name: str):
+    (_, algorithm), *_ = load_recipe(name).parts()[0][0].algorithms()
+    assert type(algorithm) is ALGORITHMS[name]

@@ -1,4 +1,4 @@
-"""Writes ``settings.json``: ``python -m backflip.recipes.listing``, after a setting has changed."""
+"""Writes ``settings.json`` and ``docs/algorithms.md``: ``python -m backflip.recipes.listing``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
 from backflip.recipes.describe import fields_of, groups_in, said
 from backflip.recipes.known import FILE, PACKAGE, digest
 from backflip.recipes.load import aliases
@@ -18,8 +19,19 @@ from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES
 from backflip.stages.settings import ANY_WORD
 
-__all__ = ["listing"]
+__all__ = ["algorithms_page", "listing"]
 
+HEAD = """# Algorithms
+
+Each is one file of `src/backflip/algorithms/`, by whose name a recipe calls it:
+`backflip train NAME`, or `objective=NAME` (`algorithm=NAME` online). Settings stand with their defaults;
+`backflip train NAME --help-recipe` says what each means. This page is made from the classes, by
+`python -m backflip.recipes.listing`."""
+ROOMS = {
+    "Objectives of reward models": REWARD,
+    "Objectives of the direct family": DIRECT,
+    "Online algorithms": ONLINE,
+}
 TABLES = ("stages/choices.py", "recipes/registry.py", "stages/settings.py", "stages/base.py")
 PLAIN = {"number", "integer", "boolean", "null", "string"}
 
@@ -86,5 +98,28 @@ def _file(owner: type[Any]) -> str:
     return source.relative_to(PACKAGE).as_posix()
 
 
+def algorithms_page() -> str:
+    """``docs/algorithms.md``: a row for each algorithm, made from its class."""
+    parts = [HEAD]
+    for heading, table in ROOMS.items():
+        parts.append(
+            f"\n## {heading}\n\n| algorithm | recipe | in a line | settings |\n|---|---|---|---|"
+        )
+        parts += [_row(name, kind) for name, kind in sorted(table.items())]
+    return "\n".join(parts) + "\n"
+
+
+def _row(name: str, kind: type[Any]) -> str:
+    """Title, name, first sentence and settings of an algorithm."""
+    line = " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+    settings = [f"`{field}` {said(default)}" for field, _, default in fields_of(kind)]
+    return (
+        f"| {kind.title} | `{name}` | {line.replace('|', chr(92) + '|')} | {', '.join(settings)} |"
+    )
+
+
 if __name__ == "__main__":
     FILE.write_text(listing(), encoding="utf-8")
+    docs = PACKAGE.parents[1] / "docs"
+    if docs.is_dir():  # a checkout
+        (docs / "algorithms.md").write_text(algorithms_page(), encoding="utf-8")
