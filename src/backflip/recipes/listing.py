@@ -24,9 +24,9 @@ __all__ = ["algorithms_page", "listing"]
 HEAD = """# Algorithms
 
 Each is one file of `src/backflip/algorithms/`, by whose name a recipe calls it:
-`backflip train NAME`, or `objective=NAME` (`algorithm=NAME` online). Settings stand with their defaults;
-`backflip train NAME --help-recipe` says what each means. This page is made from the classes, by
-`python -m backflip.recipes.listing`."""
+`backflip train NAME`, or `objective=NAME` (`algorithm=NAME` online). Settings stand with their
+defaults; `backflip train NAME --help-recipe` says what each means. This page is made from the
+classes, by `python -m backflip.recipes.listing`."""
 ROOMS = {
     "Objectives of reward models": REWARD,
     "Objectives of the direct family": DIRECT,
