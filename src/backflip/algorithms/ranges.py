@@ -60,8 +60,7 @@ Range = TypeVar("Range", Within, Usual)
 
 def declared(algorithm: Any, kind: type[Range]) -> Iterator[tuple[str, float | int | None, Range]]:
     """(field, its value, range) of every field of an algorithm that declares such a range."""
-    algorithm_class: Any = type(algorithm)
-    for name, found in _annotations(algorithm_class):
+    for name, found in _annotations(algorithm.__class__):
         for note in found:
             if isinstance(note, kind):
                 yield name, getattr(algorithm, name), note

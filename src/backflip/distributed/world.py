@@ -19,8 +19,15 @@ T = TypeVar("T")
 class World(Protocol):
     """Ranks that work on the same batch."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        ...
 
     def deal(self, pieces: Sequence[T]) -> list[T]:
         """The pieces that this rank computes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from backflip.algorithms.preference.base import ComparedLogps, DirectObjective, comparisons_of, tell
 from backflip.algorithms.preference.unpaired import UnpairedObjective
-from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons, TensorRecord
+from backflip.data.batches import ComparisonBatch, Ragged, ReferencedComparisons
 from backflip.distributed.reading import read_in_parts
 from backflip.evaluation.reward_model import RewardReport, report
 from backflip.models.causal import CausalPolicy
@@ -76,7 +77,7 @@ def implicit_rewards(
     number = Ragged(torch.arange(int(offsets[-1])), offsets)
     out = torch.zeros(int(offsets[-1]))
 
-    def read(piece: TensorRecord) -> Float[Tensor, " n"]:
+    def read(piece: Any) -> Float[Tensor, " n"]:
         here = piece.to(policy.device)
         logp = policy.evaluate(comparisons_of(here).answers.values)["logp"]
         return _reward(objective, tell(logp, here)).float()

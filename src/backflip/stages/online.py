@@ -176,12 +176,15 @@ def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
     if raw.get("reward_model") is not None:
         out["reward"] = {"name": "model", "model": raw["reward_model"]}
     critic = {"separate": "critic", "shared": "shared"}.get(str(raw.get("critic")))
-    said = {"init": raw.get("critic_init"), "optimizer": raw.get("critic_optimizer")}
+    said: dict[str, Any] = {
+        "init": raw.get("critic_init"),
+        "optimizer": raw.get("critic_optimizer"),
+    }
     said = {key: value for key, value in said.items() if value is not None}
     if "critic" in raw and critic is None:
         raise ValueError(f"critic is {raw['critic']!r}; it is separate or shared")
     if critic or said:
-        values = out.get("values")
+        values: Any = out.get("values")
         values = {"name": values} if isinstance(values, str) else dict(values or {})
         if "optimizer" in said:
             said["optimizer"] = {**(values.get("optimizer") or {}), **said["optimizer"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -104,35 +104,35 @@ class MonteCarlo:
 
     def __call__(self, policy: Any, rollouts: Rollouts) -> Float[Tensor, "B T"]:
         del policy  # the engine draws with its weights
-        steps, out = rollouts.steps, torch.zeros_like(rollouts.logp)
-        states = [
-            (row, at)
-            for row in range(len(rollouts))
-            for at in range(0, int(rollouts.mask[row].sum()), self.every)
-        ]
-        prompts = [steps.prompt.row(row).tolist() for row, _ in states]
-        begun = [steps.answer.row(row).tolist()[:at] for row, at in states]
+        out, lengths = torch.zeros_like(rollouts.logp), rollouts.mask.sum(-1)
+        for at in range(0, int(lengths.max()), self.every):
+            rows = torch.nonzero(lengths > at)[:, 0]
+            out[rows, at : at + self.every] = self._state(rollouts[rows], at)[:, None]
+        return torch.where(rollouts.mask, out, 0.0)
+
+    def _state(self, rollouts: Rollouts, at: int) -> Float[Tensor, " B"]:
+        """The mean score of answers that go on from their first ``at`` tokens; 0 without any."""
+        steps = rollouts.steps
+        prompts = [prompt.tolist() for prompt in steps.prompt.rows()]
+        begun = [answer.tolist()[:at] for answer in steps.answer.rows()]
         asked = [prompt + so_far for prompt, so_far in zip(prompts, begun, strict=True)]
-        drawn = self.engine.generate(asked, self.params, group=self.answers, seed=self.seed)
+        params = replace(self.params, max_tokens=self.params.max_tokens - at)
+        drawn = self.engine.generate(asked, params, group=self.answers, seed=self.seed + at)
         place = torch.tensor([one.prompt_index for one in drawn])
         whole = TokenSteps.of(
-            [prompts[i] for i in place.tolist()],
+            [prompts[one.prompt_index] for one in drawn],
             [begun[one.prompt_index] + list(one.tokens) for one in drawn],
         )
-        ended = as_rollouts(asked, drawn)
-        of = torch.tensor([row for row, _ in states])[place]
-        judged = Rollouts(
+        judged = replace(
+            rollouts[place],
             steps=whole,
             mask=whole.mask,
             logp=torch.zeros(whole.mask.shape),
-            group=of,
-            finished=ended.finished,
-            row=rollouts.row[of],
+            finished=as_rollouts(asked, drawn).finished,
         )
         scores = self.reward(judged).scores
-        for number, (row, at) in enumerate(states):
-            out[row, at : at + self.every] = scores[place == number].nanmean()
-        return torch.where(rollouts.mask, out.nan_to_num(), 0.0)
+        means = [scores[place == row].nanmean() for row in range(len(rollouts))]
+        return torch.stack(means).nan_to_num()
 
     def learn(self, batch: Experience) -> Mapping[str, float]:
         return {}
