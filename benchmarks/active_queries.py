@@ -162,9 +162,12 @@ def by_score(now: Round, count: int, *, name: str) -> np.ndarray:
 def by_ensemble(now: Round, count: int) -> np.ndarray:
     """Christiano et al. (2017): variance over bootstrapped members, best first."""
     from backflip.feedback.choose import queries
-    from backflip.feedback.choose.beliefs import fit_ensemble
+    from backflip.feedback.choose.beliefs import fit_linear, modes
 
-    w = fit_ensemble(now.asked, now.share, members=MEMBERS, seed=now.seed)
+    whole = fit_linear(now.asked, now.share)
+    votes = np.random.default_rng(now.seed).poisson(1.0, (MEMBERS, len(now.asked)))
+    start = np.tile(whole.mean, (MEMBERS, 1))
+    w = modes(now.asked, now.share, votes, whole.scale, start)
     return queries.top(queries.disagreement(w @ now.free.T), count)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from report import canvas, text
+from bars import canvas, text
 from scipy.stats import t
 
 AT = (100, 200, 400, 600)

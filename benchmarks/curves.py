@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from report import OURS, PEER, canvas, machine, text
+from bars import OURS, PEER, canvas, text
+from report import machine
 from versus_trl import HERE, run
 from workloads import Pair, Ranking, Workload
 

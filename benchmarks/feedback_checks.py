@@ -238,18 +238,24 @@ def server(url: str, folder: Path, clock: Path | None = None) -> Iterator[Server
 # ---- the proof
 
 
-def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
-    """Compare what raters were told with what the database holds; all but two numbers must be 0.
+@dataclass(frozen=True)
+class Stored:
+    """Answers as a database holds them."""
 
-    Each acknowledged answer is there once, with the value that was sent, under the number that
-    was told; nothing else is there but answers that were sent and never acknowledged; counts are
-    what they count.
-    """
+    events: list[Any]
+    answers: list[Any]
+    given: dict[int, int]
+    """Answers that an item's own count says it has; items without any are left out."""
+    total: int
+    """Answers that the project's count says it has."""
+
+
+def stored(url: str) -> Stored:
+    """What a database holds of the project ``PROJECT``."""
     from sqlalchemy import select
 
     from backflip.feedback.projects.store import open_store
     from backflip.feedback.store.schema import Answers, Events, Items
-    from backflip.feedback.tasks.display import in_item_order
 
     store = open_store(url)
     project = store.project(PROJECT)
@@ -270,9 +276,22 @@ def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
         given = dict(
             connection.execute(select(Items.id, Items.given).where(Items.given > 0)).tuples().all()
         )
-    tallies = project.tallies()
+    total = project.tallies().get("answers", 0)
     store.close()
-    by_key = {event.client_key: event for event in events}
+    return Stored(list(events), list(kept), given, total)
+
+
+def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compare what raters were told with what the database holds; all but two numbers must be 0.
+
+    Each acknowledged answer is there once, with the value that was sent, under the number that
+    was told; nothing else is there but answers that were sent and never acknowledged; counts are
+    what they count.
+    """
+    from backflip.feedback.tasks.display import in_item_order
+
+    held = stored(url)
+    by_key = {event.client_key: event for event in held.events}
     found = Counter[str]()
     for one in sent:
         event = by_key.pop(f"{one['person']}:{one['key']}", None)
@@ -285,19 +304,19 @@ def proof(url: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
         found["wrong number"] += one["answer"] not in (None, first)
         wrong = event.kind == "answer" and event.body["value"]["choice"] != turned["choice"]
         found["wrong value"] += wrong
-    answers = Counter((row.person_id, row.item_id) for row in kept)
-    counted = Counter(row.item_id for row in kept if not row.surplus)
+    answers = Counter((row.person_id, row.item_id) for row in held.answers)
+    counted = Counter(row.item_id for row in held.answers if not row.surplus)
     return {
         "acknowledged": found["acknowledged"],
-        "stored": len(kept),
+        "stored": len(held.answers),
         "lost": found["lost"],
         "doubled": sum(count - 1 for count in answers.values()),
         "wrong value": found["wrong value"],
         "wrong number": found["wrong number"],
         "never sent": len(by_key),
-        "wrong counts": int(tallies.get("answers", 0) != len(kept))
-        + sum(counted[item] != count for item, count in given.items())
-        + sum(item not in given for item in counted),
+        "wrong counts": int(held.total != len(held.answers))
+        + sum(counted[item] != count for item, count in held.given.items())
+        + sum(item not in held.given for item in counted),
         "refused": sum(bool(one["refused"]) for one in sent),
     }
 

@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[1]
 EXCEPTIONS: dict[Guard, set[str]] = {
     guards.long_files: set(),
     guards.long_functions: {
-        "benchmarks/feedback_checks.py: proof",
-        "benchmarks/report.py: method",
         "src/backflip/data/audit.py: audit",
         "src/backflip/data/formats.py: load",
         "src/backflip/functional/logprobs.py: _LinearLogp.forward",
