@@ -108,31 +108,19 @@ def audit(
         against: records of another split, whose prompts should not be in this one.
 
     """
-    source = loaded.source
-    records: list[Record] = [replace(r, where=_place(r.where, source)) for r in loaded.records]
+    records = [replace(r, where=_place(r.where, loaded.source)) for r in loaded.records]
     sizes = Sizes(records, template)
-    findings = [
-        *_unusable(loaded.dropped, loaded.rows, source, {}),
-        *_unusable(sizes.refused, loaded.rows, source, sizes.remedies),
+    findings: list[Finding] = [
+        *_dropped(loaded, sizes),
+        *_duplicates(records),
+        *_near_duplicates(records),
+        *_too_long(records, sizes, max_length),
+        *_control_tokens(records, template),
+        *_verdicts(records, sizes, loaded.format),
+        *([] if against is None else _leaks(records, against)),
     ]
-    findings += [*_duplicates(records), *_near_duplicates(records)]
-    findings += _too_long(records, sizes, max_length)
-    findings += _control_tokens(records, template)
-    comparisons = [record for record in records if isinstance(record, Comparison)]
-    labelled = [record for record in records if isinstance(record, Labelled)]
-    if labelled:
-        findings += [
-            *_one_kind(labelled),
-            *_both_kinds(labelled),
-            *_length_of_good(labelled, sizes),
-        ]
-    if comparisons:
-        findings += _contradictions(comparisons)
-        findings += _labels(comparisons, sizes, loaded.format)
-    if against is not None:
-        findings += _leaks(records, against)
     return Audit(
-        source=source,
+        source=loaded.source,
         format=loaded.format,
         kind=_word(records[0]) if records else "",
         total=loaded.rows,
@@ -143,6 +131,25 @@ def audit(
         said="\n".join(_said(loaded, template)),
         shown=first_readings(loaded.records, template, max_length) if template else (),
     )
+
+
+def _dropped(loaded: Loaded[Any], sizes: Sizes) -> Iterable[Finding]:
+    """Rows that no record was made of, and records that the template refuses."""
+    yield from _unusable(loaded.dropped, loaded.rows, loaded.source, {})
+    yield from _unusable(sizes.refused, loaded.rows, loaded.source, sizes.remedies)
+
+
+def _verdicts(records: Sequence[Record], sizes: Sizes, format: str) -> Iterable[Finding]:
+    """Findings about what the data calls good or better."""
+    comparisons = [record for record in records if isinstance(record, Comparison)]
+    labelled = [record for record in records if isinstance(record, Labelled)]
+    if labelled:
+        yield from _one_kind(labelled)
+        yield from _both_kinds(labelled)
+        yield from _length_of_good(labelled, sizes)
+    if comparisons:
+        yield from _contradictions(comparisons)
+        yield from _labels(comparisons, sizes, format)
 
 
 def _said(loaded: Loaded[Any], template: ChatTemplate | None) -> Iterable[str]:

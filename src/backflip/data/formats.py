@@ -5,15 +5,16 @@ Nothing is left out silently: a row that cannot be used is counted under a reaso
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 from backflip.data.adapters import FORMATS, known_formats, sides
 from backflip.data.columns import PROMPTS, Fields, check_columns, other_media, unread_media
-from backflip.data.conversions import KINDS, check_convertible, convert, plural
+from backflip.data.conversions import KINDS, Converted, check_convertible, convert, plural
 from backflip.data.records import (
     BadRecordError,
     Comparison,
@@ -103,37 +104,26 @@ def load(
 
     """
     wanted, name = _kind(kind), name_of(source)
-    reader: Reader | None = None
-    held, dropped = list[Record](), Tally()
-    for row in read(source, limit=limit, streamed=streamed):
-        if reader is None:
-            reader = Reader.of(row.fields, name, format=format, columns=columns)
-            check_convertible(reader.format, wanted, name, row.fields)
-            reader.carries = wanted is Prompt
-        try:
-            held.append(reader.read(row))
-        except BadRecordError as error:
-            if strict:
-                raise UserError(f"{row.where}: {error}") from error
-            dropped.add(error.reason, row.where)
-    assert reader is not None  # ``read`` refuses a source without rows.
+    rows = read(source, limit=limit, streamed=streamed)
+    first = next(rows)  # ``read`` refuses a source without rows.
+    reader = Reader.of(first.fields, name, format=format, columns=columns)
+    check_convertible(reader.format, wanted, name, first.fields)
+    reader.carries = wanted is Prompt
+    held, dropped = reader.read_all(itertools.chain([first], rows), strict=strict)
     _check_scores(name, held, dropped)
     count = len(held) + dropped.total
+    made = _converted(held, wanted, name, strict=strict)
+    dropped.update(made.dropped)
+    _check_any(name, made.records, dropped, wanted)
+    return reader.account(name, made, dropped, count)
+
+
+def _converted(held: list[Record], wanted: type[R], name: str, *, strict: bool) -> Converted:
+    """Records as the kind that was asked for; ``strict`` refuses one that cannot become it."""
     made = convert(held, wanted)
     if strict and made.dropped:
         raise UserError(f"{name}: {'; '.join(made.dropped.lines())}")
-    dropped.update(made.dropped)
-    _check_any(name, made.records, dropped, wanted)
-    return Loaded(
-        name,
-        reader.format.name,
-        cast("list[R]", [reader.with_columns(record) for record in made.records]),
-        dropped,
-        made.said,
-        count,
-        dict(reader.unread),
-        tuple(reader.notes()),
-    )
+    return made
 
 
 class Reader:
@@ -191,10 +181,38 @@ class Reader:
         self.remarks.update(dict.fromkeys(fields.remarks, 1))
         return record
 
+    def read_all(self, rows: Iterable[Row], *, strict: bool) -> tuple[list[Record], Tally]:
+        """The records in all rows, and a tally of rows that hold none.
+
+        ``strict``: raise UserError at the first of those instead.
+        """
+        held, dropped = list[Record](), Tally()
+        for row in rows:
+            try:
+                held.append(self.read(row))
+            except BadRecordError as error:
+                if strict:
+                    raise UserError(f"{row.where}: {error}") from error
+                dropped.add(error.reason, row.where)
+        return held, dropped
+
     def with_columns(self, record: Record) -> Record:
         """A prompt with the further columns of its row, which its judges may ask for."""
         info = self.carried.get(record.where)
         return replace(record, info=info) if info and isinstance(record, Prompt) else record
+
+    def account(self, source: str, made: Converted, dropped: Tally, rows: int) -> Loaded[Any]:
+        """What was made of ``rows`` rows, and what was left of them."""
+        return Loaded(
+            source,
+            self.format.name,
+            [self.with_columns(record) for record in made.records],
+            dropped,
+            made.said,
+            rows,
+            dict(self.unread),
+            tuple(self.notes()),
+        )
 
     def notes(self) -> list[str]:
         """What was chosen, in sentences."""

@@ -124,6 +124,20 @@ class _Logits:
         return slope.to(self.weight.dtype)
 
 
+def _room(hidden: Tensor, weight: Tensor) -> Float[Tensor, "M V"] | None:
+    """Memory for the probabilities of all rows, unless they are more than ``KEPT``."""
+    if 4 * len(hidden) * len(weight) > KEPT:
+        return None
+    return hidden.new_empty(len(hidden), len(weight), dtype=torch.float32)
+
+
+def _mean(
+    z: Float[Tensor, "R V"], p: Float[Tensor, "R V"], mass: Float[Tensor, " R"]
+) -> Float[Tensor, " R"]:
+    """Σ softmax(z)·z, for ``p`` = ``mass``·softmax(z); log Σ exp(z) less this is the entropy."""
+    return torch.bmm(p[:, None], z[:, :, None])[:, 0, 0] / mass
+
+
 class _LinearLogp(torch.autograd.Function):
     """∂logp/∂z = onehot(label) − softmax(z): known in the forward pass, up to the factor that
     arrives from above. So where only ``hidden`` needs a gradient (LoRA, frozen head), the rows of
@@ -144,9 +158,7 @@ class _LinearLogp(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         head_learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         ahead = hidden.requires_grad and not head_learns
-        small = softcap is None and 4 * len(hidden) * len(weight) <= KEPT
-        shape = (len(hidden), len(weight))
-        kept = hidden.new_empty(shape, dtype=torch.float32) if head_learns and small else None
+        kept = _room(hidden, weight) if head_learns and softcap is None else None
         logits = _Logits(weight, bias, scale, softcap)
         logp = hidden.new_zeros(len(hidden), dtype=torch.float32)
         log_mass, masses = torch.zeros_like(logp), torch.zeros_like(logp)
@@ -163,9 +175,8 @@ class _LinearLogp(torch.autograd.Function):
             masses[piece] = mass
             log_mass[piece] = mass.log() + top[:, 0]
             logp[piece] = chosen - log_mass[piece]
-            if with_entropy:  # log Σ exp(z) − Σ p·z
-                mean = torch.bmm(p[:, None], z[:, :, None])[:, 0, 0] / mass
-                entropy[piece] = log_mass[piece] - mean
+            if with_entropy:
+                entropy[piece] = log_mass[piece] - _mean(z, p, mass)
             if slopes is not None:
                 slope = logits.slope(p, mass, z, label, torch.ones_like(mass))
                 torch.mm(slope, weight, out=slopes[piece])

@@ -192,12 +192,7 @@ def load_reward_model(
     if ours is None:
         _check_one_label(name, config)
     classifier = load_classifier(name, precision=precision)
-    if not isinstance(getattr(classifier, "score", None), nn.Linear):
-        raise UserError(
-            f"{name} is a {architecture(config)}, whose head is not a linear layer called score, "
-            "so it cannot be read as a reward model. Train one with `backflip train reward_model`, "
-            "or in Python judge by a function of yours, bf.verifier(FUNCTION, MODEL)."
-        )
+    _check_linear_head(name, config, classifier)
     marks = ours or {}
     model = RewardModel(
         classifier,
@@ -233,6 +228,16 @@ def _check_one_label(name: str, config: Any) -> None:
         "what an answer is worth: a reward model has one. Give a classifier with num_labels=1, "
         "train one with `backflip train reward_model`, or in Python judge by a function of yours, "
         "bf.verifier(FUNCTION, MODEL)."
+    )
+
+
+def _check_linear_head(name: str, config: Any, classifier: Any) -> None:
+    if isinstance(getattr(classifier, "score", None), nn.Linear):
+        return
+    raise UserError(
+        f"{name} is a {architecture(config)}, whose head is not a linear layer called score, "
+        "so it cannot be read as a reward model. Train one with `backflip train reward_model`, "
+        "or in Python judge by a function of yours, bf.verifier(FUNCTION, MODEL)."
     )
 
 

@@ -113,6 +113,11 @@ def with_reference(
     opened = isinstance(cache, ReferenceCache)
     with cache.rows(model) if opened else contextlib.nullcontext(cache) as rows:
         logp = _Pass(model, token_budget, rows, progress).logp(answers)
+    return _referenced(data, logp, mismatched=mismatched)
+
+
+def _referenced(data: Plain, logp: Float[Tensor, " N"], *, mismatched: bool) -> Referenced:
+    """The data with log π_ref of its answers, in the order of ``_answers_of``."""
     if isinstance(data, ComparisonBatch):
         return ReferencedComparisons(data, Ragged(logp, data.answers.offsets))
     own = logp[: len(data)]
