@@ -27,7 +27,7 @@ from backflip.models.heads import ValueModel
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement
 from backflip.training.checkpoints import CheckpointStore, learnt
-from backflip.training.driver import Best, drive
+from backflip.training.driver import Best, Plan, drive
 from backflip.training.learner import Learner, linear_to_zero, make_optimizer
 from backflip.training.offline import OfflineLoop, assess
 from backflip.training.online import OnlineLoop, PretrainingMix
@@ -152,13 +152,12 @@ def go(kind, path, plant=None, stop_at=None, **settings):
     loop, batches, modules, validate = PARTS[kind]()
     watch = Watch(run)
     watch.stop_at = stop_at
-    defaults = {"total": TOTAL, "checkpoint_every": EVERY, "eval_every": 2, "assess": validate}
+    defaults = {"total": TOTAL, "checkpoint_every": EVERY, "eval_every": 2}
     defaults |= {"best": Best("val_loss", higher=False)}
+    validate = settings.pop("assess", validate)
+    plan = Plan(stage=kind, **defaults | settings)
     with planted(plant, loop):
-        outcome = drive(
-            loop, batches, run=run, stage=kind, modules=modules, watch=watch,
-            **defaults | settings,
-        )  # fmt: skip
+        outcome = drive(loop, batches, plan, run=run, modules=modules, watch=watch, assess=validate)
     return outcome, modules
 
 

@@ -16,7 +16,7 @@ from backflip.data.batches import TensorRecord
 from backflip.errors import NonFiniteError, UserError
 from backflip.functional.reductions import row_mean
 from backflip.models.causal import CausalPolicy
-from backflip.training.driver import drive, keep_batches
+from backflip.training.driver import Plan, drive, keep_batches
 from backflip.training.learner import (
     Learner,
     Work,
@@ -263,10 +263,13 @@ def test_batches_that_were_skipped_are_kept_in_the_run(tmp_path):
     learner = Learner(policy, make_optimizer(policy, lr=0.1), on_skip=keep_batches(run))
     with pytest.raises(NonFiniteError, match="kept in the run's folder"):
         drive(
-            OfflineLoop(learner, SFT()), Endless(broken), run=run, stage="sft", total=9,
-            modules={"policy": policy}, watch=lambda index, metrics, loop: None,
-            checkpoint_every=1,
-        )  # fmt: skip
+            OfflineLoop(learner, SFT()),
+            Endless(broken),
+            Plan(stage="sft", total=9, checkpoint_every=1),
+            run=run,
+            modules={"policy": policy},
+            watch=lambda index, metrics, loop: None,
+        )
     files = sorted(path.name for path in run.kept_batches_path.iterdir())
     assert files == [f"step_00000{i}_SFT.pt" for i in range(3)]
     kept = torch.load(run.kept_batches_path / files[2], weights_only=True)

@@ -16,7 +16,7 @@ from backflip.data.batches import (
 from backflip.data.stream import Batches
 from backflip.errors import Interrupted, UserError
 from backflip.models.causal import CausalPolicy
-from backflip.training.driver import drive
+from backflip.training.driver import Plan, drive
 from backflip.training.offline import OfflineLoop
 from backflip.training.reference import (
     MovingReference,
@@ -149,9 +149,8 @@ def go(path, make, stop_at=None):
     run = RunFolder.open(path) if RunFolder.holds_run(path) else RunFolder.create(path, "stage: x")
     loop, batches, policy, _ = moving_parts(0.5, 2, make)
     modules = {"policy": policy}
-    outcome = drive(
-        loop, batches, run=run, stage="x", total=7, modules=modules, watch=Stopping(run, stop_at)
-    )
+    plan, watch = Plan(stage="x", total=7), Stopping(run, stop_at)
+    outcome = drive(loop, batches, plan, run=run, modules=modules, watch=watch)
     return result(path, outcome, modules)
 
 

@@ -46,6 +46,7 @@ from backflip.stages.base import Learn, RunContext
 from backflip.stages.context import StageContext
 from backflip.stages.prompt_eval import EvalPrompts
 from backflip.text import counted
+from backflip.training.environment import note_environment
 from backflip.training.run_folder import write_atomically
 
 __all__ = ["run_rounds"]
@@ -68,7 +69,7 @@ def run_rounds(recipe: IterativeRecipe, given: RunContext) -> dict[str, Any]:
     trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
     log = MetricsLog(run.path, trackers=trackers)
     try:
-        run.note_environment()
+        note_environment(run)
         log.truncate_after(len(before) - 1)
         judges = Judges(recipe, folders, judge, context, messages)
         answers = RoundAnswers(recipe, folders, judges, context, prompts)

@@ -15,7 +15,7 @@ from backflip.models.load import parameter_count
 from backflip.stages.base import Stage
 from backflip.stages.context import StageContext
 from backflip.stages.watcher import Watcher
-from backflip.training.driver import Assess, Best, Loop, Outcome, Stream, drive, keep_batches
+from backflip.training.driver import Assess, Best, Loop, Outcome, Plan, Stream, drive, keep_batches
 from backflip.training.offline import OfflineLoop, ReferenceUpdate, assess
 from backflip.training.run_folder import RunFolder
 
@@ -38,17 +38,19 @@ def drive_stage(
     return drive(
         loop,
         batches,
+        Plan(
+            stage=watcher.stage,
+            total=watcher.total,
+            eval_every=context.recipe.eval_every,
+            checkpoint_every=context.recipe.checkpoint_every,
+            keep_last=context.recipe.keep_last,
+            best=best,
+            validate_first=validate_first,
+        ),
         run=run,
-        stage=watcher.stage,
-        total=watcher.total,
         modules=modules,
         watch=watcher,
         assess=assess,
-        eval_every=context.recipe.eval_every,
-        checkpoint_every=context.recipe.checkpoint_every,
-        keep_last=context.recipe.keep_last,
-        best=best,
-        validate_first=validate_first,
     )
 
 

@@ -23,11 +23,12 @@ from torch import nn
 from backflip.errors import Interrupted, UserError
 from backflip.progress import task
 from backflip.training.checkpoints import Checkpoint, finite, learnt, restore, resume_command
+from backflip.training.environment import note_environment
 from backflip.training.learner import Work
 from backflip.training.run_folder import RunFolder, write_atomically
 from backflip.training.signals import Signals
 
-__all__ = ["Best", "Outcome", "drive", "keep_batches", "load_best"]
+__all__ = ["Best", "Outcome", "Plan", "drive", "keep_batches", "load_best"]
 
 MOST_KEPT = 3
 """Skipped batches that stay in the run's folder: the newest."""
@@ -102,38 +103,52 @@ class Outcome:
     best_value: float | None = None
 
 
-def drive(  # noqa: PLR0913 (one call wires a whole run)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The steps of one stage, and those after which it validates and saves."""
+
+    stage: str
+    """What is trained, such as ``sft``; a checkpoint of another stage is refused."""
+    total: int | None
+    """Number of steps; None goes on until the batches end, which is then validated."""
+    eval_every: int = 0
+    """Steps from one validation to the next; 0 validates after the last step only."""
+    checkpoint_every: int = 50
+    """Steps from one checkpoint to the next; 0 saves at the end only."""
+    keep_last: int = 2
+    """Newest checkpoints to keep."""
+    best: Best | None = None
+    """By which one more is kept."""
+    validate_first: bool = False
+    """Also before the first step, as step 0, of which ``watch.validated`` is told."""
+
+    def validates(self, step: int) -> bool:
+        return step == self.total or (self.eval_every > 0 and step % self.eval_every == 0)
+
+    def saves(self, step: int) -> bool:
+        return self.checkpoint_every > 0 and step % self.checkpoint_every == 0
+
+
+def drive(
     loop: Loop,
     batches: Stream,
+    plan: Plan,
     *,
     run: RunFolder,
-    stage: str,
-    total: int | None,
     modules: Mapping[str, nn.Module],
     watch: Watch,
     assess: Assess | None = None,
-    eval_every: int = 0,
-    checkpoint_every: int = 50,
-    keep_last: int = 2,
-    best: Best | None = None,
-    validate_first: bool = False,
 ) -> Outcome:
-    """Take ``total`` steps, or those that are missing to it in a folder that has some.
+    """Take the steps of ``plan``, or those that are missing to it in a folder that has some.
 
     Args:
         loop: knows what a step is.
         batches: as many as there are steps.
+        plan: how many steps, and after which of them to validate and save.
         run: where checkpoints go; locked meanwhile.
-        stage: what is trained, such as ``sft``; a checkpoint of another stage is refused.
-        total: number of steps; None goes on until the batches end, which is then validated.
         modules: whose weights are saved, by a name that is a file name.
         watch: sees every step, and may stop the run.
         assess: validation; its metrics join those of the step.
-        eval_every: steps from one validation to the next; 0 validates after the last step only.
-        checkpoint_every: steps from one checkpoint to the next; 0 saves at the end only.
-        keep_last: newest checkpoints to keep.
-        best: by which one more is kept.
-        validate_first: also before the first step, as step 0, of which ``watch.validated`` is told.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
@@ -141,26 +156,8 @@ def drive(  # noqa: PLR0913 (one call wires a whole run)
         UserError: the disk is full, the folder is in use, or the checkpoint does not fit.
 
     """
-    plan = _Plan(stage, total, eval_every, checkpoint_every, keep_last, best, validate_first)
     with run.locked():
         return _Driver(loop, batches, run, modules, watch, assess, plan).go()
-
-
-@dataclass(frozen=True)
-class _Plan:
-    stage: str
-    total: int | None
-    eval_every: int
-    checkpoint_every: int
-    keep_last: int
-    best: Best | None
-    validates_first: bool
-
-    def validates(self, step: int) -> bool:
-        return step == self.total or (self.eval_every > 0 and step % self.eval_every == 0)
-
-    def saves(self, step: int) -> bool:
-        return self.checkpoint_every > 0 and step % self.checkpoint_every == 0
 
 
 @dataclass
@@ -171,18 +168,18 @@ class _Driver:
     modules: Mapping[str, nn.Module]
     watch: Watch
     assess: Assess | None
-    plan: _Plan
+    plan: Plan
     now: Outcome = field(default_factory=lambda: Outcome(0, {}))
     saved: int = 0
     """Step of the newest checkpoint."""
 
     def go(self) -> Outcome:
-        self.run.note_environment()
+        note_environment(self.run)
         self._resume()
         begin = getattr(self.watch, "begin", None)
         if begin is not None:
             begin(self.now.steps)
-        if self.plan.validates_first and self.now.steps == 0:
+        if self.plan.validate_first and self.now.steps == 0:
             self._tell_validated(0, self._validated(0))
         with Signals() as signals:
             stream = iter(self.batches)

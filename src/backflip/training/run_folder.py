@@ -8,13 +8,9 @@ import json
 import os
 import platform
 import shutil
-import warnings
 from collections.abc import Generator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from backflip.errors import UserError
 from backflip.training.checkpoints import (
@@ -30,8 +26,47 @@ __all__ = ["RunFolder", "write_atomically"]
 
 OURS = (RECIPE, "metrics.jsonl", "checkpoints", "summary.json", "model", "adapter")
 """What a new run would write over."""
-DECIDE_BITS = ("torch", "machine", "device", "threads")
-"""Parts of the environment on which the last bits of a result depend."""
+
+
+class FolderLock:
+    """The lock that keeps every other process out of a folder.
+
+    It ends with the process, however that ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._handle: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds it."""
+        return self._handle is not None
+
+    def take(self) -> None:
+        """Raises UserError when another process holds it."""
+        path = self.folder / ".lock"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(handle, 80, 0).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise UserError(
+                f"{self.folder} is in use by {holder}: two processes cannot train in one folder. "
+                "Wait for it or stop it, or give another folder, run=…"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        self._handle = handle
+
+    def free(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
 class RunFolder:
@@ -39,7 +74,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock = FolderLock(path)
 
     @staticmethod
     def create(path: Path | str, recipe: str) -> RunFolder:
@@ -161,56 +196,17 @@ class RunFolder:
     def locked(self) -> Generator[None, None, None]:
         """Keep every other process out of the folder, for the length of the block.
 
-        Blocks may be nested. The lock ends with the process, however it ends. Raises UserError
-        when another process holds it.
+        Blocks may be nested. Raises UserError when another process is in it.
         """
-        if self._lock is not None:
+        if self._lock.held:
             yield
             return
-        self._lock = self._take_lock()
+        self._lock.take()
         try:
             self._sweep()
             yield
         finally:
-            os.close(self._lock)
-            self._lock = None
-
-    def note_environment(self) -> None:
-        """Write environment.json, or warn where the run began in another environment."""
-        now = environment()
-        if not self.environment_path.is_file():
-            self.write_json(self.environment_path.name, now)
-            return
-        before = json.loads(self.environment_path.read_text(encoding="utf-8"))
-        changed = [
-            f"{name} was {before[name]} and is {now[name]} now"
-            for name in DECIDE_BITS
-            if name in before and before[name] != now[name]
-        ]
-        if changed:
-            warnings.warn(
-                f"{self.path}: {'; '.join(changed)}. The run goes on, but not to the same bits.",
-                stacklevel=2,
-            )
-
-    def _take_lock(self) -> int:
-        path = self.path / ".lock"
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}.") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(handle, 80, 0).decode(errors="replace").strip() or "another process"
-            os.close(handle)
-            raise UserError(
-                f"{self.path} is in use by {holder}: two processes cannot train in one folder. "
-                "Wait for it or stop it, or give another folder, run=…"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        return handle
+            self._lock.free()
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-written."""
@@ -237,31 +233,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise unwritable(error, path.parent, len(data)) from error
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine: what a later reader needs to judge a result."""
-    cuda = torch.cuda.is_available()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "backflip": _version("backflip"),
-        "torch": str(torch.__version__),
-        "transformers": _version("transformers"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gb": round(memory / 1e9, 1),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _plain(value: Any) -> Any:
