@@ -21,9 +21,7 @@ EXCEPTIONS: dict[Guard, set[str]] = {
         "src/backflip/models/trunk.py: Trunk",
         "src/backflip/sampling/draw.py: Round",
     },
-    guards.many_parameters: {
-        "src/backflip/models/attention.py: forest_attention",
-    },
+    guards.many_parameters: set(),
     guards.deep_folders: set(),
     guards.against_layers: set(),
     guards.tests_of_stages: set(),

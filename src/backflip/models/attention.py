@@ -136,14 +136,13 @@ def _first(positions: Tensor, sight: Sight) -> Tensor:
     return torch.zeros_like(positions) if chunk is None else positions // chunk * chunk
 
 
-def forest_attention(  # noqa: PLR0913 (the interface of transformers)
+def forest_attention(
     module: nn.Module,
     query: Float[Tensor, "1 H N D"],
     key: Float[Tensor, "1 G N D"],
     value: Float[Tensor, "1 G N D"],
     attention_mask: Any = None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     *,
     forest: Forest,
     sliding_window: int | None = None,
@@ -154,7 +153,8 @@ def forest_attention(  # noqa: PLR0913 (the interface of transformers)
 
     ``attention_mask``: what ``walking`` gave to the layer in place of a mask. Only where a model
     asks for none does ``sliding_window`` count. Both count positions, not places in the packed
-    row. ``softcap`` is Gemma 2's cap·tanh(score/cap).
+    row. ``softcap`` is Gemma 2's cap·tanh(score/cap). What else transformers hands to a layer's
+    attention is not used: of dropout there is none, see ``dropout.without_dropout``.
     """
     if not isinstance(attention_mask, Sight | None):
         raise TypeError(f"not how far a token sees: {attention_mask}")
