@@ -14,9 +14,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
     guards.long_files: set(),
     guards.long_functions: set(),
     guards.long_classes: {
-        "src/backflip/generate/torch/cache.py: SharedCache",
-        "src/backflip/generate/torch/decoder.py: LlamaDecoder",
-        "src/backflip/generate/torch/engine.py: TorchEngine",
         "src/backflip/models/trunk.py: Trunk",
         "src/backflip/sampling/draw.py: Round",
     },

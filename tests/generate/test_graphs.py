@@ -9,7 +9,7 @@ import torch
 
 from backflip.generate.engine import SamplingParams
 from backflip.generate.torch.decoder import LlamaDecoder
-from backflip.generate.torch.engine import TorchEngine
+from backflip.generate.torch.engine import EndOfAnswer, TorchEngine
 from backflip.generate.torch.graphs import STEADY
 from tests.models.families import tiny
 
@@ -70,19 +70,19 @@ def test_one_recording_serves_all_steps_of_the_same_rows():
     assert recordings.played == 39 - STEADY
 
 
-def test_a_row_that_has_ended_stands_idle_rather_than_end_the_recording():
+def test_a_row_that_has_ended_stands_idle_rather_than_end_the_recording(monkeypatch):
     recordings = Recordings()
     recorded, _ = engines("llama", recordings)
     done: list[int] = []
     ended = {0: 9}
 
-    def reason(tokens: list[int], params: SamplingParams) -> Any:
+    def reason(end: EndOfAnswer, tokens: list[int]) -> Any:
         if len(tokens) == ended[0] and len(done) == 0:
             done.append(1)
             return "stop"
-        return "length" if len(tokens) >= params.max_tokens else None
+        return "length" if len(tokens) >= end.params.max_tokens else None
 
-    recorded._reason = reason  # type: ignore[method-assign]
+    monkeypatch.setattr(EndOfAnswer, "reason", reason)
     answers = recorded.generate(PROMPTS[:1], SamplingParams(max_tokens=40), group=4)
     assert recordings.made == 1
     assert sorted(len(a.tokens) for a in answers) == [9, 40, 40, 40]

@@ -9,12 +9,54 @@ sees the queries of all its rows as one long query without a copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows laid out as slots × members, so that those of a slot stand side by side."""
+
+    members: int
+    """Most rows that a slot has."""
+    row: Int[Tensor, " S*M"]
+    """The row in each place; empty places repeat row 0."""
+    place: Int[Tensor, " R"]
+    """The place of each row."""
+    in_order: bool
+    """Whether rows stand in their own order, without an empty place."""
+
+    @staticmethod
+    def of(row_slot: Sequence[int], slots: int, device: torch.device) -> Grid:
+        """The grid of rows whose slots are ``row_slot``."""
+        standing: list[list[int]] = [[] for _ in range(slots)]
+        place: list[tuple[int, int]] = []
+        for row, slot in enumerate(row_slot):
+            place.append((slot, len(standing[slot])))
+            standing[slot].append(row)
+        members = max((len(rows) for rows in standing), default=0)
+        grid = [row for rows in standing for row in rows + [0] * (members - len(rows))]
+        flat = [slot * members + member for slot, member in place]
+        identity = list(range(len(row_slot)))
+        return Grid(
+            members,
+            torch.tensor(grid, dtype=torch.long, device=device),
+            torch.tensor(flat, dtype=torch.long, device=device),
+            in_order=grid == identity and flat == identity,
+        )
+
+    def placed(self, x: Tensor) -> Tensor:
+        """[R, …] → [S·M, …]: by row, now by place."""
+        return x if self.in_order else x.index_select(0, self.row)
+
+    def by_row(self, x: Tensor) -> Tensor:
+        """[S·M, …] → [R, …]: by place, now by row."""
+        return x if self.in_order else x.index_select(0, self.place)
 
 
 class SharedCache:
@@ -37,18 +79,14 @@ class SharedCache:
         self.like = like
         self.arrangement = 0
         """Another number whenever rows, prompts or memory are laid out anew."""
-        self.own = self._zeros(max_rows, CHUNK)
-        self.shared = self._zeros(0, 0)
+        self.own = like.new_zeros(layers, max_rows, CHUNK, self.width)
+        self.shared = like.new_zeros(layers, 0, 0, self.width)
         self.row_slot: list[int] = []
         self.row_length: list[int] = []
         self.slot_prompt: list[int] = []
         self.slot_length: list[int] = []
         self.slot_left: list[int] = []
         self._regroup()
-
-    def _zeros(self, rows: int, length: int) -> Float[Tensor, "L rows length W"]:
-        """Zeros, not just any memory: a NaN behind a row's end would survive a weight of 0."""
-        return self.like.new_zeros(self.layers, rows, length, self.width)
 
     # Who is there
 
@@ -64,9 +102,7 @@ class SharedCache:
         have, room = self.shared.shape[1:3]
         if slots > have or length > room:
             more = max(slots, min(2 * have, self.max_rows))
-            grown = self._zeros(max(more, have), max(room, _round_up(length)))
-            grown[:, :have, :room] = self.shared
-            self.shared = grown
+            self.shared = grown(self.shared, max(more, have), max(room, _round_up(length)))
             self.arrangement += 1
 
     def add_rows(self, slots: Sequence[int]) -> None:
@@ -105,34 +141,10 @@ class SharedCache:
                 column.pop()
 
     def _regroup(self) -> None:
-        """Lay rows out as a grid of slots × members; empty places repeat row 0."""
-        members: list[list[int]] = [[] for _ in self.slot_prompt]
-        place: list[tuple[int, int]] = []
-        for row, slot in enumerate(self.row_slot):
-            place.append((slot, len(members[slot])))
-            members[slot].append(row)
-        self.members = max((len(m) for m in members), default=0)
+        self.grid = Grid.of(self.row_slot, len(self.slot_prompt), self.like.device)
         self.arrangement += 1
-        grid = [row for m in members for row in m + [0] * (self.members - len(m))]
-        flat = [slot * self.members + member for slot, member in place]
-        identity = list(range(len(self.row_slot)))
-        self.in_order = grid == identity and flat == identity
-        device = self.like.device
-        self.grid = torch.tensor(grid, dtype=torch.long, device=device)
-        self.place = torch.tensor(flat, dtype=torch.long, device=device)
         self.shared_span = max(self.slot_length, default=0)
-        self.shared_bias = self._bias(self.slot_length, self.shared_span)
-
-    def _bias(
-        self, lengths: list[int], span: int, *, always: bool = False
-    ) -> Float[Tensor, "B 1 1 span"] | None:
-        """-inf behind each length; None where all are equal, unless there must be one."""
-        if not always and all(length == span for length in lengths):
-            return None
-        device = self.like.device
-        behind = torch.arange(span, device=device) >= torch.tensor(lengths, device=device)[:, None]
-        zeros = self.like.new_zeros(len(lengths), span)
-        return zeros.masked_fill(behind, float("-inf"))[:, None, None]
+        self.shared_bias = length_bias(self.slot_length, self.shared_span, self.like)
 
     # A step
 
@@ -151,16 +163,14 @@ class SharedCache:
         span = max(self.row_length) + 1
         room = self.own.shape[2]
         if span > room:
-            grown = self._zeros(self.max_rows, 2 * room)
-            grown[:, :, :room] = self.own
-            self.own = grown
             room = 2 * room
+            self.own = grown(self.own, self.max_rows, room)
             self.arrangement += 1
         flat = [row * room + length for row, length in enumerate(self.row_length)]
         self.write_at = torch.tensor(flat, device=self.like.device)
         self.row_length = [length + 1 for length in self.row_length]
         self.own_span = room if fixed else span
-        self.own_bias = self._bias(self.row_length, self.own_span, always=fixed)
+        self.own_bias = length_bias(self.row_length, self.own_span, self.like, always=fixed)
 
     def write_prompt(self, layer: int, slot: int, kv: Float[Tensor, "P W"]) -> None:
         """Keys and values of a whole prompt in one layer."""
@@ -179,27 +189,51 @@ class SharedCache:
         self.own[layer].flatten(0, 1).index_copy_(0, write_at, kv)
         q = q.reshape(rows, repeats, kv_heads, self.head_dim)
         own, own_lse = attention(
-            q.transpose(1, 2), *self._split(self.own[layer, :rows, : self.own_span]), own_bias
+            q.transpose(1, 2),
+            *keys_and_values(self.own[layer, :rows, : self.own_span], kv_heads),
+            own_bias,
         )
-        slots, members = len(self.slot_prompt), self.members
-        grid = q if self.in_order else q.index_select(0, self.grid)
-        grid = grid.reshape(slots, members * repeats, kv_heads, self.head_dim)
+        slots, members = len(self.slot_prompt), self.grid.members
+        asking = self.grid.placed(q).reshape(slots, members * repeats, kv_heads, self.head_dim)
         shared, lse = attention(
-            grid.transpose(1, 2),
-            *self._split(self.shared[layer, :slots, : self.shared_span]),
+            asking.transpose(1, 2),
+            *keys_and_values(self.shared[layer, :slots, : self.shared_span], kv_heads),
             self.shared_bias,
         )
         shared = shared.transpose(1, 2).reshape(slots * members, repeats, kv_heads, self.head_dim)
         lse = lse.transpose(1, 2).reshape(slots * members, repeats, kv_heads)
-        if not self.in_order:
-            shared, lse = shared.index_select(0, self.place), lse.index_select(0, self.place)
+        shared, lse = self.grid.by_row(shared), self.grid.by_row(lse)
         weight = torch.sigmoid(lse - own_lse.transpose(1, 2))[..., None].to(shared.dtype)
         return torch.lerp(own.transpose(1, 2), shared, weight).reshape(rows, -1)
 
-    def _split(self, kv: Float[Tensor, "B M W"]) -> tuple[Tensor, Tensor]:
-        """Keys and values of some rows, each [B, kv_heads, M, head_dim]."""
-        both = kv.unflatten(-1, (2, self.kv_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        return both[0], both[1]
+
+def keys_and_values(kv: Float[Tensor, "B M W"], kv_heads: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of some rows, each [B, kv_heads, M, head_dim]."""
+    both = kv.unflatten(-1, (2, kv_heads, -1)).permute(2, 0, 3, 1, 4)
+    return both[0], both[1]
+
+
+def grown(memory: Float[Tensor, "L R M W"], rows: int, length: int) -> Float[Tensor, "L r m W"]:
+    """Memory for more rows, longer ones.
+
+    Zeros, not just any memory: a NaN behind a row's end would survive a weight of 0.
+    """
+    layers, have, room, width = memory.shape
+    larger = memory.new_zeros(layers, rows, length, width)
+    larger[:, :have, :room] = memory
+    return larger
+
+
+def length_bias(
+    lengths: Sequence[int], span: int, like: Tensor, *, always: bool = False
+) -> Float[Tensor, "B 1 1 span"] | None:
+    """-inf behind each length; None where all are equal, unless there must be one."""
+    if not always and all(length == span for length in lengths):
+        return None
+    ends = torch.tensor(lengths, device=like.device)[:, None]
+    behind = torch.arange(span, device=like.device) >= ends
+    zeros = like.new_zeros(len(lengths), span)
+    return zeros.masked_fill(behind, float("-inf"))[:, None, None]
 
 
 def attention(

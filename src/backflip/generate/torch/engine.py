@@ -26,9 +26,10 @@ from backflip.generate.engine import (
     check_prompts,
 )
 from backflip.generate.torch import filters
-from backflip.generate.torch.decoder import LlamaDecoder, why_not
+from backflip.generate.torch.decoder import LlamaDecoder
 from backflip.generate.torch.decoding import Decoder, Waiting
 from backflip.generate.torch.fallback import ModelDecoder, causal_up_to
+from backflip.generate.torch.llama import why_not
 from backflip.generate.torch.weights import UnsupportedLayerError
 from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
@@ -53,6 +54,32 @@ class Row:
     def alive(self) -> bool:
         """Still being written; a row that is not may stand idle for a few more steps."""
         return self.reason is None
+
+
+@dataclass(frozen=True)
+class EndOfAnswer:
+    """Why an answer ends: a stop token, a stop string or its length, in this order."""
+
+    params: SamplingParams
+    decode: Decode | None
+
+    def reason(self, tokens: list[int]) -> FinishReason | None:
+        """Why it ends with the last of ``tokens``; None where it goes on."""
+        params = self.params
+        if len(tokens) > params.min_tokens and tokens[-1] in params.stop_tokens:
+            return "stop"
+        if len(tokens) >= params.min_tokens and self._says_stop(tokens):
+            return "stop_string"
+        return "length" if len(tokens) >= params.max_tokens else None
+
+    def _says_stop(self, tokens: list[int]) -> bool:
+        """Whether the answer ends with a stop string, possibly in the middle of a token."""
+        stops = self.params.stop_strings
+        if not stops or self.decode is None:
+            return False
+        window = 4 * max(len(stop) for stop in stops) + 4  # a character has up to 4 byte tokens
+        text = self.decode(tokens[-window:])
+        return any(stop in text for stop in stops)
 
 
 class TorchEngine:
@@ -122,23 +149,10 @@ class TorchEngine:
         check_growth(self.model, [len(p) for p in prompts], params.max_tokens)
         if params.stop_strings and self.decode is None:
             raise UserError("stop_strings need an engine with decode=: tokens to text.")
-        longest = max((len(p) for p in prompts), default=0)
         if self._causal_up_to is None:
             self._causal_up_to = causal_up_to(self.model)
-        if longest + params.max_tokens > self._causal_up_to:
-            raise UserError(
-                f"generate: beyond {self._causal_up_to:g} tokens, what {config.model_type} says of "
-                "a token changes with those behind it, so that it writes with other probabilities "
-                f"than it reads. A prompt of {longest} tokens and max_tokens "
-                f"{params.max_tokens} are too long: shorten one of the two."
-            )
-        limit = getattr(config, "max_position_embeddings", None)
-        rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-        if limit is not None and rope == "default" and longest + params.max_tokens > limit:
-            raise UserError(
-                f"generate: a prompt of {longest} tokens and max_tokens {params.max_tokens} go "
-                f"beyond the {limit} positions of the model. Shorten one of the two."
-            )
+        longest = max((len(p) for p in prompts), default=0)
+        check_length(config, longest, params.max_tokens, causal=self._causal_up_to)
 
     def _ready(self) -> Decoder:
         if self._decoder is None:
@@ -174,6 +188,7 @@ class TorchEngine:
         told: tuple[Progress | None, Task],
     ) -> list[Completion]:
         progress, writing = told
+        end = EndOfAnswer(params, self.decode)
         rows: list[Row] = []
         done: list[Completion] = []
         while rows or queue:
@@ -186,7 +201,7 @@ class TorchEngine:
                 rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
                 del queue[: len(first)]
             written = [row for row in rows if row.alive]
-            self._write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], params)
+            write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], end)
             if progress is not None:
                 for row in written:
                     progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
@@ -200,37 +215,45 @@ class TorchEngine:
                 rows = [rows[i] for i in kept]
         return done
 
-    def _write(self, rows: list[Row], logits: Float[Tensor, "R V"], params: SamplingParams) -> None:
-        """Choose a token for each row that is alive and say whether that ends it."""
-        at = [min(len(row.tokens), params.max_tokens - 1) for row in rows]
-        uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
-        short = torch.tensor([t < params.min_tokens for t in at])
-        tokens, logp, behaviour = choose(
-            logits, uniform.to(logits.device), short.to(logits.device), params
+
+def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> None:
+    """Raises UserError where a model cannot write as many tokens behind as long a prompt.
+
+    ``causal``: tokens up to which what it says of one does not change with those behind it.
+    """
+    if prompt + answer > causal:
+        raise UserError(
+            f"generate: beyond {causal:g} tokens, what {config.model_type} says of "
+            "a token changes with those behind it, so that it writes with other probabilities "
+            f"than it reads. A prompt of {prompt} tokens and max_tokens "
+            f"{answer} are too long: shorten one of the two."
         )
-        columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
-        for row, token, own, drawn in columns:
-            if not row.alive:
-                continue
-            row.tokens.append(token)
-            row.logp.append(own)
-            row.behaviour_logp.append(drawn)
-            row.reason = self._reason(row.tokens, params)
+    limit = getattr(config, "max_position_embeddings", None)
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if limit is not None and rope == "default" and prompt + answer > limit:
+        raise UserError(
+            f"generate: a prompt of {prompt} tokens and max_tokens {answer} go "
+            f"beyond the {limit} positions of the model. Shorten one of the two."
+        )
 
-    def _reason(self, tokens: list[int], params: SamplingParams) -> FinishReason | None:
-        if len(tokens) > params.min_tokens and tokens[-1] in params.stop_tokens:
-            return "stop"
-        if len(tokens) >= params.min_tokens and self._says_stop(tokens, params.stop_strings):
-            return "stop_string"
-        return "length" if len(tokens) >= params.max_tokens else None
 
-    def _says_stop(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
-        """Whether the answer ends with a stop string, possibly in the middle of a token."""
-        if not stops or self.decode is None:
-            return False
-        window = 4 * max(len(stop) for stop in stops) + 4  # a character has up to 4 byte tokens
-        text = self.decode(tokens[-window:])
-        return any(stop in text for stop in stops)
+def write(rows: list[Row], logits: Float[Tensor, "R V"], end: EndOfAnswer) -> None:
+    """Choose a token for each row that is alive and say whether that ends it."""
+    params = end.params
+    at = [min(len(row.tokens), params.max_tokens - 1) for row in rows]
+    uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
+    short = torch.tensor([t < params.min_tokens for t in at])
+    tokens, logp, behaviour = choose(
+        logits, uniform.to(logits.device), short.to(logits.device), params
+    )
+    columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
+    for row, token, own, drawn in columns:
+        if not row.alive:
+            continue
+        row.tokens.append(token)
+        row.logp.append(own)
+        row.behaviour_logp.append(drawn)
+        row.reason = end.reason(row.tokens)
 
 
 def choose(
