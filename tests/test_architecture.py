@@ -14,7 +14,6 @@ EXCEPTIONS: dict[Guard, set[str]] = {
     guards.long_files: set(),
     guards.long_functions: set(),
     guards.long_classes: {
-        "src/backflip/models/trunk.py: Trunk",
         "src/backflip/sampling/draw.py: Round",
     },
     guards.many_parameters: set(),

@@ -46,11 +46,17 @@ def switches(rotary: Iterable[Any]) -> set[tuple[str, float]]:
     return found
 
 
-def company(switches: Iterable[tuple[str, float]], length: int) -> int:
-    """Rows of the same number may be read together: their positions mean the same.
+def companies(rotary: Iterable[Any], lengths: Iterable[int]) -> list[list[int]]:
+    """Numbers of the rows whose positions mean the same, so that they may be read together."""
+    changes = switches(rotary)
+    groups: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        groups.setdefault(_company(changes, length), []).append(row)
+    return list(groups.values())
 
-    0 up to the first change; beyond it 1 (longrope), or the length itself (dynamic rope).
-    """
+
+def _company(switches: Iterable[tuple[str, float]], length: int) -> int:
+    """0 up to the first change; beyond it 1 (longrope), or the length itself (dynamic rope)."""
     beyond = [length if kind == "dynamic" else 1 for kind, last in switches if length > last]
     return max(beyond, default=0)
 

@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         """
         settle(self.model)
         positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
-        with self._computing():
+        with computing_in(self.compute, self.device):
             groups = self._companies(sequences)
             if len(groups) == 1:
                 hidden, place = self._together(sequences)
@@ -101,11 +101,7 @@ class Trunk(nn.Module):
         """Numbers of the rows that are read together: that does not change what each of them is."""
         if self.way == "alone":
             return [[row] for row in range(len(sequences))]
-        switches = positions.switches(self.rotary)
-        groups: dict[int, list[int]] = {}
-        for row, sequence in enumerate(sequences):
-            groups.setdefault(positions.company(switches, len(sequence)), []).append(row)
-        return list(groups.values())
+        return positions.companies(self.rotary, [len(sequence) for sequence in sequences])
 
     def _together(
         self, sequences: Sequence[list[int]]
@@ -121,11 +117,6 @@ class Trunk(nn.Module):
             return hidden.flatten(0, 1), place
         finally:
             positions.reset(self.rotary)
-
-    def _computing(self) -> contextlib.AbstractContextManager[Any]:
-        if self.compute is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.compute)
 
     def _walk(self, forest: Forest) -> Float[Tensor, "N D"]:
         with attention.walking(forest):
@@ -144,12 +135,7 @@ class Trunk(nn.Module):
         if len(sequences) == 1:
             tokens = torch.tensor([list(sequences[0])], device=self.device)
             return self.body(input_ids=tokens, use_cache=False).last_hidden_state
-        longest = max(len(s) for s in sequences)
-        tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
-        for row, sequence in enumerate(sequences):
-            tokens[row, : len(sequence)] = torch.tensor(sequence)
-        lengths = torch.tensor([len(s) for s in sequences])
-        mask = (torch.arange(longest) < lengths[:, None]).long()
+        tokens, mask = right_padded(sequences)
         out = self.body(
             input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), use_cache=False
         )
@@ -197,6 +183,25 @@ def unwrapped(model: nn.Module) -> Any:
     """The transformers model inside a peft model, or the model itself."""
     wrapped: Any = model
     return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def computing_in(
+    dtype: torch.dtype | None, device: torch.device
+) -> contextlib.AbstractContextManager[Any]:
+    """Inside, products are taken in ``dtype``; None, in the type of the weights."""
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def right_padded(
+    sequences: Sequence[list[int]],
+) -> tuple[Int[Tensor, "S L"], Int[Tensor, "S L"]]:
+    """Tokens with zeros behind the end of each row, and a mask that is 1 on the tokens."""
+    longest = max(len(s) for s in sequences)
+    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        tokens[row, : len(sequence)] = torch.tensor(sequence)
+    lengths = torch.tensor([len(s) for s in sequences])
+    return tokens, (torch.arange(longest) < lengths[:, None]).long()
 
 
 def before_answer(steps: TokenSteps) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
