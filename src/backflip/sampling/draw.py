@@ -60,6 +60,67 @@ GIVE_UP = 8
 """Answers on which a scorer fails, with none that it scores, before it is taken to be down."""
 
 
+@dataclass(frozen=True)
+class RoundFolder:
+    """Files of one round: chunks while it goes on, one file of all when it is finished."""
+
+    folder: Path
+
+    @property
+    def whole(self) -> Path:
+        """All samples and scores; there once the round is finished."""
+        return self.folder / "samples.safetensors"
+
+    @property
+    def about(self) -> Path:
+        """What was asked, of whom."""
+        return self.folder / "samples" / "about.json"
+
+    def chunk(self, what: str, number: int) -> Path:
+        """Of ``draws`` or ``scores``."""
+        return self.folder / "samples" / f"{what}_{number:05d}.safetensors"
+
+    def drawn(self, number: int) -> Rollouts | None:
+        """The answers of a chunk; None where it is not written yet."""
+        found = read(self.chunk("draws", number))
+        return unpack(found[0]) if found else None
+
+    def scored(self, number: int, rollouts: Rollouts) -> Scoring | None:
+        """The scores of a chunk; None where they are not written yet."""
+        found = read(self.chunk("scores", number))
+        return unpack_scores(*found, rollouts) if found else None
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Write down what is asked, of whom; where that was done already, it must be the same.
+
+        Raises UserError where it is not.
+        """
+        if self.about.is_file():
+            self.agree(json.loads(self.about.read_text(encoding="utf-8")), facts)
+            return
+        self.about.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.about, json.dumps(facts, indent=2) + "\n")
+
+    def agree(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Raises UserError where the round was begun with other facts."""
+        for name in sorted(now.keys() | before.keys()):
+            if before.get(name) != now.get(name):
+                raise UserError(
+                    f"{self.folder}: the round was begun with {name}={before.get(name)}, this is "
+                    f"{now.get(name)}. Go on with what it was begun with, or remove the folder to "
+                    "sample anew."
+                )
+
+    def finish(self, scoring: Scoring, show: Show | None) -> None:
+        """One file of all in place of the chunks, and one for people where ``show`` is given."""
+        if show is not None:
+            write_atomically(self.folder / "samples.jsonl", as_lines(scoring, show))
+        tensors = pack(scoring.sampled.rollouts) | pack_scores(scoring)
+        about = self.about.read_text(encoding="utf-8")
+        write(self.whole, tensors, reasons(scoring) | {"about": about})
+        shutil.rmtree(self.folder / "samples", ignore_errors=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Round:
     """The samples of one round, in a folder of its own."""
@@ -85,9 +146,13 @@ class Round:
             raise UserError(f"{self.folder}: a round needs at least one prompt.")
 
     @property
+    def _files(self) -> RoundFolder:
+        return RoundFolder(self.folder)
+
+    @property
     def finished(self) -> bool:
         """Whether all is sampled and scored."""
-        return self._whole.is_file()
+        return self._files.whole.is_file()
 
     def sample(self, sampler: Actor, source: RewardSource, *, show: Show | None = None) -> Scoring:
         """Draw, score and write down what is not there yet; all that is, in any case."""
@@ -101,13 +166,14 @@ class Round:
 
         Raises UserError where the folder was begun with other prompts or settings.
         """
-        self._begin(sampler)
+        files, group = self._files, getattr(sampler, "group_size", None)
+        files.begin(self._facts() | {"answers_per_prompt": group})
         drawn: list[Rollouts] = []
         for number, start in enumerate(self._starts()):
-            rollouts = self._drawn(number)
+            rollouts = files.drawn(number)
             if rollouts is None:
                 rollouts = self._answered(sampler, number, start)
-                write(self._path("draws", number), pack(rollouts), {})
+                write(files.chunk("draws", number), pack(rollouts), {})
             drawn.append(rollouts)
             if tell is not None:
                 tell(min(start + self.chunk, len(self.prompts)), len(self.prompts))
@@ -126,55 +192,40 @@ class Round:
                 score; says what the scorer said. What was sampled and scored stays.
 
         """
-        drawn = [self._drawn(number) for number in range(len(self._starts()))]
+        files = self._files
+        drawn = [files.drawn(number) for number in range(len(self._starts()))]
         rollouts = [piece for piece in drawn if piece is not None]
         if len(rollouts) < len(drawn):
             raise UserError(f"{self.folder}: draw all answers before they are scored.")
         answers = sum(len(piece) for piece in rollouts)
         done: list[Scoring] = []
         for number, piece in enumerate(each(rollouts, "judging", len(rollouts), "parts")):
-            before = self._scored(number, piece)
+            before = files.scored(number, piece)
             now = judge_all(source, piece, before)
             if before is None or now.failed != before.failed:
-                write(self._path("scores", number), pack_scores(now), reasons(now))
+                write(files.chunk("scores", number), pack_scores(now), reasons(now))
             done.append(now)
             self._check(done, answers)
             if tell is not None:
                 tell(min((number + 1) * self.chunk, len(self.prompts)), len(self.prompts))
-        return self._finish(together(done), show)
+        scoring = together(done)
+        files.finish(scoring, show)
+        return scoring
 
     def load(self) -> Scoring:
         """What a finished round wrote. Raises UserError where it was another round."""
-        found = read(self._whole)
+        files = self._files
+        found = read(files.whole)
         if found is None:
-            raise UserError(f"{self._whole} cannot be read: remove it to sample the round again.")
+            raise UserError(f"{files.whole} cannot be read: remove it to sample the round again.")
         tensors, facts = found
         before = json.loads(facts["about"])
         before.pop("answers_per_prompt", None)
-        self._agree(before, self._facts())
+        files.agree(before, self._facts())
         return unpack_scores(tensors, facts, unpack(tensors))
-
-    @property
-    def _whole(self) -> Path:
-        return self.folder / "samples.safetensors"
-
-    @property
-    def _about(self) -> Path:
-        return self.folder / "samples" / "about.json"
-
-    def _path(self, what: str, number: int) -> Path:
-        return self.folder / "samples" / f"{what}_{number:05d}.safetensors"
 
     def _starts(self) -> range:
         return range(0, len(self.prompts), self.chunk)
-
-    def _begin(self, sampler: Actor) -> None:
-        facts = self._facts() | {"answers_per_prompt": getattr(sampler, "group_size", None)}
-        if self._about.is_file():
-            self._agree(json.loads(self._about.read_text(encoding="utf-8")), facts)
-            return
-        self._about.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._about, json.dumps(facts, indent=2) + "\n")
 
     def _facts(self) -> dict[str, Any]:
         """What must be the same for a folder to be gone on with."""
@@ -185,27 +236,10 @@ class Round:
             **{name: str(value) for name, value in self.about.items()},
         }
 
-    def _agree(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        for name in sorted(now.keys() | before.keys()):
-            if before.get(name) != now.get(name):
-                raise UserError(
-                    f"{self.folder}: the round was begun with {name}={before.get(name)}, this is "
-                    f"{now.get(name)}. Go on with what it was begun with, or remove the folder to "
-                    "sample anew."
-                )
-
     def _answered(self, sampler: Actor, number: int, start: int) -> Rollouts:
         prompts = self.prompts[slice(start, start + self.chunk)]
         rollouts = sampler(prompts, seed=_mixed(self.seed, number))
         return replace(rollouts, group=rollouts.group + start)
-
-    def _drawn(self, number: int) -> Rollouts | None:
-        found = read(self._path("draws", number))
-        return unpack(found[0]) if found else None
-
-    def _scored(self, number: int, rollouts: Rollouts) -> Scoring | None:
-        found = read(self._path("scores", number))
-        return unpack_scores(*found, rollouts) if found else None
 
     def _check(self, done: Sequence[Scoring], answers: int) -> None:
         """Stop where the scorer does not work."""
@@ -222,15 +256,6 @@ class Round:
             f"{'; '.join(tally.lines()[:3])}. What was sampled and scored is kept: set the scorer "
             "right and resume the run, then only what failed is scored again."
         )
-
-    def _finish(self, scoring: Scoring, show: Show | None) -> Scoring:
-        if show is not None:
-            write_atomically(self.folder / "samples.jsonl", as_lines(scoring, show))
-        tensors = pack(scoring.sampled.rollouts) | pack_scores(scoring)
-        about = self._about.read_text(encoding="utf-8")
-        write(self._whole, tensors, reasons(scoring) | {"about": about})
-        shutil.rmtree(self.folder / "samples", ignore_errors=True)
-        return scoring
 
 
 def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None = None) -> Scoring:
