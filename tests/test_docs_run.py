@@ -44,6 +44,7 @@ SMALL = {
     "sft": "steps=1",
     "reward_model": "steps=1 normalise=false",
     "ppo": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
+    "grpo": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
     "rlhf": "sft.steps=1 reward_model.steps=1 ppo.steps=1 ppo.prompts_per_step=4 "
     "ppo.sampling.max_tokens=4",
     "iterative_dpo": "rounds=1 prompts_per_round=8 answers_per_prompt=3 "
@@ -87,6 +88,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
     write_jsonl(folder / "demonstrations.jsonl", answers)
     write_jsonl(folder / "thumbs.jsonl", [{**a, "label": n % 2 > 0} for n, a in enumerate(answers)])
+    sums = [{"prompt": f"{n} + 1?", "solution": str(n + 1), "level": n % 3} for n in range(40)]
+    write_jsonl(folder / "sums.jsonl", sums)
+    (folder / "my_rewards.py").write_text("def brevity(answer): return -len(answer)")
     named = [{"topic": p["prompt"], "good": p["chosen"], "bad": p["rejected"]} for p in pairs]
     write_jsonl(folder / "named.jsonl", named)
     write_jsonl(folder / "prompts.jsonl", [{"prompt": row["prompt"]} for row in pairs[:16]])
@@ -117,9 +121,13 @@ def small(line: str) -> list[str]:
 
 
 def execute(line: str) -> str:
-    """Run a command or a block of Python; what it says if it fails."""
+    """Run a command or a block of Python, or write its file; what it says if it fails."""
+    if file := re.match(r"# (\w+\.py)\n", line):
+        Path(file[1]).write_text(line, encoding="utf-8")
+        return ""
     if not line.startswith("backflip "):
-        shutil.rmtree("runs", ignore_errors=True)  # a reader takes this way or the shell's
+        for run in re.findall(r'run="(.+?)"', line):  # a reader takes this way or the shell's
+            shutil.rmtree(run, ignore_errors=True)
         exec(line.replace('"smollm2"', '"tiny"'), {})
         return ""
     out, err = io.StringIO(), io.StringIO()

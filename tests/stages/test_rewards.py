@@ -18,6 +18,7 @@ from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.torch.engine import TorchEngine
 from backflip.monitor.log import read_metrics
+from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
 from backflip.reward.ensemble import Ensemble
 from backflip.reward.function import arguments, load_function
@@ -227,6 +228,33 @@ def test_a_mix_is_written_in_a_recipe(tmp_path: Path):
     recipe = load_recipe("ppo", {"reward": mix})
     assert recipe.reward.scorers() == ["some/model"]
     assert list(recipe.faults()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["reward=judge", "reward.samples=2"], ("judge", "self", 2)),
+        (["reward={name: judge, samples: 2}"], ("judge", "self", 2)),
+        (["reward=some/rm"], ("model", "some/rm", None)),
+    ],
+)
+def test_a_reward_of_another_kind_keeps_nothing_of_the_recipes_own(overrides, said):
+    slips.check("ppo", overrides)
+    reward = load_recipe("ppo", overrides).model_dump()["reward"]
+    assert (reward["name"], reward["model"], reward.get("samples")) == said
+
+
+def test_settings_of_a_reward_are_given_one_by_one():
+    given = ["reward=ensemble", "reward.models=[a/b, c/d]", "reward.combine=worst"]
+    slips.check("grpo", given)
+    reward = load_recipe("grpo", given).reward
+    assert (reward.scorers(), reward.combine) == (["a/b", "c/d"], "worst")
+
+
+def test_the_column_of_a_reference_answer_is_no_model():
+    slips.check("ppo", ["data.columns.reference=solution"])
+    with pytest.raises(UserError, match="reference: there is no model"):
+        slips.check("dpo", ["reference=solution"])
 
 
 # ---- values

@@ -127,8 +127,8 @@ def _leaves(params: dict[str, Any]) -> list[Any]:
 
 
 def _values(key: str, begun: str, leaf: Any) -> Iterator[Offer]:
-    last = key.rpartition(".")[2]
-    if last in MODELS:
+    group, _, last = key.rpartition(".")
+    if last in MODELS and not group.endswith("columns"):
         yield "smollm2", "135 M parameters"
         yield from runs(None, [], begun)  # pyright: ignore[reportArgumentType]
     elif last in SOURCES:

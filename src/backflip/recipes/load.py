@@ -17,7 +17,8 @@ from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
 from backflip.stages.chain import STAGES
 from backflip.stages.choices import NAMES
-from backflip.stages.settings import SHORT_FORMS, Columns, default_run, long_forms
+from backflip.stages.rewards import reward_in
+from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
 
 TAGGED = ("algorithm", "objective", "choose", "imitate")
@@ -120,6 +121,8 @@ def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) ->
     inner = SHORT_FORMS.get(last)
     if isinstance(value, str) and inner is not None:
         value = {inner: value}
+    elif isinstance(value, str) and last in ANY_WORD:
+        value = reward_in(value)
     if isinstance(value, Mapping):
         group[last] = _merged(group.get(last), value, last)
     else:
@@ -136,6 +139,8 @@ def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
             k: v for k, v in kept.items() if k not in ("source", "format", "columns", "validation")
         }
     if new.get("name", kept.get("name")) != kept.get("name"):
+        if group in ANY_WORD:
+            return dict(new)
         allowed = _fields_of(str(new["name"]))
         kept = {k: v for k, v in kept.items() if k in allowed}
     inner = {k: _merged(kept[k], v, k) for k, v in new.items() if _both(kept.get(k), v)}

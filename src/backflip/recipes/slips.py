@@ -215,7 +215,8 @@ def _check_source(key: str, value: Any) -> None:
 
 
 def _check_model(key: str, value: Any) -> None:
-    if key.rpartition(".")[2] in MODELS and isinstance(value, str):
+    group, _, last = key.rpartition(".")
+    if last in MODELS and not group.endswith("columns") and isinstance(value, str):
         try:
             check_models(value)
         except UserError as error:
