@@ -52,6 +52,7 @@ def test_every_name_of_a_column_or_of_a_field_of_messages_stands_there():
         *published.SIGNED,
         *published.CHOICES,
         *rows.SYSTEMS,
+        *adapters.REFERENCES,
         *rows.TOOLS,
         *rows.SOFT,
         *turns.KEYS,
