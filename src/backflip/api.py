@@ -1,4 +1,4 @@
-"""What ``import backflip as bf`` offers: the commands of the command line, from Python."""
+"""The interface of ``import backflip as bf``: the commands of the command line, from Python."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left behind, read from its folder whenever it is asked for."""
+    """A run, read from its folder whenever it is asked for."""
 
     folder: Path
     """The run's folder."""

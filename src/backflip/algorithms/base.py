@@ -1,4 +1,4 @@
-"""What an algorithm is."""
+"""Interfaces of algorithms: objectives, which a learner minimises, and their outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Epochs = Annotated[
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one piece of a batch contributes to a step."""
+    """Losses and metrics that one piece of a batch contributes to a step."""
 
     losses: Mapping[str, Loss]
     """Terms to minimise. Each is divided by its own denominator, then they are added."""
@@ -56,7 +56,7 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, model: Any, batch: Any) -> Outcome:
-        """Score a piece of the batch with ``model`` and say how wrong it is."""
+        """Losses and metrics of ``model`` on a piece of the batch, undivided."""
 
     def adapted(self, metrics: Mapping[str, float]) -> Objective:
         """The objective for the next step: where an adaptive coefficient moves."""
@@ -66,7 +66,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineAlgorithm(Objective):
-    """An objective that also decides who deserves the score."""
+    """An objective that also assigns credit: advantages from scores."""
 
     needs_values: ClassVar[bool] = False
     """Whether a recipe without a value source is an error."""

@@ -1,4 +1,4 @@
-"""What is wrong with this data, counted, with examples and what to do about it."""
+"""An audit of data: faults, counted, with examples and what to do about them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Audit:
     source: str
     format: str
     kind: str
-    """What one record is called."""
+    """The name of one record."""
     total: int
     """Rows read: usable and not."""
     findings: tuple[Finding, ...]
@@ -68,7 +68,7 @@ class Audit:
     )
     """Mean, median, 90th percentile and maximum, of ``prompt`` and ``answer``."""
     unit: str = "words"
-    """What lengths are counted in: tokens where a template was given."""
+    """The unit of lengths: tokens where a template was given."""
     unchecked: tuple[str, ...] = ()
     """What was not looked for, and what to give so that it is."""
     said: str = ""

@@ -141,7 +141,7 @@ def offsets_of(lengths: Int[Tensor, " B"]) -> Int[Tensor, " B1"]:
 
 @dataclass(frozen=True)
 class TokenSteps(TensorRecord):
-    """What a language model must see again to re-score its own choices."""
+    """Prompts and answers as tokens: all that a language model needs to re-score its choices."""
 
     prompt: Ragged[Tensor]
     """Tokens that were given, template included."""
@@ -307,10 +307,10 @@ class PromptBatch(TensorRecord):
 
 @dataclass(frozen=True)
 class Rollouts(TensorRecord):
-    """What a policy did: tokens it wrote, actions it took, or denoising steps it made."""
+    """The choices of a policy: tokens it wrote, actions it took, or denoising steps it made."""
 
     steps: Any
-    """What the policy must see again to re-score its own choices: TokenSteps, or a record."""
+    """Input for re-scoring the choices: TokenSteps, or a record."""
     mask: Bool[Tensor, "B T"]
     """True where the policy chose; False on tool output and behind the end."""
     logp: Float[Tensor, "B T"]
@@ -359,7 +359,7 @@ class Experience(TensorRecord):
     scored: Scored
     advantages: Float[Tensor, "B T"]
     returns: Float[Tensor, "B T"]
-    """What a value function should have predicted; zero where none is taught."""
+    """Targets of a value function; zero where none is taught."""
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.scored.sequences()

@@ -44,7 +44,7 @@ class Fields(Mapping[str, Any]):
         self.read = set[str]()
         """Columns of the row, by their own names."""
         self.remarks = list[str]()
-        """What is to be said of how the row was read."""
+        """Remarks on how the row was read."""
         self._inside = list[tuple[str, Fields]]()
         self._real: dict[str, str] = {}
         for column in row:

@@ -1,4 +1,4 @@
-"""What a column holds → messages: text, lists of messages in two dialects, HH's transcripts."""
+"""Content of a column → messages: text, lists of messages in two dialects, HH's transcripts."""
 
 from __future__ import annotations
 

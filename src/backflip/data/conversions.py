@@ -43,13 +43,13 @@ class Converted:
 
 
 def plural(kind: type[Record]) -> str:
-    """What several of them are called."""
+    """The plural of a record's name."""
     name = next(name for name, entry in KINDS.items() if entry is kind)
     return f"{name} answers" if kind is Labelled else name
 
 
 def singular(kind: type[Record]) -> str:
-    """What one of them is called."""
+    """The singular of a record's name."""
     return plural(kind).removesuffix("s")
 
 

@@ -28,12 +28,12 @@ FOREIGN = (
     *("### Instruction:", "### Response:", "### Human:", "### User:", "\n\nHuman:"),
     "\n\nAssistant:",
 )
-"""What the templates of well-known families write around a message."""
+"""Marks that templates of well-known families write around a message."""
 PLACES = (
     *("<image>", "<|image|>", "<|image_pad|>", "<|vision_start|>", "<start_of_image>"),
     *("<image_soft_token>", "[IMG]", "<|image_1|>", "<image_1>", "<image 1>"),
 )
-"""What stands in a text where a picture belongs."""
+"""Marks for the place of a picture in a text."""
 
 
 def marked(records: Sequence[Record], template: ChatTemplate | None) -> list[tuple[Record, str]]:

@@ -1,4 +1,4 @@
-"""What people gave: messages, prompts, demonstrations, comparisons, labels, before any token.
+"""Records: messages, prompts, demonstrations, comparisons, labels, before any token.
 
 Every record says where it came from, and refuses to exist when it cannot be learnt from.
 """
@@ -117,7 +117,7 @@ class Demonstration:
     weight: float = 1.0
     """How much it counts; above 0."""
     score: float | None = field(default=None, compare=False)
-    """What somebody gave the answer, by which it is compared with others to its prompt."""
+    """The mark that somebody gave the answer, by which it is compared with others to its prompt."""
     where: Provenance = field(default=NOWHERE, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ class Demonstration:
 
     @property
     def prompt(self) -> Messages:
-        """What stands before the assistant's first message; empty for plain text."""
+        """Messages before the assistant's first one; empty for plain text."""
         roles = [message.role for message in self.messages]
         return self.messages[: roles.index("assistant")]
 
@@ -274,7 +274,7 @@ def messages(*turns: tuple[str, str]) -> Messages:
 
 
 def prompt_of(record: Record | Sequence[Message]) -> Messages:
-    """What the assistant was given: the prompt of any record."""
+    """The prompt of any record: the messages that the assistant was given."""
     if isinstance(record, Prompt):
         return record.messages
     if isinstance(record, Demonstration | Comparison | Labelled):

@@ -60,7 +60,7 @@ class Format:
     fits: Callable[[Fields], bool]
     read: Callable[[Line], Record]
     kind: type[Record]
-    """What its rows are read as."""
+    """The record that its rows are read as."""
     choice: str = ""
     """Where the rows could be read in several ways: which was chosen, in words."""
     scored: bool = False

@@ -42,7 +42,7 @@ SPACES = 10_000
 
 @dataclass(frozen=True)
 class Row:
-    """What stands in one line, and where."""
+    """Fields of one line, with its place."""
 
     where: Provenance
     fields: Mapping[str, Any]
@@ -53,7 +53,7 @@ Source: TypeAlias = str | Iterable[Any]
 
 
 def name_of(source: Source) -> str:
-    """What a source is called in messages."""
+    """A source's name in messages."""
     return source if isinstance(source, str) else memory.NAME
 
 

@@ -26,7 +26,7 @@ def opening(record: Record | Sequence[Message]) -> Messages:
 
 
 def opening_key(record: Record | Sequence[Message]) -> str:
-    """What two records share that must be kept together: their opening.
+    """The key of records that must be kept together: their opening.
 
     Upper and lower case and white space make no difference.
     """

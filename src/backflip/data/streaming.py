@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass
 class Account:
-    """What became of the rows, each counted when it is read for the first time."""
+    """An account of the rows, each counted when it is read for the first time."""
 
     rows: int = 0
     """Rows that were read, malformed lines not among them."""
@@ -198,7 +198,7 @@ class StreamedBatches(Generic[R]):
 
     @property
     def account(self) -> Account:
-        """What became of the rows so far."""
+        """An account of the rows so far."""
         return self.records.account
 
     def counts(self) -> dict[str, float]:

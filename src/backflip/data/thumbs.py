@@ -1,4 +1,4 @@
-"""What people say about one answer → good or bad: labels, and thumbs in the dialects of logs."""
+"""Opinions on one answer → good or bad: labels, and thumbs in the dialects of logs."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class Point:
-    """What choosing among n is worth, on average over prompts."""
+    """The gain of choosing among n answers, on average over prompts."""
 
     n: int
     kl: float
@@ -49,7 +49,7 @@ class Point:
     reward: Interval
     """Expected score of the chosen answer, with its interval over prompts."""
     parts: Mapping[str, Interval]
-    """What else was said of the chosen answer, such as ``heldout``."""
+    """Further scores of the chosen answer, such as ``heldout``."""
     prompts: int
     """Prompts with at least n scores; the others cannot tell."""
 

@@ -15,7 +15,7 @@ from backflip.models.load import load_causal, load_tokenizer
 
 Hear = Callable[[str], None]
 UNFINISHED = "\ufffd"
-"""What stands at the end of a text whose last letter is not whole yet."""
+"""The end of a text whose last letter is not whole yet."""
 
 
 class Conversation:

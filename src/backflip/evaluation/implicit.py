@@ -35,7 +35,7 @@ def implicit_report(
     token_budget: int,
     policy_parameters: int | None = None,
 ) -> RewardReport:
-    """How well implicit rewards order answers as people did: the report of a reward model.
+    """Agreement of implicit rewards with people's order of answers: the report of a reward model.
 
     Args:
         policy: the trained policy.

@@ -1,4 +1,4 @@
-"""How far a reward model can be trusted: accuracy, calibration, and what it may be reading instead.
+"""Evaluation of reward models: accuracy, calibration, and what it may be reading instead.
 
 Scores are taken as the heads give them, before normalising: σ of a difference of those is the
 probability that the model was trained to state. A policy's implicit rewards are scores as well.
@@ -56,7 +56,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class RewardReport:
-    """What was measured on a set of comparisons."""
+    """Measurements of a reward model on a set of comparisons."""
 
     prompts: int
     pairs: int
@@ -87,7 +87,7 @@ class RewardReport:
     """Accuracy where people preferred the longer reply, the shorter one, or lengths are alike."""
     scores: Scores
     sentences: tuple[str, ...]
-    """What is to be noticed, in words."""
+    """Remarks on the numbers, in words."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, null where one is not finite; keys as in a run's ``summary.json``."""
@@ -224,7 +224,7 @@ def remarks(
     policy_parameters: int | None = None,
     beta: float | None = None,
 ) -> list[str]:
-    """What a person should notice about these numbers; ``beta`` as in ``report``."""
+    """Remarks on these numbers, in words; ``beta`` as in ``report``."""
     found = list(_about_accuracy(said))
     found += _about_scores(said) if beta is None else _about_implicit(said, beta)
     if not said.accuracy.enough:

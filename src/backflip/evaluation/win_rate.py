@@ -1,4 +1,4 @@
-"""How often one policy's answers beat another's to the same prompts; and how that goes by rounds.
+"""Win rates of one policy's answers over another's to the same prompts, and over rounds.
 
 Beside it stands what "the longer answer wins" would say: where the two move together, ask whether
 the judge rewards anything but length.

@@ -1,4 +1,4 @@
-"""What a policy learns from comparisons without a reward model, per pair or answer, not reduced.
+"""Losses of policies on comparisons without a reward model, per pair or answer, not reduced.
 
 The log-ratio of an answer y is u = log π(y|x)/π_ref(y|x), in nats, summed over its own tokens;
 β·u is its implicit reward (Rafailov et al., 2023). Of a pair, ``better`` is what was preferred and

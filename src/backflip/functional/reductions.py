@@ -20,7 +20,7 @@ class Loss:
     total: Float[Tensor, ""]
     """Σ of the losses in this piece of the batch."""
     count: Float[Tensor, ""]
-    """What the Σ over all pieces is to be divided by."""
+    """The divisor of the Σ over all pieces."""
 
     def __add__(self, other: Loss) -> Loss:
         return Loss(self.total + other.total, self.count + other.count)

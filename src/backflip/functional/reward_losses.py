@@ -1,4 +1,4 @@
-"""What a reward model learns from comparisons, per pair or per prompt and not reduced.
+"""Losses of reward models on comparisons, per pair or per prompt and not reduced.
 
 Scores are log-strengths: the odds that answer i beats answer j are exp(s_i − s_j). ``delta`` is
 the score of the answer that was preferred minus the score of the other. Ranks start with 0 for

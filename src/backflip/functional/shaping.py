@@ -1,4 +1,4 @@
-"""What is added to a score before anybody learns from it, per answer. Lengths count tokens."""
+"""Shaping: additions to a score before anybody learns from it, per answer. Lengths count tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def length_penalty(
 
 
 def overlong(lengths: Int[Tensor, " B"], *, limit: int, buffer: int) -> Float[Tensor, " B"]:
-    """What to add to a score: 0 up to limit − buffer, then down to −1 at the limit.
+    """The addition to a score: 0 up to limit − buffer, then down to −1 at the limit.
 
     DAPO's soft overlong punishment (Yu et al., 2025, eq. 13).
     """

@@ -75,7 +75,7 @@ def finite(value: float | np.floating[Any]) -> float | None:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What the model claimed against what was true, bin by bin, from unsure to sure."""
+    """Claimed probabilities against true shares, bin by bin, from unsure to sure."""
 
     confidence: Numbers
     """Mean claimed probability of the bin, 0.5 to 1."""

@@ -1,4 +1,4 @@
-"""What a policy learns from single answers that were judged good or bad, per answer.
+"""Losses of policies on single answers that were judged good or bad, per answer.
 
 ``ratio`` is log π(y|x)/π_ref(y|x) in nats an answer, so that β·ratio is the implicit reward. Each
 loss is a sigmoid or a logistic of how far that reward lies on the wrong side of a shift; the

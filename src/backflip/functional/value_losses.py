@@ -1,4 +1,4 @@
-"""What a value function learns, per choice and not reduced."""
+"""Losses of value functions, per choice and not reduced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: prompts go in, answers with their log-probabilities come out."""
+"""The protocol of engines: prompts go in, answers with their log-probabilities come out."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is trained. Receives token records; hands out log-probabilities, values and scores."""
+"""Models. Receives token records; hands out log-probabilities, values and scores."""

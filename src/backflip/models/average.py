@@ -25,7 +25,7 @@ __all__ = ["average"]
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAY_DIFFER = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
-"""What two configs of one architecture may disagree about; the first one's goes on."""
+"""Entries in which two configs of one architecture may differ; the first one's goes on."""
 
 
 def average(

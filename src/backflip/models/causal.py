@@ -62,7 +62,7 @@ class CausalPolicy(nn.Module):
     def evaluate(
         self, steps: TokenSteps, want: Collection[str] = ("logp",)
     ) -> dict[str, Float[Tensor, "B T"]]:
-        """What is asked for, for every token of the answers, 0 behind their ends.
+        """Log-probabilities, entropies or values of every token of the answers; 0 behind ends.
 
         ``logp``: log-probability of the token in nats. ``entropy``: of the distribution it was
         chosen from, without a gradient; ``entropy_to_raise``: with one. ``values``: return

@@ -24,7 +24,7 @@ TEXTS = (
     "one{0}{1}two{0}",
     "\n{0} {0}{1} \n",
 )
-"""What must stay the same tokens; {0} is the end of a turn, {1} the line end behind it."""
+"""Texts that must stay the same tokens; {0} is the end of a turn, {1} the line end behind it."""
 
 
 def drop_line_end(folder: Path, template: ChatTemplate) -> bool:

@@ -19,7 +19,7 @@ ALL = "all-linear"
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """What is adapted, and how strongly."""
+    """Low-rank adapters: their modules, rank and scale."""
 
     rank: int = 16
     """Columns of A and B: how many directions an update may take."""

@@ -25,7 +25,7 @@ Rows = list[list[int]]
 Reader = Callable[[Rows], list[Tensor]]
 """From rows of tokens to the hidden states of each, [L, D]."""
 SHORT = 4
-"""What windows are shortened to."""
+"""Length to which windows are shortened."""
 REACH = re.compile(
     r"window(_size)?$|chunk_(size|length)$|block_(size|length)$|floor_scale$|index_topk$"
     r"|original_max_position_embeddings$"

@@ -50,7 +50,7 @@ MEAN = (
 """Where the score of a saved reward model is read, as its config says it."""
 DROPPED = "dropped by the tokenizer"
 READ = "read like any other token and changes the score, so cut it off"
-"""What becomes of the line end that the base's template wrote behind the last turn."""
+"""The fate of the line end that the base's template wrote behind the last turn."""
 LABELS = ("score", "held_out")
 
 
@@ -212,7 +212,7 @@ def load_reward_model(
 
 
 def _marks_of_ours(config: Any) -> dict[str, Any] | None:
-    """What a reward model of ours says of itself in its config; None for any other classifier."""
+    """The entry of a reward model of ours in its config; None for any other classifier."""
     marks = getattr(config, "backflip", None)
     if not isinstance(marks, dict) or len(marks.get("mean", ())) != config.num_labels:
         return None

@@ -33,7 +33,7 @@ __all__ = ["BestOfN", "Prompts", "answer_best_of_n"]
 
 @dataclass(frozen=True)
 class BestOfN:
-    """What choosing among n answers came to."""
+    """The result of choosing among n answers."""
 
     points: Sequence[Point]
     """Expected reward for 1, 2, 4 … answers, with intervals, and KL to the policy."""
@@ -41,7 +41,7 @@ class BestOfN:
     """The best answer to each prompt, as JSON lines."""
     prompts: int
     notes: tuple[str, ...]
-    """What was left out, could not be judged, or stands on too little."""
+    """Sentences on answers left out, answers not judged, and numbers that stand on too little."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""

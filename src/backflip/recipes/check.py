@@ -16,7 +16,7 @@ from backflip.training.run_folder import RunFolder
 __all__ = ["check_free", "check_recipe"]
 
 JUDGES = "reward"
-"""How settings begin that name models which score."""
+"""Beginnings of settings that name models which score."""
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -35,11 +35,11 @@ class Setting:
     path: str
     """Dotted name: what stands before ``=`` on the command line."""
     kind: str
-    """What it may be, in words."""
+    """Its type, in words."""
     default: str
     """As a recipe would say it, or ``needed``."""
     meaning: str
-    """What it does, with its unit."""
+    """Its meaning, with its unit."""
     choice: str = ""
     """The algorithm that has it, where only one of several does."""
 
@@ -146,7 +146,7 @@ def said(value: Any) -> str:
 
 @cache
 def docstrings(group: type[Any]) -> dict[str, str]:
-    """What stands under each field of a class; what its ancestors say where it is silent."""
+    """Descriptions of the fields of a class; those of its ancestors where it is silent."""
     found: dict[str, str] = {}
     for owner in reversed(group.__mro__):
         if owner.__module__.startswith("backflip."):

@@ -23,7 +23,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a recipe will take."""
+    """Time, memory and disk that a recipe will take."""
 
     stages: tuple[StageForecast, ...]
     seconds: float
@@ -82,7 +82,7 @@ def forecast(recipe: Recipe, plans: Sequence[Plan], *, price: float | None = Non
 
 
 def _warnings(recipe: Recipe, memory: float, disk_gb: float) -> Sequence[str]:
-    """Where the machine will not do."""
+    """Sentences on memory or disk that the machine lacks."""
     found: list[str] = []
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if memory > HEAD_ROOM * there:

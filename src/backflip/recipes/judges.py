@@ -1,4 +1,4 @@
-"""What is to be evaluated: a reward model, a run of the direct family, or a policy and another."""
+"""Judges to evaluate: a reward model, a run of the direct family, or a policy and another."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def measured(
     template: str | None,
     policy: str | None,
 ) -> RewardReport:
-    """What a judge makes of comparisons; the settings are those of ``backflip evaluate``.
+    """A judge measured on comparisons; the settings are those of ``backflip evaluate``.
 
     Its sentences begin with what was left out of the data, or not used.
     """

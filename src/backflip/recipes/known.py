@@ -32,7 +32,7 @@ class Leaf:
     choice: str
     """The algorithm that has it, where only one of several does."""
     schema: Mapping[str, Any]
-    """What it may be, as JSON schema; empty where that is more than a number or a word."""
+    """Its type as JSON schema; empty where that is more than a number or a word."""
 
 
 @cache

@@ -132,7 +132,7 @@ def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) ->
 
 
 def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """What stays of a group when some of it is given anew."""
+    """A group of settings with some of it given anew."""
     kept = dict(old) if isinstance(old, Mapping) else {}
     if group in ("data", "pretraining") and "source" in new:
         kept = {

@@ -98,7 +98,7 @@ def _card(run: RunFolder, recipe: Any, summary: Mapping[str, Any]) -> str:
 
 
 def _guide(run: RunFolder, recipe: Any, model: Path) -> str:
-    """What lies in a run's folder."""
+    """Files of a run's folder."""
     name = run.path.resolve().name
     lines = [
         f"* `{model.relative_to(run.path)}/`: the model, a plain Hugging Face folder with a card",

@@ -15,9 +15,9 @@ from backflip.errors import UserError
 HERE = Path(__file__).parent
 SUFFIXES = (".yaml", ".yml")
 SWEEP = "sweep.yaml"
-"""What makes a folder of runs a sweep."""
+"""The file by which a folder of runs is a sweep."""
 ORDER = ("sft", "reward_model", "ppo", "rlhf")
-"""What is listed first, in this order."""
+"""Recipes that are listed first, in this order."""
 
 
 def shipped() -> list[str]:

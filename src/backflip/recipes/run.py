@@ -28,7 +28,7 @@ __all__ = ["resume", "train"]
 Functions: TypeAlias = Mapping[str, Any]
 
 ROUND = "round_"
-"""How the folders of rounds begin."""
+"""Beginning of the names of rounds' folders."""
 
 
 def train(

@@ -39,7 +39,7 @@ WANTED = {
     "string": "text",
     "path": "the name of a folder",
 }
-"""What a setting must be, by how pydantic's name of a mistake begins."""
+"""Demands on a setting, by how pydantic's name of a mistake begins."""
 NEEDED, UNSAID = "needed", ("needed", "null", "as below", "[]", "")
 """Defaults that are no example."""
 AUTO = "auto"
@@ -95,7 +95,7 @@ def _last(name: str) -> str:
 
 
 def wanted(kind: str, message: str, path: str, settings: Sequence[Named]) -> str:
-    """What a value must be, with the default as an example; ``kind`` is pydantic's name for it."""
+    """The demand on a value, with the default as an example; ``kind`` is pydantic's name for it."""
     found = [setting for setting in settings if setting.path == path]
     example = found[0].default if found else NEEDED
     such = f", such as {example}" if example not in UNSAID else ""

@@ -42,7 +42,7 @@ class Point:
     name: str
     """Its folder: ``objective.beta=0.1``."""
     settings: Mapping[str, Any]
-    """What it has of its own."""
+    """Settings of its own."""
     recipe: Recipe
 
 

@@ -1,4 +1,4 @@
-"""Several reward models as one (Coste et al., 2023): where they differ, nobody is sure."""
+"""Ensembles of reward models (Coste et al., 2023), whose disagreement measures uncertainty."""
 
 from __future__ import annotations
 

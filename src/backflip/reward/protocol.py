@@ -1,4 +1,4 @@
-"""Who judges an answer: the protocol, and a weighted mix."""
+"""Sources of reward: the protocol, and a weighted mix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to a score before it becomes a reward: cut-off answers, length, clipping."""
+"""Shaping of scores before they are rewards: cut-off answers, length, clipping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where everything of a run of rounds lies, and who trains from whom."""
+"""Folders of a run of rounds, and which model each training starts from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backflip.stages.direct import DirectRecipe
 __all__ = ["RoundFolders", "alarms_of", "link", "mixed"]
 
 LEARNERS = ("sft", "direct")
-"""What may train the policy in a round, in this order."""
+"""Stages that may train the policy in a round, in this order."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RoundFolders:
         return rows
 
     def trained(self, number: int) -> str:
-        """What the last training of a round has made."""
+        """The policy that the last training of a round has made."""
         learners = [name for name in LEARNERS if getattr(self.recipe, name)]
         return str(self.folder(number) / learners[-1] / "model")
 
@@ -76,7 +76,7 @@ class RoundFolders:
         return str(self.folder(number) / "model") if self.averaged(number) else self.trained(number)
 
     def stages(self, number: int) -> list[tuple[str, Stage]]:
-        """What a round trains on its answers, each stage from where the one before has ended."""
+        """Stages that learn from a round's answers, each from where the one before has ended."""
         recipe, found = self.recipe, list[tuple[str, Stage]]()
         start = self.policy(0 if recipe.start_from == "first" else number - 1)
         for name in LEARNERS:
@@ -129,7 +129,7 @@ class RoundFolders:
 
 
 def alarms_of(run: Path, number: int, name: str) -> Iterator[Alarm]:
-    """What went off in a training of a round, as alarms of the round."""
+    """Alarms of a round's training, as alarms of the round."""
     for line in read_lines(run / ALARMS):
         yield Alarm(
             step=number,

@@ -1,4 +1,4 @@
-"""What rounds will train and take: answers and learning, reckoned up from one short round."""
+"""Forecast of rounds: answers and learning, reckoned up from one short round."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIAL_PROMPTS, TRIAL_HELD_OUT = 8, 4
 
 @dataclass(frozen=True)
 class _Prompts:
-    """What there is to answer."""
+    """Prompts to answer."""
 
     context: StageContext
     train: list[Prompt]
@@ -71,7 +71,7 @@ class _Prompts:
 
 
 def plan_rounds(recipe: IterativeRecipe) -> list[Plan]:
-    """What is answered, and what is learnt in all rounds together, as if no prompt were dropped."""
+    """Rows answered and learnt in all rounds together, as if no prompt were dropped."""
     prompts = _Prompts.of(recipe)
     size = _per_round(recipe, len(prompts.lengths))
     prompt = sum(prompts.lengths) / len(prompts.lengths)

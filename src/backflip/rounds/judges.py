@@ -21,7 +21,7 @@ __all__ = ["Judges"]
 
 @dataclass(frozen=True)
 class Judges:
-    """Who judges the answers of a round, and who measures its policy."""
+    """Judges of a round: of the answers it learns from, and of its policy on held-out prompts."""
 
     recipe: IterativeRecipe
     folders: RoundFolders
@@ -38,7 +38,7 @@ class Judges:
             return raters.relative
 
     def of_round(self, number: int, speaker: PolicySampler, rows: torch.Tensor) -> RewardSource:
-        """Who says what is learnt in a round: its own reward model, or else the judge."""
+        """The judge of answers to learn from: the round's own reward model, or else the judge."""
         if self.recipe.reward_model is not None:
             speaker.forget()
             return self.own_reward_model(number)
@@ -67,7 +67,7 @@ class Judges:
         )
 
     def examiner(self, number: int, speaker: PolicySampler) -> RewardSource:
-        """Who measures the rounds: the judge, or else the reward model of the round."""
+        """The judge that measures: the judge of the recipe, or else the round's reward model."""
         judge = self.recipe.judge
         if judge is None:
             return self.own_reward_model(number)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["People", "asks_people", "labeller", "stands_at_zero"]
 
 NOTHING = "(nothing)"
-"""What is shown of an answer without words."""
+"""Text shown for an answer without words."""
 
 
 def asks_people(judge: str | None) -> bool:
@@ -60,7 +60,7 @@ def stands_at_zero(rollouts: Rollouts) -> Judgement:
 
 @dataclass
 class People:
-    """What people say of the answers in one folder of a round."""
+    """People as judges of the answers in one folder of a round."""
 
     judge: str
     """feedback:PROJECT."""
@@ -69,7 +69,7 @@ class People:
     text: Callable[[list[int]], str]
     """Tokens of an answer as people read them."""
     batch: str
-    """What the items are called in the project."""
+    """Name of the items' batch in the project."""
     run: Path
     against: Rollouts | None = None
     """Answers that stand at 0; none: answers to a prompt are told apart from each other."""

@@ -1,4 +1,4 @@
-"""Who answers and who judges in a round: models on disk, loaded when they are first asked."""
+"""Policies and judges of a round: models on disk, loaded at their first use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PolicySampler:
 
     @cached_property
     def policy(self) -> CausalPolicy:
-        """At the temperature at which it answers."""
+        """The frozen policy, at its sampling temperature."""
         model = load_causal(self.model, precision=self.context.recipe.precision)
         model.requires_grad_(requires_grad=False)
         return CausalPolicy(model, temperature=self.sampling.temperature or 1.0)
@@ -54,7 +54,7 @@ class PolicySampler:
 
     @cached_property
     def params(self) -> SamplingParams:
-        """Ended by the template's stop tokens."""
+        """Sampling parameters with the template's stop tokens."""
         return self.context.sampling(self.sampling, self.policy.model)
 
     def __call__(self, prompts: Ragged[Any], *, seed: int) -> Rollouts:

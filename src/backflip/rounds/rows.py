@@ -1,4 +1,4 @@
-"""What a round came to: a row of a table, metrics for the curves, answers for people."""
+"""Results of a round: a row of a table, metrics for the curves, answers for people."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from backflip.stages.prompt_eval import plain
 __all__ = ["Learnt", "Sat", "metrics_of", "row_of", "samples_of", "summary_of"]
 
 HELD_OUT = "heldout"
-"""What a second head of the reward model is called, which nobody optimises against."""
+"""Name of a reward model's second head, which nobody optimises against."""
 ENDS = ("", "_low", "_high", "_units")
-"""What an interval is written as, behind the name of its number."""
+"""Endings of an interval's entries, behind the name of its number."""
 NOT_MEASURED = ("round",)
 """Numbers of a row that are no measurement."""
 
 
 @dataclass(frozen=True)
 class Sat:
-    """Answers to the held-out prompts, and what they are measured by."""
+    """Judged answers to the held-out prompts, with their KL from the start."""
 
     scoring: Scoring
     kl: Float[Tensor, " B"]
@@ -43,17 +43,17 @@ class Sat:
         return Sat(scoring, answer_kl(rollouts.logp, start.logp(rollouts), rollouts.mask))
 
     def told(self, part: str) -> bool:
-        """Whether the judge said something of this kind."""
+        """Whether the judgement has values of this part."""
         values = self.scoring.parts.get(part)
         return values is not None and bool(values.isfinite().any())
 
     def by(self, part: str) -> Sampled:
-        """The answers as one part of the judgement has them."""
+        """The answers with one part of the judgement as their scores."""
         return Sampled(self.scoring.sampled.rollouts, self.scoring.parts[part])
 
 
 Learnt = tuple[Scoring, Mapping[str, Chosen[Any]]]
-"""What was sampled in a round, and what each of its trainings learnt of that."""
+"""Answers that a round sampled, and the rows that each of its trainings learnt from."""
 
 
 def row_of(number: int, now: Sat, start: Sat, learnt: Learnt | None) -> dict[str, Any]:

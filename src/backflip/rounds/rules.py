@@ -1,4 +1,4 @@
-"""What is wrong with recipes of rounds before any weight is loaded, and what is unusual."""
+"""Faults of recipes of rounds that show before any weight is loaded, and unusual settings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _reward_model_problems(recipe: IterativeRecipe) -> Iterator[str]:
 
 
 def unusual_rounds(recipe: IterativeRecipe) -> Iterator[str]:
-    """What is allowed, but not what the literature does."""
+    """Sentences on settings that are allowed, but unusual in the literature."""
     if recipe.answers_per_prompt > 100:
         yield (
             f"answers_per_prompt is {recipe.answers_per_prompt}; the literature has 2 (online DPO) "

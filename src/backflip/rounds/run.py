@@ -168,7 +168,7 @@ class _Rounds:
         return replace(scoring, sampled=renumbered(scoring.sampled, rows))
 
     def _measurer(self, number: int, judged: int, start: PolicySampler) -> RewardSource:
-        """Who measures a policy on the held-out prompts."""
+        """The judge that measures a policy on the held-out prompts."""
         if not self.judges.people:
             return self.judges.examiner(judged, start)
         relative = self.judges.relative
@@ -194,7 +194,7 @@ class _Rounds:
     # ---- choosing
 
     def _chosen(self, number: int, scoring: Scoring) -> dict[str, Chosen[Any]]:
-        """What each stage of the round learns, by the stage's name; on record in chosen.json."""
+        """Rows for each stage of the round, by the stage's name; on record in chosen.json."""
         recipe, sampled = self.recipe, self.answers.pool(number, scoring.sampled)
         chosen: dict[str, Chosen[Any]] = {}
         if recipe.sft is not None:

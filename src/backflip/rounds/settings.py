@@ -1,4 +1,4 @@
-"""What a recipe of rounds may say: the policy answers, is judged, and learns from that, again."""
+"""Settings of rounds: the policy answers, is judged, and learns from that, again."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ TIED = "all usable answers score the same"
 
 @dataclass(frozen=True)
 class Chosen(Generic[Data]):
-    """What is learnt from a round."""
+    """Rows that are learnt from a round."""
 
     data: Data
     rows: tuple[tuple[int, ...], ...]
@@ -98,7 +98,7 @@ class ComparisonChooser(ABC):
         """
 
     def margin(self, scores: Sequence[float]) -> float:
-        """How far apart the label calls for the chosen to be."""
+        """Margin that the label calls for between the chosen answers."""
         del scores
         return 0.0
 
@@ -276,7 +276,7 @@ class TopShare(DemonstrationChooser):
 
     name: ClassVar[str] = "top_share"
     share: float = 0.125
-    """How many of the usable answers."""
+    """Share of the usable answers."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -301,9 +301,9 @@ CHOOSERS: dict[str, type[ComparisonChooser] | type[DemonstrationChooser]] = {
 COMPARISON_CHOOSERS = {
     n: kind for n, kind in CHOOSERS.items() if issubclass(kind, ComparisonChooser)
 }
-"""How a round may put its answers in order."""
+"""Ways to put a round's answers in order."""
 DEMONSTRATION_CHOOSERS = {n: k for n, k in CHOOSERS.items() if n not in COMPARISON_CHOOSERS}
-"""How a round may choose what is imitated."""
+"""Ways to choose the answers that are imitated."""
 
 
 def dense_ranks(scores: Sequence[float]) -> list[int]:

@@ -133,7 +133,7 @@ class Round:
     chunk: int = 32
     """Prompts that are answered, or scored, before something is written down."""
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Who answers and how. A folder that was begun with something else is refused."""
+    """Sampler and its settings. A folder that was begun with something else is refused."""
     most_failed: float = 0.5
     """Share of the answers that may stay without a score before the round stops."""
 
@@ -182,7 +182,7 @@ class Round:
     def score(
         self, source: RewardSource, *, show: Show | None = None, tell: Tell | None = None
     ) -> Scoring:
-        """What ``source`` says of all that was drawn.
+        """Scores by ``source`` of all that was drawn.
 
         An answer on which it raises, or whose score is not a number, stays without one and is
         named in ``failed``. Where the round was stopped, those alone are scored again.
@@ -213,7 +213,7 @@ class Round:
         return scoring
 
     def load(self) -> Scoring:
-        """What a finished round wrote. Raises UserError where it was another round."""
+        """The scores that a finished round wrote. Raises UserError where it was another round."""
         files = self._files
         found = read(files.whole)
         if found is None:
@@ -228,7 +228,7 @@ class Round:
         return range(0, len(self.prompts), self.chunk)
 
     def _facts(self) -> dict[str, Any]:
-        """What must be the same for a folder to be gone on with."""
+        """Facts that must be the same for a folder to be gone on with."""
         return {
             "prompts": _digest(self.prompts),
             "seed": self.seed,
@@ -259,7 +259,7 @@ class Round:
 
 
 def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None = None) -> Scoring:
-    """What a scorer says, one bad answer not spoiling the rest.
+    """Scores of answers, one bad answer not spoiling the rest.
 
     Where it raises, the answers are cut in half until those that it raises on stand alone; where it
     has raised on ``GIVE_UP`` of them and scored none, it is down, and the rest is not asked. With
@@ -299,7 +299,7 @@ def judge_all(source: RewardSource, rollouts: Rollouts, before: Scoring | None =
 
 
 def _judgement(said: Any) -> Judgement:
-    """What a scorer returned; a list or a tensor of numbers will do."""
+    """A scorer's result as a judgement; a list or a tensor of numbers will do."""
     if isinstance(said, Judgement):
         return said
     try:

@@ -1,4 +1,4 @@
-"""What a round of iterative learning has sampled: answers, their scores, and both on disk."""
+"""Samples of a round of iterative learning: answers and their scores, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scoring:
 
     sampled: Sampled
     parts: Mapping[str, Float[Tensor, " B"]] = field(default_factory=dict[str, Tensor])
-    """What the scorer said beside the score, such as ``heldout``; NaN where it failed."""
+    """Further parts of the judgement, such as ``heldout``; NaN where it failed."""
     failed: Mapping[int, str] = field(default_factory=dict[int, str])
     """Why, for each row that has no score."""
 
@@ -52,7 +52,7 @@ class Scoring:
         return tally
 
     def metrics(self) -> dict[str, float]:
-        """What the round is watched by; means are over the answers that have a score."""
+        """Metrics of the round; means are over the answers that have a score."""
         rollouts, scores = self.sampled.rollouts, self.sampled.scores
         _, place = numbered(rollouts.group)
         best = torch.full((int(place.max()) + 1,), -math.inf).to(scores)

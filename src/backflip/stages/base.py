@@ -86,7 +86,7 @@ class Recipe(Common, ABC):
     @property
     @abstractmethod
     def method(self) -> str:
-        """How it trains, for a model card: ``learning from comparisons …``."""
+        """The method of training, for a model card: ``learning from comparisons …``."""
 
     def faults(self) -> Iterator[str]:
         """Sentences on settings that contradict each other. Reads no data and no model."""
@@ -133,11 +133,11 @@ class Stage(Recipe, Costs):
     NEEDS_HELD_OUT: ClassVar[bool] = False
 
     data: DataSettings
-    """What is learnt from."""
+    """Rows to learn from."""
     lora: LoraSettings | None = LoraSettings()
     """Low-rank adapters; null trains all weights."""
     optimizer: OptimizerSettings
-    """How weights move."""
+    """Learning rate, schedule and moments of AdamW."""
     epochs: Count = 1
     """Passes over the data."""
     steps: Count | None = None
@@ -211,7 +211,7 @@ class Stage(Recipe, Costs):
 
     @property
     def fit(self) -> Fit:
-        """How rows that are too long are made to fit."""
+        """The fitting of rows that are too long."""
         return Fit(self.data.max_length, self.data.too_long)
 
     def per_epoch(self, rows: int) -> int:
@@ -240,7 +240,7 @@ class Stage(Recipe, Costs):
         return iter(())
 
     def algorithms(self) -> list[tuple[str, Any]]:
-        """What it learns by, with the names of the settings."""
+        """Its objective or algorithm, with the name of the setting."""
         groups = [(name, getattr(self, name, None)) for name in ("objective", "algorithm")]
         return [(name, found) for name, found in groups if found is not None]
 

@@ -35,11 +35,11 @@ SHARED = (
 )
 """Settings of a chain that its stages take over."""
 STAGES = ("sft", "reward_model", "direct", "ppo")
-"""What the stages of a chain may be called."""
+"""Names of the stages of chains."""
 
 
 class Chain(Recipe):
-    """What all chains have in common: settings that are said once, for all stages."""
+    """Stages that hand their models on; settings of all of them are said once."""
 
     LINKS: ClassVar[tuple[str, ...]]
     """The fields that are stages, in the order in which they run."""
@@ -70,7 +70,7 @@ class Chain(Recipe):
 
     @field_serializer(*STAGES, check_fields=False)
     def _own_settings(self, stage: Stage | None) -> dict[str, Any] | None:
-        """What a stage says beyond the chain: a saved recipe can be changed in one place."""
+        """A stage's settings beyond the chain's: a saved recipe can be changed in one place."""
         if stage is None:
             return None
         own = stage.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""What every stage stands on: tokenizer, template, model, data, optimiser."""
+"""The parts of every stage: tokenizer, template, model, data, optimiser."""
 
 from __future__ import annotations
 

@@ -114,18 +114,18 @@ def _planned(
 
 
 def prompts_in(data: TensorRecord) -> int:
-    """How many different prompts the rows have: what a number of held-out rows stands on."""
+    """Number of different prompts in the rows, on which intervals over held-out rows stand."""
     steps = data.sequences()[0]
     return len({tuple(prompt.tolist()) for prompt in steps.prompt.rows()})
 
 
 def rows_learnt(data: TensorRecord | StreamedBatches[Any]) -> int:
-    """How many different rows were learnt from."""
+    """Number of different rows learnt from."""
     return data.account.learnt if isinstance(data, StreamedBatches) else len(data)
 
 
 def basics(outcome: Outcome, model: nn.Module, rows: int) -> dict[str, int]:
-    """What the summary of every stage begins with."""
+    """Numbers that every stage's summary begins with: steps, rows, parameters."""
     parameters, trainable = parameter_count(model)
     return {
         "steps": outcome.steps,

@@ -71,7 +71,7 @@ class DirectRecipe(Stage):
     stage: Literal["direct"] = "direct"
     """Which recipe this is."""
     objective: DirectObjectives = DPO()
-    """What is learnt from comparisons, or from single answers with labels."""
+    """Settings of the loss: on comparisons, or on single answers with labels."""
     batch_size: Count = 8
     """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
     reference: str | None = None
@@ -235,13 +235,13 @@ def _stated(
 
 @dataclass
 class _ReferencePass:
-    """What the reference says of all rows, or the rows as they are where nobody asks it."""
+    """Rows with the reference's log-probabilities; as they are where no objective needs them."""
 
     context: StageContext
     recipe: DirectRecipe
     model: Model
     kept: ReferenceRows | None
-    """What it has said before, on disk."""
+    """The cache of the reference's log-probabilities, on disk."""
     heard: ReferenceWork = field(default_factory=lambda: ReferenceWork(0))
 
     def of(self, rows: Any) -> Any:

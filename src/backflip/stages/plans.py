@@ -33,7 +33,7 @@ class Plan:
     tokens: int
     """Prompts and answers over all steps, each counted once; for PPO, as if no answer ended."""
     said: tuple[str, ...] = ()
-    """What reading the data had to say."""
+    """Sentences about reading the data."""
     shown: tuple[Reading, ...] = ()
     """The first rows as the model will read them."""
 

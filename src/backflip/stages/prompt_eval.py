@@ -1,4 +1,4 @@
-"""How a policy does on held-out prompts: before, on the way, and after."""
+"""Evaluation of a policy on held-out prompts: before, on the way, and after."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def answered(
 
 @dataclass(frozen=True)
 class EvalResult:
-    """How the policy did on the held-out prompts at one time."""
+    """Answers to the held-out prompts at one time, with their judgement."""
 
     answers: Answers
     judgement: Judgement
@@ -129,7 +129,7 @@ class PromptEval:
     context: StageContext
     log: MetricsLog
     sittings: dict[int, EvalResult] = field(default_factory=dict[int, EvalResult])
-    """By step, so that nobody sits twice with the same weights."""
+    """By step, so that the same weights are evaluated once."""
 
     def metrics(self, step: int) -> dict[str, float]:
         """The means of a sitting after this step, whose samples go on record."""
@@ -140,7 +140,7 @@ class PromptEval:
         return self.sittings.get(step) or self.sit(step, write=False)
 
     def sit(self, step: int, *, write: bool) -> EvalResult:
-        """Answer, be judged, and, with ``write``, put the samples on record as of ``step``."""
+        """Answer and judge; with ``write``, log the samples as of ``step``."""
         answers = answered(self.context, self.questions, self.sampler, self.reference)
         judgement = self.judge(answers.rollouts)
         if write:

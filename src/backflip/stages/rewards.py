@@ -33,7 +33,7 @@ SELF = "self"
 
 @dataclass(frozen=True)
 class RewardContext:
-    """What sources of reward are built from."""
+    """Parts that sources of reward are built from."""
 
     context: StageContext
     engine: Engine | None

@@ -29,7 +29,7 @@ __all__ = ["Roles"]
 
 @dataclass(frozen=True)
 class Roles:
-    """Who acts, who is held on to, who judges."""
+    """Policy, reference, sampler and reward of an online stage."""
 
     recipe: Any
     context: StageContext

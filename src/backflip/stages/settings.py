@@ -1,4 +1,4 @@
-"""What a recipe may say. The hyperparameters of an algorithm are the fields of its dataclass.
+"""Settings of stages. The hyperparameters of an algorithm are the fields of its dataclass.
 
 Groups nest: ``algorithm.kl_coef``, ``optimizer.lr``, ``data.max_length``. Some of them have a short
 form: ``data: PATH`` means ``data: {source: PATH}``, ``algorithm: ppo`` means ``{name: ppo}``.
@@ -90,7 +90,7 @@ class Columns(Group):
 
 
 class DataSettings(Group):
-    """What is learnt from."""
+    """Source of the rows, and how they are read."""
 
     source: str
     """A file, a folder, a hub name owner/name, demo:NAME, or feedback:PROJECT."""
@@ -147,7 +147,7 @@ class Pretraining(Group):
 
 
 class Common(Group):
-    """What every stage has, and the whole chain too."""
+    """Settings of every stage, and of a whole chain too."""
 
     stage: Any
     """Which recipe this is."""

@@ -159,7 +159,7 @@ class _Replies:
         return _Replies(context, questions, references, sampler, policy, log)
 
     def take(self, step: int, *, write: bool) -> list[str]:
-        """What the policy replies now; with ``write`` it goes on record as of ``step``."""
+        """The policy's replies of now; with ``write`` it goes on record as of ``step``."""
         self.sampler.sync(self.policy)
         drawn = self.sampler(self.questions.tokens, seed=self.context.recipe.seed)
         self.sampler.engine.release()  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,4 @@
-"""Where a recipe's data comes from: all that ``data`` reads, and what people said.
+"""Sources of a recipe's data: all that ``data`` reads, and what people said.
 
     feedback:tone                all answers of the project up to now
     feedback:tone@1234           up to event 1234: a recipe is pinned, so that it can be repeated

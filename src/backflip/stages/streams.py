@@ -1,4 +1,4 @@
-"""What a stage learns from: all rows as tokens, or rows that are tokenised as they come."""
+"""Rows of a stage: all of them as tokens, or tokenised as they come."""
 
 from __future__ import annotations
 

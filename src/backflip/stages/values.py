@@ -24,7 +24,7 @@ __all__ = ["VALUES", "ValueContext", "Values", "values_in"]
 
 @dataclass(frozen=True)
 class ValueContext:
-    """What sources of values are built from."""
+    """Parts that sources of values are built from."""
 
     context: StageContext
     run: RunFolder
@@ -39,10 +39,10 @@ class ValueContext:
 
 @dataclass(frozen=True, kw_only=True)
 class NoValues:
-    """Nothing is expected: the baseline is elsewhere, or there is none."""
+    """No value function: the baseline is elsewhere, or there is none."""
 
     expects: ClassVar[bool] = False
-    """Whether it says anything."""
+    """Whether it predicts scores at all."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         """Sentences on settings of the algorithm that do not go with it."""
@@ -70,7 +70,7 @@ class CriticValues:
     init: Literal["reward_model", "policy"] = "reward_model"
     """Whose weights it starts from; the policy's where no reward model judges."""
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-5))
-    """How its weights move."""
+    """Its learning rate, schedule and moments."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         if not algorithm.needs_values:

@@ -1,4 +1,4 @@
-"""Who looks at every step of a stage: writes it down, shows it, raises alarms."""
+"""The watcher of a stage's steps: it logs them, shows them, raises alarms."""
 
 from __future__ import annotations
 

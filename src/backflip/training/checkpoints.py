@@ -46,14 +46,14 @@ NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""What the safetensors format calls them."""
+"""Types by the names of the safetensors format."""
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """Tensors of each module, by name."""
 
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
-    """What training changes: parameters with a gradient, and the buffers that a model saves.
+    """Weights that change: parameters with a gradient, and the buffers that a model saves.
 
     Tied weights come once. The tensors are the module's own, not copies.
     """
@@ -210,7 +210,7 @@ class CheckpointStore:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
 
     def _damage(self, path: Path) -> str | None:
-        """What is wrong with a checkpoint, if anything."""
+        """The damage of a checkpoint, if any."""
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             files = cast("Mapping[str, Any]", manifest["files"])
@@ -228,7 +228,7 @@ class CheckpointStore:
 
 
 def unwritable(error: OSError, folder: Path, needed: int) -> UserError:
-    """What to say when ``needed`` bytes did not get into a folder of a run."""
+    """The error where ``needed`` bytes did not get into a folder of a run."""
     run = folder.parent if folder.name == "checkpoints" else folder
     size = f"{needed:,} bytes ({needed / 1e9:.2f} GB)"
     if error.errno in FULL:
@@ -243,7 +243,7 @@ def unwritable(error: OSError, folder: Path, needed: int) -> UserError:
 
 
 def resume_command(run: Path) -> str:
-    """What to type to go on with a run; a stage of a chain or round goes on with its chain."""
+    """The command that goes on with a run; a stage of a chain or round goes on with its chain."""
     folder = run.parent
     chain = folder.parent if folder.name.startswith("round_") else folder
     whole = chain if (chain / "recipe.yaml").is_file() else run

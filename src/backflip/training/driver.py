@@ -40,7 +40,7 @@ Assess = Callable[[int], Metrics]
 
 @runtime_checkable
 class Loop(Protocol):
-    """What a step is: ``OfflineLoop``, ``OnlineLoop``."""
+    """A loop that can take a step: ``OfflineLoop``, ``OnlineLoop``."""
 
     def step(self, index: int, batch: Any, /) -> dict[str, float]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -58,7 +58,7 @@ class Stream(Protocol):
 
 @runtime_checkable
 class Watch(Protocol):
-    """Told of every step; a sentence is a reason to stop.
+    """Called with every step; a sentence is a reason to stop.
 
     Where they exist, these are called too: ``begin(step)`` before the first step and after a
     resumption, ``validated(step, metrics)`` with a validation apart from a step (before the first,
@@ -77,7 +77,7 @@ class Best:
     higher: bool = True
     """Whether more is better."""
     start: float | None = None
-    """What the metric was before the first step: no checkpoint is best that does not beat it."""
+    """The metric before the first step: no checkpoint is best that does not beat it."""
 
     def improved(self, metrics: Metrics, before: float | None) -> bool:
         """Whether the metric was measured and beats what it was at best; NaN never does."""
@@ -92,7 +92,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended."""
+    """Steps taken, the best of them, and the reason for stopping."""
 
     steps: int
     metrics: Metrics
@@ -325,7 +325,7 @@ def load_best(run: RunFolder, modules: Mapping[str, nn.Module]) -> int | None:
 
 
 def keep_batches(run: RunFolder) -> Callable[[int, tuple[Work, ...]], None]:
-    """What ``Learner.on_skip`` may be: the work goes into kept_batches/, the newest three stay.
+    """A callback for ``Learner.on_skip``: the work goes into kept_batches/, the newest three stay.
 
     A file is a plain dict of tensors, numbers and names: ``torch.load(path)`` reads it.
     """
@@ -355,7 +355,7 @@ def keep_batches(run: RunFolder) -> Callable[[int, tuple[Work, ...]], None]:
 
 
 def _random_state() -> dict[str, Any]:
-    """Where the generators of torch, Python and NumPy stand."""
+    """States of the generators of torch, Python and NumPy."""
     _, keys, position, has_gauss, gauss = np.random.get_state()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),

@@ -22,7 +22,7 @@ MOST_SKIPS_IN_A_ROW = 3
 
 
 class Learnable(Protocol):
-    """What a learner can teach: a module that says how its batches are best cut."""
+    """A module that a learner can teach: it says how its batches are best cut."""
 
     def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]: ...
     def parameters(self) -> Any: ...

@@ -25,7 +25,7 @@ class ReferenceUpdate(Protocol):
         ...
 
     def after(self, step: int, /) -> None:
-        """Told that the step of this number, counted from 1, was taken."""
+        """Called after each step with its number, counted from 1."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -39,7 +39,7 @@ class OfflineLoop:
     learner: Learner
     objective: Objective
     reference_update: ReferenceUpdate | None = None
-    """What a moving reference says of each batch; without one, the batches are as they come."""
+    """A moving reference, which restates each batch; without one, batches are as they come."""
     beside: Callable[[], Mapping[str, float]] | None = None
     """Further metrics of each step, such as counts of the rows that a stream has left out."""
 

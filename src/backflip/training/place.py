@@ -1,4 +1,4 @@
-"""Where a run is: seen from its folder alone, without anything heavy."""
+"""State of a run, read from its folder alone, without heavy imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backflip.errors import UserError
 __all__ = ["RECIPE", "check_run"]
 
 RECIPE = "recipe.yaml"
-"""What makes a folder a run."""
+"""The file by which a folder is a run."""
 
 
 def check_run(path: Path) -> None:

@@ -53,7 +53,7 @@ of their number."""
 
 @dataclass(frozen=True)
 class ReferenceWork:
-    """How far the reference is. Answers that occur several times count once."""
+    """Progress of the reference. Answers that occur several times count once."""
 
     total: int
     hits: int = 0
@@ -322,7 +322,7 @@ class FixedReference:
         return with_reference(batch, self.model, token_budget=self.token_budget)
 
     def after(self, step: int) -> None:
-        """It does not move."""
+        """The fixed reference has no step to take."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}

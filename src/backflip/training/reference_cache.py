@@ -1,4 +1,4 @@
-"""What a reference has said, kept on disk for every run that asks the same model again.
+"""Log-probabilities of a reference, kept on disk for every run that asks the same model again.
 
 One SQLite file a model, named by a digest of its weights; one row an answer, named by a digest of
 the tokens of prompt and answer and of the mask. What tokenizer and template made of the text is in
@@ -82,7 +82,7 @@ class ReferenceCache:
         return self.folder / f"{model_fingerprint(model)}.sqlite"
 
     def rows(self, model: CausalPolicy | AdaptersOff) -> ReferenceRows:
-        """What this model has said so far; close it, or use it in ``with``."""
+        """The log-probabilities of this model so far; close it, or use it in ``with``."""
         rows = ReferenceRows(self.path(model))
         if self.name:
             rows.about(self.name)
@@ -118,7 +118,7 @@ class ReferenceRows:
             self._db = None
 
     def look_up(self, keys: Sequence[bytes]) -> dict[bytes, float]:
-        """What is known of these rows, in nats; the unknown ones are missing."""
+        """Log-probabilities of these rows, in nats; unknown ones are missing."""
         return self._tried(lambda db: _selected(db, keys), {})
 
     def add(self, rows: Mapping[bytes, float]) -> dict[bytes, float]:
@@ -296,7 +296,7 @@ def _weights(whole: nn.Module, *, adapters: bool) -> Iterator[tuple[str, Tensor]
 
 
 def _scalings(whole: Any) -> dict[str, Any]:
-    """What peft multiplies the adapters' updates by."""
+    """The factor by which peft multiplies the adapters' updates."""
     return {
         str(name): scaling
         for name, module in whole.named_modules()

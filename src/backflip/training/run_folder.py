@@ -25,7 +25,7 @@ from backflip.training.place import RECIPE, check_run
 __all__ = ["RunFolder", "write_atomically"]
 
 OURS = (RECIPE, "metrics.jsonl", "checkpoints", "summary.json", "model", "adapter")
-"""What a new run would write over."""
+"""Files that a new run would write over."""
 
 
 class FolderLock:

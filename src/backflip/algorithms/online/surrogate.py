@@ -1,4 +1,4 @@
-"""What every form of PPO shares: the clipped surrogate, the price of KL, when to stop early."""
+"""Parts shared by every form of PPO: the clipped surrogate, the price of KL, when to stop early."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What every objective without a reward model knows of an answer: how likely policy and reference
-hold it to be. The implicit reward is β·log π/π_ref, up to a constant of the prompt.
+"""Log-probabilities of an answer under policy and reference, on which every objective without a
+reward model stands. The implicit reward is β·log π/π_ref, up to a constant of the prompt.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NLLCoef = Annotated[
 
 @dataclass(frozen=True)
 class AnswerLogps(TensorRecord):
-    """N answers once the policy has read them."""
+    """Log-probabilities of N answers under policy and reference."""
 
     logp: Float[Tensor, " N"]
     """log π(y|x): Σ over the answer's own tokens, in nats. The only field with a gradient."""

@@ -1,4 +1,4 @@
-"""What every objective of the direct family starts from: how likely policy and reference hold
+"""Base of the objectives of the direct family: how likely policy and reference hold
 each answer to be, and the pairs among the answers of a prompt.
 
 The implicit reward of an answer is β·log π(y|x)/π_ref(y|x) up to a constant of the prompt (Rafailov
@@ -33,14 +33,14 @@ from backflip.functional.reductions import Loss, weighted_mean
 from backflip.functional.reward_losses import decided_pairs, prompt_mean
 
 Preferences = ComparisonBatch | ReferencedComparisons
-"""What the direct family learns from; objectives without a reference take the plain comparisons."""
+"""Batches of the direct family; objectives without a reference take the plain comparisons."""
 SEPARATED = math.log(9)
 """A pair is separated where its margin is above this, σ of it 0.9: it has little left to teach."""
 
 
 @dataclass(frozen=True)
 class ComparedLogps(AnswerLogps):
-    """What is known of N answers to B prompts once the policy has read them."""
+    """Log-probabilities of N answers to B prompts under policy and reference, with their labels."""
 
     rank: Int[Tensor, " N"]
     win: Float[Tensor, " N"]
@@ -54,7 +54,7 @@ class Pair(TensorRecord):
     better: ComparedLogps
     worse: ComparedLogps
     margin: Float[Tensor, " P"]
-    """How far apart the label calls for, at least 0."""
+    """The margin that the label calls for, at least 0."""
     soft: Float[Tensor, " P"]
     """P(the label is right)."""
 
@@ -84,7 +84,7 @@ class DirectObjective(Objective):
     learns_ties: ClassVar[bool] = False
     """Whether tied answers say something to it."""
     uses_labels: ClassVar[frozenset[str]] = frozenset()
-    """What it uses of a label besides who won: "soft", "margin", "win" (see ComparisonBatch)."""
+    """Parts of a label used besides the winner: "soft", "margin", "win" (see ComparisonBatch)."""
     separated: ClassVar[float] = SEPARATED
     """The margin, a difference of rewards, above which a pair has little left to teach."""
     beta: DPOBeta = 0.1
@@ -101,14 +101,14 @@ class DirectObjective(Objective):
 
     @abstractmethod
     def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
-        """The loss of each prompt of ``batch``, from what was said of its answers."""
+        """The loss of each prompt of ``batch``, from the log-probabilities of its answers."""
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         """The implicit reward of each answer, by which pairs are ordered."""
         return self.beta * told.ratio
 
     def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"] | None:
-        """What the policy itself makes of each answer, to be held against its length; None where
+        """The implicit reward of each answer, to be held against its length; None where
         it follows from the length before anything is learnt.
         """
         return self.reward(told)
@@ -123,7 +123,7 @@ class DirectObjective(Objective):
         return {"preference": (self._says(rows) * rows.weight).sum()}
 
     def preferences(self, told: ComparedLogps, rows: ComparisonBatch) -> dict[str, Loss]:
-        """What is to be minimised beside the likelihood; ``Mixture`` has a term for each part."""
+        """Losses beside the likelihood; ``Mixture`` has a term for each part."""
         weight = (self._says(rows) * rows.weight).to(told.logp)
         return {"preference": weighted_mean(self.per_prompt(told, rows), weight)}
 
@@ -156,7 +156,7 @@ class DirectObjective(Objective):
         return Outcome(losses, metrics)
 
     def _says(self, rows: ComparisonBatch) -> Float[Tensor, " B"]:
-        """1 for each prompt that says something to this objective."""
+        """1 for each prompt that this objective learns from."""
         return torch.ones_like(rows.weight) if self.learns_ties else prompts_with_a_winner(rows)
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class PairObjective(DirectObjective):
 
     @abstractmethod
     def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        """What each pair costs."""
+        """The loss of each pair."""
 
     def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = decided_pairs(told.rank, told.prompt)
@@ -207,7 +207,7 @@ def comparisons_of(batch: Preferences) -> ComparisonBatch:
 
 
 def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> ComparedLogps:
-    """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
+    """Log-probabilities of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = comparisons_of(batch), logp.device
     known = batch.logp_ref.values if isinstance(batch, ReferencedComparisons) else None
     answers = read(logp, rows.mask.values, known)
@@ -225,7 +225,7 @@ def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> ComparedLogps:
 def preference_metrics(
     told: ComparedLogps, reward: Float[Tensor, " N"], *, separated: float = SEPARATED
 ) -> dict[str, Loss]:
-    """What to watch in every step of the direct family; each a mean over pairs or answers.
+    """Metrics of every step of the direct family; each a mean over pairs or answers.
 
     ``logp_change_chosen``: log π/π_ref of the preferred answers; below 0 the policy holds them less
     likely than the reference did (likelihood displacement: Razin et al., 2024). ``separated``: the

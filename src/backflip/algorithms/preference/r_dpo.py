@@ -34,7 +34,7 @@ class RDPO(PairObjective):
         )
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
-        """What explains the labels: the policy's share and that of the length."""
+        """The explanation of the labels: the policy's share and that of the length."""
         return self.beta * told.ratio + self.length_coef * told.length
 
     def implicit_reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:

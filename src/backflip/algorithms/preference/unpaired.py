@@ -1,4 +1,4 @@
-"""What every objective of unpaired feedback starts from: single answers, each called good or bad.
+"""Base of the objectives of unpaired feedback: single answers, each called good or bad.
 
 All of them ask whether the implicit reward β·log π/π_ref lies on the right side of a shift.
 """
@@ -23,7 +23,7 @@ from backflip.functional.reductions import Loss, weighted_mean
 
 @dataclass(frozen=True)
 class LabelledLogps(AnswerLogps):
-    """What is known of B labelled answers once the policy has read them."""
+    """Log-probabilities of B labelled answers under policy and reference."""
 
     label: Bool[Tensor, " B"]
     """True where the answer was judged good."""
@@ -57,7 +57,7 @@ class UnpairedObjective(Objective):
 
     @abstractmethod
     def per_answer(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
-        """What each answer costs."""
+        """The loss of each answer."""
 
     @abstractmethod
     def origin(self, judged: LabelledLogps) -> Float[Tensor, " B"]:
@@ -77,7 +77,7 @@ class UnpairedObjective(Objective):
 
 
 def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> LabelledLogps:
-    """What is known of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
+    """Log-probabilities of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = batch.labelled, logp.device
     answers = read(logp, rows.mask, batch.logp_ref)
     return LabelledLogps(
@@ -94,7 +94,7 @@ def judge(logp: Float[Tensor, "B T"], batch: ReferencedLabels) -> LabelledLogps:
 def unpaired_metrics(
     judged: LabelledLogps, reward: Float[Tensor, " B"], origin: Float[Tensor, " B"]
 ) -> dict[str, Loss]:
-    """What to watch in every step, each a mean over answers, named as for pairs.
+    """Metrics of every step, each a mean over answers, named as for pairs.
 
     ``…_chosen`` is the mean over good answers and ``…_rejected`` over bad ones. ``accuracy`` is the
     share of answers whose implicit reward lies on the right side of ``origin``; ``good`` is the

@@ -1,4 +1,4 @@
-"""What every reward-model objective starts from: the answers of a batch with their raw scores."""
+"""Base of the reward-model objectives: the answers of a batch with their raw scores."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def preference(
 
 @torch.no_grad()
 def pair_metrics(rated: Rated) -> dict[str, Loss]:
-    """How often the better answer scores higher, by how much, and what all scores are like."""
+    """Accuracy, margin, and moments of all scores."""
     pairs = decided_pairs(rated.rank, rated.prompt)
     delta = rated.scores[pairs.better] - rated.scores[pairs.worse]
     size = delta.new_tensor(float(len(delta)))

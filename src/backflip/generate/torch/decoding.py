@@ -1,4 +1,4 @@
-"""What the sampling loop asks of a network that writes tokens."""
+"""The protocol of networks that write tokens, as the sampling loop needs it."""
 
 from __future__ import annotations
 
