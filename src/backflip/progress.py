@@ -28,20 +28,20 @@ class Task:
     """Something under way."""
 
     label: str
-    """What is being done, in a word or two: ``validation``, ``reading rows.jsonl``."""
+    """The task in a word or two: ``validation``, ``reading rows.jsonl``."""
     total: int | None = None
     """How much there is of it; None where nobody knows."""
     unit: str = ""
-    """What is counted: ``rows``, ``answers``, ``bytes``."""
+    """The unit of its count: ``rows``, ``answers``, ``bytes``."""
     done: int = 0
     lasting: bool = False
     """Whether it stays in view while parts of it are shown: a stage of training, a round."""
     numbers: str = ""
-    """What stands beside it, such as the loss."""
+    """A note beside it, such as the loss."""
     position: Callable[[], int] | None = None
     """Asked for ``done`` whenever somebody looks, where counting would cost more than the work."""
     first: int = 0
-    """What was done before it began: a resumed run."""
+    """Units done before it began: a resumed run."""
     began: float = field(init=False)
     """On the clock of ``time.monotonic``."""
 

@@ -63,7 +63,7 @@ def _parts(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
 
 
 def _value(name: str, annotation: Any, given: Mapping[str, Any]) -> Any:
-    """What was given for a parameter; a group is put together."""
+    """The value given for a parameter; a group is put together."""
     if not dataclasses.is_dataclass(annotation):
         return given[name]
     hints = get_type_hints(annotation, include_extras=True)

@@ -82,7 +82,7 @@ def talk(names: Sequence[str], chats: Sequence[Conversation]) -> None:
 
 
 def _asked(console: Console) -> str | None:
-    """What was typed; None when the chat is over."""
+    """The typed line; None when the chat is over."""
     try:
         typed = console.input("[bold]> [/bold]").strip()
     except (EOFError, KeyboardInterrupt):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 MARKS = ("⟦", "⟧")
-"""What stands around tokens that are learnt where there is no colour."""
+"""Marks around tokens that are learnt where there is no colour."""
 FOLD = 200
 """Letters at either end of a long text that are shown."""
 
@@ -201,7 +201,7 @@ def print_read(plans: Sequence[Plan]) -> None:
 
 
 def print_plans(plans: Sequence[Plan]) -> None:
-    """What will be trained, stage by stage."""
+    """A table of the stages to train."""
     columns = ["stage", "#parameters", "#trained", "#rows", "#held out", "#left out", "#steps"]
     rows = [
         (
@@ -222,7 +222,7 @@ def print_plans(plans: Sequence[Plan]) -> None:
 
 
 def print_forecast(forecast: Forecast) -> None:
-    """What it will take."""
+    """A table of the time, memory and disk that it will take."""
     rows = [
         (
             part.stage.replace("_", " "),

@@ -1,4 +1,4 @@
-"""What the shell offers at Tab: recipes, settings and their values, runs. Imports nothing heavy."""
+"""Completion in the shell: recipes, settings and their values, runs. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recipes(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[Of
 
 
 def checked(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[Offer]:
-    """What may be checked: recipes and data."""
+    """Arguments of check: recipes and data."""
     yield from recipes(ctx, args, incomplete)
     yield from data(incomplete)
 

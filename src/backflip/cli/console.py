@@ -15,7 +15,7 @@ from backflip.monitor.progress import breaks_between_words
 
 out = Console(highlight=False)
 NUMBER = "#"
-"""What the name of a column of numbers begins with; they stand to the right."""
+"""Beginnings of names of columns of numbers, which stand to the right."""
 EDGES, GAP = 4, 3
 """Places that a table takes at its sides together, and between two of its columns."""
 

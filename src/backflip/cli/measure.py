@@ -68,7 +68,7 @@ def _print_json(found: Mapping[str, Any]) -> None:
 
 
 def _evaluated(words: Sequence[str]) -> dict[str, Any]:
-    """What is to be evaluated on."""
+    """Data to evaluate on."""
     from backflip import api
     from backflip.recipes.names import settings_of
 
@@ -141,7 +141,7 @@ def print_report(report: RewardReport) -> None:
 
 
 def print_best_of_n(found: BestOfN) -> None:
-    """What choosing among n answers is worth, and where the best answers are."""
+    """The gain of choosing among n answers, and the file of the best ones."""
     parts = list(found.points[0].parts)
     named = [f"#by {name}" for name in parts]
     heads = ["#n", "#expected reward", *named, "#KL by the formula, nats", "#prompts"]

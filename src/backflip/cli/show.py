@@ -44,7 +44,7 @@ def show(
 
 
 def print_result(run: Run) -> None:
-    """What a run came to, and what can be done with it."""
+    """Results of a run, and the commands to go on with."""
     from backflip.monitor.folder import read_run
     from backflip.monitor.report import sentences
     from backflip.monitor.views import view_of
@@ -85,7 +85,7 @@ def _print_tables(run: Any) -> None:
 
 
 def print_sweep(folder: Path) -> None:
-    """What came of every run of a sweep, and the page that compares them."""
+    """Results of every run of a sweep, and the page that compares them."""
     from backflip.monitor.report import write_comparison
     from backflip.monitor.text import KL_BY_ANSWERS
     from backflip.recipes.sweep import results

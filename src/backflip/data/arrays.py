@@ -12,7 +12,7 @@ CHUNK = 1 << 20
 """Characters read at a time; doubled while a single value does not fit."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"[-+.0-9eE]*")
-"""What a number may go on with: at the end of what was read it may not be whole yet."""
+"""Characters that a number may go on with: at the end of what was read it may not be whole yet."""
 
 
 def values(file: io.TextIOBase) -> Iterator[Any]:
@@ -38,7 +38,7 @@ def values(file: io.TextIOBase) -> Iterator[Any]:
 
 
 class _Buffer:
-    """What has been read of a file and not been used."""
+    """Text read from a file and not used yet."""
 
     def __init__(self, file: io.TextIOBase) -> None:
         self.file, self.held, self.at = file, "", 0

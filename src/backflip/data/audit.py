@@ -70,9 +70,9 @@ class Audit:
     unit: str = "words"
     """The unit of lengths: tokens where a template was given."""
     unchecked: tuple[str, ...] = ()
-    """What was not looked for, and what to give so that it is."""
+    """Checks that were not made, and what to give so that they are."""
     said: str = ""
-    """What was to be said of reading the data: conversions, and of people's answers their basis."""
+    """Sentences on reading the data: conversions, and of people's answers their basis."""
     shown: tuple[Reading, ...] = ()
     """The first rows as a model reads them; none without a template."""
 
@@ -153,7 +153,7 @@ def _verdicts(records: Sequence[Record], sizes: Sizes, format: str) -> Iterable[
 
 
 def _said(loaded: Loaded[Any], template: ChatTemplate | None) -> Iterable[str]:
-    """What reading has chosen and left, and what the template does not write: a sentence each."""
+    """Choices and leftovers of reading, and what the template does not write: a sentence each."""
     yield from filter(None, (loaded.converted, *loaded.notes, loaded.unread_line(None)))
     yield from placed(loaded.records)
     if template is not None:

@@ -70,7 +70,7 @@ def transcript_messages(text: str) -> Messages:
 
 
 def _between(text: str) -> re.Pattern[str] | None:
-    """What stands between the turns of a text that begins with one; None where there is one."""
+    """Pattern of the marks between turns, of a text that begins with one; else None."""
     return next((pattern for pattern in _BETWEEN if pattern.search(text.lstrip())), None)
 
 
@@ -180,7 +180,7 @@ def split_last(turns: Messages) -> tuple[Messages, Messages]:
 
 
 def split_at_first_answer(messages: Sequence[Message]) -> tuple[Messages, Messages]:
-    """What stands before the assistant's first message, and the rest."""
+    """Messages before the assistant's first one, and the rest."""
     roles = [message.role for message in messages]
     if "assistant" not in roles:
         raise BadRecordError("conversation ends with the user", "add the assistant's reply")
@@ -237,7 +237,7 @@ def split_text(a: str, b: str) -> tuple[str, str, str]:
 
 
 def seen(value: Any) -> str:
-    """What a value is, in words."""
+    """A value's type, in words."""
     names: dict[type[object], str] = {
         str: "text",
         list: "a list",

@@ -56,10 +56,10 @@ class Loaded(Generic[R]):
     unread: Mapping[str, int] = field(default_factory=dict[str, int])
     """In how many of the used rows a column, or a key of messages, held something unread."""
     notes: tuple[str, ...] = ()
-    """What was chosen where the rows could be read in several ways."""
+    """The choice made where rows could be read in several ways."""
 
     def unread_line(self, most: int | None = SHOWN) -> str:
-        """What nobody has read, in a sentence; empty where all was read."""
+        """Columns that nobody has read, in a sentence; empty where all was read."""
         return not_used(self.unread, self.rows - self.dropped.total, most)
 
 
@@ -202,7 +202,7 @@ class Reader:
         return replace(record, info=info) if info and isinstance(record, Prompt) else record
 
     def account(self, source: str, made: Converted, dropped: Tally, rows: int) -> Loaded[Any]:
-        """What was made of ``rows`` rows, and what was left of them."""
+        """The records of ``rows`` rows, with an account of the rest."""
         return Loaded(
             source,
             self.format.name,
@@ -215,7 +215,7 @@ class Reader:
         )
 
     def notes(self) -> list[str]:
-        """What was chosen, in sentences."""
+        """Choices made, in sentences."""
         read_as = [f"{name} is read from {column}" for name, column in self.columns.items()]
         lifted = [f"rows are read from inside the column {self._lifted}"] if self._lifted else []
         remarks = [f"{remark} ({counted(count, 'row')})" for remark, count in self.remarks.items()]

@@ -26,9 +26,9 @@ class Sizes:
     def __init__(self, records: Sequence[Record], template: ChatTemplate | None) -> None:
         self.unit = "tokens" if template else "words"
         self.refused = Tally()
-        """What the template cannot take; such rows have no length."""
+        """Rows that the template cannot take; such rows have no length."""
         self.remedies: dict[str, str] = {}
-        """What to do about a reason for which rows were refused."""
+        """Advice on a reason for which rows were refused."""
         self._unread: set[int] = set()
         self.parts = self._tokens(records, template) if template else [*map(_words, records)]
 

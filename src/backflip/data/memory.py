@@ -17,7 +17,7 @@ NAME = "rows in memory"
 PREFIX = "rows-"
 """How the files begin that rows in memory are written to; behind it stands their hash."""
 BINARY = {"bytes": "…", "path": None}
-"""What stands in a file for a picture or a sound, which no row of text holds."""
+"""Placeholder in a file for a picture or a sound, which no row of text holds."""
 
 
 def is_rows(value: Any) -> bool:

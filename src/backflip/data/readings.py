@@ -70,7 +70,7 @@ def readings(
 
 
 def _row(data: Any, row: int, tokenizer: Any) -> list[tuple[str, tuple[tuple[str, bool], ...]]]:
-    """What there is to say of each answer of a row, and its spans."""
+    """Remarks on each answer of a row, and its spans."""
     if isinstance(data, ComparisonBatch):
         first, last = int(data.answers.offsets[row]), int(data.answers.offsets[row + 1])
         ranks = [int(rank) for rank in data.rank.values[first:last]]

@@ -88,7 +88,7 @@ def _talks(row: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
 
 
 def fields_of(messages: Sequence[Message]) -> set[str]:
-    """What these messages have beside text, by the names of ``written``."""
+    """Fields of these messages beside text, by the names of ``written``."""
     found = {name for message in messages if message.extra for name in message.fields}
     found |= {"tools"} if any(message.tools for message in messages) else set()
     return found | ({"tool"} if any(message.role == "tool" for message in messages) else set())

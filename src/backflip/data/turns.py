@@ -19,7 +19,7 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 CALLS = ("tool_calls", "function_call")
 BESIDE = ("tool_call_id", "name")
 TOOLS = ("tools", "functions")
-"""What a conversation may call, in a column of the row or in a message."""
+"""Tools that a conversation may call, in a column of the row or in a message."""
 KEYS = frozenset((*ROLE, *CONTENT, *WEIGHTS, *REASONING, *CALLS, *BESIDE, *TOOLS))
 """Every field of a message that is read."""
 ROLES = {

@@ -73,7 +73,7 @@ class RoundFolder:
 
     @property
     def about(self) -> Path:
-        """What was asked, of whom."""
+        """File with the facts about prompts and sampler of the round."""
         return self.folder / "samples" / "about.json"
 
     def chunk(self, what: str, number: int) -> Path:

@@ -108,7 +108,7 @@ class Plan:
     """The steps of one stage, and those after which it validates and saves."""
 
     stage: str
-    """What is trained, such as ``sft``; a checkpoint of another stage is refused."""
+    """Name of the stage, such as ``sft``; a checkpoint of another stage is refused."""
     total: int | None
     """Number of steps; None goes on until the batches end, which is then validated."""
     eval_every: int = 0

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What is to be done, by the options that were given; without any of them, the server runs."""
+    """The command to carry out, by the options given; without any, the server runs."""
 
     project: Annotated[str | None, NAME] = None
     settings: Settings = None
@@ -117,7 +117,7 @@ def collect(wishes: Wishes) -> None:
 
 
 def _chores(wishes: Wishes) -> list[Callable[[Store, str], None]]:
-    """What was asked for, in the order in which it is done, each to the store and a project."""
+    """Commands that were asked for, in order, each to the store and a project."""
     seed, count = wishes.seed, wishes.count
     found: list[Callable[[Store, str], None]] = []
     if settings := wishes.settings:

@@ -77,7 +77,7 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """What belongs to a server beside its database."""
+    """Options of a server beside its database."""
 
     files: Folder = None
     policy: Annotated[

@@ -1,4 +1,4 @@
-"""What to expect before people are asked: simulated raters, and how many it takes of everything."""
+"""Rehearsal of annotation: simulated raters, and how many people and answers it takes."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def settle(store: Store, name: str, words: list[str]) -> None:
 
 
 def say_stalls(store: Store, name: str | None) -> None:
-    """What stands still, in one project or in all, so that nobody waits for what cannot come."""
+    """Warn of stalled items of one project or all: nobody waits for what cannot come."""
     for project in store.projects():
         for stalled in project.stalls() if name in (None, project.name) else ():
             advice = "invite some, or set raters_per_item lower"

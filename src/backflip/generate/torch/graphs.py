@@ -49,7 +49,7 @@ class StepGraph:
         self.replay = record(lambda: read(self.inputs))
 
     def __call__(self, inputs: StepInputs) -> Tensor:
-        """What ``read(inputs)`` would return."""
+        """The result of ``read(inputs)``."""
         for field in fields(inputs):
             getattr(self.inputs, field.name).copy_(getattr(inputs, field.name))
         return self.replay().clone()

@@ -146,7 +146,7 @@ def _turn(x: Float[Tensor, "N H D"], cosine: Tensor, sine: Tensor) -> Float[Tens
 
 
 def why_not(model: nn.Module) -> str | None:
-    """What keeps a model from being decoded here; None where nothing does."""
+    """The obstacle to decoding a model here; None where there is none."""
     lm = unwrapped(model)
     if type(lm).__name__ not in FAMILIES:
         return f"{type(lm).__name__} is not of the Llama family"
