@@ -91,7 +91,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
         recipes: Any = nullcontext(recipe)
     else:
-        named = {k: _named(k, v) if isinstance(v, Run) else v for k, v in overrides.items()}
+        named = {key: _named(key, value) for key, value in overrides.items()}
         recipes = written(recipe, named)
     with recipes as ready:
         with shown():
@@ -99,10 +99,16 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         return Run(stages.train(ready, functions=functions))
 
 
-def _named(setting: str, run: Run) -> str:
-    """The model of a run, as the setting of a recipe."""
+def _named(setting: str, value: Any) -> Any:
+    """A value as the setting of a recipe: of a run, its model; inside of a reward too."""
     judges = setting in ("reward_model", "reward", "judge")
-    return str(model_of(run, of=("reward_model",) if judges else None))
+    if isinstance(value, Run):
+        return str(model_of(value, of=("reward_model",) if judges else None))
+    if judges and isinstance(value, Mapping):
+        return {key: _named(setting, entry) for key, entry in value.items()}
+    if judges and isinstance(value, list | tuple):
+        return [_named(setting, entry) for entry in value]
+    return value
 
 
 def sweep(
@@ -158,15 +164,13 @@ def resume(
     """
     from backflip.training.place import check_run
 
+    given = {"judge": judge, "reward": reward}
     folder = run.folder if isinstance(run, Run) else Path(run)
     check_run(folder)
     with starting():
         from backflip.recipes import run as stages
-    return Run(
-        stages.resume(
-            folder, functions={k: v for k, v in (("judge", judge), ("reward", reward)) if v}
-        )
-    )
+    functions = {name: function for name, function in given.items() if function is not None}
+    return Run(stages.resume(folder, functions=functions))
 
 
 def evaluate(

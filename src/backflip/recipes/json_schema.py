@@ -17,6 +17,8 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_in
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES, TERMS
+from backflip.stages.rewards import TERMS as SOURCES
+from backflip.stages.rewards import MixOfRewards
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -52,11 +54,18 @@ def _group(kind: type[Any], *, name: str = "") -> dict[str, Any]:
         found[field] = _setting(kind, field, type_) | _default(default)
         if meanings.get(field):
             found[field]["description"] = meanings[field]
+    for old, schema_ in getattr(kind, "ALIASES", {}).items():
+        found[old] = (schema_ if isinstance(schema_, dict) else _group(schema_)) | {
+            "deprecated": True
+        }
     return {"type": "object", "properties": found, "additionalProperties": False}
 
 
 def _setting(owner: type[Any], field: str, kind: Any) -> dict[str, Any]:
     """A value of one field, in all the ways in which a recipe may say it."""
+    if owner is MixOfRewards and field == "terms":
+        sources = [_group(source, name=name) for name, source in SOURCES.items()]
+        return {"type": "array", "items": {"anyOf": [*sources, {"type": "string"}]}}
     options = _options(kind)
     if field == "lr" and owner is OptimizerSettings:
         options.append({"const": "auto"})

@@ -21,7 +21,7 @@ from backflip.stages.rewards import reward_in
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
 
-TAGGED = ("algorithm", "objective", "choose", "imitate")
+TAGGED = ("algorithm", "objective", "choose", "imitate", "reward", "values")
 """Settings that are one of several kinds, told apart by name."""
 
 
@@ -103,11 +103,17 @@ def _ordered(given: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _spread(raw: dict[str, Any]) -> dict[str, Any]:
     """Groups given as one word written out, in the recipe and in its stages."""
-    raw = long_forms(raw)
+    raw = _words_spread(raw)
     for name in STAGES:
         if isinstance(raw.get(name), Mapping):
-            raw[name] = long_forms(raw[name])
+            raw[name] = _words_spread(raw[name])
     return raw
+
+
+def _words_spread(group: Mapping[str, Any]) -> dict[str, Any]:
+    out = long_forms(group)
+    words = {n: reward_in(out[n]) for n in ANY_WORD if isinstance(out.get(n), str)}
+    return out | words
 
 
 def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) -> None:
@@ -121,7 +127,7 @@ def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) ->
     inner = SHORT_FORMS.get(last)
     if isinstance(value, str) and inner is not None:
         value = {inner: value}
-    elif isinstance(value, str) and last in ANY_WORD:
+    elif isinstance(value, str | Path) and last in ANY_WORD:
         value = reward_in(value)
     if isinstance(value, Mapping):
         group[last] = _merged(group.get(last), value, last)
@@ -195,7 +201,7 @@ def _explained(error: ValidationError, stage: str, where: str) -> str:
         said = f"{path} in {where} is {seen!r}, which is not known. {hint(str(seen), options)}"
     elif kind == "value_error":
         reason = first.get("ctx", {}).get("error", first["msg"])
-        said = f"{path} in {where}: {reason}"
+        said = f"{path} in {where}: {reason}" if path else f"{where}: {reason}"
     else:
         needed = wanted(kind, first["msg"], path, settings(stage))
         said = f"{path} in {where} is {value!r}; {needed}."

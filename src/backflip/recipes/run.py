@@ -44,6 +44,7 @@ def train(
         Interrupted: a signal came; the message says how to go on.
 
     """
+    _check_asked(recipe, functions or {})
     with _created(recipe) as run:
         return _with_progress(recipe, run, progress, functions)
 
@@ -65,7 +66,26 @@ def resume(
     if run.finished:
         made = model_folder(folder)
         raise UserError(f"{folder} is finished: its model is {made}. Nothing to resume.")
+    _check_asked(recipe, functions or {})
     return _with_progress(recipe, run, progress, functions)
+
+
+def _check_asked(recipe: Recipe, functions: Functions) -> None:
+    """Raises UserError for a reward from Python that the recipe would never ask."""
+    said = recipe.model_dump(mode="json").get("reward")
+    if "reward" in functions and "python" not in _leaves(said):
+        raise UserError(
+            f"reward is a function from Python, but the recipe says reward={said!r} and would "
+            "never ask it. Leave it out, or say reward=python in the recipe."
+        )
+
+
+def _leaves(value: Any) -> list[Any]:
+    """All that nested settings hold."""
+    if isinstance(value, Mapping | list | tuple):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return [leaf for entry in inner for leaf in _leaves(entry)]
+    return [value]
 
 
 @contextlib.contextmanager

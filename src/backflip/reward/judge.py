@@ -108,15 +108,18 @@ class PolicyJudge:
         for reply in replies:
             text = as_text(self.template, reply.tokens)
             said[fits[reply.prompt_index]].append(text)
-        scores = torch.full((len(asked), self.samples), math.nan)
+        scores, failures = torch.full((len(asked), self.samples), math.nan), Tally()
         for row, texts in enumerate(said):
             if texts:
                 scores[row] = torch.tensor([read_score(text) for text in texts])
-            self._count(row, len(asked[row]), texts, bool(scores[row].isfinite().any()))
+            if not scores[row].isfinite().any():
+                reason, example = self._why_not(row, len(asked[row]), texts)
+                failures.add(reason, example)
+        self.outcomes.update(failures)
         known = scores.isfinite().float()
         mean = scores.nanmean(-1)
         spread = (scores - mean[:, None]).square().nanmean(-1).sqrt()
-        return Judgement(mean, {"parsed": known.mean(-1), "spread": spread})
+        return Judgement(mean, {"parsed": known.mean(-1), "spread": spread}, failures=failures)
 
     def _question(self, rollouts: Rollouts, row: int) -> list[int]:
         """What the judge is given to read about one answer, as tokens."""
@@ -131,11 +134,11 @@ class PolicyJudge:
     def _fits(self, length: int) -> bool:
         return self.max_length is None or length <= self.max_length
 
-    def _count(self, row: int, length: int, texts: Sequence[str], scored: bool) -> None:
+    def _why_not(self, row: int, length: int, texts: Sequence[str]) -> tuple[str, str]:
+        """(why an answer has no score, an example)."""
         if not self._fits(length):
-            self.outcomes.add(f"longer than {self.max_length} tokens", f"answer {row}")
-        elif not scored:
-            self.outcomes.add("no score in what the judge wrote", repr(texts[-1][-80:]))
+            return f"longer than {self.max_length} tokens", f"answer {row}"
+        return "no score in what the judge wrote", repr(texts[-1][-80:])
 
 
 def as_text(template: ChatTemplate, tokens: Sequence[int]) -> str:

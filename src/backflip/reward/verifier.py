@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -38,19 +38,32 @@ class Verdict:
         Correct answers score 1, incorrect and unparsable ones 0, unless the verdict has a score.
         """
         if isinstance(said, Verdict):
+            if said.score is not None:
+                return said if _number(said.score) is not None else _no_number(said.score)
             judged = said.outcome in ("correct", "incorrect", "unparsable")
-            if said.score is None and judged:
-                return replace(said, score=float(said.outcome == "correct"))
-            return said
-        if isinstance(said, bool):
-            return Verdict("correct" if said else "incorrect", float(said))
-        try:
-            number = float(said)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isfinite(number):
-            return Verdict("scored", number)
-        return Verdict("error", reason=f"it returned {said!r}, which is no number"[:200])
+            return replace(said, score=float(said.outcome == "correct")) if judged else said
+        number = _number(said)
+        if number is None:
+            return _no_number(said)
+        if isinstance(said, bool) or str(getattr(said, "dtype", "")) in ("bool", "torch.bool"):
+            return Verdict("correct" if number else "incorrect", number)
+        return Verdict("scored", number)
+
+
+def _number(said: Any) -> float | None:
+    """A finite number that float32 holds, or None; a text is none, even of digits."""
+    if isinstance(said, str | bytes):
+        return None
+    try:
+        number = float(said)
+    except Exception:  # whatever the object's own conversion raises
+        return None
+    return number if abs(number) <= torch.finfo(torch.float32).max else None
+
+
+def _no_number(said: Any) -> Verdict:
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(said))  # one reason, not one for each object
+    return Verdict("error", reason=f"it returned {shown}, which is no finite number"[:200])
 
 
 @dataclass(frozen=True, kw_only=True)

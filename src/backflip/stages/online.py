@@ -174,6 +174,12 @@ def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the old names of PPO's roles written as ``reward`` and ``values``."""
     out = {key: value for key, value in raw.items() if key not in OnlineRecipe.ALIASES}
     if raw.get("reward_model") is not None:
+        other = reward_in(raw.get("reward", {}))
+        if isinstance(other, Mapping) and other.get("name") != "model":
+            raise ValueError(
+                f"reward_model={raw['reward_model']} and a reward of another kind "
+                f"({other.get('name')}) are both given. Leave one of them out"
+            )
         out["reward"] = {"name": "model", "model": raw["reward_model"]}
     critic = {"separate": "critic", "shared": "shared"}.get(str(raw.get("critic")))
     said: dict[str, Any] = {

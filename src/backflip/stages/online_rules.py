@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from backflip.algorithms.ranges import Usual, declared
 from backflip.stages.rewards import Model
 
 __all__ = ["online_faults", "online_remarks"]
@@ -17,6 +18,11 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
             f"{recipe.name} needs a reward model: reward_model=FOLDER of a run of `backflip "
             "train reward_model`, or of any sequence classifier; or a function, "
             "reward=my_rewards.py:NAME."
+        )
+    if not alone and recipe.reward != Model():
+        yield (
+            f"{prefix}reward is set, but the chain rewards by the reward model of the stage before "
+            f"it. Leave it out, or train {recipe.name} by itself after the others."
         )
     yield from recipe.reward.faults(f"{prefix}reward")
     yield from recipe.values.faults(prefix, recipe.algorithm)
@@ -35,6 +41,9 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
 
 def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
     """Sentences on settings of an online stage that are allowed, but end badly."""
+    for name, value, usual in declared(recipe.reward, Usual):
+        if value is not None and not usual.low <= value <= usual.high:
+            yield f"{prefix}reward.{name} is {value:g}; the literature has {usual.source}."
     answers = recipe.prompts_per_step * recipe.answers_per_prompt // recipe.minibatches
     if answers < 8 and getattr(recipe.algorithm, "whiten_advantages", False):
         yield (

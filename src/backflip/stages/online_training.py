@@ -26,6 +26,8 @@ from backflip.training.run_folder import RunFolder
 
 __all__ = ["train_online"]
 
+REASONS = 3
+"""Reasons for which answers had no score that are told: the most frequent ones."""
 NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weights are kept"
 
 
@@ -57,6 +59,8 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
         assess=exam.metrics,
         best=best,
     )
+    for line in loop.unscored.lines()[:REASONS]:
+        watcher.say(f"answers without a score, which taught nothing: {line}")
     now, summary = _kept(cast, loop, (run, outcome, best), watcher)
     after = exam.at(now)
     dtype = context.saved_dtype(cast.policy.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,11 @@ from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.reward.ensemble import Ensemble
-from backflip.reward.function import FunctionReward, load_function
+from backflip.reward.function import FunctionReward, check_function, load_function
 from backflip.reward.judge import PolicyJudge
 from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import Mix, RewardSource
+from backflip.reward.verifier import Verifier
 from backflip.stages.choices import one_of, register, sum_of
 from backflip.stages.context import StageContext
 from backflip.training.reference import check_same_vocabulary
@@ -121,6 +123,10 @@ class Function:
                 f"{run} is rewarded by a function, which no file can hold. Hand it over in Python: "
                 f'bf.train(…, reward=FUNCTION), or bf.resume("{run}", reward=FUNCTION).'
             )
+        if isinstance(function, Verifier):
+            function = function.check
+        if remark := check_function(function, given.records):
+            given.context.say(remark)
         template = given.context.template
         return FunctionReward(function=function, template=template, records=given.records)
 
@@ -185,6 +191,9 @@ class MixOfRewards:
         return [model for term in self.terms for model in term.scorers()]
 
     def faults(self, where: str) -> Iterator[str]:
+        for number, weight in enumerate(self.weights, start=1):
+            if not math.isfinite(weight):
+                yield f"{where}.weights[{number}] is {weight:g}; it must be a finite number."
         for number, term in enumerate(self.terms, start=1):
             yield from term.faults(f"{where}.terms[{number}]")
 
@@ -229,8 +238,16 @@ def reward_in(raw: Any) -> Any:
         if isinstance(terms := given.get("terms"), list | tuple):
             given["terms"] = [reward_in(term) for term in terms]
         return given if "name" in given else {"name": "model", **given}
-    if not isinstance(raw, str):
+    if raw is None:
+        return {"name": "model"}
+    if isinstance(raw, list | tuple) or callable(raw):
+        raise ValueError(
+            "one function from Python stands alone, reward=FUNCTION; several rewards are {name: "
+            "mix, terms: [my_rewards.py:NAME, runs/MY-REWARD-MODEL], weights: [1, 0.5]}"
+        )
+    if not isinstance(raw, str | Path):
         return raw
+    raw = str(raw)
     if raw == PYTHON or ".py:" in raw:
         return {"name": "function", "path": _absolute(raw)}
     return {"name": raw} if raw in REWARDS else {"name": "model", "model": raw}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backflip.algorithms.base import Objective, OnlineAlgorithm
 from backflip.data.batches import Experience, PromptBatch, Rollouts, Scored
+from backflip.data.records import Tally
 from backflip.distributed.reading import evaluate_all
 from backflip.errors import UserError
 from backflip.functional.kl import answer_kl
@@ -81,12 +82,15 @@ class OnlineLoop:
     beside: PretrainingMix | None = None
     """What else is learnt in every optimiser step."""
     last: Report | None = field(default=None, repr=False)
+    unscored: Tally = field(default_factory=Tally, repr=False)
+    """Answers without a score, by reason, since the run was last started."""
 
     def step(self, index: int, prompts: Any) -> dict[str, float]:
         """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
         policy = self.learner.model
         rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
         drawn, judgement = len(rollouts), self.reward(rollouts)
+        self.unscored.update(judgement.failures)
         rollouts, judgement = _with_scores(rollouts, judgement)
         scored = self._judged(policy, rollouts, judgement)
         experience = self.algorithm.credit(scored)
