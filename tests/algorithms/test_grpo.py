@@ -85,7 +85,7 @@ def test_its_recipe_has_no_critic_and_refuses_a_single_answer():
     assert "answers_per_prompt=8" in fault
 
 
-@pytest.mark.parametrize("name", ["critic", "shared"])
+@pytest.mark.parametrize("name", ["critic", "shared", "monte_carlo"])
 def test_values_that_would_learn_for_nothing_are_refused(name: str):
     faults = list(load_recipe("grpo", ["reward=some/model", f"values={name}"]).faults())
     assert len(faults) == 1

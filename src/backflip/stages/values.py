@@ -129,7 +129,11 @@ class MonteCarloValues:
     """Tokens from one state to the next."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
-        del algorithm
+        if not algorithm.needs_values:
+            yield (
+                f"{prefix}values is monte_carlo, but {type(algorithm).title} takes its baseline "
+                f"elsewhere: continuations would be drawn for nothing. Set {prefix}values=none."
+            )
         if self.answers < 1 or self.every < 1:
             yield (
                 f"{prefix}values.answers is {self.answers}, every is {self.every}; both must be "
