@@ -14,13 +14,19 @@ import pytest
 import torch
 
 import backflip as bf
+from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.records import Prompt, messages
 from backflip.errors import UserError
+from backflip.generate.engine import SamplingParams
+from backflip.generate.torch.engine import TorchEngine
 from backflip.recipes.json_schema import schema
 from backflip.recipes.load import load_recipe
 from backflip.reward.function import arguments, check_function, load_function
+from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
 from backflip.stages.rewards import Function, Judge
+from backflip.training.values import MonteCarlo
+from tests.models.families import tiny
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -301,3 +307,22 @@ def test_the_schema_of_a_mix_refuses_terms_of_a_loss():
     mix = {"name": "mix", "terms": [{"name": "dpo"}], "weights": [1]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"stage": "online", "reward": mix}, schema("online"))
+
+
+def test_monte_carlo_continuations_keep_the_least_length_of_the_whole_answer():
+    """Three tokens at least of four at most: after two of them, one more at least."""
+    asked: list[tuple[int, int]] = []
+
+    class Engine(TorchEngine):
+        def generate(self, prompts, params, **how):
+            asked.append((params.min_tokens, params.max_tokens))
+            return super().generate(prompts, params, **how)
+
+    steps = TokenSteps.of([[5]], [[6, 7, 8]])
+    drawn = Rollouts(steps, steps.mask, torch.zeros(1, 3), torch.tensor([0]), torch.tensor([True]))
+    params = SamplingParams(max_tokens=4, min_tokens=3, stop_tokens=())
+    source = MonteCarlo(
+        Engine(tiny("llama")), params, lambda r: Judgement(r.mask.sum(-1).float()), 2, 2
+    )
+    assert source(None, drawn).tolist() == [[4.0, 4.0, 4.0]]
+    assert asked == [(3, 4), (1, 2)]

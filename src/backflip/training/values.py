@@ -116,7 +116,8 @@ class MonteCarlo:
         prompts = [prompt.tolist() for prompt in steps.prompt.rows()]
         begun = [answer.tolist()[:at] for answer in steps.answer.rows()]
         asked = [prompt + so_far for prompt, so_far in zip(prompts, begun, strict=True)]
-        params = replace(self.params, max_tokens=self.params.max_tokens - at)
+        least, most = max(self.params.min_tokens - at, 0), self.params.max_tokens - at
+        params = replace(self.params, min_tokens=least, max_tokens=most)
         drawn = self.engine.generate(asked, params, group=self.answers, seed=self.seed + at)
         place = torch.tensor([one.prompt_index for one in drawn])
         whole = TokenSteps.of(
