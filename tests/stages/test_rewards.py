@@ -196,6 +196,30 @@ def test_answers_none_of_which_can_be_scored_stop_the_run(model: str, sums: str,
         bf.train("ppo", model=model, data=sums, run=str(tmp_path / "r"), reward=broken, **QUICK)
 
 
+def test_a_verifier_says_what_each_verdict_scores(model: str, sums: str, tmp_path: Path):
+    """Half of the prompts cannot be checked: their share stands in the log beside ``unscored``."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from backflip.reward.verifier import Verdict\n"
+        "def right(answer, reference):\n"
+        "    if int(reference) % 2:\n"
+        "        return Verdict('timeout', reason='too slow')\n"
+        "    return Verdict('correct' if reference in answer else 'unparsable')\n"
+    )
+    reward = {"name": "verifier", "path": f"{file}:right", "correct": 5.0, "unparsable": -2.0}
+    settings = {**QUICK, "steps": 3, "prompts_per_step": 8, "shaping.missing_eos": None}
+    run = bf.train(
+        "ppo", model=model, data=sums, run=str(tmp_path / "r"), reward=reward, **settings
+    )
+    steps = [entry.metrics for entry in read_metrics(run.folder) if entry.step > 0]
+    assert any(entry.get("reward_timeout", 0) > 0 for entry in steps)
+    assert all(entry.get("reward_timeout", 0) == entry.get("unscored", 0) for entry in steps)
+    assert min(entry["reward"] for entry in steps) == -2.0
+    wrong = {"name": "verifier", "path": f"{file}:right", "incorrect": 2.0}
+    (fault,) = load_recipe("grpo", {"reward": wrong}).faults()
+    assert "wrong answers would be paid for" in fault
+
+
 # ---- several sources
 
 

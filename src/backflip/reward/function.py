@@ -9,7 +9,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -46,6 +46,8 @@ class FunctionReward:
     """That of the policy whose tokens are judged."""
     records: Sequence[Prompt] = ()
     """By ``Rollouts.row``; empty where prompts are known as tokens only."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Scores of verdicts by their outcome, in place of 1 for correct and 0 for the others."""
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         steps, rows = rollouts.steps, rollouts.row.tolist()
@@ -77,7 +79,8 @@ class FunctionReward:
             said = self.function(*args, **named)
         except (Exception, SystemExit) as error:  # one answer's, not the run's
             return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
-        return Verdict.of(said)
+        verdict = Verdict.of(said)
+        return replace(verdict, score=self.scores.get(verdict.outcome, verdict.score))
 
 
 def check_function(function: Callable[..., Any], records: Sequence[Prompt]) -> str | None:

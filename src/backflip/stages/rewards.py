@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -115,7 +115,7 @@ class Function:
             except UserError as error:
                 yield f"{where}: {error}"
 
-    def build(self, given: RewardContext) -> RewardSource:
+    def build(self, given: RewardContext) -> FunctionReward:
         function = given.function if self.path == PYTHON else load_function(self.path)
         if function is None:
             run = given.context.recipe.run
@@ -132,8 +132,37 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(Function):
-    """A verifier: a function that says whether an answer is right."""
+class Check:
+    """A verifier: a function that says whether an answer is right, and what each verdict scores."""
+
+    path: str = PYTHON
+    """FILE.py:NAME; python for one that is handed over in Python."""
+    correct: float = 1.0
+    """Score of an answer that is right."""
+    incorrect: float = 0.0
+    """Score of an answer that is wrong."""
+    unparsable: float = 0.0
+    """Score of an answer that holds nothing to check."""
+    uses_policy: ClassVar[bool] = False
+
+    def scorers(self) -> list[str]:
+        return []
+
+    def faults(self, where: str) -> Iterator[str]:
+        yield from Function(path=self.path).faults(where)
+        if self.incorrect > self.correct:
+            yield (
+                f"{where}.incorrect is {self.incorrect:g} and {where}.correct {self.correct:g}: "
+                "wrong answers would be paid for. Exchange them."
+            )
+
+    def build(self, given: RewardContext) -> RewardSource:
+        scores = {
+            "correct": self.correct,
+            "incorrect": self.incorrect,
+            "unparsable": self.unparsable,
+        }
+        return replace(Function(path=self.path).build(given), scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,14 +246,14 @@ register(REWARDS)
 TERMS = {name: kind for name, kind in REWARDS.items() if kind is not MixOfRewards}
 
 if TYPE_CHECKING:
-    Rewards: TypeAlias = Model | EnsembleOfModels | Function | Judge | MixOfRewards
+    Rewards: TypeAlias = Model | EnsembleOfModels | Function | Check | Judge | MixOfRewards
 else:
     Rewards = one_of(REWARDS, {MixOfRewards: sum_of(MixOfRewards, TERMS)})
 
 
 def name_of(term: Any) -> str:
     """A word for a source among others: the function's name, or its kind."""
-    if isinstance(term, Function) and term.path != PYTHON:
+    if isinstance(term, Function | Check) and term.path != PYTHON:
         return term.path.rpartition(":")[2]
     return next(name for name, kind in REWARDS.items() if type(term) is kind)
 

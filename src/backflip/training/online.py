@@ -22,6 +22,9 @@ from backflip.text import counted
 from backflip.training.learner import Learner, Work
 from backflip.training.values import ValueSource
 
+FAILED = ("error", "timeout")
+"""Parts of a judgement that say that a check was not made: seen before such answers are left."""
+
 
 @runtime_checkable
 class Actor(Protocol):
@@ -91,6 +94,7 @@ class OnlineLoop:
         rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
         drawn, judgement = len(rollouts), self.reward(rollouts)
         self.unscored.update(judgement.failures)
+        failed = {f"reward_{n}": float(p.mean()) for n, p in judgement.parts.items() if n in FAILED}
         rollouts, judgement = _with_scores(rollouts, judgement)
         scored = self._judged(policy, rollouts, judgement)
         experience = self.algorithm.credit(scored)
@@ -100,6 +104,7 @@ class OnlineLoop:
         metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
         if len(rollouts) < drawn:
             metrics["unscored"] = 1 - len(rollouts) / drawn
+        metrics |= failed
         self.last = Report(experience, judgement, metrics)
         self.algorithm = self.algorithm.adapted(metrics)
         return metrics
