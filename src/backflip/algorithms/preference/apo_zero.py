@@ -8,7 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.functional.preference_losses import apo_zero
 
 __all__ = ["APOZero"]
@@ -24,5 +24,5 @@ class APOZero(PairObjective):
 
     title: ClassVar[str] = "APO zero"
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return apo_zero(pair.better.ratio, pair.worse.ratio, beta=self.beta)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return apo_zero(better.ratio, worse.ratio, beta=self.beta)

@@ -27,7 +27,7 @@ from backflip.algorithms.preference.answers import (
     read,
 )
 from backflip.algorithms.reward.base import prompts_with_a_winner
-from backflip.data.batches import ComparisonBatch, ReferencedComparisons, TensorRecord
+from backflip.data.batches import ComparisonBatch, ReferencedComparisons
 from backflip.data.records import Comparison
 from backflip.functional.reductions import Loss, weighted_mean
 from backflip.functional.reward_losses import decided_pairs, prompt_mean
@@ -45,30 +45,14 @@ class ComparedLogps(AnswerLogps):
     rank: Int[Tensor, " N"]
     win: Float[Tensor, " N"]
     prompt: Int[Tensor, " N"]
+    margin: Float[Tensor, " N"]
+    """Of the prompt: how far apart its label calls for, at least 0."""
+    soft: Float[Tensor, " N"]
+    """Of the prompt: P(its label is right)."""
 
-
-@dataclass(frozen=True)
-class Pair(TensorRecord):
-    """P pairs of answers to the same prompt, of which the first was preferred."""
-
-    better: ComparedLogps
-    worse: ComparedLogps
-    margin: Float[Tensor, " P"]
-    """The margin that the label calls for, at least 0."""
-    soft: Float[Tensor, " P"]
-    """P(the label is right)."""
-
-    def __len__(self) -> int:
-        return len(self.margin)
-
-    def smoothed(self, label_smoothing: float) -> Float[Tensor, " P"]:
+    def smoothed(self, label_smoothing: float) -> Float[Tensor, " N"]:
         """P(the label is right) where besides each label is turned round so often."""
         return self.soft * (1 - label_smoothing) + (1 - self.soft) * label_smoothing
-
-    @property
-    def delta(self) -> Float[Tensor, " P"]:
-        """Difference of the log-ratios: the implicit margin over β."""
-        return self.better.ratio - self.worse.ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +162,13 @@ class PairObjective(DirectObjective):
     """
 
     @abstractmethod
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        """The loss of each pair."""
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        """The loss of each of P pairs of answers to the same prompt; the first was preferred."""
 
     def per_prompt(self, told: ComparedLogps, batch: ComparisonBatch) -> Float[Tensor, " B"]:
         pairs = decided_pairs(told.rank, told.prompt)
-        margin, soft = (x.to(told.logp)[pairs.prompt] for x in (batch.margin, batch.soft))
-        pair = Pair(told[pairs.better], told[pairs.worse], margin, soft)
-        return prompt_mean(self.per_pair(pair), pairs.prompt, prompts=len(batch))
+        losses = self.per_pair(told[pairs.better], told[pairs.worse])
+        return prompt_mean(losses, pairs.prompt, prompts=len(batch))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,14 +193,16 @@ def tell(logp: Float[Tensor, "N T"], batch: Preferences) -> ComparedLogps:
     """Log-probabilities of every answer of ``batch``, given the policy's ``logp`` of its tokens."""
     rows, on = comparisons_of(batch), logp.device
     known = batch.logp_ref.values if isinstance(batch, ReferencedComparisons) else None
-    answers = read(logp, rows.mask.values, known)
+    answers, owner = read(logp, rows.mask.values, known), rows.answers.owner()
     return ComparedLogps(
         answers.logp,
         answers.logp_ref,
         answers.length,
         rank=rows.rank.values.to(on),
         win=rows.win.values.to(on),
-        prompt=rows.answers.owner().to(on),
+        prompt=owner.to(on),
+        margin=rows.margin[owner].to(answers.logp),
+        soft=rows.soft[owner].to(answers.logp),
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta, NLLCoef
-from backflip.algorithms.preference.base import Pair, ReferenceFree
+from backflip.algorithms.preference.base import ComparedLogps, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import dpo
 
@@ -30,6 +30,6 @@ class CPO(ReferenceFree):
     nll_coef: NLLCoef = 1.0
     """Weight of the negative log-likelihood of the best answer, in nats a token."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        delta = pair.better.logp - pair.worse.logp
-        return dpo(delta, beta=self.beta, margin=pair.margin, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        delta = better.logp - worse.logp
+        return dpo(delta, beta=self.beta, margin=better.margin, soft=better.soft)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Smoothing
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.functional.preference_losses import dpo
 
 __all__ = ["DPO"]
@@ -28,6 +28,6 @@ class DPO(PairObjective):
     label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        soft = pair.smoothed(self.label_smoothing)
-        return dpo(pair.delta, beta=self.beta, margin=pair.margin, soft=soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        soft = better.smoothed(self.label_smoothing)
+        return dpo(better.ratio - worse.ratio, beta=self.beta, margin=better.margin, soft=soft)

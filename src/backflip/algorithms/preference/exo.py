@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import exo_pair
 
@@ -28,5 +28,5 @@ class EXO(PairObjective):
     )
     """ε, above 0: what keeps the divergence finite."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return exo_pair(pair.delta, beta=self.beta, smoothing=self.smoothing)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return exo_pair(better.ratio - worse.ratio, beta=self.beta, smoothing=self.smoothing)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import (
     alpha_slope,
@@ -40,9 +40,9 @@ class FDPO(PairObjective):
     ] = 0.5
     """Of ``alpha`` only, strictly between 0 (reverse) and 1 (forward KL). TRL's is 1 − this."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        better, worse = self._slope(pair.better), self._slope(pair.worse)
-        return f_dpo(better, worse, beta=self.beta, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        slopes = self._slope(better), self._slope(worse)
+        return f_dpo(*slopes, beta=self.beta, soft=better.soft)
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * self._slope(told)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import ipo
 
@@ -31,9 +31,9 @@ class IPO(PairObjective):
     """Nine tenths of the target, which is ½ in units of the reward."""
     beta: Annotated[Beta, Usual(0.01, 1.0, "0.01 to 1 (the search of Meng et al., 2024)")] = 0.1
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        delta = pair.better.mean_ratio - pair.worse.mean_ratio
-        return ipo(delta, beta=self.beta, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        delta = better.mean_ratio - worse.mean_ratio
+        return ipo(delta, beta=self.beta, soft=better.soft)
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_ratio

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import ipo
 
@@ -30,5 +30,5 @@ class IPOSum(PairObjective):
     """Nine tenths of the target, which is ½ in units of the reward."""
     beta: Annotated[Beta, Usual(0.01, 1.0, "0.1 to 1 (Azar et al., 2023)")] = 0.1
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return ipo(pair.delta, beta=self.beta, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return ipo(better.ratio - worse.ratio, beta=self.beta, soft=better.soft)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import dpo
 
@@ -28,9 +28,9 @@ class LengthNormalisedDPO(PairObjective):
     beta: Annotated[Beta, Usual(2.0, 10.0, "5 (Lambert et al., 2024)")] = 5.0
     """Scale of the implicit reward, a log-ratio in nats a token: larger than DPO's."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        delta = pair.better.mean_ratio - pair.worse.mean_ratio
-        return dpo(delta, beta=self.beta, margin=pair.margin, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        delta = better.mean_ratio - worse.mean_ratio
+        return dpo(delta, beta=self.beta, margin=better.margin, soft=better.soft)
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_ratio

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import nca_pair
 
@@ -28,5 +28,5 @@ class NCA(PairObjective):
     beta: Annotated[Beta, Usual(1e-3, 0.1, "0.01 (Chen et al., 2024)")] = 0.01
     """How tightly the policy is held; the paper's α."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return nca_pair(pair.better.ratio, pair.worse.ratio, beta=self.beta)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return nca_pair(better.ratio, worse.ratio, beta=self.beta)

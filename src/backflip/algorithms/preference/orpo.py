@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta, NLLCoef
-from backflip.algorithms.preference.base import ComparedLogps, Pair, ReferenceFree
+from backflip.algorithms.preference.base import ComparedLogps, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import log_odds, orpo
 
@@ -32,8 +32,8 @@ class ORPO(ReferenceFree):
     nll_coef: NLLCoef = 1.0
     """Weight of the negative log-likelihood of the best answer, in nats a token."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return self.beta * orpo(pair.better.mean_logp, pair.worse.mean_logp)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return self.beta * orpo(better.mean_logp, worse.mean_logp)
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         """The log odds, by which the objective orders."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta, Smoothing
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual
 from backflip.errors import UserError
 from backflip.functional.preference_losses import psi_po
@@ -39,13 +39,13 @@ class PsiPO(PairObjective):
     label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
         """Raises UserError where ``psi`` is logit and a label is certain."""
-        soft = pair.smoothed(self.label_smoothing)
+        soft = better.smoothed(self.label_smoothing)
         if self.psi == "logit" and bool((soft * (1 - soft) == 0).any()):
             raise UserError(
                 "psi_po with psi: logit has no optimum for a label that is certain (P = 1): its "
                 "target is infinite. Give soft labels, set label_smoothing=0.05, or take "
                 "psi: identity."
             )
-        return psi_po(pair.delta, soft, beta=self.beta, psi=PSI[self.psi])
+        return psi_po(better.ratio - worse.ratio, soft, beta=self.beta, psi=PSI[self.psi])

@@ -8,7 +8,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.preference.base import ComparedLogps, Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.functional.preference_losses import length_regularised_dpo
 
 __all__ = ["RDPO"]
@@ -27,10 +27,10 @@ class RDPO(PairObjective):
     length_coef: float = 0.01
     """α: what a token of length is worth to whoever labelled, in the unit of the reward."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        longer_by = pair.better.length - pair.worse.length
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        delta, longer_by = better.ratio - worse.ratio, better.length - worse.length
         return length_regularised_dpo(
-            pair.delta, longer_by, beta=self.beta, alpha=self.length_coef, soft=pair.soft
+            delta, longer_by, beta=self.beta, alpha=self.length_coef, soft=better.soft
         )
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:

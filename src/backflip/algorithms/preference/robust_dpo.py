@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import DPOBeta
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Usual, Within
 from backflip.functional.preference_losses import robust_dpo
 
@@ -34,5 +34,5 @@ class RobustDPO(PairObjective):
     ] = 0.1
     """ε, P(a label is wrong): at least 0 and below ½."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return robust_dpo(pair.delta, beta=self.beta, noise=self.label_noise)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return robust_dpo(better.ratio - worse.ratio, beta=self.beta, noise=self.label_noise)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta
-from backflip.algorithms.preference.base import ComparedLogps, Pair, ReferenceFree
+from backflip.algorithms.preference.base import ComparedLogps, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import simpo
 
@@ -32,9 +32,9 @@ class SimPO(ReferenceFree):
     target_margin: float = 1.0
     """γ: the margin asked for, in the unit of the reward; the paper has γ/β about ½."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        delta = pair.better.mean_logp - pair.worse.mean_logp
-        return simpo(delta, beta=self.beta, gamma=self.target_margin, soft=pair.soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        delta = better.mean_logp - worse.mean_logp
+        return simpo(delta, beta=self.beta, gamma=self.target_margin, soft=better.soft)
 
     def reward(self, told: ComparedLogps) -> Float[Tensor, " N"]:
         return self.beta * told.mean_logp

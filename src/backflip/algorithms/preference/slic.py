@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import Beta, NLLCoef
-from backflip.algorithms.preference.base import Pair, ReferenceFree
+from backflip.algorithms.preference.base import ComparedLogps, ReferenceFree
 from backflip.algorithms.ranges import Usual
 from backflip.functional.preference_losses import hinge
 
@@ -32,5 +32,5 @@ class SLiC(ReferenceFree):
     nll_coef: NLLCoef = 1.0
     """λ: weight of the negative log-likelihood of the best answer, in nats a token."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        return hinge(self.beta * (pair.better.logp - pair.worse.logp), margin=self.delta)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        return hinge(self.beta * (better.logp - worse.logp), margin=self.delta)

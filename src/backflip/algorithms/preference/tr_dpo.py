@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.algorithms.preference.answers import DPOBeta, Smoothing
-from backflip.algorithms.preference.base import Pair, PairObjective
+from backflip.algorithms.preference.base import ComparedLogps, PairObjective
 from backflip.algorithms.ranges import Within
 from backflip.functional.preference_losses import dpo
 
@@ -44,6 +44,6 @@ class TRDPO(PairObjective):
     label_smoothing: Smoothing = 0.0
     """P(a label is wrong), the same for all: conservative DPO (Mitchell, 2023)."""
 
-    def per_pair(self, pair: Pair) -> Float[Tensor, " P"]:
-        soft = pair.smoothed(self.label_smoothing)
-        return dpo(pair.delta, beta=self.beta, margin=pair.margin, soft=soft)
+    def per_pair(self, better: ComparedLogps, worse: ComparedLogps) -> Float[Tensor, " P"]:
+        soft = better.smoothed(self.label_smoothing)
+        return dpo(better.ratio - worse.ratio, beta=self.beta, margin=better.margin, soft=soft)
