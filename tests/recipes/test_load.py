@@ -346,3 +346,12 @@ def test_schema_defaults_are_those_of_the_literature():
     assert (algorithm.epochs, algorithm.eps, algorithm.value_eps) == (4, 0.2, 0.2)
     assert (algorithm.gamma, algorithm.lam, algorithm.kl_coef) == (1.0, 0.95, 0.05)
     assert (recipe.optimizer.eps, recipe.kl_stop, recipe.shaping.missing_eos) == (1e-5, 20, -1)
+
+
+def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("backflip.stages.settings.time.strftime", lambda _: "now")
+    for expected in ("sft-now", "sft-now-2", "sft-now-3"):
+        run = load_recipe("sft", {"data": "demo:demonstrations"}).run
+        assert run.name == expected
+        run.mkdir(parents=True)

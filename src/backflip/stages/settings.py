@@ -6,6 +6,7 @@ form: ``data: PATH`` means ``data: {source: PATH}``, ``algorithm: ppo`` means ``
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -207,5 +208,7 @@ def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_run(name: str) -> Path:
-    """``runs/NAME-DATE``, to the second."""
-    return Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    """``runs/NAME-DATE``, to the second; with a number behind it where that is there already."""
+    first = Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    later = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], later) if not path.exists())
