@@ -22,7 +22,7 @@ from backflip.data.records import Record
 from backflip.models.lora import LoraSettings
 from backflip.monitor.progress import Progress
 from backflip.stages.choices import rates_of
-from backflip.stages.plans import Costs, Plan, StageForecast
+from backflip.stages.plans import TRIAL_STEPS, Costs, Plan, StageForecast
 from backflip.stages.rules import advice_on, faults_of
 from backflip.stages.settings import (
     Common,
@@ -31,6 +31,7 @@ from backflip.stages.settings import (
     OptimizerSettings,
     default_run,
     long_forms,
+    with_rate,
 )
 from backflip.training.run_folder import RunFolder
 
@@ -81,7 +82,7 @@ class Recipe(Common, ABC):
     @property
     def trial_steps(self) -> int | None:
         """Steps that the trial takes; None where they are not known."""
-        return 4 * len(self.parts())
+        return TRIAL_STEPS * len(self.parts())
 
     @property
     @abstractmethod
@@ -157,12 +158,7 @@ class Stage(Recipe, Costs):
             raw["lora"] = None
         adapted = raw.get("lora", True) is not None
         rates = rates_of(raw.get("objective")) or cls.RATES
-        for key in ("optimizer", "critic_optimizer"):
-            if key in cls.model_fields and isinstance(raw.get(key, {}), Mapping):
-                settings = {"lr": "auto"} | dict(raw.get(key, {}))
-                if settings["lr"] in ("auto", None):
-                    settings["lr"] = rates[0 if adapted else 1]
-                raw[key] = settings
+        raw["optimizer"] = with_rate(raw.get("optimizer", {}), rates, adapted=adapted)
         return raw
 
     @property

@@ -19,13 +19,11 @@ from backflip.models.lora import add_lora
 from backflip.monitor.log import read_metrics
 from backflip.stages.base import Stage
 from backflip.stages.context import StageContext
-from backflip.stages.plans import VALIDATION_SHARE, Plan, StageForecast
+from backflip.stages.plans import TRIAL_STEPS, VALIDATION_SHARE, Plan, StageForecast
 from backflip.stages.settings import SHUFFLE_BUFFER
 
 __all__ = ["TRIAL_STEPS", "counted_parameters", "planned", "reckoned", "sampled", "shortened"]
 
-TRIAL_STEPS = 4
-"""Steps that are measured; the first warms up and is not counted."""
 GB = 1e9
 
 

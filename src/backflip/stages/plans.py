@@ -11,6 +11,8 @@ from torch import nn
 from backflip.data.batches import ComparisonBatch
 from backflip.data.readings import Reading
 
+TRIAL_STEPS = 4
+"""Steps that are measured; the first warms up and is not counted."""
 VALIDATION_SHARE = 0.4
 """Time of a forward pass or a sample, as a share of learning from the same row."""
 

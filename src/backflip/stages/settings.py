@@ -207,6 +207,16 @@ def long_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def with_rate(settings: Any, rates: tuple[float, float], *, adapted: bool) -> Any:
+    """Settings of an optimiser with a rate in the place of auto: with LoRA, or for all weights."""
+    if not isinstance(settings, Mapping):
+        return settings
+    settled = {"lr": "auto"} | dict(settings)
+    if settled["lr"] in ("auto", None):
+        settled["lr"] = rates[0 if adapted else 1]
+    return settled
+
+
 def default_run(name: str) -> Path:
     """``runs/NAME-DATE``, to the second; with a number behind it where that is there already."""
     first = Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from backflip.models.save import load_reward_model
 from backflip.reward.protocol import RewardSource
 from backflip.stages.choices import one_of, register
 from backflip.stages.context import StageContext
-from backflip.stages.settings import OptimizerSettings
+from backflip.stages.settings import OptimizerSettings, with_rate
 from backflip.training import values as sources
 from backflip.training.driver import keep_batches
 from backflip.training.run_folder import RunFolder
@@ -41,9 +41,6 @@ class ValueContext:
 class NoValues:
     """No value function: the baseline is elsewhere, or there is none."""
 
-    expects: ClassVar[bool] = False
-    """Whether it predicts scores at all."""
-
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         """Sentences on settings of the algorithm that do not go with it."""
         if algorithm.needs_values:
@@ -66,7 +63,6 @@ class NoValues:
 class CriticValues:
     """A value model of its own, with an optimiser of its own."""
 
-    expects: ClassVar[bool] = True
     init: Literal["reward_model", "policy"] = "reward_model"
     """Whose weights it starts from; the policy's where no reward model judges."""
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-5))
@@ -103,8 +99,6 @@ class CriticValues:
 class SharedValues:
     """A value head on the policy, which ``algorithm.vf_coef`` teaches."""
 
-    expects: ClassVar[bool] = True
-
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         if getattr(algorithm, "vf_coef", 0.0) == 0:
             name = f"{prefix}algorithm.vf_coef"
@@ -122,7 +116,6 @@ class SharedValues:
 class MonteCarloValues:
     """Mean scores of fresh continuations (VinePPO: Kazemnejad et al., 2024)."""
 
-    expects: ClassVar[bool] = True
     answers: int = 9
     """Continuations of each state; the paper's K."""
     every: int = 16
@@ -180,11 +173,7 @@ def values_in(raw: Any, needs_values: bool, rates: tuple[float, float], adapted:
     given = {"name": "critic" if needs_values else "none", **given}
     if given["name"] != "critic":
         return {key: value for key, value in given.items() if key not in ("init", "optimizer")}
-    settings = given.get("optimizer") or {}
-    if isinstance(settings, Mapping):
-        settings = {"lr": "auto"} | dict(settings)
-        if settings["lr"] in ("auto", None):
-            settings["lr"] = rates[0 if adapted else 1]
+    settings = with_rate(given.get("optimizer") or {}, rates, adapted=adapted)
     return {**given, "optimizer": settings}
 
 
