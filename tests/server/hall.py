@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,5 +47,13 @@ def saved(page: Any) -> None:
     page.locator("#status[data-state=saved]").wait_for()
 
 
-def values(project: Project) -> list[dict[str, Any]]:
-    return [row.value for row in project.answers()]
+def values(project: Project, count: int | None = None) -> list[dict[str, Any]]:
+    """Answers in the log, once there are ``count`` of them: a page may still show that an earlier
+    answer was saved while the next is on its way.
+    """
+    until = time.monotonic() + 15
+    while True:
+        found = [row.value for row in project.answers()]
+        if count is None or len(found) == count or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
