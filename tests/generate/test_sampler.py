@@ -91,5 +91,6 @@ def test_sync_makes_the_sampler_follow_the_learner():
 
 def test_the_embedded_engine_keeps_the_protocol():
     engine: Engine = TorchEngine(tiny("llama"))
+    assert engine.exact
     answer = engine.generate(PROMPTS[:1], SamplingParams(temperature=0.0, max_tokens=4))[0]
     assert answer.tokens == greedy(tiny("llama"), PROMPTS[0], 4)

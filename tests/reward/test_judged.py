@@ -28,6 +28,8 @@ def template():
 class Script:
     """An engine that says what is in its script, and remembers what it was asked."""
 
+    exact = True
+
     def __init__(self, template, *replies):
         self.template, self.replies, self.asked = template, replies, []
 

@@ -115,6 +115,15 @@ class Completion:
 class Engine(Protocol):
     """Anything that answers prompts: embedded, or a server."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether ``logp`` is the learner's own, up to 1e-4 nats a token.
+
+        False for weights of another precision or another program: what is learnt from such answers
+        must weigh them by policy over sampler.
+        """
+        ...
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],

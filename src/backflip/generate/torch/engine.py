@@ -90,6 +90,8 @@ class TorchEngine:
     its own forward pass; ``slow_because`` says why.
     """
 
+    exact = True
+
     def __init__(
         self, model: nn.Module, *, max_rows: int = 64, decode: Decode | None = None
     ) -> None:
