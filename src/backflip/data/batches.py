@@ -360,6 +360,17 @@ class Experience(TensorRecord):
     advantages: Float[Tensor, "B T"]
     returns: Float[Tensor, "B T"]
     """Targets of a value function; zero where none is taught."""
+    weight: Float[Tensor, "B T"] = dataclasses.field(default=None)  # pyright: ignore
+    """Weight of each choice in the surrogate, without a gradient: the correction of a sampler that
+    is not the learner; 1 if not said."""
+    marked: Bool[Tensor, "B T"] = dataclasses.field(default=None)  # pyright: ignore
+    """Choices that an algorithm picked out of the whole batch in ``prepare``; none until then."""
+
+    def __post_init__(self) -> None:
+        if self.weight is None:  # pyright: ignore[reportUnnecessaryComparison]
+            object.__setattr__(self, "weight", torch.ones_like(self.advantages))
+        if self.marked is None:  # pyright: ignore[reportUnnecessaryComparison]
+            object.__setattr__(self, "marked", torch.zeros_like(self.scored.rollouts.mask))
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.scored.sequences()

@@ -1,7 +1,8 @@
 """KL(π‖ref) in nats, from samples of π (Schulman, "Approximating KL divergence", 2020), or exact.
 
 In a reward use k1. In a loss use k2, whose gradient is that of KL(π‖ref), or k3, whose gradient is
-that of KL(ref‖π); k1 is useless there, because its gradient is zero on average.
+that of KL(ref‖π), and that of KL(π‖ref) once it is multiplied by π/π_old; k1 is useless there,
+because its gradient is zero on average.
 """
 
 from __future__ import annotations
@@ -12,6 +13,13 @@ from torch import Tensor
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios beyond this are held here before exp: e²⁰ is 5·10⁸, e⁹⁰ no longer a float32."""
+
+
+def ratio(
+    logp: Float[Tensor, "*shape"], logp_old: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """π/π_old, with the log-ratio held within ±20 so that it stays a number."""
+    return (logp - logp_old).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
 def kl_k1(
@@ -34,6 +42,18 @@ def kl_k3(
     """ref/π − 1 − log(ref/π): unbiased, quieter than k1, never negative."""
     log_ratio = (logp_ref - logp).clamp(max=MAX_LOG_RATIO)
     return torch.expm1(log_ratio) - log_ratio
+
+
+def kl_k3_unbiased(
+    logp: Float[Tensor, "*shape"],
+    logp_ref: Float[Tensor, "*shape"],
+    logp_old: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """k3 · π/π_old, for choices of π_old: KL(π‖ref) on average, and so is its gradient.
+
+    The ratio carries a gradient (DeepSeek-AI, "DeepSeek-V3.2", 2025, §3.1).
+    """
+    return kl_k3(logp, logp_ref) * ratio(logp, logp_old)
 
 
 def kl_exact(

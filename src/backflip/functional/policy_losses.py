@@ -10,14 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from backflip.functional.kl import MAX_LOG_RATIO
-
-
-def ratio(
-    logp: Float[Tensor, "*shape"], logp_old: Float[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
-    """π/π_old, with the log-ratio held within ±20 so that it stays a number."""
-    return (logp - logp_old).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+from backflip.functional.kl import ratio
 
 
 def reinforce(
@@ -71,13 +64,16 @@ def clip_fraction(
     *,
     eps_low: float = 0.2,
     eps_high: float = 0.2,
+    cap: float | None = None,
 ) -> Float[Tensor, "*shape"]:
     """1 where the clip takes the gradient away, else 0; its mean is the clip fraction.
 
     As in Ziegler et al. (2019): a ratio outside 1 ± eps counts only if its advantage pushes it
-    further out.
+    further out. ``cap``: that of the dual clip, beyond which bad choices count too.
     """
     r = ratio(logp, logp_old)
     too_high: Bool[Tensor, "*shape"] = (advantages > 0) & (r > 1 + eps_high)
     too_low: Bool[Tensor, "*shape"] = (advantages < 0) & (r < 1 - eps_low)
+    if cap is not None:
+        too_low = too_low | ((advantages < 0) & (r > cap))
     return (too_high | too_low).to(logp.dtype)

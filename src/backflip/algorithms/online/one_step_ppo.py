@@ -10,7 +10,6 @@ import torch
 from backflip.algorithms.online.surrogate import ClippedSurrogate
 from backflip.data.batches import Experience, Scored
 from backflip.functional.credit import one_step, whiten
-from backflip.functional.kl import answer_kl
 
 __all__ = ["OneStepPPO"]
 
@@ -27,7 +26,7 @@ class OneStepPPO(ClippedSurrogate):
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask
-        reward = s.total() - self.kl_coef * answer_kl(s.logp_old, s.logp_ref, mask)
+        reward = self.scores(s)
         advantages = one_step(reward, s.values, mask)
         returns = torch.where(mask, reward[:, None], 0.0)
         white = whiten(advantages, mask) if self.whiten_advantages else advantages

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from backflip.algorithms.online.surrogate import ClippedSurrogate
 from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience, Scored
-from backflip.functional.credit import gae, token_rewards, whiten
+from backflip.functional.credit import gae, whiten
 
 __all__ = ["PPO"]
 
@@ -17,8 +17,8 @@ __all__ = ["PPO"]
 class PPO(ClippedSurrogate):
     """Every token is a choice; its advantage comes from a value function by GAE.
 
-    The reward of a token is its own less kl_coef·(log π − log π_ref); a score of the whole answer
-    stands on the last one.
+    The reward of a token is its own less kl_coef·(log π − log π_ref), unless the KL stands in the
+    loss; a score of the whole answer stands on the last one.
     """
 
     title: ClassVar[str] = "PPO"
@@ -37,7 +37,7 @@ class PPO(ClippedSurrogate):
 
     def credit(self, scored: Scored) -> Experience:
         s, mask = scored, scored.rollouts.mask
-        rewards = token_rewards(s.rewards, s.logp_old, s.logp_ref, mask, kl_coef=self.kl_coef)
+        rewards = self.rewards(s)
         if self.whiten_rewards:
             rewards = whiten(rewards, mask, shift_mean=False)
         advantages = gae(rewards, s.values, mask, gamma=self.gamma, lam=self.lam)

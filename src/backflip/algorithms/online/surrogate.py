@@ -1,4 +1,4 @@
-"""Parts shared by every form of PPO: the clipped surrogate, the price of KL, when to stop early."""
+"""Parts shared by every form of PPO: value loss, adaptive price of KL, when to stop early."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.algorithms.base import Epochs, OnlineAlgorithm, Outcome
-from backflip.algorithms.online.terms import surrogate, watched
+from backflip.algorithms.base import Epochs
+from backflip.algorithms.online.policy_loss import ClippedLoss
 from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience
 from backflip.functional.kl import adaptive_kl_coef
-from backflip.functional.reductions import token_mean
+from backflip.functional.reductions import Loss, token_mean
 from backflip.functional.value_losses import clipped_value_loss
 
 __all__ = ["ClippedSurrogate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClippedSurrogate(OnlineAlgorithm):
+class ClippedSurrogate(ClippedLoss):
     """Learning from advantages under a KL leash; who deserves which is left to ``credit``."""
 
     needs_values: ClassVar[bool] = True
@@ -35,12 +35,20 @@ class ClippedSurrogate(OnlineAlgorithm):
         Usual(0.1, 0.3, "0.2 (Schulman et al., 2017)"),
     ] = 0.2
     """A ratio of new to old probability gains nothing beyond 1 ± eps."""
+    eps_high: Annotated[
+        float | None, Within(0.0, math.inf, "the ratio is clipped by it"), Usual(0.1, 0.3, "0.28")
+    ] = None
+    """The upper side's own width (DAPO: 0.28); None: ``eps`` on both sides."""
     kl_coef: Annotated[
         float,
         Within(0.0, math.inf, "below 0 it would pay for leaving the reference"),
         Usual(0.01, 0.1, "0.01 to 0.1 (0.05 in TL;DR's reproductions)"),
     ] = 0.05
     """Price of one nat of KL from the reference, in units of reward."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where it is paid: taken off the reward of each choice, or a term beside the surrogate."""
+    kl_kind: Literal["k1", "k2", "k3"] = "k1"
+    """Its estimate (Schulman, 2020): k1 in the reward, k2 or k3 in the loss."""
     kl_target: Annotated[
         float | None, Usual(1.0, 12.0, "6 nats an answer (Ziegler et al., 2019)")
     ] = None
@@ -49,8 +57,6 @@ class ClippedSurrogate(OnlineAlgorithm):
     """Answers over which the adaptation acts."""
     whiten_advantages: bool = True
     """Give the advantages of a batch mean 0 and deviation 1."""
-    entropy_coef: Annotated[float, Usual(0.0, 0.01, "0; bonuses above 0.01 end in noise")] = 0.0
-    """Reward of one nat of entropy, in the loss."""
     vf_coef: Annotated[float, Within(0.0, math.inf, "it weighs a loss"), Usual(0.0, 1.0, "0.1")] = (
         0.0
     )
@@ -62,25 +68,24 @@ class ClippedSurrogate(OnlineAlgorithm):
     target_kl: float | None = None
     """Mean KL per token from the old policy at which the epochs stop early; None never stops."""
 
+    @property
+    def sides(self) -> tuple[float, float]:
+        return self.eps, self.eps if self.eps_high is None else self.eps_high
+
     def counts(self, batch: Experience) -> Mapping[str, Float[Tensor, ""]]:
         tokens = batch.scored.rollouts.mask.sum().float()
-        return {"policy": tokens, "entropy": tokens, "value": tokens}
+        return {**super().counts(batch), "value": tokens}
 
-    def loss(self, model: Any, batch: Experience) -> Outcome:
-        """The clipped surrogate; beside it an entropy bonus and the policy's own value loss."""
-        s, mask = batch.scored, batch.scored.rollouts.mask
-        want = {"logp", "entropy"}
-        want |= {"entropy_to_raise"} if self.entropy_coef else set()
-        want |= {"values"} if self.vf_coef else set()
-        now = model.evaluate(s.rollouts.steps, want)
-        losses = {"policy": token_mean(surrogate(now, batch, self.eps, self.eps), mask)}
-        if self.entropy_coef:
-            bonus = token_mean(now["entropy_to_raise"], mask)
-            losses["entropy"] = bonus.scaled(-self.entropy_coef)
-        if self.vf_coef:
-            error = clipped_value_loss(now["values"], s.values, batch.returns, eps=self.value_eps)
-            losses["value"] = token_mean(error, mask).scaled(self.vf_coef)
-        return Outcome(losses, watched(now, batch, losses["policy"], self.eps, self.eps))
+    def wanted(self) -> set[str]:
+        return super().wanted() | ({"values"} if self.vf_coef else set[str]())
+
+    def beside(self, now: Mapping[str, Tensor], batch: Experience) -> dict[str, Loss]:
+        """The policy's own value loss."""
+        if not self.vf_coef:
+            return {}
+        s = batch.scored
+        error = clipped_value_loss(now["values"], s.values, batch.returns, eps=self.value_eps)
+        return {"value": token_mean(error, s.rollouts.mask).scaled(self.vf_coef)}
 
     def adapted(self, metrics: Mapping[str, float]) -> ClippedSurrogate:
         if self.kl_target is None:

@@ -1,0 +1,50 @@
+"""Properties of every online algorithm, on a policy that is a table: new names are found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from backflip.algorithms.discover import ONLINE
+from backflip.training.learner import Learner, Work
+from tests.algorithms.tabular import PROMPTS, off_policy, table_loop
+
+NEEDED: dict[str, dict[str, Any]] = {}
+"""Settings without which an algorithm cannot be made, by its name."""
+
+
+def made(name: str, **settings: Any) -> Any:
+    return ONLINE[name](**{**NEEDED.get(name, {}), **settings})
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_it_learns_what_is_rewarded(name: str):
+    """Uniform choices earn 1/6 of the reward at most."""
+    loop = table_loop(made(name, epochs=2))
+    earned = []
+    for step in range(1, 16):
+        loop.step(step, PROMPTS)
+        assert loop.last is not None
+        earned.append(float(loop.last.judgement.scores.mean()))
+    assert sum(earned[:3]) / 3 < 0.2
+    assert sum(earned[-3:]) / 3 > 0.6
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_a_step_is_the_same_however_its_batch_is_cut(name: str):
+    """The loss is divided over the optimiser's whole batch, never over a micro-batch."""
+    gradients, numbers = [], []
+    for budget in (8, 40, 10_000):
+        table, experience = off_policy(made(name))
+        before = table.logits.detach().clone()
+        sgd = torch.optim.SGD(table.parameters(), lr=1.0)
+        learner = Learner(table, sgd, token_budget=budget, max_norm=1e9)
+        torch.manual_seed(0)
+        numbers.append(learner.step(Work(made(name), experience)))
+        gradients.append(before - table.logits.detach())
+    assert gradients[0].abs().max() > 1e-4
+    for gradient, number in zip(gradients[1:], numbers[1:], strict=True):
+        torch.testing.assert_close(gradient, gradients[0], atol=1e-6, rtol=1e-4)
+        assert number == pytest.approx(numbers[0], rel=1e-4, abs=1e-6)
