@@ -147,9 +147,9 @@ def verifier(check: Callable[[str, str], float], model: str | Path | Run) -> Rew
     """
     from backflip.data.chat import ChatTemplate
     from backflip.models.load import load_tokenizer
-    from backflip.reward.verifier import Verifier
+    from backflip.reward.function import TextJudge
 
-    return Verifier(check=check, template=ChatTemplate(load_tokenizer(str(model_of(model)))))
+    return TextJudge(check=check, template=ChatTemplate(load_tokenizer(str(model_of(model)))))
 
 
 def resume(

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from backflip.data.chat import ChatTemplate
-from backflip.reward.verifier import Verifier
+from backflip.reward.function import TextJudge
 from backflip.sampling.draw import judge_all
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.reward.test_judged import rollouts
@@ -25,7 +25,7 @@ def test_it_is_shown_text_without_control_tokens(template):
         seen.append((prompt, answer))
         return answer == "4"
 
-    judge = Verifier(check=check, template=template)
+    judge = TextJudge(check=check, template=template)
     judgement = judge(rollouts(template, ("2 + 2?", "4"), ("2 + 2?", "about 5")))
     assert judgement.scores.tolist() == [1.0, 0.0]
     assert [answer for _, answer in seen] == ["4", "about 5"]
@@ -33,7 +33,7 @@ def test_it_is_shown_text_without_control_tokens(template):
 
 
 def test_an_answer_on_which_it_raises_stays_without_a_score(template):
-    judge = Verifier(check=lambda _, answer: float(answer), template=template)
+    judge = TextJudge(check=lambda _, answer: float(answer), template=template)
     scoring = judge_all(judge, rollouts(template, ("a", "0.5"), ("b", "half"), ("c", "2")))
     assert scoring.sampled.scores.tolist() == [0.5, pytest.approx(math.nan, nan_ok=True), 2.0]
     assert list(scoring.failed) == [1]

@@ -21,10 +21,11 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.torch.engine import TorchEngine
 from backflip.recipes.json_schema import schema
 from backflip.recipes.load import load_recipe
-from backflip.reward.function import arguments, check_function, load_function
+from backflip.reward.calls import arguments, check_function, load_function
 from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
-from backflip.stages.rewards import Function, Judge
+from backflip.stages.rewards.functions import Function
+from backflip.stages.rewards.judge import Judge
 from backflip.training.values import MonteCarlo
 from tests.models.families import tiny
 from tests.recipes.tiny import tiny_model

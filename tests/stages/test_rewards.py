@@ -20,8 +20,8 @@ from backflip.generate.torch.engine import TorchEngine
 from backflip.monitor.log import read_metrics
 from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
+from backflip.reward.calls import arguments, load_function
 from backflip.reward.ensemble import Ensemble
-from backflip.reward.function import arguments, load_function
 from backflip.reward.protocol import Judgement, Mix
 from backflip.reward.shaping import Shaped, Shaping
 from backflip.reward.verifier import Verdict

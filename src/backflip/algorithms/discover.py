@@ -9,38 +9,39 @@ import inspect
 import pkgutil
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-import backflip.algorithms as room
+from backflip.algorithms import online, preference, reward
 from backflip.algorithms.base import Objective
 
-__all__ = ["DIRECT", "ONLINE", "REWARD", "title_of"]
+__all__ = ["DIRECT", "ONLINE", "REWARD", "classes_in", "title_of"]
 
 
-def algorithms_in(folder: str) -> dict[str, type[Any]]:
-    """The final classes of a sub-room, each by the name of its file."""
-    package = import_module(f"{room.__name__}.{folder}")
+def classes_in(package: ModuleType, base: type[Any]) -> dict[str, type[Any]]:
+    """The final subclasses of ``base`` in a room, each by the name of its file, which holds one."""
     found: dict[str, type[Any]] = {}
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = module.name.rpartition(".")[2]
         for kind in vars(import_module(module.name)).values():
-            if _is_algorithm(kind) and kind.__module__ == module.name:
-                assert name not in found, f"{module.name} holds two algorithms"
+            final = isinstance(kind, type) and issubclass(kind, base) and not _is_open(kind)
+            if final and kind.__module__ == module.name:
+                assert name not in found, f"{module.name} holds two of them"
                 found[name] = kind
     return found
 
 
-def _is_algorithm(kind: Any) -> bool:
-    if not (isinstance(kind, type) and issubclass(kind, Objective)):
-        return False
-    return "title" in kind.__dict__ and not inspect.isabstract(kind)
+def _is_open(kind: type[Any]) -> bool:
+    """Whether a class is there to be subclassed: abstract, or an objective without a title."""
+    untitled = issubclass(kind, Objective) and "title" not in kind.__dict__
+    return untitled or inspect.isabstract(kind)
 
 
-REWARD = algorithms_in("reward")
+REWARD = classes_in(reward, Objective)
 """Objectives of reward models."""
-ONLINE = algorithms_in("online")
+ONLINE = classes_in(online, Objective)
 """Algorithms that raise a reward."""
-DIRECT = algorithms_in("preference")
+DIRECT = classes_in(preference, Objective)
 """Objectives of the direct family."""
 
 

@@ -17,8 +17,8 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_in
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES, TERMS
-from backflip.stages.rewards import TERMS as SOURCES
-from backflip.stages.rewards import MixOfRewards
+from backflip.stages.rewards.kinds import TERMS as SOURCES
+from backflip.stages.rewards.mix import MixOfRewards
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -12,17 +12,14 @@ from pydantic import ValidationError
 
 from backflip.errors import UserError
 from backflip.recipes.describe import paths, settings
-from backflip.recipes.names import find_recipe, hint, pairs, read_yaml
+from backflip.recipes.names import TAGGED, find_recipe, hint, pairs, read_yaml
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
 from backflip.stages.chain import STAGES
 from backflip.stages.choices import NAMES
-from backflip.stages.rewards import reward_in
+from backflip.stages.rewards.kinds import reward_in
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
-
-TAGGED = ("algorithm", "objective", "choose", "imitate", "reward", "values")
-"""Settings that are one of several kinds, told apart by name."""
 
 
 def load_recipe(
@@ -44,7 +41,7 @@ def load_recipe(
     raw = _spread(read_yaml(path))
     stage = stage_in(raw, path)
     del raw["stage"]
-    for key, value in _ordered({**pairs(overrides), **more}):
+    for key, value in _ordered(pairs({**pairs(overrides), **more})):
         if key not in paths(stage) and not is_alias(key, stage):
             raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
         _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))

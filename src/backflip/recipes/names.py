@@ -18,6 +18,8 @@ SWEEP = "sweep.yaml"
 """The file by which a folder of runs is a sweep."""
 ORDER = ("sft", "reward_model", "ppo", "rlhf")
 """Recipes that are listed first, in this order."""
+TAGGED = ("algorithm", "objective", "choose", "imitate", "reward", "values")
+"""Settings that are one of several kinds, told apart by name."""
 
 
 def shipped() -> list[str]:
@@ -57,19 +59,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """``key=value`` as a mapping, values read as YAML. Raises UserError where there is no ``=``."""
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
+    """``key=value`` as a mapping, values read as YAML. Raises UserError where there is no ``=``.
+
+    The name of a kind may be said as ``reward.name=…`` for ``reward=…``.
+    """
     found: dict[str, Any] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"{text!r} is not a setting. Write key=value, as in optimizer.lr=1e-5.")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            found[key.strip()] = value
+    given = overrides.items() if isinstance(overrides, Mapping) else map(_pair, overrides)
+    for key, value in given:
+        group, _, last = key.rpartition(".")
+        found[group if last == "name" and group.rpartition(".")[2] in TAGGED else key] = value
     return found
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"{text!r} is not a setting. Write key=value, as in optimizer.lr=1e-5.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key.strip(), value
 
 
 def hint(word: str, options: Iterable[str]) -> str:

@@ -11,10 +11,11 @@ from backflip.data.records import Messages
 from backflip.reward.protocol import RewardSource
 from backflip.rounds.folders import RoundFolders
 from backflip.rounds.people import People, asks_people, labeller
-from backflip.rounds.policy_sampler import PolicySampler, grader, reward_model
+from backflip.rounds.policy_sampler import PolicySampler, grader
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
 from backflip.stages.context import StageContext
 from backflip.stages.prompt_eval import plain
+from backflip.stages.rewards.models import reward_model
 
 __all__ = ["Judges"]
 

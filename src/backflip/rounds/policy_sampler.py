@@ -18,16 +18,14 @@ from backflip.generate.sampler import rollouts
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
-from backflip.models.save import load_reward_model
 from backflip.reward.judge import PolicyJudge
-from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import RewardSource
 from backflip.rounds.people import asks_people
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe, JudgeSettings
 from backflip.stages.context import StageContext
 from backflip.training.reference import check_same_vocabulary
 
-__all__ = ["PolicySampler", "check_judge", "grader", "reward_model"]
+__all__ = ["PolicySampler", "check_judge", "grader"]
 
 
 @dataclass
@@ -79,16 +77,6 @@ class PolicySampler:
         """Log-probability of every token of the answers, in nats."""
         budget = self.context.recipe.token_budget
         return evaluate_all(self.policy, said, {"logp"}, budget)["logp"]
-
-
-def reward_model(context: StageContext, name: str) -> RewardSource:
-    """A reward model on disk as a judge of tokens that are the policy's."""
-    recipe = context.recipe
-    check_same_vocabulary(context.tokenizer, load_tokenizer(name), name)
-    template = context.template.source
-    model = load_reward_model(name, precision=recipe.precision, template=template)
-    model.requires_grad_(requires_grad=False)
-    return RewardModelSource(model, token_budget=recipe.token_budget)
 
 
 def grader(speaker: PolicySampler, settings: JudgeSettings, seed: int) -> RewardSource:

@@ -14,7 +14,7 @@ from backflip.stages.direct import DirectRecipe
 from backflip.stages.forecast import shortened
 from backflip.stages.online import OnlineRecipe
 from backflip.stages.reward_model import RewardModelRecipe
-from backflip.stages.rewards import Model
+from backflip.stages.rewards.models import Model
 from backflip.stages.settings import DataSettings, default_run, long_forms
 from backflip.stages.sft import SFTRecipe
 

@@ -23,7 +23,8 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
-from backflip.stages.rewards import Model, Rewards, reward_in
+from backflip.stages.rewards.kinds import Rewards, reward_in
+from backflip.stages.rewards.models import Model
 from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining, long_forms
 from backflip.stages.values import CriticValues, Values, values_in
 from backflip.stages.watcher import Watcher

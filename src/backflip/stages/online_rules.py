@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backflip.algorithms.ranges import Usual, declared
-from backflip.stages.rewards import Model
+from backflip.stages.rewards.models import Model
 
 __all__ = ["online_faults", "online_remarks"]
 

@@ -18,6 +18,7 @@ from backflip.stages.base import RunContext
 from backflip.stages.context import StageContext
 from backflip.stages.course import basics, drive_stage
 from backflip.stages.prompt_eval import EvalPrompts, EvalResult, PromptEval, before_and_after
+from backflip.stages.rewards.context import checkable
 from backflip.stages.roles import Roles
 from backflip.stages.watcher import Watcher
 from backflip.training.driver import Best, Outcome, load_best
@@ -100,7 +101,7 @@ def _prompts(
     context: StageContext, recipe: Any
 ) -> tuple[PromptBatch, EvalPrompts, tuple[Prompt, ...]]:
     """(prompts to learn on, held-out prompts, the records of both by ``Rollouts.row``)."""
-    train, held = context.records(Prompt)
+    train, held = (checkable(recipe.reward, p, context.say) for p in context.records(Prompt))
     if not held:
         raise UserError(
             "held-out prompts are needed to judge the policy by: set data.held_out above 0"

@@ -16,7 +16,7 @@ from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
 from backflip.stages.context import StageContext
-from backflip.stages.rewards import RewardContext
+from backflip.stages.rewards.context import RewardContext
 from backflip.stages.settings import Pretraining
 from backflip.stages.values import SharedValues, ValueContext
 from backflip.training.driver import keep_batches

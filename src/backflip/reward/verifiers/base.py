@@ -1,0 +1,105 @@
+"""The base of verifiers: a frozen dataclass whose fields are its settings, and one method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from backflip.reward.verifier import Verdict
+
+if TYPE_CHECKING:
+    from backflip.data.records import Prompt
+    from backflip.reward.verifiers.source import VerifierReward
+
+__all__ = ["Verifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verifier(ABC):
+    """A program that says whether an answer is right.
+
+    A subclass is final, alone in its file, and known to recipes by the file's name. Its fields are
+    settings, with a docstring each; ``check`` depends on them and its arguments alone. It is sent
+    to a worker by pickle: packages that take long to import are imported inside of ``check``.
+    """
+
+    needs_reference: ClassVar[bool] = True
+    """Whether a question without a reference answer cannot be checked."""
+    needs_columns: ClassVar[tuple[str, ...]] = ()
+    """Further columns (``Prompt.info``) without which a question cannot be checked."""
+    packages: ClassVar[Mapping[str, str]] = {}
+    """Modules beyond the package's own, each with the command of pip that brings it."""
+    uses_policy: ClassVar[bool] = False
+    """Whether it asks the policy itself; see ``stages/rewards``."""
+
+    correct: float = 1.0
+    """Score of an answer that is right; s of it right: incorrect + s·(correct − incorrect)."""
+    incorrect: float = 0.0
+    """Score of an answer that is wrong."""
+    unparsable: float = 0.0
+    """Score of an answer that holds nothing to check."""
+    seconds: float = 10.0
+    """Time limit of one check, beyond which its worker is killed and the outcome is timeout."""
+    workers: int = 2
+    """Worker processes that check answers side by side."""
+    memory: float = 2.0
+    """Largest address space of a worker, in gigabytes."""
+
+    @abstractmethod
+    def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
+        """The verdict on one answer, whose text has no control tokens.
+
+        Args:
+            answer: the model's text.
+            reference: the reference answer of the data; empty where the row has none.
+            prompt: all that stands before the answer, as text.
+            info: further columns of the row.
+
+        ``Verdict("scored", share)`` is a share of being right, from 0 to 1. Whatever it raises is
+        the outcome ``error``: the answer has no score.
+
+        """
+
+    def lacks(self, record: Prompt) -> str:
+        """The reason why answers to a question cannot be checked; empty where they can."""
+        if self.needs_reference and not record.reference.strip():
+            return "no reference answer"
+        absent = [name for name in self.needs_columns if record.info.get(name) is None]
+        return f"no column {absent[0]!r}" if absent else ""
+
+    def score(self, verdict: Verdict) -> float | None:
+        """The score of a verdict by these settings; None for error and timeout."""
+        if verdict.outcome == "scored":
+            share = verdict.score or 0.0
+            return self.incorrect + share * (self.correct - self.incorrect)
+        scores = {"correct": self.correct, "incorrect": self.incorrect}
+        return (scores | {"unparsable": self.unparsable}).get(verdict.outcome)
+
+    # ---- as a source of reward in a recipe
+
+    def scorers(self) -> list[str]:
+        """Reward models that it loads: none."""
+        return []
+
+    def faults(self, where: str) -> Iterator[str]:
+        """Sentences on settings that cannot be; ``where`` is the setting's name."""
+        if self.incorrect > self.correct:
+            yield (
+                f"{where}.incorrect is {self.incorrect:g} and {where}.correct {self.correct:g}: "
+                "wrong answers would be paid for. Exchange them."
+            )
+        for name in ("seconds", "workers", "memory"):
+            if not getattr(self, name) > 0:
+                yield f"{where}.{name} is {getattr(self, name):g}; it must be above 0."
+        for package, command in self.packages.items():
+            if find_spec(package) is None:
+                yield f"{where} needs the package {package}, which is not installed: {command}"
+
+    def build(self, given: Any) -> VerifierReward:
+        """The source of reward for the policy's template and records in ``given``."""
+        from backflip.reward.verifiers.source import VerifierReward
+
+        return VerifierReward(verifier=self, template=given.context.template, records=given.records)

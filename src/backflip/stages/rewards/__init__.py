@@ -1,0 +1,1 @@
+"""Sources of reward as settings: models, functions, verifiers, judges, mixes."""

@@ -1,0 +1,78 @@
+"""Parts that sources of reward are built from, and what the settings of each can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from backflip.data.records import Prompt, Tally
+from backflip.errors import UserError
+from backflip.generate.engine import Engine
+from backflip.reward.protocol import RewardSource
+from backflip.stages.context import StageContext
+
+__all__ = ["PYTHON", "SELF", "RewardContext", "RewardSettings", "checkable"]
+
+PYTHON = "python"
+"""The address of a function that is handed over in Python."""
+SELF = "self"
+
+
+@dataclass(frozen=True)
+class RewardContext:
+    """Parts that sources of reward are built from."""
+
+    context: StageContext
+    engine: Engine | None
+    """The policy's own, where the source says that it uses the policy."""
+    records: Sequence[Prompt]
+    """Prompts by ``Rollouts.row``."""
+    function: Callable[..., Any] | None
+    """From Python, where the recipe says so."""
+
+
+class RewardSettings(Protocol):
+    """A kind of reward in a recipe: a dataclass whose fields are its settings."""
+
+    @property
+    def uses_policy(self) -> bool:
+        """Whether it asks the policy itself."""
+        ...
+
+    def scorers(self) -> list[str]:
+        """Reward models that it loads."""
+        ...
+
+    def lacks(self, record: Prompt) -> str:
+        """The reason why answers to a prompt cannot be judged; empty where they can."""
+        ...
+
+    def faults(self, where: str) -> Iterator[str]:
+        """Sentences on settings that cannot be; ``where`` is the setting's name."""
+        ...
+
+    def build(self, given: RewardContext) -> RewardSource: ...
+
+
+def checkable(
+    reward: RewardSettings, records: Sequence[Prompt], say: Callable[[str], None]
+) -> list[Prompt]:
+    """The prompts to which answers can be judged; the others are counted by reason, and said.
+
+    Raises UserError where there are prompts and none is left.
+    """
+    held, dropped = list[Prompt](), Tally()
+    for record in records:
+        if why := reward.lacks(record):
+            dropped.add(why, record.where)
+        else:
+            held.append(record)
+    if records and not held:
+        raise UserError(
+            f"no prompt can be judged by this reward: {'; '.join(dropped.lines())}. Say which "
+            "column holds the reference answer: data.columns.reference=NAME."
+        )
+    for line in dropped.lines():
+        say(f"prompts left out, as the reward cannot judge answers to them: {line}")
+    return held
