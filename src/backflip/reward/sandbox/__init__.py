@@ -1,0 +1,1 @@
+"""Programs that nobody trusts, run in layers of isolation. Standard library alone."""
