@@ -9,11 +9,11 @@ from backflip.functional.credit import (
     at_end,
     first_choice,
     gae,
-    group_relative,
     last_choice,
-    leave_one_out,
+    length_adaptive_lam,
     one_step,
     returns_to_go,
+    step_gae,
     token_rewards,
     whiten,
 )
@@ -111,48 +111,6 @@ def test_one_step_compares_the_score_with_the_value_of_the_prompt():
     torch.testing.assert_close(advantages, expected)
 
 
-def test_leave_one_out_by_hand():
-    scores, prompt = torch.tensor([1.0, 0.0, 5.0, 0.0, 7.0]), torch.tensor([70, 70, -3, 70, -3])
-    expected = torch.tensor([1.0, -0.5, -2.0, -0.5, 2.0])
-    torch.testing.assert_close(leave_one_out(scores, prompt), expected)
-
-
-def test_leave_one_out_is_a_rescaled_group_mean():
-    scores, group = _noise(8), torch.tensor([0, 1] * 4)
-    centred = group_relative(scores, group, divide_by_std=False)
-    torch.testing.assert_close(leave_one_out(scores, group), centred * 4 / 3)
-
-
-def test_leave_one_out_says_how_to_fix_a_lonely_answer():
-    with pytest.raises(ValueError, match=r"prompt 1 has 1\. Set sampler\.group_size"):
-        leave_one_out(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0, 0, 1]))
-
-
-def test_group_relative_by_hand():
-    """Group 4 has mean 2 and standard deviation 1; group 9 has mean 0 and 10."""
-    scores, group = torch.tensor([1.0, 10.0, 3.0, -10.0]), torch.tensor([4, 9, 4, 9])
-    torch.testing.assert_close(group_relative(scores, group), torch.tensor([-1.0, 1.0, 1.0, -1.0]))
-
-
-@given(st.floats(-100, 100, width=32), st.integers(1, 9))
-def test_a_group_of_equals_teaches_nothing(score, size):
-    """Rounding in the mean must not be divided by itself into an advantage of one."""
-    scores, group = torch.full((size,), score), torch.zeros(size, dtype=torch.long)
-    assert (group_relative(scores, group) == 0).all()
-
-
-def test_group_advantages_agree_with_trl(oracle):
-    """The fourth answer could not be scored; the second group says nothing."""
-    rewards, weights = torch.tensor([[1.0, 0.2], [0.0, 0.6], [2.0, 0.0]]), torch.tensor([1.0, 0.5])
-    scores, group = rewards @ weights, torch.zeros(3, dtype=torch.long)
-    centred = group_relative(scores, group, divide_by_std=False)
-    torch.testing.assert_close(centred, oracle("adv/grpo_none")[:3])
-    torch.testing.assert_close(leave_one_out(scores, group), oracle("adv/rloo")[:3])
-    trl_divides_by = scores.std(correction=1) + 1e-4
-    ours = group_relative(scores, group) * scores.std(correction=0)
-    torch.testing.assert_close(ours / trl_divides_by, oracle("adv/grpo_group")[:3])
-
-
 def test_whitened_numbers_have_mean_zero_and_variance_one_over_the_choices():
     x = torch.tensor([[99.0, 5, 99, 9, 99], [7.0, 11, 3, 99, 99], [99.0] * 5])
     white = whiten(x, MASK)
@@ -188,3 +146,36 @@ def test_whitening_nothing_gives_zeros():
 def test_shapes_are_checked():
     with pytest.raises(Exception, match="values"):
         gae(torch.zeros(2, 3), torch.zeros(2, 4), torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_a_step_is_one_action_whose_choices_share_its_advantage():
+    """Values 2 and 5, a score of 6 at the end: the first step is worth 5 − 2, the second 6 − 5."""
+    mask = torch.tensor([[YES, YES, NO, YES, YES]])
+    states = torch.tensor([[YES, NO, NO, YES, NO]])
+    values, rewards = torch.tensor([[2.0, 2, 2, 5, 5]]), torch.tensor([[0.0, 0, 9, 0, 6]])
+    found = step_gae(rewards, values, mask, states, lam=0.0)
+    assert found.tolist() == [[3, 3, 0, 1, 1]]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.floats(0, 1), st.floats(0, 1))
+def test_where_every_choice_is_a_state_steps_change_nothing(chosen, gamma, lam):
+    mask = torch.tensor([chosen])
+    rewards, values = _noise(1, len(chosen)), _noise(1, len(chosen), seed=1)
+    found = step_gae(rewards, values, mask, mask, gamma=gamma, lam=lam)
+    assert torch.equal(found, gae(rewards, values, mask, gamma=gamma, lam=lam))
+
+
+def test_lambda_grows_with_the_length_of_the_answer():
+    """α = 0.05: 40 choices 1 − 1/2, 200 choices 0.9, and never below 0."""
+    mask = torch.arange(200) < torch.tensor([[5], [20], [40], [200]])
+    found = length_adaptive_lam(mask, alpha=0.05)
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.0, 0.5, 0.9]))
+
+
+def test_each_row_may_have_its_own_lambda():
+    rewards, values = _noise(2, 5), _noise(2, 5, seed=1)
+    choices, lam = torch.ones(2, 5, dtype=torch.bool), torch.tensor([0.3, 0.8])
+    both = gae(rewards, values, choices, lam=lam.double())
+    for row in range(2):
+        alone = gae(rewards[[row]], values[[row]], choices[[row]], lam=float(lam[row]))
+        torch.testing.assert_close(both[[row]], alone)

@@ -26,7 +26,7 @@ from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
-from backflip.training.values import MonteCarlo
+from backflip.training.drawn_values import MonteCarlo
 from tests.models.families import tiny
 from tests.recipes.tiny import tiny_model
 
@@ -325,5 +325,5 @@ def test_monte_carlo_continuations_keep_the_least_length_of_the_whole_answer():
     source = MonteCarlo(
         Engine(tiny("llama")), params, lambda r: Judgement(r.mask.sum(-1).float()), 2, 2
     )
-    assert source(None, drawn).tolist() == [[4.0, 4.0, 4.0]]
+    assert source(None, drawn, torch.ones(1)).tolist() == [[4.0, 4.0, 4.0]]
     assert asked == [(3, 4), (1, 2)]

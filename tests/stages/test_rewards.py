@@ -25,7 +25,7 @@ from backflip.reward.ensemble import Ensemble
 from backflip.reward.protocol import Judgement, Mix
 from backflip.reward.shaping import Shaped, Shaping
 from backflip.reward.verifier import Verdict
-from backflip.training.values import MonteCarlo
+from backflip.training.drawn_values import MonteCarlo
 from tests.models.families import tiny
 from tests.recipes.tiny import tiny_model
 
@@ -293,7 +293,7 @@ def test_monte_carlo_values_are_the_mean_score_of_continuations():
     def length(said: Rollouts) -> Judgement:
         return Judgement(said.mask.sum(-1).float())
 
-    values = MonteCarlo(engine, params, length, answers=3, every=1)(None, drawn)
+    values = MonteCarlo(engine, params, length, answers=3, every=1)(None, drawn, torch.ones(2))
     assert values.tolist() == [[4.0, 4.0], [4.0, 4.0]]
 
 

@@ -134,6 +134,12 @@ def dense_mask(rows: Sequence[Sequence[bool]], steps: TokenSteps) -> Bool[Tensor
     return mask
 
 
+def rewarded(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """True where a reward is not 0, and on the last choice of each row."""
+    last = mask & (mask.flip(1).cumsum(1).flip(1) == 1)
+    return (mask & (rewards != 0)) | last
+
+
 def offsets_of(lengths: Int[Tensor, " B"]) -> Int[Tensor, " B1"]:
     """Where each row starts when rows of these lengths lie end to end."""
     return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
@@ -343,6 +349,26 @@ class Scored(TensorRecord):
     """The same under the reference policy."""
     values: Float[Tensor, "B T"]
     """Score expected before each choice; zero without a value source."""
+    states: Bool[Tensor, "B T"] = dataclasses.field(default=None)  # pyright: ignore
+    """True on choices before which a value of its own stands; between two of them the value is the
+    earlier one's, and the choices are one step. Every choice, if not said."""
+    ends: Bool[Tensor, "B T"] = dataclasses.field(default=None)  # pyright: ignore
+    """True on the last choice of each rewarded step; if not said where a reward is not 0, and on
+    the last choice."""
+    terms: Float[Tensor, "B K"] = dataclasses.field(default=None)  # pyright: ignore
+    """Scores of the K sources of a mix before weighting; if not said the one sum of rewards."""
+    weights: tuple[float, ...] = (1.0,)
+    """Weights of these K in the sum."""
+
+    def __post_init__(self) -> None:
+        given = {
+            "states": lambda: self.rollouts.mask,
+            "ends": lambda: rewarded(self.rewards, self.rollouts.mask),
+            "terms": lambda: self.total()[:, None],
+        }
+        for name, default in given.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default())
 
     def total(self) -> Float[Tensor, " B"]:
         """Σ of an answer's rewards."""

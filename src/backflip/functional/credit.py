@@ -1,4 +1,4 @@
-"""Who deserves the score: advantage estimators.
+"""Who deserves the score: advantage estimators in time. Those over siblings: ``group_credit``.
 
 ``t`` counts the policy's own choices. Steps where ``mask`` is False (tool output, padding) are
 skipped whatever they hold, and the last choice ends the episode.
@@ -55,12 +55,13 @@ def gae(
     bootstrap: Float[Tensor, " B"] | None = None,
     *,
     gamma: float = 1.0,
-    lam: float = 0.95,
+    lam: float | Float[Tensor, " B"] = 0.95,
 ) -> Float[Tensor, "B T"]:
     """Generalised advantage estimation (Schulman et al., 2016, eq. 16).
 
     A_t = δ_t + γλ A_{t+1}   where   δ_t = r_t + γ V_{t+1} − V_t
 
+    ``lam`` is one number, or one for each row (VAPO's grows with the length of the answer).
     ``bootstrap`` is V after the last choice, for episodes that a clock cut off although they
     would have gone on (control); zero by default, because the score of an answer already judges
     it as it stands, cut off or not. What V should have predicted is A + V, before any whitening.
@@ -76,6 +77,43 @@ def gae(
         next_advantage = torch.where(chosen, advantage, next_advantage)
         next_value = torch.where(chosen, values[:, t], next_value)
     return torch.stack(advantages[::-1], dim=1) if advantages else torch.zeros_like(rewards)
+
+
+def step_gae(
+    rewards: Float[Tensor, "B T"],
+    values: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    states: Bool[Tensor, "B T"],
+    *,
+    gamma: float = 1.0,
+    lam: float | Float[Tensor, " B"] = 0.95,
+) -> Float[Tensor, "B T"]:
+    """GAE over steps: each lasts from one of ``states`` to the next and is one action.
+
+    Its reward is the sum over its choices, and all of them share its advantage (VinePPO:
+    Kazemnejad et al., 2024, §4, with λ = 0). Where every choice is a state this is ``gae``.
+    """
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    begins = mask & (states | (steps == first_choice(mask)[:, None]))
+    step = latest(begins)
+    paid = torch.zeros_like(rewards).scatter_add(1, step, torch.where(mask, rewards, 0.0))
+    advantages = gae(paid, values, begins, gamma=gamma, lam=lam)
+    return torch.where(mask, advantages.gather(1, step), 0.0)
+
+
+def latest(marked: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """Index of the last marked place up to each; 0 before the first."""
+    steps = torch.arange(marked.shape[1], device=marked.device)
+    return torch.where(marked, steps, 0).cummax(1).values
+
+
+def length_adaptive_lam(mask: Bool[Tensor, "B T"], *, alpha: float = 0.05) -> Float[Tensor, " B"]:
+    """λ = 1 − 1/(α·n) for an answer of n choices, 0 up to n = 1/α (VAPO: Yue et al., 2025, eq. 7).
+
+    The weights of GAE then add up to α·n: the longer an answer, the more of what followed counts.
+    """
+    lengths = mask.sum(-1).clamp(min=1)
+    return (1 - 1 / (alpha * lengths)).clamp(min=0.0)
 
 
 def returns_to_go(
@@ -97,38 +135,6 @@ def one_step(
     return torch.where(mask, scores[:, None] - expected, 0.0)
 
 
-def group_relative(
-    scores: Float[Tensor, " B"], group: Int[Tensor, " B"], *, divide_by_std: bool = True
-) -> Float[Tensor, " B"]:
-    """How much better each answer is than its siblings (GRPO: Shao et al., 2024, §4.1.2).
-
-    Divides by the standard deviation of the group itself (no correction). Without
-    ``divide_by_std``, Dr. GRPO (Liu et al., 2025). A group whose answers all score the same
-    teaches nothing: its advantages are exactly zero.
-    """
-    centred = scores - _group_mean(scores, group)[0]
-    if not divide_by_std:
-        return centred
-    std = _group_mean(centred**2, group)[0].sqrt()
-    noise = NOISE * _group_mean(scores.abs(), group)[0]
-    return torch.where(std > noise, centred / std, 0.0)
-
-
-def leave_one_out(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Each answer's score minus the mean score of its siblings (RLOO: Ahmadian et al., 2024).
-
-    Raises ValueError where a prompt has a single answer: there is nothing to compare it with.
-    """
-    mean, size = _group_mean(scores, group)
-    if (size < 2).any():
-        raise ValueError(
-            f"leave_one_out needs at least 2 answers per prompt; "
-            f"prompt {int(group[size < 2][0])} has 1. Set sampler.group_size to 2 or more, "
-            "or use reinforce_pp, which needs no siblings."
-        )
-    return (scores - mean) * size / (size - 1)
-
-
 def whiten(
     x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, shift_mean: bool = True
 ) -> Float[Tensor, "B T"]:
@@ -144,14 +150,3 @@ def whiten(
     noise = NOISE * chosen.abs().mean()
     white = torch.where(std > noise, (x - mean) / std, 0.0)
     return torch.where(mask, white if shift_mean else white + mean, 0.0)
-
-
-def _group_mean(
-    x: Float[Tensor, " B"], group: Int[Tensor, " B"]
-) -> tuple[Float[Tensor, " B"], Int[Tensor, " B"]]:
-    """Per row, the mean of ``x`` over its group and the group's size; any integers will do."""
-    ordered, order = group.sort()
-    number = nnf.pad((ordered.diff() != 0).long().cumsum(0), (1, 0))
-    row = torch.empty_like(order).scatter_(0, order, number)
-    sizes = torch.bincount(row)
-    return (x.new_zeros(len(sizes)).index_add(0, row, x) / sizes)[row], sizes[row]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from backflip.data.batches import Rollouts
+from backflip.data.batches import Rollouts, rewarded
 from backflip.data.records import Tally
 from backflip.functional.credit import at_end
 
@@ -27,16 +27,28 @@ class Judgement:
     """Reward after each choice, whose sum is the score; None for a score of the whole answer."""
     failures: Tally = field(default_factory=Tally, compare=False)
     """Answers without a score, by reason."""
+    ends: Bool[Tensor, "B T"] | None = None
+    """True on the last choice of each step that ``steps`` rewards, be it with 0; None: see
+    ``step_ends``."""
+    terms: Float[Tensor, "B K"] | None = None
+    """Scores of K sources whose weighted sum is the score; None where there is one."""
+    weights: tuple[float, ...] = (1.0,)
+    """Weights of these K."""
 
     def rewards(self, mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Rewards in time: a score of the whole answer stands on the last choice of ``mask``."""
         return at_end(self.scores, mask) if self.steps is None else self.steps
 
+    def step_ends(self, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+        """Where steps end: as said, or where a reward is not 0, and at the last choice."""
+        return rewarded(self.rewards(mask), mask) if self.ends is None else self.ends
+
     def of(self, rows: Tensor) -> Judgement:
         """The same of some of the answers."""
         parts = {name: values[rows] for name, values in self.parts.items()}
-        steps = None if self.steps is None else self.steps[rows]
-        return Judgement(self.scores[rows], parts, steps, self.failures)
+        some = {name: getattr(self, name) for name in ("steps", "ends", "terms")}
+        some = {name: value[rows] for name, value in some.items() if value is not None}
+        return replace(self, scores=self.scores[rows], parts=parts, **some)
 
 
 @runtime_checkable
@@ -63,8 +75,11 @@ class Mix:
         failures = Tally()
         for judgement in judged.values():
             failures.update(judgement.failures)
-        steps = None
+        said = {"terms": scores.T, "weights": tuple(self.weights)}
         if any(j.steps is not None for j in judged.values()):
-            in_time = torch.stack([j.rewards(rollouts.mask) for j in judged.values()])
-            steps = (weights[:, None, None] * in_time).sum(0)
-        return Judgement((weights[:, None] * scores).sum(0), parts, steps, failures)
+            mask = rollouts.mask
+            in_time = torch.stack([j.rewards(mask) for j in judged.values()])
+            said["steps"] = (weights[:, None, None] * in_time).sum(0)
+            said["ends"] = torch.stack([j.step_ends(mask) for j in judged.values()]).any(0)
+        total = (weights[:, None] * scores).sum(0)
+        return Judgement(total, parts, failures=failures, **said)

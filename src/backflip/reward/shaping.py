@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -41,9 +42,14 @@ class Shaped:
             scores = length_penalty(scores, lengths, per_token=how.length_penalty)
         if how.missing_eos is not None:
             scores = missing_eos(scores, rollouts.finished, score=how.missing_eos)
-        steps = judged.steps
-        if steps is not None:
-            steps = steps + at_end(scores - judged.scores, rollouts.mask)
         scores = torch.where(judged.scores.isfinite(), scores, judged.scores)  # none stays none
+        said, added = dict[str, Any](), scores - judged.scores
+        if judged.steps is not None:
+            shaped = at_end(added, rollouts.mask)
+            said["steps"] = judged.steps + shaped
+            said["ends"] = judged.step_ends(rollouts.mask) | (shaped != 0)
+        if judged.terms is not None and (added.nan_to_num() != 0).any():
+            said["terms"] = torch.cat([judged.terms, added[:, None]], 1)
+            said["weights"] = (*judged.weights, 1.0)
         parts = {**judged.parts, "unshaped": judged.scores}
-        return Judgement(scores, parts, steps, judged.failures)
+        return replace(judged, scores=scores, parts=parts, **said)

@@ -15,6 +15,7 @@ from backflip.reward.protocol import RewardSource
 from backflip.stages.choices import one_of, register
 from backflip.stages.context import StageContext
 from backflip.stages.settings import OptimizerSettings, with_rate
+from backflip.training import drawn_values
 from backflip.training import values as sources
 from backflip.training.driver import keep_batches
 from backflip.training.run_folder import RunFolder
@@ -118,8 +119,10 @@ class MonteCarloValues:
 
     answers: int = 9
     """Continuations of each state; the paper's K."""
+    at: drawn_values.At = "tokens"
+    """Where states stand: at the beginning of lines or of sentences, or every few tokens."""
     every: int = 16
-    """Tokens from one state to the next."""
+    """Tokens from one state to the next, with ``at: tokens``."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         if not algorithm.needs_values:
@@ -132,20 +135,27 @@ class MonteCarloValues:
                 f"{prefix}values.answers is {self.answers}, every is {self.every}; both must be "
                 "above 0."
             )
+        if self.at != "tokens" and self.every != type(self).every:
+            yield (
+                f"{prefix}values.every is {self.every}, but states stand at {self.at}. Leave it "
+                f"out, or set {prefix}values.at=tokens."
+            )
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         del causal
         return []
 
     def build(self, given: ValueContext) -> sources.ValueSource:
-        sampler = given.sampler
-        return sources.MonteCarlo(
+        sampler, context = given.sampler, given.context
+        return drawn_values.MonteCarlo(
             engine=sampler.engine,
             params=sampler.params,
             reward=given.reward,
             answers=self.answers,
             every=self.every,
-            seed=given.context.recipe.seed + 1,
+            seed=context.recipe.seed + 1,
+            at=self.at,
+            decode=context.tokenizer.decode,
         )
 
 

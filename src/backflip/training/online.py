@@ -143,7 +143,11 @@ class OnlineLoop:
             # The embedded sampler's own numbers: nothing moved between acting and learning.
             logp_old=rollouts.logp,
             logp_ref=evaluate_all(self.reference, rollouts, {"logp"}, budget)["logp"],
-            values=self.values(policy, rollouts),
+            values=self.values(policy, rollouts, judgement.scores),
+            states=self.values.states(rollouts),
+            ends=judgement.step_ends(rollouts.mask),
+            terms=judgement.scores[:, None] if judgement.terms is None else judgement.terms,
+            weights=judgement.weights,
         )
 
     def _learn(self, experience: Experience, index: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 
 from backflip.algorithms.online.kl_penalty import KLPenalty
 from backflip.data.batches import Experience, Scored
-from backflip.functional.credit import group_relative
+from backflip.functional.group_credit import group_relative
 
 __all__ = ["GroupRelative"]
 
