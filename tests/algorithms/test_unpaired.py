@@ -10,8 +10,9 @@ import torch
 from backflip.algorithms.preference.apo_zero_unpaired import APOZeroUnpaired
 from backflip.algorithms.preference.bco import BCO
 from backflip.algorithms.preference.kto import ADVISED, KTO
-from backflip.data.batches import LabelledBatch, ReferencedLabels, TokenSteps
+from backflip.data.batches import LabelledBatch, TokenSteps
 from backflip.data.collate import mismatched
+from backflip.data.referenced import ReferencedLabels
 from backflip.data.stream import Batches
 from backflip.functional.unpaired_losses import kto
 from backflip.models.causal import CausalPolicy

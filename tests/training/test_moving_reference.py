@@ -10,9 +10,7 @@ import torch
 
 from backflip.algorithms.preference.base import tell
 from backflip.algorithms.preference.dpo import DPO
-from backflip.data.batches import (
-    ReferencedComparisons,
-)
+from backflip.data.referenced import ReferencedComparisons
 from backflip.data.stream import Batches
 from backflip.errors import Interrupted, UserError
 from backflip.models.causal import CausalPolicy

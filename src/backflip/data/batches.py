@@ -2,8 +2,8 @@
 
 Each stage is frozen and contains the one before it. A stage that has been skipped is a missing
 argument, not a field that happens to be None. Beside them stand the batches of offline learning:
-DemonstrationBatch, ComparisonBatch and LabelledBatch, and what these two become when a reference
-policy has stated its log-probabilities: ReferencedComparisons and ReferencedLabels.
+DemonstrationBatch, ComparisonBatch and LabelledBatch; for these two beside a reference see
+``referenced``.
 """
 
 from __future__ import annotations
@@ -270,35 +270,6 @@ class LabelledBatch(TensorRecord):
 
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.steps.sequences()
-
-
-@dataclass(frozen=True)
-class ReferencedComparisons(TensorRecord):
-    """Comparisons whose answers a reference policy has stated the log-probability of."""
-
-    comparisons: ComparisonBatch
-    logp_ref: Ragged[Tensor]
-    """Float, one per answer: Σ over its own tokens, in nats."""
-
-    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
-        return self.comparisons.sequences()
-
-
-@dataclass(frozen=True)
-class ReferencedLabels(TensorRecord):
-    """Labelled answers whose log-probability a reference policy has stated."""
-
-    labelled: LabelledBatch
-    logp_ref: Float[Tensor, " B"]
-    """Σ over the answer's own tokens, in nats."""
-    mismatched_ref: Float[Tensor, " B"]
-    """The same for the mismatched answer."""
-    kl: Float[Tensor, " B"]
-    """KL(π‖ref) in nats an answer, one number for the whole batch, repeated: stamped by the
-    objective before the batch is cut, 0 until then."""
-
-    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
-        return self.labelled.sequences()
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from backflip.data.batches import (
     DemonstrationBatch,
     LabelledBatch,
     Ragged,
-    ReferencedComparisons,
-    ReferencedLabels,
     TensorRecord,
     TokenSteps,
 )
+from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.errors import UserError
 from backflip.text import counted
 

@@ -11,17 +11,11 @@ from torch import Tensor
 
 from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.reward.base import prompts_with_a_winner
-from backflip.data.batches import (
-    ComparisonBatch,
-    LabelledBatch,
-    Ragged,
-    ReferencedComparisons,
-    ReferencedLabels,
-    TokenSteps,
-)
+from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized, tokenize_comparisons, tokenize_labelled
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
+from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.data.splits import split_by_prompt
 from backflip.data.streaming import StreamedBatches
 from backflip.errors import UserError

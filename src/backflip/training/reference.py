@@ -24,12 +24,11 @@ from backflip.data.batches import (
     ComparisonBatch,
     LabelledBatch,
     Ragged,
-    ReferencedComparisons,
-    ReferencedLabels,
     TensorRecord,
     TokenSteps,
     offsets_of,
 )
+from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.progress import Task, task

@@ -27,8 +27,9 @@ from backflip.algorithms.preference.answers import (
     read,
 )
 from backflip.algorithms.reward.base import prompts_with_a_winner
-from backflip.data.batches import ComparisonBatch, ReferencedComparisons
+from backflip.data.batches import ComparisonBatch
 from backflip.data.records import Comparison
+from backflip.data.referenced import ReferencedComparisons
 from backflip.functional.reductions import Loss, weighted_mean
 from backflip.functional.reward_losses import decided_pairs, prompt_mean
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backflip.algorithms.preference.unpaired import LabelledLogps, UnpairedObjective
 from backflip.algorithms.ranges import Within
-from backflip.data.batches import ReferencedLabels, TokenSteps
+from backflip.data.batches import TokenSteps
+from backflip.data.referenced import ReferencedLabels
 from backflip.distributed.reading import read_in_parts
 from backflip.functional.unpaired_losses import kto, mismatched_kl
 

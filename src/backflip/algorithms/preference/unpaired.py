@@ -16,8 +16,8 @@ from torch import Tensor
 
 from backflip.algorithms.base import Objective, Outcome
 from backflip.algorithms.preference.answers import AnswerLogps, DPOBeta, means, moments, read
-from backflip.data.batches import ReferencedLabels
 from backflip.data.records import Labelled
+from backflip.data.referenced import ReferencedLabels
 from backflip.functional.reductions import Loss, weighted_mean
 
 
