@@ -1,4 +1,4 @@
-"""Batches of offline learning whose answers a reference policy has stated the log-probability of."""
+"""Batches of offline learning, with the log-probabilities that a reference policy stated."""
 
 from __future__ import annotations
 
