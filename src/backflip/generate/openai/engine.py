@@ -1,0 +1,182 @@
+"""Generation by a server: vLLM's, or another that takes and gives token ids as vLLM does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from backflip.errors import UserError
+from backflip.generate.engine import Completion, Progress, SamplingParams, check_prompts
+from backflip.generate.openai.adapters import Adapters
+from backflip.generate.openai.client import Client, Lines
+from backflip.generate.openai.completions import Said, answers_in, request, seed_of
+from backflip.generate.openai.meeting import (
+    check_tokenizer,
+    check_weights,
+    model_named,
+    states_processed,
+)
+from backflip.models.causal import is_adapted
+from backflip.models.positions import check_growth
+from backflip.models.trunk import unwrapped
+from backflip.progress import task
+
+BYTES_A_TOKEN = 400
+
+
+class OpenAIEngine:
+    """Answers prompts through the completions endpoint of a server.
+
+    One request a prompt, ``concurrency`` of them at once. The server counts its seeds up from ours,
+    so the same seed gives the same answers as far as the server's arithmetic does not depend on
+    who else is served (vLLM: ``VLLM_BATCH_INVARIANT=1``). Its numbers are never exactly the
+    learner's. Of the weights it can be given LoRA adapters: see ``sync``.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        model: Any,
+        client: Client,
+        *,
+        served: str | None = None,
+        tokenizer: Any = None,
+        adapters: Path | None = None,
+        concurrency: int = 16,
+    ) -> None:
+        """``model``: the learner's. ``served``: its name on the server, None where it is alone.
+
+        ``tokenizer``: the learner's, for stop strings and to compare with the server's.
+        ``adapters``: a folder that both sides see under the same name; None, the server keeps the
+        weights that it has.
+        """
+        self.model, self.client, self.served = model, client, served
+        self.tokenizer, self.concurrency = tokenizer, concurrency
+        self.decode = None if tokenizer is None else tokenizer.decode
+        self.adapters = None if adapters is None else Adapters(adapters, client)
+        self._said: Said | None = None
+        self._stale = self._told = self._compared = False
+
+    def sync(self, model: Any | None = None) -> None:
+        """Have the next answers written with the weights that ``model`` has now.
+
+        LoRA adapters are saved and loaded by name when they are needed. Without a folder for them
+        the server's weights stay, which is said once.
+
+        Raises:
+            UserError: there is a folder for adapters, but the model has none.
+
+        """
+        self.model = self.model if model is None else model
+        if self.adapters is not None and not is_adapted(self.model):
+            raise UserError(
+                "engine: a server is handed LoRA adapters alone, and here all weights learn. Train "
+                "with lora, or set engine.adapters=null: the server's weights then stay."
+            )
+        self._stale = self.adapters is not None
+        if self.adapters is None and not self._told:
+            self._told = True
+            warnings.warn(
+                f"the server at {self.client.url} keeps the weights it was started with: answers "
+                "are not those of the policy that learns. engine.adapters=FOLDER hands its LoRA "
+                "adapters over",
+                stacklevel=2,
+            )
+
+    def release(self) -> None:
+        """Nothing to free: the weights are the server's."""
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        *,
+        group: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """``group`` answers for each prompt, those of the first prompt first.
+
+        Raises:
+            UserError: the server cannot be reached, holds another model, tokenizer or name, or its
+                answers are not what was asked for.
+
+        """
+        if not prompts:
+            return []
+        said = self._known(prompts, params, group)
+        lines, done = Lines(), dict[int, list[Completion]]()
+
+        def answered(index: int) -> list[Completion]:
+            prompt = prompts[index]
+            body = request(said, prompt, params, n=group, seed=seed_of(seed, index))
+            most = group * (params.max_tokens + len(prompt) + 16) * BYTES_A_TOKEN + (1 << 16)
+            url = f"{self.client.url}/completions"
+            answer = self.client.ask(url, body, most_bytes=most, lines=lines)
+            return answers_in(answer, said, (index, prompt), params, group)
+
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="completions")
+        most, label = len(prompts) * group, f"writing {len(prompts) * group} answers"
+        try:
+            waiting = {pool.submit(answered, index): index for index in range(len(prompts))}
+            with task(label, most, "answers") as writing:
+                for future in as_completed(waiting):
+                    done[waiting[future]] = future.result()
+                    writing.advance(group)
+                    _tell(done[waiting[future]], progress)
+        finally:
+            lines.hang_up()
+            pool.shutdown(wait=False, cancel_futures=True)
+        if not self._compared:
+            check_weights(self.model, prompts[0], done[0][0], params, strict=not self._told)
+            self._compared = True
+        return [answer for index in range(len(prompts)) for answer in done[index]]
+
+    def _known(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> Said:
+        """Facts about the server, which has the present weights by now. Raises UserError."""
+        vocabulary = int(unwrapped(self.model).config.get_text_config().vocab_size)
+        check_prompts(prompts, params, group=group, vocabulary=vocabulary)
+        check_growth(self.model, [len(p) for p in prompts], params.max_tokens)
+        if params.stop_strings and self.decode is None:
+            raise UserError("stop_strings need an engine with a tokenizer.")
+        if self._said is None:
+            name, longest = model_named(self.client, self.served)
+            if self.tokenizer is not None:
+                check_tokenizer(self.client, name, self.tokenizer)
+            said = Said(model=name, vocabulary=vocabulary, longest=longest, decode=self.decode)
+            processed = states_processed(self.client, said, prompts)
+            self._said = replace(said, processed=processed)
+        check_request(self._said, max(map(len, prompts)), params)
+        if self.adapters is None:
+            return self._said
+        if self._stale:
+            self.adapters.push(self.model)
+            self._stale = False
+        return replace(self._said, model=self.adapters.loaded or self._said.model)
+
+
+def check_request(said: Said, longest: int, params: SamplingParams) -> None:
+    """Raises UserError for answers too long for the server, or of unknown probability."""
+    if said.longest is not None and longest + params.max_tokens > said.longest:
+        raise UserError(
+            f"engine: a prompt of {longest} tokens and max_tokens {params.max_tokens} go beyond "
+            f"the {said.longest} that the server takes (vLLM's --max-model-len)."
+        )
+    if not said.processed and not params.filters and params.temperature != 1:
+        raise UserError(
+            "engine: the server states log-probabilities before the temperature "
+            f"({params.temperature:g}) is applied, so what answers were drawn with is not known. "
+            "Start it with --logprobs-mode processed_logprobs, or set sampling.temperature=1."
+        )
+
+
+def _tell(answers: Sequence[Completion], progress: Progress | None) -> None:
+    if progress is not None:
+        for answer in answers:
+            for token in answer.tokens:
+                progress(answer.prompt_index, answer.answer_index, token)

@@ -1,0 +1,186 @@
+"""A server that speaks as vLLM's does, over a real socket, with answers of our own engine."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from backflip.generate.engine import Completion, SamplingParams
+from backflip.generate.torch.engine import TorchEngine
+from tests.generate.reference import words
+
+Faults = list[str]
+
+
+class Vllm:
+    """What is served, under which names, and what goes wrong at the next requests."""
+
+    def __init__(self, model: Any, *, name: str = "tiny", tokenizer: Any = None) -> None:
+        self.base, self.tokenizer = model, tokenizer
+        self.engines = {name: TorchEngine(model, decode=words)}
+        self.processed, self.max_model_len, self.key = False, 4096, ""
+        self.tokenizes = self.loads = True
+        self.faults: Faults = []
+        self.asked: list[dict[str, Any]] = []
+        self.lock = threading.Lock()
+        self.url = ""
+
+    # what the endpoints do
+
+    def get(self, path: str) -> tuple[int, Any]:
+        if path != "/v1/models":
+            return 404, {"detail": "Not Found"}
+        cards = [{"id": name, "max_model_len": self.max_model_len} for name in self.engines]
+        return 200, {"object": "list", "data": cards}
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path == "/tokenize" and self.tokenizes:
+            return 200, {"tokens": self.tokenizer.encode(body["prompt"], add_special_tokens=False)}
+        if path == "/v1/load_lora_adapter" and self.loads:
+            adapted = PeftModel.from_pretrained(copy.deepcopy(self.base), body["lora_path"])
+            self.engines[body["lora_name"]] = TorchEngine(adapted.eval(), decode=words)
+            return 200, f"Success: LoRA adapter '{body['lora_name']}' added successfully."
+        if path == "/v1/unload_lora_adapter" and self.loads:
+            del self.engines[body["lora_name"]]
+            return 200, "Success"
+        if path == "/v1/completions":
+            return self.complete(body)
+        return 404, {"detail": "Not Found"}
+
+    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if body["model"] not in self.engines:
+            message = f"The model `{body['model']}` does not exist."
+            return 404, {"error": {"message": message, "type": "NotFoundError", "code": 404}}
+        self.asked.append(body)
+        engine, seed = self.engines[body["model"]], body["seed"]
+        bias = {int(token): amount for token, amount in (body["logit_bias"] or {}).items()}
+        params = SamplingParams(
+            max_tokens=body["max_tokens"],
+            min_tokens=body["min_tokens"],
+            temperature=body["temperature"],
+            top_p=body["top_p"],
+            top_k=None if body["top_k"] < 1 else body["top_k"],
+            stop_tokens=tuple(body["stop_token_ids"]),
+            stop_strings=tuple(body["stop"]),
+            logit_bias=bias,
+        )
+        with self.lock:
+            drawn = [
+                engine.generate([body["prompt"]], params, seed=seed + child)[0]
+                for child in range(body["n"])
+            ]
+        choices = [self.choice(engine.model, body, i, one) for i, one in enumerate(drawn)]
+        return 200, {"object": "text_completion", "model": body["model"], "choices": choices}
+
+    def choice(self, model: Any, body: Any, index: int, answer: Completion) -> dict[str, Any]:
+        temperature = (body["temperature"] if self.processed else 0) or 1.0
+        row = torch.tensor([[*body["prompt"], *answer.tokens]])
+        with torch.no_grad():
+            logits = model(input_ids=row, use_cache=False).logits[0, len(body["prompt"]) - 1 : -1]
+        logp = (logits.float() / temperature).log_softmax(-1)
+        own = logp.gather(1, torch.tensor(answer.tokens)[:, None])[:, 0].tolist()
+        top, which = logp.max(-1)
+        named = [f"token_id:{token}" for token in answer.tokens]
+        tops = [
+            {f"token_id:{int(k)}": float(v), name: mine}
+            for k, v, name, mine in zip(which, top, named, own, strict=True)
+        ]
+        stopped = answer.finish_reason != "length"
+        return {
+            "index": index,
+            "text": words(answer.tokens),
+            "token_ids": answer.tokens,
+            "prompt_token_ids": body["prompt"],
+            "finish_reason": "stop" if stopped else "length",
+            "stop_reason": answer.tokens[-1] if answer.finish_reason == "stop" else None,
+            "logprobs": {"tokens": named, "token_logprobs": own, "top_logprobs": tops},
+        }
+
+
+def _handler(served: Vllm) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.say(*served.get(self.path))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            sampled = self.path == "/v1/completions" and body["max_tokens"] > 1
+            fault = served.faults.pop(0) if sampled and served.faults else ""
+            if served.key and self.headers.get("Authorization") != f"Bearer {served.key}":
+                return self.say(401, {"error": "Unauthorized"})
+            if fault == "hang":
+                time.sleep(3)
+            if fault.isdecimal():
+                return self.say(int(fault), {"error": {"message": "out of memory"}})
+            if fault == "drop":
+                return self.connection.close()
+            status, answer = served.post(self.path, body)
+            return self.say(status, spoilt(answer, fault), cut=fault == "cut")
+
+        def say(self, status: int, answer: Any, *, cut: bool = False) -> None:
+            raw = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(raw[: len(raw) // 2] if cut else raw)
+            self.close_connection = True
+
+    return Handler
+
+
+def spoilt(answer: Any, fault: str) -> Any:
+    """The answer with one thing wrong in its first choice, or in itself."""
+    if fault == "html":
+        return "<html>Bad gateway</html>"
+    first = answer["choices"][0] if isinstance(answer, dict) and "choices" in answer else {}
+    changes: dict[str, dict[str, Any]] = {
+        "no ids": {"token_ids": None, "logprobs": first.get("logprobs", {}) | {"tokens": ["a"]}},
+        "old ids": {"token_ids": None},
+        "far ids": {"token_ids": [10_000] * len(first.get("token_ids", []))},
+        "other prompt": {"prompt_token_ids": [1, 2]},
+        "no logp": {"logprobs": None},
+        "bad logp": {"logprobs": {"token_logprobs": [0.7] * len(first.get("token_ids", []))}},
+        "short": {"token_ids": first.get("token_ids", [])[:1], "finish_reason": "length"},
+        "abort": {"finish_reason": "abort"},
+        "same index": {"index": 1},
+    }
+    if fault == "same":
+        return answer | {"choices": [first | {"index": i} for i in range(len(answer["choices"]))]}
+    if fault == "fewer":
+        return answer | {"choices": answer["choices"][1:]}
+    return (
+        answer | {"choices": [first | changes[fault], *answer["choices"][1:]]}
+        if (fault in changes)
+        else answer
+    )
+
+
+@contextlib.contextmanager
+def serving(served: Vllm) -> Iterator[Vllm]:
+    """Answer at ``served.url`` for as long as the block lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
+    server.daemon_threads = True
+    served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
