@@ -26,7 +26,8 @@ class Vllm:
 
     def __init__(self, model: Any, *, name: str = "tiny", tokenizer: Any = None) -> None:
         self.base, self.tokenizer = model, tokenizer
-        self.engines = {name: TorchEngine(model, decode=words)}
+        self.decode = words if tokenizer is None else tokenizer.decode
+        self.engines = {name: TorchEngine(model, decode=self.decode)}
         self.processed, self.max_model_len, self.key = False, 4096, ""
         self.tokenizes = self.loads = True
         self.faults: Faults = []
@@ -47,7 +48,7 @@ class Vllm:
             return 200, {"tokens": self.tokenizer.encode(body["prompt"], add_special_tokens=False)}
         if path == "/v1/load_lora_adapter" and self.loads:
             adapted = PeftModel.from_pretrained(copy.deepcopy(self.base), body["lora_path"])
-            self.engines[body["lora_name"]] = TorchEngine(adapted.eval(), decode=words)
+            self.engines[body["lora_name"]] = TorchEngine(adapted.eval(), decode=self.decode)
             return 200, f"Success: LoRA adapter '{body['lora_name']}' added successfully."
         if path == "/v1/unload_lora_adapter" and self.loads:
             del self.engines[body["lora_name"]]
@@ -97,7 +98,7 @@ class Vllm:
         stopped = answer.finish_reason != "length"
         return {
             "index": index,
-            "text": words(answer.tokens),
+            "text": self.decode(answer.tokens),
             "token_ids": answer.tokens,
             "prompt_token_ids": body["prompt"],
             "finish_reason": "stop" if stopped else "length",
@@ -110,7 +111,7 @@ def _handler(served: Vllm) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *_: Any) -> None:
             pass
 
         def do_GET(self) -> None:

@@ -21,6 +21,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
+from backflip.stages.engines import Embedded, Engines
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
 from backflip.stages.rewards.kinds import Rewards, reward_in
@@ -85,6 +86,8 @@ class OnlineRecipe(Stage):
     """Optimiser steps in one pass over a round's answers."""
     sampling: SamplingParams = SamplingParams(max_tokens=48)
     """How answers are drawn."""
+    engine: Engines = Embedded()
+    """Who draws them: torch in this process, or openai, a server."""
     max_rows: Count = 64
     """Answers drawn side by side: more is faster and takes more memory."""
     shaping: Shaping = Shaping()

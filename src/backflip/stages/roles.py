@@ -11,7 +11,6 @@ from backflip.data.collate import Fit, tokenize_demonstrations
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
 from backflip.generate.sampler import Sampler
-from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
@@ -56,8 +55,7 @@ class Roles:
         if isinstance(recipe.values, SharedValues):
             policy.add_value_head()
         params = context.sampling(recipe.sampling, policy.model)
-        decode = context.tokenizer.decode
-        engine = TorchEngine(policy.model, max_rows=recipe.max_rows, decode=decode)
+        engine = recipe.engine.build(policy.model, context.tokenizer, max_rows=recipe.max_rows)
         sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
         if reward is None:
             reward = recipe.reward.build(replace(given, engine=engine))

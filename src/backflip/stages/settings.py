@@ -25,6 +25,7 @@ SHORT_FORMS = {
     "objective": "name",
     "judge": "model",
     "values": "name",
+    "engine": "name",
     "choose": "name",
     "imitate": "name",
 }

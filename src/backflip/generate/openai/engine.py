@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -110,32 +110,40 @@ class OpenAIEngine:
         if not prompts:
             return []
         said = self._known(prompts, params, group)
-        lines, done = Lines(), dict[int, list[Completion]]()
+        done: dict[int, list[Completion]] = {}
+        label = f"writing {len(prompts) * group} answers"
+        with task(label, len(prompts) * group, "answers") as writing:
+            for index, answers in self._asked(said, prompts, (params, group, seed)):
+                done[index] = answers
+                writing.advance(group)
+                _tell(answers, progress)
+        if not self._compared:
+            check_weights(self.model, prompts[0], done[0][0], params, strict=not self._told)
+            self._compared = True
+        return [answer for index in range(len(prompts)) for answer in done[index]]
+
+    def _asked(
+        self, said: Said, prompts: Sequence[Sequence[int]], how: tuple[SamplingParams, int, int]
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """(prompt, its answers) as they come; ``how``: settings, answers a prompt, seed."""
+        params, group, seed = how
+        lines, url = Lines(), f"{self.client.url}/completions"
 
         def answered(index: int) -> list[Completion]:
             prompt = prompts[index]
             body = request(said, prompt, params, n=group, seed=seed_of(seed, index))
             most = group * (params.max_tokens + len(prompt) + 16) * BYTES_A_TOKEN + (1 << 16)
-            url = f"{self.client.url}/completions"
             answer = self.client.ask(url, body, most_bytes=most, lines=lines)
             return answers_in(answer, said, (index, prompt), params, group)
 
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="completions")
-        most, label = len(prompts) * group, f"writing {len(prompts) * group} answers"
         try:
             waiting = {pool.submit(answered, index): index for index in range(len(prompts))}
-            with task(label, most, "answers") as writing:
-                for future in as_completed(waiting):
-                    done[waiting[future]] = future.result()
-                    writing.advance(group)
-                    _tell(done[waiting[future]], progress)
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
         finally:
             lines.hang_up()
             pool.shutdown(wait=False, cancel_futures=True)
-        if not self._compared:
-            check_weights(self.model, prompts[0], done[0][0], params, strict=not self._told)
-            self._compared = True
-        return [answer for index in range(len(prompts)) for answer in done[index]]
 
     def _known(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> Said:
         """Facts about the server, which has the present weights by now. Raises UserError."""
