@@ -18,7 +18,7 @@ from typing import Any, cast
 from backflip.data.records import Prompt
 from backflip.errors import UserError
 
-__all__ = ["arguments", "check_function", "load_function"]
+__all__ = ["arguments", "call_of", "check_function", "load_function"]
 
 GIVEN = ("prompt", "answer", "reference", "messages", "info")
 """Parameters of a reward function that are not columns of the data."""
@@ -121,6 +121,11 @@ def load_function(address: str) -> Callable[..., Any]:
         there = [n for n, v in vars(module).items() if inspect.isfunction(v)]
         raise UserError(f"{path} has no function {name!r}; it has: {', '.join(there) or 'none'}.")
     return cast("Callable[..., Any]", found)
+
+
+def call_of(address: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The result of the function ``FILE.py:NAME``."""
+    return load_function(address)(*args, **named)
 
 
 def _module(path: Path) -> ModuleType:

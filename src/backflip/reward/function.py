@@ -1,4 +1,4 @@
-"""A function of Python as the judge, answer by answer, in this process."""
+"""A function of Python as the judge, answer by answer: in this process, or in workers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from backflip.data.batches import Rollouts
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Prompt, Tally
-from backflip.reward.calls import arguments
+from backflip.errors import UserError
+from backflip.reward.calls import arguments, call_of, load_function
 from backflip.reward.judge import as_text
 from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
+from backflip.reward.verifiers.pool import Check, Pool
 
-__all__ = ["FunctionReward", "TextJudge", "Texts", "judged"]
+__all__ = ["Apart", "FunctionReward", "TextJudge", "Texts", "judged"]
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,57 @@ class FunctionReward:
     """By ``Rollouts.row``; empty where prompts are known as tokens only."""
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     """Scores of verdicts by their outcome, in place of 1 for correct and 0 for the others."""
+    apart: Apart | None = None
+    """Where else it is called; None calls it in this process, without a time limit."""
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         texts = Texts.of(rollouts, self.template, self.records)
-        return judged([self._verdict(one) for one in texts], texts)
+        calls = [self._call(one) for one in texts]
+        verdicts = map(_here, calls) if self.apart is None else self.apart.made(calls)
+        scored = [replace(v, score=self.scores.get(v.outcome, v.score)) for v in verdicts]
+        return judged(scored, texts)
 
-    def _verdict(self, texts: Texts) -> Verdict:
+    def _call(self, texts: Texts) -> Check | Verdict:
+        """The call that judges an answer; a verdict where a parameter cannot be given."""
         try:
             args, named = arguments(self.function, texts.prompt, texts.answer, texts.record)
-            said = self.function(*args, **named)
-        except (Exception, SystemExit) as error:  # one answer's, not the run's
-            return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
-        verdict = Verdict.of(said)
-        return replace(verdict, score=self.scores.get(verdict.outcome, verdict.score))
+        except UserError as error:
+            return _failed(error)
+        return Check(self.function, args, named)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A function in a file that is called in worker processes."""
+
+    address: str
+    """FILE.py:NAME."""
+    seconds: float
+    """Time limit of a call."""
+    pool: Pool
+
+    def made(self, calls: Sequence[Check | Verdict]) -> list[Verdict]:
+        """The verdicts of calls, each of this function."""
+        there = [self._check(call) for call in calls if isinstance(call, Check)]
+        verdicts = iter(self.pool.make(there))
+        return [next(verdicts) if isinstance(call, Check) else call for call in calls]
+
+    def _check(self, call: Check) -> Check:
+        before, given = ((load_function, self.address),), (self.address, call.args, call.named)
+        return Check(call_of, given, seconds=self.seconds, before=before)
+
+
+def _here(call: Check | Verdict) -> Verdict:
+    if isinstance(call, Verdict):
+        return call
+    try:
+        return Verdict.of(call.call(*call.args, **call.named))
+    except (Exception, SystemExit) as error:  # one answer's, not the run's
+        return _failed(error)
+
+
+def _failed(error: BaseException) -> Verdict:
+    return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,4 +56,4 @@ def _number(said: Any) -> float | None:
 
 def _no_number(said: Any) -> Verdict:
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(said))  # one reason, not one for each object
-    return Verdict("error", reason=f"it returned {shown}, which is no finite number"[:200])
+    return Verdict("error", reason=f"it returned {shown[:120]}, which is no finite number")

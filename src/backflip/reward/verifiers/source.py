@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
 
 from backflip.data.batches import Rollouts
 from backflip.data.chat import ChatTemplate
@@ -12,6 +14,7 @@ from backflip.reward.function import Texts, judged
 from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
+from backflip.reward.verifiers.pool import Check, pool_of
 
 __all__ = ["VerifierReward"]
 
@@ -28,13 +31,25 @@ class VerifierReward:
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         texts = Texts.of(rollouts, self.template, self.records)
-        verdicts = [self._verdict(one) for one in texts]
+        verdicts = self.verdicts(texts)
         return judged([replace(v, score=self.verifier.score(v)) for v in verdicts], texts)
 
-    def _verdict(self, texts: Texts) -> Verdict:
-        record = texts.record
-        reference, info = (record.reference, record.info) if record else ("", {})
-        try:
-            return self.verifier.check(texts.answer, reference, texts.prompt, info)
-        except Exception as error:  # one answer's, not the run's
-            return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
+    def verdicts(self, texts: Sequence[Texts]) -> list[Verdict]:
+        """The verdicts on answers, each made in a worker of the pool."""
+        how = self.verifier
+        checks = [
+            Check(
+                how.check,
+                _arguments(one),
+                seconds=how.seconds,
+                before=tuple((import_module, name) for name in how.packages),
+            )
+            for one in texts
+        ]
+        return pool_of(how.workers, how.memory).make(checks)
+
+
+def _arguments(texts: Texts) -> tuple[str, str, str, dict[str, Any]]:
+    record = texts.record
+    reference, info = (record.reference, dict(record.info)) if record else ("", {})
+    return texts.answer, reference, texts.prompt, info

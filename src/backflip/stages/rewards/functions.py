@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from backflip.data.records import Prompt
 from backflip.errors import UserError
 from backflip.reward.calls import check_function, load_function
-from backflip.reward.function import FunctionReward, TextJudge
+from backflip.reward.function import Apart, FunctionReward, TextJudge
+from backflip.reward.verifiers.pool import pool_of
 from backflip.stages.rewards.context import PYTHON, RewardContext
 
 __all__ = ["Function"]
@@ -27,6 +28,12 @@ class Function:
     """Score of an answer that is wrong; null takes the verdict's own, 0 where it has none."""
     unparsable: float | None = None
     """Score of an answer that holds nothing to check; null as for wrong ones."""
+    seconds: float = 60.0
+    """Time limit of a call of a function in a file, beyond which its outcome is timeout."""
+    workers: int = 2
+    """Processes that call a function in a file; 0 calls it in this one, without limits."""
+    memory: float = 8.0
+    """Largest address space of such a process, in gigabytes."""
     uses_policy: ClassVar[bool] = False
 
     def scorers(self) -> list[str]:
@@ -42,6 +49,11 @@ class Function:
                 load_function(self.path)
             except UserError as error:
                 yield f"{where}: {error}"
+        for name in ("seconds", "memory"):
+            if not getattr(self, name) > 0:
+                yield f"{where}.{name} is {getattr(self, name):g}; it must be above 0."
+        if self.workers < 0:
+            yield f"{where}.workers is {self.workers}; it must be 0 or more."
         best, worst = (1.0 if self.correct is None else self.correct), self.incorrect or 0.0
         if worst > best:
             yield (
@@ -67,4 +79,15 @@ class Function:
             template=given.context.template,
             records=given.records,
             scores={name: score for name, score in said.items() if score is not None},
+            apart=self._apart(given.context.say),
         )
+
+    def _apart(self, say: Callable[[str], None]) -> Apart | None:
+        if self.path != PYTHON and self.workers:
+            pool = pool_of(self.workers, self.memory, heard=True)
+            return Apart(self.path, self.seconds, pool)
+        say(
+            "the reward function is called in this process, without limits of time and memory"
+            + ("; one in a file, reward=FILE.py:NAME, has both" if self.path == PYTHON else "")
+        )
+        return None
