@@ -241,7 +241,7 @@ def test_a_mix_of_rewards_for_steps_and_for_answers_stands_in_time():
     judged = mix(rollouts(1))
     assert judged.scores.tolist() == [8.0]
     assert judged.rewards(rollouts(1).mask).tolist() == [[1.0, 7.0]]
-    shaped = Shaped(mix, Shaping(clip=5.0))(rollouts(1))
+    shaped = Shaped(mix, Shaping(clip=5.0), 8)(rollouts(1))
     assert shaped.rewards(rollouts(1).mask).tolist() == [[1.0, 4.0]]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from backflip.data.batches import Rollouts
 from backflip.functional.credit import at_end
-from backflip.functional.shaping import clip_scores, length_penalty, missing_eos
+from backflip.functional.shaping import clip_scores, length_penalty, missing_eos, overlong
 from backflip.reward.protocol import Judgement, RewardSource
 
 
@@ -23,6 +23,9 @@ class Shaping:
     """Taken off for every token of the answer."""
     missing_eos: float | None = -1.0
     """Score of an answer that was cut off, whatever it says; None judges it as it stands."""
+    overlong_buffer: int | None = None
+    """Tokens before the length limit over which up to 1 is taken off (DAPO: Yu et al., 2025,
+    eq. 13: 4096 of 20480); None takes nothing off."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Shaped:
 
     source: RewardSource
     shaping: Shaping
+    limit: int
+    """Tokens of the longest answer that may be drawn."""
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         judged, how = self.source(rollouts), self.shaping
@@ -42,6 +47,9 @@ class Shaped:
             scores = length_penalty(scores, lengths, per_token=how.length_penalty)
         if how.missing_eos is not None:
             scores = missing_eos(scores, rollouts.finished, score=how.missing_eos)
+        if how.overlong_buffer is not None:
+            lengths = rollouts.mask.sum(-1)
+            scores = scores + overlong(lengths, limit=self.limit, buffer=how.overlong_buffer)
         scores = torch.where(judged.scores.isfinite(), scores, judged.scores)  # none stays none
         said, added = dict[str, Any](), scores - judged.scores
         if judged.steps is not None:

@@ -33,6 +33,13 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
             f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "
             "from another distribution than the one that learns. Leave it out."
         )
+    buffer, limit = recipe.shaping.overlong_buffer, recipe.sampling.max_tokens
+    if buffer is not None and not 1 <= buffer <= limit:
+        yield (
+            f"{prefix}shaping.overlong_buffer is {buffer}; it is the last tokens of an answer's "
+            f"{limit} ({prefix}sampling.max_tokens). Set {prefix}shaping.overlong_buffer="
+            f"{max(limit // 5, 1)}."
+        )
     if recipe.minibatches > recipe.prompts_per_step:
         yield (
             f"{prefix}minibatches is {recipe.minibatches}, but a round has only "
@@ -51,7 +58,7 @@ def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}prompts_per_step × answers_per_prompt / minibatches is {answers}: "
             "whitening over fewer than 8 answers is mostly noise."
         )
-    if recipe.shaping.missing_eos is None:
+    if recipe.shaping.missing_eos is None and recipe.shaping.overlong_buffer is None:
         yield (
             f"{prefix}shaping.missing_eos is null: an answer that was cut off is judged as if "
             "it were whole, and the policy may learn never to stop."

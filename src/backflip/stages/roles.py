@@ -59,7 +59,7 @@ class Roles:
         sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
         if reward is None:
             reward = recipe.reward.build(replace(given, engine=engine))
-        judge = Shaped(reward, recipe.shaping)
+        judge = Shaped(reward, recipe.shaping, recipe.sampling.max_tokens)
         return Roles(recipe, context, policy, reference, sampler, judge)
 
     def loop(self, total: int, run: RunFolder) -> OnlineLoop:
