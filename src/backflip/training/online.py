@@ -20,6 +20,7 @@ from backflip.functional.reductions import Loss
 from backflip.reward.protocol import Judgement, RewardSource
 from backflip.text import counted
 from backflip.training.learner import Learner, Work
+from backflip.training.stopwatch import Stopwatch
 from backflip.training.values import ValueSource
 
 FAILED = ("error", "timeout")
@@ -65,6 +66,8 @@ class Report:
     experience: Experience
     judgement: Judgement
     metrics: Mapping[str, float]
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of its time: sampling, scoring (rewards, reference, values), learning, waiting."""
 
 
 @dataclass
@@ -91,21 +94,27 @@ class OnlineLoop:
     def step(self, index: int, prompts: Any) -> dict[str, float]:
         """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
         policy = self.learner.model
-        rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
-        drawn, judgement = len(rollouts), self.reward(rollouts)
+        clock = Stopwatch()
+        with clock.part("sampling"):
+            rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
+        with clock.part("scoring"):
+            drawn, judgement = len(rollouts), self.reward(rollouts)
         self.unscored.update(judgement.failures)
         failed = {f"reward_{n}": float(p.mean()) for n, p in judgement.parts.items() if n in FAILED}
         rollouts, judgement = _with_scores(rollouts, judgement)
-        scored = self._judged(policy, rollouts, judgement)
-        experience = self.algorithm.credit(scored)
-        metrics = self._learn(experience, index)
-        self.sampler.sync(policy)
+        with clock.part("scoring"):
+            scored = self._judged(policy, rollouts, judgement)
+        with clock.part("learning"):
+            experience = self.algorithm.credit(scored)
+            metrics = self._learn(experience, index)
+        with clock.part("sampling"):
+            self.sampler.sync(policy)
         metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
         metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
         if len(rollouts) < drawn:
             metrics["unscored"] = 1 - len(rollouts) / drawn
         metrics |= failed
-        self.last = Report(experience, judgement, metrics)
+        self.last = Report(experience, judgement, metrics, clock.shares())
         self.algorithm = self.algorithm.adapted(metrics)
         return metrics
 

@@ -39,6 +39,7 @@ from backflip.monitor.text import (
     interval_said,
     number,
     ranged,
+    share,
     share_ranged,
     standing,
 )
@@ -53,8 +54,12 @@ from backflip.monitor.views.base import (
     kl_card,
     nats,
 )
+from backflip.text import counted
 
 KL_METRICS = {"kl": KL_BY_ANSWERS}
+PARTS = ("sampling", "scoring", "learning", "waiting")
+"""Of a step's time; ``scoring`` is of rewards, reference and values, and the thread that drives the
+step ``waiting`` for a server, for worker processes, or for a processor."""
 PANELS = (
     REWARD,
     Panel(
@@ -87,6 +92,7 @@ ENGINE = (
     Panel("Score against length", "correlation", {"score_length_corr": "Pearson's r"}, zero=True),
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
     Panel("Policy loss", "", {"policy_loss": "policy loss"}),
+    Panel("Time of a step", "share", {f"share_{name}": name for name in PARTS}, True, True),
 )
 UNTOLD = 2
 """A way that a reward went where there is too little to say which."""
@@ -112,6 +118,7 @@ def _measured(loop: Any) -> dict[str, float]:
     if loop.last is None:
         return {}
     numbers = metrics.experience_metrics(loop.last.experience)
+    numbers |= {f"share_{name}": part for name, part in loop.last.shares.items()}
     for name, part in loop.last.judgement.parts.items():
         label = "reward_heldout" if name == "heldout" else f"reward_{name}"
         numbers[label] = float(part.mean())
@@ -207,7 +214,17 @@ def reward_sentences(stage: Stage) -> list[str]:
     good = good and (heldout is None or heldout.way in (1, None))
     if stage.summary.get("reward_after") is not None and not good and ENDS not in cut:
         lines.append(pointer(stage))
-    return lines
+    return [*lines, _time_of_a_step(stage)]
+
+
+def _time_of_a_step(stage: Stage) -> str:
+    """Shares of the parts, each the mean over the steps."""
+    spent = [stage.series(f"share_{name}")[1] for name in PARTS]
+    if not all(spent):
+        return ""
+    parts = zip(PARTS, spent, strict=True)
+    said = ", ".join(f"{share(sum(part) / len(part))} {name}" for name, part in parts)
+    return f"Time of a step, over {counted(len(spent[0]), 'step')}: {said}."
 
 
 def _cut_off(stage: Stage) -> str:
