@@ -5,7 +5,8 @@ A source is text:
     a folder of such files; with ``:split``, or where their names say ``train``, those files only;
     a folder written by ``Dataset.save_to_disk``, with ``:split`` where it holds several;
     ``owner/name``, ``owner/name:split`` or ``owner/name:config:split`` on the hub (split: train);
-    ``demo:comparisons`` and the like: what this package ships.
+    ``demo:comparisons`` and the like: what this package ships;
+    ``gym:chain_sum`` and the like: questions that reasoning-gym makes.
 What exists on the disk is read from there, before any hub is asked.
 """
 
@@ -26,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from backflip.data import memory, tables
+from backflip.data import gym, memory, tables
 from backflip.data.arrays import values
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.data.opening import opened
@@ -96,6 +97,8 @@ def _rows(source: Source, broken: Tally | None, called: str, *, streamed: bool) 
         return _numbered(memory.rows(source), memory.NAME)
     if source.startswith("demo:"):
         return _demo(source.removeprefix("demo:"))
+    if source.startswith(gym.PREFIX):
+        return _numbered(gym.gym_rows(source), source)
     path = Path(source).expanduser()
     if path.is_file() and called:
         return _file(path, called, broken)
@@ -113,6 +116,9 @@ def check_there(source: str) -> None:
     """Raises UserError for a source that is nowhere on this machine and no name of the hub."""
     if source.startswith("demo:"):
         _demo(source.removeprefix("demo:"))
+        return
+    if source.startswith(gym.PREFIX):
+        gym.check_gym(source)
         return
     path, stem = Path(source).expanduser(), source.rpartition(":")[0]
     there = path.exists() or (stem and Path(stem).expanduser().is_dir())
