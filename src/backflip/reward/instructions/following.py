@@ -51,10 +51,11 @@ def variants(answer: str) -> Iterator[str]:
 def instructions_of(row: Mapping[str, Any]) -> tuple[list[Instruction], list[str]]:
     """Instructions in a row of IFEval's form, and sentences on those that cannot be checked.
 
-    The row has ``instruction_id_list`` and, one for each, ``kwargs``; settings that are null are
-    none. An instruction that is unknown, or lacks a setting, is left out under a sentence.
+    The row has ``instruction_id_list`` and, one for each, ``kwargs``, which may be left out; settings
+    that are null are none. An instruction that is unknown, or lacks a setting, is left out under a sentence.
     """
-    names, settings = row.get("instruction_id_list"), row.get("kwargs")
+    names = row.get("instruction_id_list")
+    settings = row.get("kwargs") or ([{}] * len(names) if _listed(names) else None)
     if not _listed(names) or not _listed(settings) or len(names) != len(settings):
         return [], ["no instruction_id_list and kwargs, two lists of one length"]
     known, refused = list[Instruction](), list[str]()

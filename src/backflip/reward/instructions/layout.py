@@ -29,9 +29,7 @@ def _two_responses(answer: str) -> bool:
     return len(parts) == len(set(parts)) == 2
 
 
-def _first_word(
-    answer: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str
-) -> bool:
+def _first_word(answer: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
     """The nth of so many paragraphs, between blank lines, begins with a word."""
     parts = [part.strip() for part in answer.split("\n\n") if part.strip()]
     if len(parts) != num_paragraphs or not 1 <= nth_paragraph <= len(parts):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Any
+import unicodedata
+from functools import lru_cache
 
-from backflip.errors import UserError
-
-__all__ = ["capital_words", "language", "sentences", "words"]
+__all__ = ["LANGUAGES", "characters", "capital_words", "language", "sentences", "speaks", "words"]
 
 ABBREVIATIONS = frozenset(
     """adm apr assn aug ave bldg blvd brig bros capt cf cmdr co col comdr corp dec dept dr e.g eds
@@ -16,6 +14,19 @@ ABBREVIATIONS = frozenset(
     nov oct op pp prof pvt rep repr rev sen sept sgt sr st ste tel viz vol vols vs""".split()
 )
 """Words whose full stop ends no sentence, in lower case."""
+LANGUAGES = frozenset(
+    """af ar bg bn ca cs cy da de el en es et fa fi fr gu he hi hr hu id it ja kn ko lt lv mk ml mr
+    ne nl no pa pl pt ro ru sk sl so sq sv sw ta te th tl tr uk ur vi zh zh-cn zh-tw""".split()
+)
+"""Languages that can be told apart."""
+_MARK = "\ue000"
+_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}](?:[^\W{_ALONE}]|{_MARK})*")
+_JOINER = "\u200d"
+_PARTS = re.compile(
+    rf"[\U0001f1e6-\U0001f1ff]{{2}}|.[\U0001f3fb-\U0001f3ff]?(?:{_JOINER}.[\U0001f3fb-\U0001f3ff]?)*",
+    re.DOTALL,
+)
 _STOP = re.compile(r"""([.!?…؟۔।॥]+)["'’”»)\]}*_`]*(?=\s|$)|[。！？｡]+["'’”»」』）)]*""")
 _BEFORE, _BEHIND = re.compile(r"\S*$"), re.compile(r"""\s*["'‘“«(\[{*_`]*(\S?)""")
 _ITEM = re.compile(r"(?:\A|\n)[^\w\n]*\d{1,3}\.[^\w\n]*\Z")
@@ -24,9 +35,28 @@ _BETWEEN = re.compile(
 )
 
 
-def words(text: str) -> int:
-    """Number of words, which are runs of letters and digits: ``don't`` has two, as in IFEval."""
-    return len(re.findall(r"\w+", text))
+def words(text: str) -> list[str]:
+    """Words, which are runs of letters and digits: ``don't`` has two, as in IFEval.
+
+    Signs above and below letters belong to them. Chinese and Japanese, which part words by nothing,
+    count by characters; Thai, Lao, Khmer and Burmese are one word from blank to blank.
+    """
+    plain = "".join(_MARK if _sign(c) and c != "\u200b" else c for c in text)
+    return [text[found.start() : found.end()] for found in _WORD.finditer(plain)]
+
+
+def characters(text: str) -> int:
+    """Characters as a reader sees them: an emoji of several parts, or a letter with signs, is one.
+
+    By rules for signs, joiners, skin tones and flags, not by the whole of Unicode's annex 29.
+    """
+    return len(_PARTS.sub("x", "".join(c for c in text if not _sign(c) or c in _JOINER)))
+
+
+@lru_cache(maxsize=4096)
+def _sign(character: str) -> bool:
+    """Whether it is no character of its own: a combining mark, or invisible."""
+    return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
 
 
 def capital_words(text: str) -> int:
@@ -72,21 +102,19 @@ def language(text: str) -> str | None:
     """Language of a text as an ISO 639-1 code (zh-cn, zh-tw), the same at every call.
 
     None where nothing tells: digits, emoji, scripts without a profile. Text in capitals is read in
-    small letters. Source: langdetect 1.0.9, whose sampling is seeded here. Raises UserError where
-    it is not installed.
+    small letters. Short texts are often taken for another language. Source: langdetect 1.0.9, whose
+    sampling is seeded here.
     """
-    langdetect = _langdetect()
+    import langdetect
+
+    langdetect.DetectorFactory.seed = 0
     try:
         return langdetect.detect(text.lower() if text.isupper() else text)
     except langdetect.LangDetectException:
         return None
 
 
-@cache
-def _langdetect() -> Any:
-    try:
-        import langdetect
-    except ImportError as error:
-        raise UserError("languages are told by langdetect: pip install langdetect") from error
-    langdetect.DetectorFactory.seed = 0
-    return langdetect
+def speaks(text: str, code: str) -> bool | None:
+    """Whether a text is in a language; zh is any Chinese. None where nothing tells."""
+    told = language(text)
+    return None if told is None else told == code or told.startswith(f"{code}-")

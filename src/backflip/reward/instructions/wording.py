@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from backflip.reward.instructions.units import capital_words, language, sentences, words
+from backflip.reward.instructions.units import capital_words, sentences, speaks, words
 
 __all__ = ["WORDING"]
 
@@ -44,16 +44,16 @@ def _capitals(answer: str, *, capital_relation: str, capital_frequency: int) -> 
 
 
 def _words(answer: str, *, relation: str, num_words: int) -> bool:
-    return _compared(words(answer), relation, num_words)
+    return _compared(len(words(answer)), relation, num_words)
 
 
 def _sentences(answer: str, *, relation: str, num_sentences: int) -> bool:
     return _compared(len(sentences(answer)), relation, num_sentences)
 
 
-def speaks(answer: str, code: str) -> bool:
-    """Whether an answer is in a language; as upstream has it, one that tells none may be in any."""
-    return language(answer) in (code, None)
+def _in(answer: str, language: str) -> bool:
+    """Whether an answer is in a language; as upstream has it, one that tells none follows."""
+    return speaks(answer, language) is not False
 
 
 WORDING: Mapping[str, Callable[..., bool]] = {
@@ -62,9 +62,9 @@ WORDING: Mapping[str, Callable[..., bool]] = {
     "keywords:frequency": _frequency,
     "keywords:letter_frequency": _letters,
     "change_case:capital_word_frequency": _capitals,
-    "change_case:english_capital": lambda answer: answer.isupper() and speaks(answer, "en"),
-    "change_case:english_lowercase": lambda answer: answer.islower() and speaks(answer, "en"),
-    "language:response_language": lambda answer, *, language: speaks(answer, language),
+    "change_case:english_capital": lambda answer: answer.isupper() and _in(answer, "en"),
+    "change_case:english_lowercase": lambda answer: answer.islower() and _in(answer, "en"),
+    "language:response_language": lambda answer, *, language: _in(answer, language),
     "length_constraints:number_words": _words,
     "length_constraints:number_sentences": _sentences,
     "punctuation:no_comma": lambda answer: "," not in answer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -70,6 +70,11 @@ class Verifier(ABC):
         absent = [name for name in self.needs_columns if record.info.get(name) is None]
         return f"no column {absent[0]!r}" if absent else ""
 
+    def remarks(self, records: Sequence[Prompt]) -> Iterator[str]:
+        """Sentences on prompts that can be judged in part only, said before any answer is drawn."""
+        del records
+        return iter(())
+
     def score(self, verdict: Verdict) -> float | None:
         """The score of a verdict by these settings; None for error and timeout."""
         if verdict.outcome == "scored":
@@ -102,4 +107,6 @@ class Verifier(ABC):
         """The source of reward for the policy's template and records in ``given``."""
         from backflip.reward.verifiers.source import VerifierReward
 
+        for remark in self.remarks(given.records):
+            given.context.say(remark)
         return VerifierReward(verifier=self, template=given.context.template, records=given.records)
