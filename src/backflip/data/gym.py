@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,8 +103,12 @@ def gym_rows(source: str) -> list[dict[str, Any]]:
     """Rows with a prompt, a reference answer, the task, and its own entry, by which it scores."""
     check_gym(source)
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from backflip.data import gym; gym.write(sys.argv[1])"]
-        + [source],
+        [
+            sys.executable,
+            "-c",
+            "import sys; from backflip.data.gym import write; write(sys.argv[1])",
+            source,
+        ],
         capture_output=True,
         check=False,
         env=os.environ | {"PYTHONHASHSEED": "0"},
@@ -147,7 +152,5 @@ def _settings(rest: str, source: str) -> dict[str, Any]:
 def _gym() -> Any:
     if find_spec("reasoning_gym") is None:
         raise UserError(f"gym:NAME needs reasoning-gym, which is not installed: {INSTALL}.")
-    import reasoning_gym
-    import reasoning_gym.composite
-
-    return reasoning_gym
+    import_module("reasoning_gym.composite")
+    return import_module("reasoning_gym")

@@ -95,15 +95,13 @@ def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row
 def _rows(source: Source, broken: Tally | None, called: str, *, streamed: bool) -> Iterator[Row]:
     if not isinstance(source, str):
         return _numbered(memory.rows(source), memory.NAME)
-    if source.startswith("demo:"):
-        return _demo(source.removeprefix("demo:"))
     if source.startswith(gym.PREFIX):
         return _numbered(gym.gym_rows(source), source)
+    if source.startswith("demo:"):
+        return _demo(source.removeprefix("demo:"))
     path = Path(source).expanduser()
-    if path.is_file() and called:
-        return _file(path, called, broken)
     if path.exists():
-        return _local(path, None, broken)
+        return _local(path, None, broken, called)
     stem, _, split = source.rpartition(":")
     if stem and Path(stem).expanduser().is_dir():
         return _local(Path(stem).expanduser(), split, broken)
@@ -146,10 +144,10 @@ def _stem(name: str) -> str:
 # ---- files
 
 
-def _local(path: Path, split: str | None, broken: Tally | None) -> Iterator[Row]:
+def _local(path: Path, split: str | None, broken: Tally | None, called: str = "") -> Iterator[Row]:
     if path.is_dir():
         return _folder(path, split, broken)
-    return _file(path, str(path), broken)
+    return _file(path, called or str(path), broken)
 
 
 def _file(path: Path, name: str, broken: Tally | None) -> Iterator[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from backflip.reward.instructions.layout import LAYOUT
 from backflip.reward.instructions.wording import WORDING
@@ -51,12 +51,14 @@ def variants(answer: str) -> Iterator[str]:
 def instructions_of(row: Mapping[str, Any]) -> tuple[list[Instruction], list[str]]:
     """Instructions in a row of IFEval's form, and sentences on those that cannot be checked.
 
-    The row has ``instruction_id_list`` and, one for each, ``kwargs``, which may be left out; settings
-    that are null are none. An instruction that is unknown, or lacks a setting, is left out under a sentence.
+    The row has ``instruction_id_list`` and, one for each, ``kwargs``, which may be left out;
+    settings that are null are none. An instruction that is unknown, or lacks a setting, is left out
+    under a sentence.
     """
-    names = row.get("instruction_id_list")
-    settings = row.get("kwargs") or ([{}] * len(names) if _listed(names) else None)
-    if not _listed(names) or not _listed(settings) or len(names) != len(settings):
+    names, settings = row.get("instruction_id_list"), row.get("kwargs")
+    if settings is None and _listed(names):
+        settings = [{}] * len(names)
+    if not (names and _listed(names) and _listed(settings) and len(names) == len(settings)):
         return [], ["no instruction_id_list and kwargs, two lists of one length"]
     known, refused = list[Instruction](), list[str]()
     for name, given in zip(names, settings, strict=True):
@@ -68,5 +70,5 @@ def instructions_of(row: Mapping[str, Any]) -> tuple[list[Instruction], list[str
     return known, refused
 
 
-def _listed(value: Any) -> bool:
+def _listed(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str)

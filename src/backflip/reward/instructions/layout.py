@@ -39,7 +39,7 @@ def _first_word(answer: str, *, num_paragraphs: int, nth_paragraph: int, first_w
 
 
 def _placeholders(answer: str, *, num_placeholders: int) -> bool:
-    return len(re.findall(r"\[.*?\]", answer)) >= num_placeholders
+    return len(re.findall(r"\[[^\[\]\n]*\]", answer)) >= num_placeholders
 
 
 def _postscript(answer: str, *, postscript_marker: str) -> bool:
@@ -63,7 +63,8 @@ def _sections(answer: str, *, section_spliter: str, num_sections: int) -> bool:
 
 
 def _title(answer: str) -> bool:
-    return any(title.strip("<>").strip() for title in re.findall(r"<<[^\n]+>>", answer))
+    titles = (line.partition("<<")[2].rpartition(">>")[0] for line in answer.split("\n"))
+    return any(title.strip("<>").strip() for title in titles)
 
 
 def _json(answer: str) -> bool:

@@ -6,28 +6,41 @@ import re
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["LANGUAGES", "characters", "capital_words", "language", "sentences", "speaks", "words"]
+__all__ = [
+    "LANGUAGES",
+    "UNSPACED",
+    "capital_words",
+    "characters",
+    "language",
+    "sentences",
+    "speaks",
+    "words",
+]
 
 ABBREVIATIONS = frozenset(
     """adm apr assn aug ave bldg blvd brig bros capt cf cmdr co col comdr corp dec dept dr e.g eds
     esp est feb fig figs ft gen gov hon i.e inc jan jr lt ltd maj messrs mlle mme mr mrs ms mt nos
-    nov oct op pp prof pvt rep repr rev sen sept sgt sr st ste tel viz vol vols vs""".split()
+    nov oct op pp prof pvt rep repr rev sen sept sgt sr st ste tel viz vol vols vs""".split()  # noqa: SIM905
 )
 """Words whose full stop ends no sentence, in lower case."""
 LANGUAGES = frozenset(
     """af ar bg bn ca cs cy da de el en es et fa fi fr gu he hi hr hu id it ja kn ko lt lv mk ml mr
-    ne nl no pa pl pt ro ru sk sl so sq sv sw ta te th tl tr uk ur vi zh zh-cn zh-tw""".split()
+    ne nl no pa pl pt ro ru sk sl so sq sv sw ta te th tl tr uk ur vi zh zh-cn zh-tw""".split()  # noqa: SIM905
 )
 """Languages that can be told apart."""
 _MARK = "\ue000"
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+UNSPACED = rf"{_ALONE}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Ranges of characters whose scripts part words by nothing, inside of a regular expression."""
 _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}](?:[^\W{_ALONE}]|{_MARK})*")
 _JOINER = "\u200d"
 _PARTS = re.compile(
     rf"[\U0001f1e6-\U0001f1ff]{{2}}|.[\U0001f3fb-\U0001f3ff]?(?:{_JOINER}.[\U0001f3fb-\U0001f3ff]?)*",
     re.DOTALL,
 )
-_STOP = re.compile(r"""([.!?…؟۔।॥]+)["'’”»)\]}*_`]*(?=\s|$)|[。！？｡]+["'’”»」』）)]*""")
+_STOP = re.compile(
+    r"""(?<![.!?…؟۔।॥])([.!?…؟۔।॥]+)["'’”»)\]}*_`]*(?=\s|$)|[。！？｡]+["'’”»」』）)]*"""
+)
 _BEFORE, _BEHIND = re.compile(r"\S*$"), re.compile(r"""\s*["'‘“«(\[{*_`]*(\S?)""")
 _ITEM = re.compile(r"(?:\A|\n)[^\w\n]*\d{1,3}\.[^\w\n]*\Z")
 _BETWEEN = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from backflip.reward.instructions.units import words
+from backflip.reward.instructions.units import UNSPACED, words
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
 
@@ -22,6 +22,7 @@ _QUOTED = re.compile(
 )
 """Text between double quotation marks of many languages, and Markdown's quoted lines."""
 _LEFT_OUT = re.compile(r"\[[^\]\n]*\]|\.{3,}|…")
+_LETTER = rf"[^\W{UNSPACED}]"
 _SAME = str.maketrans(
     dict.fromkeys("‘’‚‛`´′", "'") | dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‐‑‒–—―−", "-")
 )
@@ -66,7 +67,7 @@ class Citation(Verifier):
         """Whether its parts between omissions stand in the source, in their order."""
         at, parts = 0, [self._plain(part) for part in _LEFT_OUT.split(quotation)]
         for part in filter(None, (part.strip(" .,;:!?'\"-") for part in parts)):
-            found = re.compile(rf"(?<!\w){re.escape(part)}(?!\w)").search(source, at)
+            found = re.compile(rf"(?<!{_LETTER}){re.escape(part)}(?!{_LETTER})").search(source, at)
             if found is None:
                 return False
             at = found.end()
