@@ -58,12 +58,14 @@ class Loaded(Generic[R]):
     notes: tuple[str, ...] = ()
     """The choice made where rows could be read in several ways."""
 
-    def unread_line(self, most: int | None = SHOWN) -> str:
+    def unread_line(self, most: int | None = SHOWN, said: str = "not used") -> str:
         """Columns that nobody has read, in a sentence; empty where all was read."""
-        return not_used(self.unread, self.rows - self.dropped.total, most)
+        return not_used(self.unread, self.rows - self.dropped.total, most, said)
 
 
-def not_used(unread: Mapping[str, int], rows: int, most: int | None = SHOWN) -> str:
+def not_used(
+    unread: Mapping[str, int], rows: int, most: int | None = SHOWN, said: str = "not used"
+) -> str:
     """Columns, or keys of messages, that nobody has read, each with the rows in which it held
     something unless that is every one of ``rows``; empty where there is none.
     """
@@ -74,7 +76,7 @@ def not_used(unread: Mapping[str, int], rows: int, most: int | None = SHOWN) -> 
         for name, count in unread.items()
     ]
     more = f" and {len(named) - most} more" if most and len(named) > most else ""
-    return f"not used: {', '.join(named[:most])}{more}"
+    return f"{said}: {', '.join(named[:most])}{more}"
 
 
 def load(

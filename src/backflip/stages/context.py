@@ -14,7 +14,7 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized
 from backflip.data.conversions import plural, singular
 from backflip.data.memory import PREFIX as MEMORY
-from backflip.data.records import Record
+from backflip.data.records import Prompt, Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
@@ -34,6 +34,8 @@ from backflip.text import counted
 from backflip.training.learner import SCHEDULES, Learner, make_optimizer
 
 R = TypeVar("R", bound=Record)
+UNREAD: Mapping[type[Record], str] = {Prompt: "not used unless the reward asks for it"}
+"""Words before columns that nobody has read, where these are not "not used"."""
 STREAMED = (
     "{source} is streamed: rows are shuffled among {buffer:,} at a time, and held out by the "
     "prompts of the first {buffer:,}, which are looked at now. How many rows there are is known at "
@@ -134,7 +136,7 @@ class StageContext:
         self.say(read + (f", {loaded.converted}" if loaded.converted else ""))
         if Path(source).name.startswith(MEMORY) and Path(source).parent == self.recipe.run:
             self.say("  written there out of memory; a run that is resumed reads them from there")
-        for line in account(loaded, self.template):
+        for line in account(loaded, self.template, unread=UNREAD.get(kind, "not used")):
             self.say(f"  {line}")
         return loaded.records
 

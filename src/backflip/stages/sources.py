@@ -102,10 +102,13 @@ def load(
         return records(found, kind, style=format, limit=limit)
 
 
-def account(loaded: Loaded[Any], template: ChatTemplate) -> list[str]:
-    """Sentences on rows that were read: left out, chosen, unused, changed by the template."""
+def account(loaded: Loaded[Any], template: ChatTemplate, *, unread: str = "not used") -> list[str]:
+    """Sentences on rows that were read: left out, chosen, unused, changed by the template.
+
+    ``unread``: words before the columns that nobody has read.
+    """
     left = [f"left out: {line}" for line in loaded.dropped.lines()]
-    said = (*loaded.notes, loaded.unread_line(), *remarks(loaded.records, template))
+    said = (*loaded.notes, loaded.unread_line(said=unread), *remarks(loaded.records, template))
     return left + [line for line in said if line]
 
 
