@@ -94,6 +94,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(BIN)/$(PIP) -c constraints.txt -e '.[dev,demo,feedback,tensorboard]'
+	$(BIN)/$(PIP) -c constraints.txt -e '.[gym]' || echo "reasoning-gym needs a C compiler: its tests are skipped."
 	touch $(VENV)/.demo $@
 
 $(PEER)/.peer: $(PEER)/.torch constraints-peer.txt

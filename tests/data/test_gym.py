@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from backflip.data import formats, gym
 from backflip.data.records import Prompt
 from backflip.data.sources import check_there
 from backflip.errors import UserError
+from tests.parts import need
 
 MIXTURE = "gym:ransom_note+gcd:size=6,seed=3"
 
 
 @pytest.fixture(scope="module")
 def _gym() -> None:
-    pytest.importorskip("reasoning_gym", reason=f"reasoning-gym is missing: {gym.INSTALL}")
+    need("" if find_spec("reasoning_gym") else f"reasoning-gym is missing: {gym.INSTALL}")
 
 
 @pytest.mark.usefixtures("_gym")

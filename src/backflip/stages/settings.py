@@ -95,7 +95,7 @@ class DataSettings(Group):
     """Source of the rows, and how they are read."""
 
     source: str
-    """A file, a folder, a hub name owner/name, demo:NAME, or feedback:PROJECT."""
+    """A file, a folder, a hub name owner/name, demo:NAME, gym:NAME, or feedback:PROJECT."""
     format: str | None = None
     """Name of the data's format; null finds it by the columns. Of a project: soft or preference."""
     columns: Columns = Columns()
