@@ -23,7 +23,7 @@ from report import METHODS, machine, renewed
 from versus_trl import HERE
 from workloads import hh_source
 
-from backflip.data.formats import as_row
+from backflip.data.writing import as_row
 from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import split_by_prompt

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from backflip.data.formats import as_row, load
+from backflip.data.formats import load
 from backflip.data.records import Comparison, Demonstration, Message, Prompt, messages
 from backflip.data.sources import write_jsonl
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 
 ASK, YES, NO = "Is it late?", "Yes, go to bed.", "No."

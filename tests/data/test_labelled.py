@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, mismatched, tokenize_labelled
 from backflip.data.conversions import MOST_ANSWERS, convert
-from backflip.data.formats import as_row, kind_of, load
+from backflip.data.formats import kind_of, load
 from backflip.data.records import (
     Comparison,
     Demonstration,
@@ -24,6 +24,7 @@ from backflip.data.records import (
 )
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import split_by_prompt
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 
 ASK, YES, NO = "Is it late?", "Yes, go to bed.", "No."

@@ -8,10 +8,11 @@ import pytest
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import tokenize_comparisons, tokenize_demonstrations
-from backflip.data.formats import as_row, load
+from backflip.data.formats import load
 from backflip.data.marks import remarks
 from backflip.data.records import BadRecordError, Demonstration, Message, messages
 from backflip.data.sources import write_jsonl
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 from tests.data.tiny import CHATML, GEMMA, TOOLS, byte_tokenizer
 

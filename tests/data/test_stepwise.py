@@ -24,7 +24,7 @@ def test_a_solution_is_good_where_every_step_is(tmp_path: Path):
     bad = ROW | {"prompt": "2 + 2", "labels": [True, False, True]}
     write_jsonl(tmp_path / "steps.jsonl", [ROW, bad])
     assert detect(ROW, "x").name == "stepwise"
-    assert kind_of(str(tmp_path / "steps.jsonl")) == "labelled"
+    assert kind_of(str(tmp_path / "steps.jsonl")) == "solutions"
     good, wrong = load(str(tmp_path / "steps.jsonl"), Labelled).records
     assert good.answer == messages(("assistant", "\n".join(ROW["completions"])))
     assert (good.label, wrong.label) == (True, False)

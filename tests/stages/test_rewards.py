@@ -11,9 +11,10 @@ import torch
 
 import backflip as bf
 from backflip.data.batches import Rollouts, TokenSteps
-from backflip.data.formats import as_row, load
+from backflip.data.formats import load
 from backflip.data.records import Prompt, messages
 from backflip.data.sources import write_jsonl
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.torch.engine import TorchEngine

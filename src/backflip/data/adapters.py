@@ -49,8 +49,8 @@ from backflip.data.rows import (
     ranked,
     together,
 )
+from backflip.data.solutions import SOLUTIONS
 from backflip.data.thumbs import is_prose, label, thumb
-from backflip.text import counted
 
 ANSWERS = ("completions", "responses", "answers")
 REPLIES = ("completion", "response", "answer", "reply", "output", "solution")
@@ -163,19 +163,6 @@ def _labelled(line: Line) -> Labelled:
     return _one_answer(line, label("label", line.fields["label"]))
 
 
-def _stepwise(line: Line) -> Labelled:
-    """A whole solution, good where every step is; TRL joins steps by line ends."""
-    fields = line.fields
-    steps, labels = (cast("Sequence[Any]", fields[name]) for name in ("completions", "labels"))
-    if len(steps) != len(labels) or not all(isinstance(step, str) for step in steps):
-        raise BadRecordError(
-            "steps and labels do not fit",
-            f"{counted(len(labels), 'label')} for {counted(len(steps), 'text')}",
-        )
-    whole = Message("assistant", "\n".join(cast("Sequence[str]", steps)))
-    return labelled(line, asked(fields), (whole,), all(label("labels", one) for one in labels))
-
-
 def _thumbs(line: Line) -> Labelled:
     fields = line.fields
     name = next((name for name in THUMBS if fields.peek(name) is not None), None)
@@ -255,12 +242,6 @@ def _asked_and_answered(fields: Fields) -> bool:
     )
 
 
-def _listed(fields: Fields, *names: str) -> bool:
-    """Whether each of these columns holds a list."""
-    values = [fields.peek(name) for name in names]
-    return all(isinstance(value, Sequence) and not isinstance(value, str) for value in values)
-
-
 def _holds_thumbs(fields: Fields) -> bool:
     """Beside a conversation a text that is no thumb is a comment, which a log may well have."""
     names = [name for name in THUMBS if name in fields]
@@ -319,17 +300,6 @@ GENERAL = (
         kind=Comparison,
     ),
     Format(
-        "stepwise",
-        "prompt, completions (steps) and labels (true or false for each)",
-        fits=lambda f: (
-            has_prompt(f)
-            and has("completions", "labels")(f)
-            and _listed(f, "completions", "labels")
-        ),
-        read=_stepwise,
-        kind=Labelled,
-    ),
-    Format(
         "labelled",
         "prompt, completion (or messages) and label (true or false)",
         fits=_holds_label,
@@ -376,7 +346,7 @@ GENERAL = (
         kind=Prompt,
     ),
 )
-FORMATS = (*PUBLISHED, *GENERAL)
+FORMATS = (*PUBLISHED, *SOLUTIONS, *GENERAL)
 """In the order in which they are tried: the first whose columns are there is taken."""
 
 

@@ -109,7 +109,7 @@ def tokenize_demonstrations(
     """
     if turns not in TURNS:
         raise UserError(f"turns={turns!r} is not known; use {' or '.join(TURNS)}")
-    stage = _Stage(template, fit or Fit())
+    stage = Collation(template, fit or Fit())
     pairs = [_demonstration_parts(record, turns) for record in records]
     encoded = stage.encode([[pair] for pair in pairs], [r.where for r in records])
     kept, rows = stage.fitted(encoded, [r.where for r in records])
@@ -126,7 +126,7 @@ def tokenize_comparisons(
     records: Sequence[Comparison], template: ChatTemplate, *, fit: Fit | None = None
 ) -> Tokenized[ComparisonBatch]:
     """Prompts with their ordered answers as tokens. Answers that became equal are left out."""
-    stage = _Stage(template, fit or Fit())
+    stage = Collation(template, fit or Fit())
     where = [record.where for record in records]
     encoded = stage.encode([[(r.prompt, a) for a in r.answers] for r in records], where)
     kept, rows = stage.fitted(encoded, where)
@@ -159,7 +159,7 @@ def tokenize_labelled(
     reference is asked about them once. Where prompt and foreign answer together exceed
     ``max_length``, this copy of the prompt loses its start.
     """
-    stage = _Stage(template, fit or Fit())
+    stage = Collation(template, fit or Fit())
     where = [record.where for record in records]
     encoded = stage.encode([[(r.prompt, r.answer)] for r in records], where)
     kept, rows = stage.fitted(encoded, where)
@@ -205,7 +205,7 @@ def tokenize_prompts(
     records: Sequence[Prompt], template: ChatTemplate, *, fit: Fit | None = None
 ) -> Tokenized[Ragged[Tensor]]:
     """Prompts as tokens, ready for the assistant to speak; ``max_length`` counts the prompt."""
-    stage = _Stage(template, fit or Fit())
+    stage = Collation(template, fit or Fit())
     kept: list[int] = []
     rows: list[list[int]] = []
     tokens = template.prompts([record.messages for record in records])
@@ -223,7 +223,7 @@ def tokenize_prompts(
 Part: TypeAlias = tuple[Messages, Messages]
 
 
-class _Stage:
+class Collation:
     """One pass over a dataset: what it drops and cuts."""
 
     def __init__(self, template: ChatTemplate, fit: Fit) -> None:

@@ -11,9 +11,11 @@ from backflip.data.records import (
     Comparison,
     Demonstration,
     Labelled,
+    Message,
     Messages,
     Prompt,
     Record,
+    Solution,
     Tally,
     prompt_of,
 )
@@ -26,6 +28,7 @@ KINDS: dict[str, type[Record]] = {
     "comparisons": Comparison,
     "labelled": Labelled,
     "prompts": Prompt,
+    "solutions": Solution,
 }
 MOST_ANSWERS = 8
 """Labelled answers that are compared with one another at most: they are read together."""
@@ -90,6 +93,10 @@ def convert(records: Sequence[Record], wanted: type[Record]) -> Converted:
     Demonstration   Comparison      answers to the same prompt, in the order of their scores
     Comparison      Demonstration   the first of the best answers
     Labelled        Demonstration   the good answers
+    Solution        Labelled        whole solutions, good where no step is bad
+    Solution        Comparison      two candidates for the step after the same steps, one of them
+                                    good and the other bad. See ``step_pairs``.
+    Solution        Demonstration   whole solutions without a bad step
     all             Prompt          the prompt of each
     ==============  ==============  ============================================================
     """
@@ -133,6 +140,63 @@ def _good(record: Labelled) -> list[Demonstration]:
     if not record.label:
         raise BadRecordError("answer labelled bad", "only good answers are imitated")
     return [Demonstration(record.prompt + record.answer, record.weight, where=record.where)]
+
+
+def whole(record: Solution) -> Labelled:
+    """The solution as one answer, its steps joined by line ends: good where no step is bad.
+
+    Raises BadRecordError where its labels do not say so.
+    """
+    if not record.decided:
+        raise BadRecordError("labelled in part, and nothing bad so far", "label the other steps")
+    answer, good = record.answer(), record.first_error is None
+    return Labelled(record.prompt, answer, good, weight=record.weight, where=record.where)
+
+
+def _apart_steps(record: Solution) -> list[Labelled]:
+    return [whole(record)]
+
+
+def _right(record: Solution) -> list[Demonstration]:
+    return _good(whole(record))
+
+
+def step_pairs(records: Sequence[Solution], dropped: Tally) -> list[Comparison]:
+    """Pairs of a good and a bad step behind the same steps to the same prompt (Lai et al., 2024).
+
+    Both answers begin with the steps that they share, and end with the step in which they differ.
+    Steps behind a bad one are in no pair. Of each place as many pairs are made as its rarer side
+    has steps, none twice.
+    """
+    places: dict[tuple[Messages, tuple[str, ...]], dict[str, float]] = {}
+    where: dict[Messages, Solution] = {}
+    for record in records:
+        where.setdefault(record.prompt, record)
+        for start, text, bad in _candidates(record):
+            places.setdefault((record.prompt, start), {}).setdefault(text, bad)
+    made: list[Comparison] = []
+    paired = set[Messages]()
+    for (prompt, start), texts in places.items():
+        good, bad = ([t for t, p in texts.items() if (p > 0.5) is side] for side in (False, True))
+        for better, worse in zip(good, bad, strict=False):
+            answers = tuple(
+                (Message("assistant", "\n".join((*start, text))),) for text in (better, worse)
+            )
+            paired.add(prompt)
+            made.append(Comparison(prompt, answers, (0, 1), where=where[prompt].where))
+    for prompt, record in where.items():
+        if prompt not in paired:
+            dropped.add("no good and bad step behind the same steps", record.where)
+    return made
+
+
+def _candidates(record: Solution) -> list[tuple[tuple[str, ...], str, float]]:
+    """(steps before it, text, P(bad)) of every labelled step behind nothing bad."""
+    first = record.first_error
+    upto = len(record.steps) if first is None else first + 1
+    said = [(n, s, b) for n, (s, b) in enumerate(zip(record.steps, record.labels, strict=True))]
+    said += [(one.place, one.text, one.label) for one in record.alternatives]
+    return [(record.steps[:n], text, b[0]) for n, text, b in said if n < upto and b is not None]
 
 
 def _asked(record: Record) -> list[Prompt]:
@@ -249,5 +313,9 @@ WAYS: dict[tuple[type[Record], type[Record]], tuple[Way, str]] = {
     (Labelled, Comparison): (_compared, "good against bad answers to the same prompt"),
     (Labelled, Demonstration): (_each(_good), "the good ones"),
     (Labelled, Prompt): (_each(_asked), ""),
+    (Solution, Comparison): (step_pairs, "a good against a bad step behind the same steps"),
+    (Solution, Demonstration): (_each(_right), "those without a bad step"),
+    (Solution, Labelled): (_each(_apart_steps), "good where no step is bad"),
+    (Solution, Prompt): (_each(_asked), ""),
 }
 """How the one is made out of the other, and what is to be said about it."""

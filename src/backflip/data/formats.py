@@ -6,7 +6,6 @@ Nothing is left out silently: a row that cannot be used is counted under a reaso
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,16 +16,13 @@ from backflip.data.columns import PROMPTS, Fields, check_columns, other_media, u
 from backflip.data.conversions import KINDS, Converted, check_convertible, convert, plural
 from backflip.data.records import (
     BadRecordError,
-    Comparison,
-    Demonstration,
-    Labelled,
-    Messages,
     Prompt,
     Provenance,
     Record,
     Tally,
 )
 from backflip.data.rows import Format, Line, holds_text
+from backflip.data.solutions import ZERO_BAD, ZERO_NEUTRAL
 from backflip.data.sources import Row, Source, name_of, read
 from backflip.data.thumbs import SCORE
 from backflip.errors import UserError
@@ -93,8 +89,8 @@ def load(
 
     Args:
         source: see ``sources.read``.
-        kind: Demonstration, Comparison, Labelled, Prompt, or their names in the plural. What is
-            found becomes what is asked for where it can; see ``conversions.convert``.
+        kind: Demonstration, Comparison, Labelled, Prompt, Solution, or their names in the plural.
+            What is found becomes what is asked for where it can; see ``conversions.convert``.
         format: the name of a format; found by the columns when not given.
         limit: read at most so many rows.
         strict: stop at the first row that cannot be used, instead of counting it.
@@ -113,6 +109,7 @@ def load(
     reader.carries = wanted is Prompt
     held, dropped = reader.read_all(itertools.chain([first], rows), strict=strict)
     _check_scores(name, held, dropped)
+    reader.check_choices(name)
     count = len(held) + dropped.total
     made = _converted(held, wanted, name, strict=strict)
     dropped.update(made.dropped)
@@ -197,6 +194,15 @@ class Reader:
                     raise UserError(f"{row.where}: {error}") from error
                 dropped.add(error.reason, row.where)
         return held, dropped
+
+    def check_choices(self, source: str) -> None:
+        """Raises UserError where rows were read in two ways that cannot both be meant."""
+        if ZERO_BAD in self.remarks and ZERO_NEUTRAL in self.remarks:
+            raise UserError(
+                f"{source}: labels of 0 and 1 in {self.remarks[ZERO_BAD]} rows, and of −1, 0 and 1 "
+                f"in {self.remarks[ZERO_NEUTRAL]}, so that 0 may be a bad step or a neutral one. "
+                "Rename the column to step_labels where it is neutral, or write true and false"
+            )
 
     def with_columns(self, record: Record) -> Record:
         """A prompt with the further columns of its row, which its judges may ask for."""
@@ -345,50 +351,3 @@ def _check_any(
     if records:
         return
     raise UserError(f"{source}: no usable {plural(wanted)}: {'; '.join(dropped.lines())}")
-
-
-def as_row(record: Record) -> dict[str, Any]:
-    """The record as a row that ``load`` reads back: TRL's conversational columns."""
-    if isinstance(record, Prompt):
-        row: dict[str, Any] = {"prompt": _dicts(record.messages)} | _tools(record.messages)
-        return (
-            row | dict(record.info) | ({"reference": record.reference} if record.reference else {})
-        )
-    if isinstance(record, Demonstration):
-        row = {"weight": record.weight}
-        if not record.prompt:
-            return {"text": record.messages[0].content} | row
-        return {"messages": _dicts(record.messages)} | row | _tools(record.messages)
-    if isinstance(record, Labelled):
-        row = {"prompt": _dicts(record.prompt), "completion": _dicts(record.answer)}
-        row |= {"label": record.label, "weight": record.weight}
-        return row | _tools(record.prompt)
-    return _comparison_row(record) | _tools(record.prompt)
-
-
-def _comparison_row(record: Comparison) -> dict[str, Any]:
-    row: dict[str, Any] = {"prompt": _dicts(record.prompt), "weight": record.weight}
-    if len(record.answers) > 2:
-        answers = [_dicts(answer) for answer in record.answers]
-        row |= {"completions": answers, "rank": list(record.rank)}
-        return row | ({"win": list(record.win)} if record.win else {})
-    best = record.rank.index(0)
-    order = (best, 1 - best)
-    chosen, rejected = (_dicts(record.answers[number]) for number in order)
-    row |= {"chosen": chosen, "rejected": rejected}
-    row |= {"margin": record.margin, "p_chosen": record.soft}
-    row |= {"win": [record.win[number] for number in order]} if record.win else {}
-    return row | ({"tie": True} if record.tied else {})
-
-
-def _dicts(messages: Messages) -> list[dict[str, Any]]:
-    return [
-        {"role": message.role, "content": message.content}
-        | message.fields
-        | ({} if message.learnt else {"weight": 0})
-        for message in messages
-    ]
-
-
-def _tools(messages: Messages) -> dict[str, Any]:
-    return {"tools": json.loads(messages[0].tools)} if messages and messages[0].tools else {}

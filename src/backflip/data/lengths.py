@@ -15,6 +15,7 @@ from backflip.data.records import (
     Messages,
     Prompt,
     Record,
+    Solution,
     Tally,
     prompt_of,
 )
@@ -70,6 +71,8 @@ def answers_of(record: Record) -> list[Messages]:
         return list(record.answers)
     if isinstance(record, Demonstration):
         return [record.messages[len(record.prompt) :]]
+    if isinstance(record, Solution):
+        return [record.answer()]
     return [record.answer] if isinstance(record, Labelled) else []
 
 

@@ -1,4 +1,4 @@
-"""Records: messages, prompts, demonstrations, comparisons, labels, before any token.
+"""Records: messages, prompts, demonstrations, comparisons, labels of answers and of steps.
 
 Every record says where it came from, and refuses to exist when it cannot be learnt from.
 """
@@ -208,7 +208,75 @@ class Labelled:
         _check_number("weight", self.weight, low=0.0, open_low=True)
 
 
-Record: TypeAlias = Prompt | Demonstration | Comparison | Labelled
+StepLabel: TypeAlias = tuple[float, float, float]
+"""P(bad), P(neutral), P(good) of one step, adding up to 1."""
+BAD: StepLabel = (1.0, 0.0, 0.0)
+NEUTRAL: StepLabel = (0.0, 1.0, 0.0)
+GOOD: StepLabel = (0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another candidate for step ``place`` of a solution, behind the same steps before it."""
+
+    place: int
+    text: str
+    label: StepLabel
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A prompt with a solution in steps, of which some or all are labelled."""
+
+    prompt: Messages
+    steps: tuple[str, ...]
+    labels: tuple[StepLabel | None, ...]
+    """One for each step; None where nobody has judged it, as behind a first error."""
+    finished: bool = True
+    """Whether the last step ends the answer; False where labelling stopped before the end."""
+    alternatives: tuple[Alternative, ...] = ()
+    """Labelled candidates that the solution did not go on with (PRM800K)."""
+    weight: float = 1.0
+    """How much it counts; above 0."""
+    where: Provenance = field(default=NOWHERE, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if not self.steps:
+            raise BadRecordError("empty answer", "remove the row, or write the missing text")
+        if not all(step.strip() for step in self.steps):
+            raise BadRecordError("empty step", "a solution needs steps that say something")
+        if len(self.labels) != len(self.steps):
+            raise BadRecordError(
+                "steps and labels do not fit",
+                f"{counted(len(self.labels), 'label')} for {counted(len(self.steps), 'step')}; "
+                "give one for each, null for none",
+            )
+        for label in (*self.labels, *(one.label for one in self.alternatives)):
+            if label is not None and not (min(label) >= 0 and math.isclose(sum(label), 1.0)):
+                raise BadRecordError("label of a step out of range", f"{label!r} was given")
+        if all(label is None for label in self.labels) and not self.alternatives:
+            raise BadRecordError("no step has a label", "label one step or more, or drop the row")
+        _check_number("weight", self.weight, low=0.0, open_low=True)
+
+    @property
+    def first_error(self) -> int | None:
+        """Place of the first step that is likelier bad than not; None where there is none."""
+        known = enumerate(self.labels)
+        return next((place for place, label in known if label and label[0] > 0.5), None)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the labels say where the first error is, or that there is none."""
+        upto = len(self.labels) if self.first_error is None else self.first_error
+        return None not in self.labels[:upto] and (self.first_error is not None or self.finished)
+
+    def answer(self, separator: str = "\n") -> Messages:
+        """The solution as one message."""
+        return (Message("assistant", separator.join(self.steps)),)
+
+
+Record: TypeAlias = Prompt | Demonstration | Comparison | Labelled | Solution
 
 
 def _check_number(
@@ -277,6 +345,6 @@ def prompt_of(record: Record | Sequence[Message]) -> Messages:
     """The prompt of any record: the messages that the assistant was given."""
     if isinstance(record, Prompt):
         return record.messages
-    if isinstance(record, Demonstration | Comparison | Labelled):
+    if isinstance(record, Demonstration | Comparison | Labelled | Solution):
         return record.prompt
     return tuple(record)

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from backflip.data.formats import as_row
 from backflip.data.readings import readings
 from backflip.data.records import Record
 from backflip.data.sources import write_jsonl
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 from backflip.models.load import load_config, parameter_count
 from backflip.models.lora import add_lora

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
-from backflip.data.formats import as_row
 from backflip.data.records import Comparison, Demonstration, Labelled, Messages
+from backflip.data.writing import as_row
 from backflip.errors import UserError
 from backflip.feedback.exchange import argilla, label_studio
 from backflip.feedback.exchange.answered_items import AnsweredItem, answered_items
@@ -189,6 +189,7 @@ def stepwise(source: Source) -> Iterator[dict[str, Any]]:
             "completions": found.steps,
             "labels": found.good,
             "step_labels": found.labels,
+            "finished": len(found.steps) == len(payload.steps),
             "weight": found.evidence.weight,
         } | proof(source, found.evidence)
 

@@ -9,13 +9,14 @@ from typing import Any
 from backflip.data.formats import Reader
 from backflip.data.records import (
     Demonstration,
+    Labelled,
     Prompt,
+    Solution,
 )
 from backflip.data.rows import Format
 from backflip.data.sources import Row
 from backflip.errors import UserError
 from backflip.feedback.exchange.mapping import mapping_of
-from backflip.feedback.exchange.steps import stepwise
 from backflip.feedback.kinds.registry import kind_of
 from backflip.feedback.rating.items import NewItem
 from backflip.feedback.tasks.examples import spelled_out
@@ -89,14 +90,12 @@ def converted(reader: Reader, settings: ProjectSettings, source: str) -> Make:
     """How rows of a source become items. Raises UserError where they cannot."""
     kind, chosen = settings.kind, reader.format
     mapping = mapping_of(kind)
-    if chosen.kind not in mapping.readable:
+    held = Labelled if chosen.kind is Solution else chosen.kind
+    if held not in mapping.readable:
         raise UserError(_unfit(chosen, kind, source))
 
     def make(row: Row, gold: bool) -> Iterator[NewItem]:
-        if chosen.name == "stepwise":
-            yield stepwise(row, gold)
-        else:
-            yield from mapping.items(reader.read(row), gold=gold)
+        yield from mapping.items(reader.read(row), gold=gold)
 
     return make
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, TypeAlias
 
+from backflip.data.conversions import whole
 from backflip.data.records import (
     Comparison,
     Demonstration,
@@ -21,6 +22,7 @@ from backflip.data.records import (
     Messages,
     Prompt,
     Record,
+    Solution,
 )
 from backflip.feedback.exchange.answered_items import AnsweredItem
 from backflip.feedback.exchange.records import LabelledRecord, Source
@@ -121,6 +123,8 @@ class KindMapping:
                 return [self.single(record.messages[:-1], record.messages[-1].content)]
             case Labelled():
                 return self.from_label(record, gold=gold)
+            case Solution():
+                return self.from_solution(record, gold=gold)
             case Prompt():
                 return [NewItem({"prompt": as_turns(record.messages)})]
 
@@ -134,6 +138,10 @@ class KindMapping:
         """The answer, with its label as the right one."""
         known = self.known(record.label) if gold else None
         yield self.single(record.prompt, text_of(record.answer), known)
+
+    def from_solution(self, record: Solution, *, gold: bool) -> Iterator[NewItem]:
+        """The whole solution, good where no step is bad."""
+        yield from self.from_label(whole(record), gold=gold)
 
     def known(self, good: bool) -> dict[str, Any] | None:
         """The right answer to a text that is good or bad; none: that says too little."""

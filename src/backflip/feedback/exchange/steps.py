@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from backflip.data.records import Labelled
-from backflip.data.sources import Row
+from backflip.data.records import Labelled, Solution
+from backflip.data.solutions import CLASSES
 from backflip.feedback.exchange.answered_items import AnsweredItem
 from backflip.feedback.exchange.mapping import Converters, KindMapping, as_turns, text_of
-from backflip.feedback.exchange.records import Evidence, LabelledRecord, Source
+from backflip.feedback.exchange.records import Evidence, LabelledRecord, Source, turns
 from backflip.feedback.exchange.verdicts import EVEN
 from backflip.feedback.exchange.verdicts import evidence as resting_on
-from backflip.feedback.kinds.steps import KIND, Steps
+from backflip.feedback.kinds.steps import Steps
 from backflip.feedback.rating.items import NewItem
 from backflip.feedback.statistics.consensus import Verdict, even, weight_of
-from backflip.feedback.tasks.examples import spelled_out
 
 BAD = -1
 
@@ -118,9 +117,28 @@ def _until_none(labels: Sequence[int | None]) -> list[int]:
     return found
 
 
+def solutions(source: Source) -> Iterator[LabelledRecord]:
+    """Solutions with the labels of their steps, as far as these were given."""
+    for found in stepped(source):
+        payload = found.answered.payload
+        record = source.attempt(
+            found.answered,
+            lambda where, found=found, payload=payload: Solution(
+                turns(payload.prompt),
+                tuple(found.steps),
+                tuple(CLASSES[label] for label in found.labels),
+                finished=len(found.steps) == len(payload.steps),
+                weight=found.evidence.weight,
+                where=where,
+            ),
+        )
+        if record is not None:
+            yield LabelledRecord(record, found.evidence)
+
+
 class StepsMapping(KindMapping):
-    converters: ClassVar[Converters] = {Labelled: solved}
-    readable = (Labelled,)
+    converters: ClassVar[Converters] = {Solution: solutions, Labelled: solved}
+    readable = (Labelled, Solution)
     formats = ("unpaired", "kto", "stepwise")
 
     def from_label(self, record: Labelled, *, gold: bool) -> Iterator[NewItem]:
@@ -128,12 +146,13 @@ class StepsMapping(KindMapping):
         lines = [line for line in text_of(record.answer).splitlines() if line.strip()]
         yield NewItem({"prompt": as_turns(record.prompt), "steps": lines})
 
-
-def stepwise(row: Row, gold: bool) -> NewItem:
-    """The steps of one of TRL's stepwise rows."""
-    payload = {"prompt": row.fields["prompt"], "steps": list(row.fields["completions"])}
-    labels = [1 if label else -1 for label in row.fields["labels"]]
-    return NewItem(spelled_out(payload, KIND.name), gold={"labels": labels} if gold else None)
+    def from_solution(self, record: Solution, *, gold: bool) -> Iterator[NewItem]:
+        """Its steps; as the right answer the likeliest class of each, up to the first without."""
+        labels = [None if b is None else b.index(max(b)) - 1 for b in record.labels]
+        known: list[int | None] = [*_until_none(labels)]
+        known += [None] * (len(labels) - len(known))
+        payload = {"prompt": as_turns(record.prompt), "steps": list(record.steps)}
+        yield NewItem(payload, gold={"labels": known} if gold and known[0] is not None else None)
 
 
 MAPPING = StepsMapping()

@@ -1,0 +1,126 @@
+"""Solutions with labelled steps → tokens, with the places at which their steps end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from backflip.data.batches import Ragged, TensorRecord, TokenSteps
+from backflip.data.chat import ChatTemplate
+from backflip.data.collate import Collation, Fit, Tokenized
+from backflip.data.records import GOOD, Message, Solution, StepLabel
+from backflip.data.steps import SEPARATOR, StepFinder
+
+__all__ = ["SolutionBatch", "tokenize_solutions"]
+
+
+@dataclass(frozen=True)
+class SolutionBatch(TensorRecord):
+    """Solutions of which some steps are labelled."""
+
+    steps: TokenSteps
+    ends: Ragged[Tensor]
+    """Int, columns of the answer at which labelled steps end."""
+    labels: Ragged[Tensor]
+    """Float[n 3], P(bad), P(neutral), P(good) of each of these steps."""
+    number: Ragged[Tensor]
+    """Int, places of these steps in the solution, from 0."""
+    weight: Float[Tensor, " B"]
+    """How much each solution counts; 1 unless the data says otherwise."""
+
+    def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
+        return self.steps.sequences()
+
+
+def tokenize_solutions(
+    records: Sequence[Solution],
+    template: ChatTemplate,
+    *,
+    fit: Fit | None = None,
+    separator: str = SEPARATOR,
+) -> Tokenized[SolutionBatch]:
+    """Solutions as tokens with the ends of their labelled steps.
+
+    Steps are joined by ``separator``. Every alternative of a step is a row of its own, behind the
+    steps before it. A solution that is not finished ends with a separator, not with the turn.
+    """
+    stage, finder = Collation(template, fit or Fit()), StepFinder(template, separator)
+    made = [(number, one) for number, record in enumerate(records) for one in spread(record)]
+    solutions, where = [one for _, one in made], [one.where for _, one in made]
+    texts = [separator.join(one.steps) + separator * (not one.finished) for one in solutions]
+    parts = [
+        [(one.prompt, (Message("assistant", text),))]
+        for one, text in zip(solutions, texts, strict=True)
+    ]
+    fitted, rows = stage.fitted(stage.encode(parts, where), where)
+    kept, prompts, answers = list[int](), list[list[int]](), list[list[int]]()
+    places = list[tuple[list[int], list[StepLabel], list[int]]]()
+    for row, (turns,) in zip(fitted, rows, strict=True):
+        one = solutions[row]
+        answer = turns.answer if one.finished else _open(turns.answer, template.stop_tokens)
+        found = _labelled(one, finder, answer)
+        if found is None:
+            stage.dropped.add("ends of steps are not found in the tokens", one.where)
+            continue
+        kept.append(made[row][0])
+        prompts.append(turns.prompt)
+        answers.append(answer)
+        places.append(found)
+    data = SolutionBatch(
+        steps=TokenSteps.of(prompts, answers),
+        ends=Ragged.of([ends for ends, _, _ in places]),
+        labels=_stacked([labels for _, labels, _ in places]),
+        number=Ragged.of([numbers for _, _, numbers in places]),
+        weight=torch.tensor([records[i].weight for i in kept], dtype=torch.float32),
+    )
+    return stage.finished(data, kept, len(records), "solution")
+
+
+def spread(record: Solution) -> list[Solution]:
+    """A solution and its alternatives, each of these as a solution that ends there, unfinished."""
+    main = [] if all(label is None for label in record.labels) else [record]
+    others = [
+        Solution(
+            record.prompt,
+            (*record.steps[: one.place], one.text),
+            (*[None] * one.place, one.label),
+            finished=False,
+            weight=record.weight,
+            where=record.where,
+        )
+        for one in record.alternatives
+    ]
+    return [replace(one, alternatives=()) for one in main] + others
+
+
+def _labelled(
+    one: Solution, finder: StepFinder, answer: Sequence[int]
+) -> tuple[list[int], list[StepLabel], list[int]] | None:
+    """(ends, labels, places) of the labelled steps; None where the tokens have other ends."""
+    ends, upto = finder.ends(answer, finished=one.finished), finder.in_text(one.steps)
+    if len(ends) != upto[-1]:
+        return None
+    known = [(n, label) for n, label in enumerate(one.labels) if label is not None]
+    return (
+        [ends[upto[n] - 1] for n, _ in known],
+        [label for _, label in known],
+        [n for n, _ in known],
+    )
+
+
+def _open(answer: list[int], stops: Sequence[int]) -> list[int]:
+    """An answer without the token that ends its turn."""
+    while answer and answer[-1] in stops:
+        answer = answer[:-1]
+    return answer
+
+
+def _stacked(rows: Sequence[Sequence[StepLabel]]) -> Ragged[Tensor]:
+    flat = [label for row in rows for label in row]
+    values = torch.tensor(flat, dtype=torch.float32).reshape(-1, len(GOOD))
+    offsets = Ragged.of([[0] * len(row) for row in rows]).offsets
+    return Ragged(values, offsets)
