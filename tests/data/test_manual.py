@@ -11,6 +11,7 @@ import pytest
 from backflip.data import adapters, columns, published, rows, turns
 from backflip.data.adapters import FORMATS, known_formats
 from backflip.data.formats import kind_of, load
+from backflip.data.records import Solution
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
 from backflip.stages.settings import Columns

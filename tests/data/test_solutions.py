@@ -19,8 +19,8 @@ from backflip.data.records import (
     Solution,
     messages,
 )
-from backflip.data.sources import write_jsonl
 from backflip.data.solution_batches import tokenize_solutions
+from backflip.data.sources import write_jsonl
 from backflip.data.steps import StepFinder, step_ends
 from backflip.data.writing import as_row
 from backflip.errors import UserError
@@ -196,3 +196,12 @@ def test_alternatives_are_rows_behind_the_same_steps(tmp_path: Path):
     assert made.data.labels.row(1).tolist() == [list(BAD)]
     (pair,) = read([row], tmp_path, Comparison).records
     assert [answer[0].content for answer in pair.answers] == ["4.\n6.", "4.\n7."]
+
+
+def test_what_check_shows_marks_the_tokens_that_are_read(tmp_path: Path):
+    from backflip.data.readings import first_readings
+
+    records = read([WRONG | {"step_labels": [1, -1, None]}], tmp_path).records
+    (shown,) = first_readings(records, template())
+    assert shown.about == "2 labelled steps, read where marked"
+    assert [text for text, marked in shown.spans if marked] == ["\n", "\n"]

@@ -17,8 +17,10 @@ from backflip.data.collate import (
     tokenize_labelled,
     tokenize_prompts,
 )
-from backflip.data.records import Comparison, Demonstration, Labelled, Prompt, Record
+from backflip.data.records import Comparison, Demonstration, Labelled, Prompt, Record, Solution
+from backflip.data.solution_batches import SolutionBatch, tokenize_solutions
 from backflip.errors import UserError
+from backflip.text import counted
 
 ROWS = 2
 """Rows that are shown."""
@@ -47,6 +49,7 @@ def first_readings(
         Comparison: tokenize_comparisons,
         Labelled: tokenize_labelled,
         Prompt: tokenize_prompts,
+        Solution: tokenize_solutions,
     }
     some = list(records[:TRIED])
     if not some:
@@ -82,6 +85,9 @@ def _row(data: Any, row: int, tokenizer: Any) -> list[tuple[str, tuple[tuple[str
     if isinstance(data, LabelledBatch):
         label = "good" if bool(data.label[row]) else "bad"
         return [(label, _spans(data.steps, data.mask, row, tokenizer))]
+    if isinstance(data, SolutionBatch):
+        about = f"{counted(len(data.ends.row(row)), 'labelled step')}, read where marked"
+        return [(about, _spans(data.steps, data.read, row, tokenizer))]
     if isinstance(data, DemonstrationBatch):
         return [("", _spans(data.steps, data.mask, row, tokenizer))]
     return [("", ((_text(tokenizer, data.row(row).tolist()), False),))]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from backflip.data.batches import Ragged, TensorRecord, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Collation, Fit, Tokenized
-from backflip.data.records import GOOD, Message, Solution, StepLabel
+from backflip.data.records import GOOD, Message, Messages, Solution, StepLabel
 from backflip.data.steps import SEPARATOR, StepFinder
 
 __all__ = ["SolutionBatch", "tokenize_solutions"]
@@ -32,6 +32,13 @@ class SolutionBatch(TensorRecord):
     weight: Float[Tensor, " B"]
     """How much each solution counts; 1 unless the data says otherwise."""
 
+    @property
+    def read(self) -> Bool[Tensor, "B T"]:
+        """True on the tokens at which labelled steps end."""
+        mask = torch.zeros_like(self.steps.mask)
+        mask[self.ends.owner(), self.ends.values] = True
+        return mask
+
     def sequences(self) -> tuple[TokenSteps, Int[Tensor, " S"], Int[Tensor, " B"]]:
         return self.steps.sequences()
 
@@ -50,34 +57,38 @@ def tokenize_solutions(
     """
     stage, finder = Collation(template, fit or Fit()), StepFinder(template, separator)
     made = [(number, one) for number, record in enumerate(records) for one in spread(record)]
-    solutions, where = [one for _, one in made], [one.where for _, one in made]
-    texts = [separator.join(one.steps) + separator * (not one.finished) for one in solutions]
-    parts = [
-        [(one.prompt, (Message("assistant", text),))]
-        for one, text in zip(solutions, texts, strict=True)
-    ]
+    where = [one.where for _, one in made]
+    parts = [[(one.prompt, _text(one, separator))] for _, one in made]
     fitted, rows = stage.fitted(stage.encode(parts, where), where)
-    kept, prompts, answers = list[int](), list[list[int]](), list[list[int]]()
-    places = list[tuple[list[int], list[StepLabel], list[int]]]()
-    for row, (turns,) in zip(fitted, rows, strict=True):
-        one = solutions[row]
+    kept, found = list[int](), list[_Row]()
+    for place, (turns,) in zip(fitted, rows, strict=True):
+        number, one = made[place]
         answer = turns.answer if one.finished else _open(turns.answer, template.stop_tokens)
-        found = _labelled(one, finder, answer)
-        if found is None:
+        row = _row(one, finder, turns.prompt, answer)
+        if row is None:
             stage.dropped.add("ends of steps are not found in the tokens", one.where)
-            continue
-        kept.append(made[row][0])
-        prompts.append(turns.prompt)
-        answers.append(answer)
-        places.append(found)
+        else:
+            kept.append(number)
+            found.append(row)
     data = SolutionBatch(
-        steps=TokenSteps.of(prompts, answers),
-        ends=Ragged.of([ends for ends, _, _ in places]),
-        labels=_stacked([labels for _, labels, _ in places]),
-        number=Ragged.of([numbers for _, _, numbers in places]),
+        steps=TokenSteps.of([row.prompt for row in found], [row.answer for row in found]),
+        ends=Ragged.of([row.ends for row in found]),
+        labels=_stacked([row.labels for row in found]),
+        number=Ragged.of([row.numbers for row in found]),
         weight=torch.tensor([records[i].weight for i in kept], dtype=torch.float32),
     )
     return stage.finished(data, kept, len(records), "solution")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One solution as tokens, with its labelled steps."""
+
+    prompt: list[int]
+    answer: list[int]
+    ends: list[int]
+    labels: list[StepLabel]
+    numbers: list[int]
 
 
 def spread(record: Solution) -> list[Solution]:
@@ -97,19 +108,19 @@ def spread(record: Solution) -> list[Solution]:
     return [replace(one, alternatives=()) for one in main] + others
 
 
-def _labelled(
-    one: Solution, finder: StepFinder, answer: Sequence[int]
-) -> tuple[list[int], list[StepLabel], list[int]] | None:
-    """(ends, labels, places) of the labelled steps; None where the tokens have other ends."""
+def _text(one: Solution, separator: str) -> Messages:
+    """The answer; behind the last step of one that goes on stands a separator."""
+    return (Message("assistant", separator.join(one.steps) + separator * (not one.finished)),)
+
+
+def _row(one: Solution, finder: StepFinder, prompt: list[int], answer: list[int]) -> _Row | None:
+    """A row; None where steps do not end in the tokens as they do in the text."""
     ends, upto = finder.ends(answer, finished=one.finished), finder.in_text(one.steps)
     if len(ends) != upto[-1]:
         return None
     known = [(n, label) for n, label in enumerate(one.labels) if label is not None]
-    return (
-        [ends[upto[n] - 1] for n, _ in known],
-        [label for _, label in known],
-        [n for n, _ in known],
-    )
+    numbers, labels = [n for n, _ in known], [label for _, label in known]
+    return _Row(prompt, answer, [ends[upto[n] - 1] for n in numbers], labels, numbers)
 
 
 def _open(answer: list[int], stops: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Steps of an answer: where its lines or sentences begin, in tokens."""
+"""Steps of an answer: where they begin and where they end, in text and in tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
-__all__ = ["ENDS", "step_starts"]
+from backflip.data.chat import ChatTemplate
+from backflip.errors import UserError
+
+__all__ = ["ENDS", "SEPARATOR", "StepFinder", "step_ends", "step_starts"]
+
+SEPARATOR = "\n"
+"""Text between two steps of a solution, unless another is chosen."""
 
 ENDS: Mapping[str, re.Pattern[str]] = {
     "lines": re.compile(r"\n"),
@@ -35,6 +42,70 @@ def step_starts(
         if following := WRITTEN.search(text, end.end()):
             found.add(bisect_right(starts, following.start()) - 1)
     return sorted(found)
+
+
+def step_ends(pieces: Sequence[str], separator: str, *, finished: bool = True) -> list[int]:
+    """The pieces in which steps end, in order; pieces are tokens, or single characters.
+
+    ``finished``: whether the last piece ends a step, although no separator follows it. Blank text
+    between two separators is no step.
+    """
+    ends, said, kept = list[int](), False, ""
+    for place, piece in enumerate(pieces):
+        kept += piece
+        while (at := kept.find(separator)) >= 0:
+            said = said or bool(kept[:at].strip())
+            kept = kept[at + len(separator) :]
+            if said:
+                ends.append(place)
+            said = False
+        if len(kept) >= len(separator):  # what cannot become a separator any more
+            cut = len(kept) - len(separator) + 1
+            said, kept = said or bool(kept[:cut].strip()), kept[cut:]
+    if finished and pieces and (said or kept.strip()):
+        ends.append(len(pieces) - 1)
+    return ends
+
+
+class StepFinder:
+    """The ends of steps in tokens of one tokenizer.
+
+    Whoever judges a step reads the token in which it ends. Data and sampled answers are cut by the
+    same rule, so that a model is asked at the places at which it has learnt.
+    """
+
+    def __init__(self, template: ChatTemplate, separator: str = SEPARATOR) -> None:
+        if not separator or separator[0] in " \t":
+            raise UserError(
+                f"separator is {separator!r}; it must not be empty nor begin with a blank."
+            )
+        self.separator = separator
+        self._tokenizer: Any = template.tokenizer
+        self._silent = set(template.stop_tokens)
+
+    def ends(self, answer: Sequence[int], *, finished: bool = True) -> list[int]:
+        """The tokens of an answer in which its steps end.
+
+        Where the answer is ``finished``, the last step ends with its last token, which is the one
+        that ends the turn; else a rest without a separator is no step.
+        """
+        said = list(answer)
+        while said and said[-1] in self._silent:
+            said.pop()
+        pieces = _pieces(said, self._tokenizer.decode) if said else []
+        ends = step_ends(pieces, self.separator, finished=finished)
+        if not finished:
+            return ends
+        return [*ends[:-1], len(answer) - 1] if answer else []
+
+    def in_text(self, steps: Sequence[str]) -> list[int]:
+        """For each step of a text the number of ends up to its own, which may be several."""
+        text = self.separator.join(steps)
+        ends, found, upto = step_ends(text, self.separator), list[int](), 0
+        for step in steps:
+            upto += len(step) + len(self.separator)
+            found.append(sum(end < upto for end in ends))
+        return found
 
 
 def _pieces(tokens: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backflip.data.records import Comparison, Labelled
+from backflip.data.formats import load
+from backflip.data.records import BAD, GOOD, NEUTRAL, Comparison, Labelled
 from backflip.data.sources import read
 from backflip.errors import UserError
 from backflip.feedback.exchange.converters import records
@@ -256,6 +257,11 @@ def test_steps_are_labels_one_by_one_and_a_solution_as_a_whole(kept: Store, tmp_
     assert rows[1]["completions"] == ["3 + 3", "= 7"]  # nothing behind the bad step
     whole = records(Source(project), Labelled).records
     assert [record.label for record in whole] == [True, False]
+    solutions = records(Source(project), "solutions").records
+    assert [record.labels for record in solutions] == [(GOOD, NEUTRAL), (GOOD, BAD)]
+    assert [record.finished for record in solutions] == [row["finished"] for row in rows]
+    again = load(str(export(project, "stepwise", tmp_path / "s.jsonl").path), "solutions").records
+    assert [r.labels for r in again] == [r.labels for r in solutions]
 
 
 def test_a_talk_is_a_comparison_at_every_turn(kept: Store, tmp_path: Path):
