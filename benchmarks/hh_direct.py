@@ -23,10 +23,10 @@ from report import METHODS, machine, renewed
 from versus_trl import HERE
 from workloads import hh_source
 
-from backflip.data.writing import as_row
 from backflip.data.records import Comparison, Labelled
 from backflip.data.sources import write_jsonl
 from backflip.data.splits import split_by_prompt
+from backflip.data.writing import as_row
 from backflip.stages.sources import load
 
 HELD_OUT, SEED = 0.118, 0
