@@ -130,6 +130,7 @@ def _values(key: str, begun: str, leaf: Any) -> Iterator[Offer]:
     group, _, last = key.rpartition(".")
     if last in MODELS and not group.endswith("columns"):
         yield "smollm2", "135 M parameters"
+        yield "scratch", "made on the spot, characters as tokens"
         yield from runs(None, [], begun)  # pyright: ignore[reportArgumentType]
     elif last in SOURCES:
         yield from data(begun)

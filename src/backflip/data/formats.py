@@ -206,8 +206,11 @@ class Reader:
 
     def with_columns(self, record: Record) -> Record:
         """A prompt with the further columns of its row, which its judges may ask for."""
-        info = self.carried.get(record.where)
-        return replace(record, info=info) if info and isinstance(record, Prompt) else record
+        info = dict(self.carried.get(record.where, {}))
+        if not info or not isinstance(record, Prompt):
+            return record
+        said = info.pop("reference", None)  # beside an answer that is shown in full
+        return replace(record, info=info, reference=record.reference if said is None else str(said))
 
     def account(self, source: str, made: Converted, dropped: Tally, rows: int) -> Loaded[Any]:
         """The records of ``rows`` rows, with an account of the rest."""

@@ -117,13 +117,16 @@ class Batches(Generic[Rows]):
         return torch.randperm(len(self.data), generator=generator)
 
     def __iter__(self) -> Iterator[Rows]:
+        epoch, order = -1, torch.arange(0)
         while self.epochs is None or self.epoch < self.epochs:
-            order = self.order(self.epoch)
-            while self.position < self.per_epoch:
-                start = self.position * self.size
-                self.position += 1
-                yield narrowed(cast("Any", self.data)[order[start : start + self.size]])
-            self.epoch, self.position = self.epoch + 1, 0
+            if self.position >= self.per_epoch:
+                self.epoch, self.position = self.epoch + 1, 0
+                continue
+            if epoch != self.epoch:  # another iterator may have moved on
+                epoch, order = self.epoch, self.order(self.epoch)
+            start = self.position * self.size
+            self.position += 1
+            yield narrowed(cast("Any", self.data)[order[start : start + self.size]])
 
     def state_dict(self) -> dict[str, int]:
         """Where the next batch stands, and what must be the same to find it there."""

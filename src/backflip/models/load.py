@@ -1,4 +1,4 @@
-"""From a name to a model: a folder, a hub name, or ``smollm2``."""
+"""From a name to a model: a folder, a hub name, ``smollm2``, or one from ``scratch``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.errors import UserError
-from backflip.models import smollm2
+from backflip.models import scratch, smollm2
 from backflip.models.memory import keep_freed_memory
 from backflip.progress import task
 
@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """Types of weights, by the names that recipes give them."""
 SAFETENSORS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """The same, by their names in the files."""
-POLICIES, REWARD_MODELS = ("ppo", "direct", "sft"), ("reward_model",)
+POLICIES, REWARD_MODELS = ("online", "ppo", "direct", "sft"), ("reward_model",)
 """The stages of a chain that leave a language model behind, the last one first; and a judge."""
 
 
@@ -152,6 +152,9 @@ def resolve(name: str, *, of: tuple[str, ...] = POLICIES) -> str:
     """
     if name == smollm2.NAME:
         return smollm2.find()
+    if scratch.is_one(name):
+        with quiet():
+            return scratch.find(name)
     path = Path(name).expanduser()
     if path.is_dir():
         found = model_folder(path, of=of)
@@ -161,7 +164,7 @@ def resolve(name: str, *, of: tuple[str, ...] = POLICIES) -> str:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UserError(
             f"there is no model {name!r}: no such folder, and a hub name looks like owner/name. "
-            f"Give one of these, or {smollm2.NAME}."
+            f"Give one of these, {smollm2.NAME}, or {scratch.NAME}."
         )
     return name
 

@@ -32,7 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_readable(recipe.sources_named(), "")
     for stage, prefix in recipe.parts():
         _check_readable(stage.sources().items(), prefix)
-        _check_models(stage, alone=not prefix)
+        _check_models(stage, alone=prefix not in recipe.JUDGED)
     check_free(recipe.run)
 
 

@@ -15,7 +15,7 @@ from backflip.recipes.describe import paths, settings
 from backflip.recipes.names import TAGGED, find_recipe, hint, pairs, read_yaml
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
-from backflip.stages.chain import STAGES
+from backflip.stages.chain import STAGES, Chain
 from backflip.stages.choices import NAMES
 from backflip.stages.rewards.kinds import reward_in
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
@@ -44,7 +44,7 @@ def load_recipe(
     for key, value in _ordered(pairs({**pairs(overrides), **more})):
         if key not in paths(stage) and not is_alias(key, stage):
             raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
-        _set(raw, key.split("."), value, chain=stage in ("rlhf", "sft_direct"))
+        _set(raw, key.split("."), value, chain=issubclass(RECIPES[stage], Chain))
     raw.setdefault("run", default_run(path.stem))
     return parse(pin_all(raw), stage, f"recipe {name}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backflip.rounds.settings import IterativeRecipe
 from backflip.stages.base import Recipe
-from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe
+from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe, SFTOnlineRecipe
 from backflip.stages.direct import DirectRecipe
 from backflip.stages.online import OnlineRecipe
 from backflip.stages.reward_model import RewardModelRecipe
@@ -20,7 +20,8 @@ RECIPES: dict[str, type[Recipe]] = {
     "ppo": OnlineRecipe,
     "rlhf": RLHFRecipe,
     "sft_direct": SFTDirectRecipe,
+    "sft_online": SFTOnlineRecipe,
     "iterative": IterativeRecipe,
 }
-FAMILIES = ("direct", "online", "sft_direct", "iterative")
+FAMILIES = ("direct", "online", "sft_direct", "sft_online", "iterative")
 """Stages of which several recipes are shipped, none of them under the stage's own name."""

@@ -310,15 +310,16 @@ def check_data(source: str) -> None:
 
 def check_models(*names: Any) -> None:
     """Raises UserError for a model that is no folder, and cannot be a hub name either."""
+    from backflip.models import scratch
     from backflip.models.smollm2 import NAME
 
     for name in map(str, filter(None, names)):
         path = Path(name).expanduser()
-        if name == NAME or path.exists():
+        if name == NAME or path.exists() or (scratch.is_one(name) and scratch.sizes(name)):
             continue
         if not name.startswith((".", "/", "~")) and name.count("/") == 1:
             continue
         raise UserError(
             f"there is no model {name!r}: no such folder, and a hub name looks like owner/name. "
-            f"Give one of these, or {NAME}."
+            f"Give one of these, {NAME}, or {scratch.NAME}."
         )

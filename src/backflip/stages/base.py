@@ -67,6 +67,9 @@ class RunContext:
 class Recipe(Common, ABC):
     """Settings of a whole run: one stage, a chain of them, or rounds."""
 
+    JUDGED: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of stages whose reward model is made by a stage before them."""
+
     @abstractmethod
     def parts(self) -> list[tuple[Stage, str]]:
         """The stages, each with the prefix of its settings' names."""
@@ -92,7 +95,7 @@ class Recipe(Common, ABC):
     def faults(self) -> Iterator[str]:
         """Sentences on settings that contradict each other. Reads no data and no model."""
         for stage, prefix in self.parts():
-            yield from faults_of(stage, prefix)
+            yield from faults_of(stage, prefix, alone=prefix not in self.JUDGED)
 
     def sources_named(self) -> list[tuple[str, str | None]]:
         """Sources of data beside those of the stages, each with its setting."""
@@ -226,7 +229,10 @@ class Stage(Recipe, Costs):
     # ---- checks
 
     def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
-        """Sentences on its own settings that do not go together. ``alone``: not part of a chain."""
+        """Sentences on its own settings that do not go together.
+
+        ``alone``: no stage before it makes its reward model.
+        """
         del prefix, alone
         return iter(())
 

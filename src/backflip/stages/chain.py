@@ -34,7 +34,7 @@ SHARED = (
     "keep_last",
 )
 """Settings of a chain that its stages take over."""
-STAGES = ("sft", "reward_model", "direct", "ppo")
+STAGES = ("sft", "reward_model", "direct", "online", "ppo")
 """Names of the stages of chains."""
 
 
@@ -110,6 +110,7 @@ class RLHFRecipe(Chain):
     """All three stages, each starting from what the one before has made."""
 
     LINKS: ClassVar[tuple[str, ...]] = ("sft", "reward_model", "ppo")
+    JUDGED: ClassVar[tuple[str, ...]] = ("ppo.",)
 
     stage: Literal["rlhf"] = "rlhf"
     """Which recipe this is."""
@@ -154,6 +155,29 @@ class SFTDirectRecipe(Chain):
     def linked(self) -> tuple[Stage, ...]:
         tuned = str(self.sft.run / "model")
         return self.sft, self.direct.model_copy(update={"model": tuned})
+
+
+class SFTOnlineRecipe(Chain):
+    """A warm start by demonstrations, then reinforcement learning from there."""
+
+    LINKS: ClassVar[tuple[str, ...]] = ("sft", "online")
+
+    stage: Literal["sft_online"] = "sft_online"
+    """Which recipe this is."""
+    data: DataSettings | None = None
+    """One source for both stages: its answers are imitated, then its questions are asked."""
+    sft: SFTRecipe
+    """First stage."""
+    online: OnlineRecipe
+    """Second stage, from the weights of the first."""
+
+    @property
+    def method(self) -> str:
+        return f"supervised fine-tuning, then {self.online.method}"
+
+    def linked(self) -> tuple[Stage, ...]:
+        tuned = str(self.sft.run / "model")
+        return self.sft, self.online.model_copy(update={"model": tuned})
 
 
 def _handed_down(chain: Mapping[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.ranges import Usual
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized, tokenize_prompts
+from backflip.data.curriculum import Curriculum
 from backflip.data.records import Prompt
 from backflip.functional.kl import LARGE_KL
 from backflip.generate.engine import SamplingParams
@@ -92,6 +93,8 @@ class OnlineRecipe(Stage):
     """Answers drawn side by side: more is faster and takes more memory."""
     shaping: Shaping = Shaping()
     """What becomes of a score before it is a reward."""
+    curriculum: Curriculum = Curriculum()
+    """Which prompts are asked, when they are replaced, and when the run has spent enough."""
     pretraining: Pretraining | None = None
     """InstructGPT's mix; null leaves it out."""
     kl_stop: Positive | None = LARGE_KL

@@ -27,6 +27,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.reward.faults(f"{prefix}reward")
     yield from recipe.engine.faults(f"{prefix}engine", adapted=recipe.lora is not None)
     yield from recipe.values.faults(prefix, recipe.algorithm)
+    yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     if recipe.sampling.filters:
         yield (

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from backflip.data.batches import PromptBatch
+from backflip.data.curriculum import PromptPool
 from backflip.data.records import Prompt
 from backflip.data.stream import Batches
 from backflip.errors import UserError
@@ -41,19 +42,20 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
         prompts,
         size=recipe.prompts_per_step,
         seed=recipe.seed,
-        epochs=recipe.passes,
+        epochs=None if recipe.curriculum.rounds > 1 else recipe.passes,
         drop_last=len(prompts) >= recipe.prompts_per_step,
     )
     total = recipe.total(batches.per_epoch)
+    pool = PromptPool(batches, recipe.curriculum)
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
-    loop = cast.loop(total, run)
+    loop = cast.loop(total, run, pool)
     exam = PromptEval(held, cast.sampler, cast.reward, cast.reference, context, watcher.log)
     before = exam.sit(0, write=run.latest_step() is None)
     best = _best(before) if recipe.best else None
     outcome = drive_stage(
         context,
         loop,
-        batches,
+        pool,
         run=run,
         watcher=watcher,
         modules=cast.modules(loop),

@@ -8,6 +8,7 @@ from typing import Any
 
 from backflip.algorithms.sft import SFT
 from backflip.data.collate import Fit, tokenize_demonstrations
+from backflip.data.curriculum import PromptPool
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
 from backflip.generate.sampler import Sampler
@@ -62,7 +63,7 @@ class Roles:
         judge = Shaped(reward, recipe.shaping, recipe.sampling.max_tokens)
         return Roles(recipe, context, policy, reference, sampler, judge)
 
-    def loop(self, total: int, run: RunFolder) -> OnlineLoop:
+    def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
         """The loop of a run of ``total`` rounds of sampling."""
         recipe, context = self.recipe, self.context
         updates = total * recipe.algorithm.epochs * recipe.minibatches
@@ -88,6 +89,8 @@ class Roles:
             minibatches=recipe.minibatches,
             seed=recipe.seed,
             beside=_pretraining(context, mixed) if mixed else None,
+            pool=pool,
+            steps=total,
         )
 
     def modules(self, loop: OnlineLoop) -> dict[str, Any]:

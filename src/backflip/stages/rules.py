@@ -26,10 +26,11 @@ EVERYWHERE = (
 """Ranges of settings that all stages have."""
 
 
-def faults_of(stage: Any, prefix: str) -> Iterator[str]:
+def faults_of(stage: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     """Sentences on settings of a ``Stage`` that contradict each other.
 
-    ``prefix``: of the settings' names, where the stage is part of a chain.
+    ``prefix``: of the settings' names, where the stage is part of a chain. ``alone``: no stage
+    before it makes its reward model.
     """
     yield from _streamed(stage, prefix)
     if stage.data.validation is None and stage.data.held_out == 0 and stage.NEEDS_HELD_OUT:
@@ -39,7 +40,7 @@ def faults_of(stage: Any, prefix: str) -> Iterator[str]:
         )
     for group, algorithm in stage.algorithms():
         yield from _out_of_bounds(algorithm, f"{prefix}{group}")
-    yield from stage.contradictions(prefix, alone=not prefix)
+    yield from stage.contradictions(prefix, alone=alone)
 
 
 def advice_on(stage: Any, prefix: str) -> Iterator[str]:

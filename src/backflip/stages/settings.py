@@ -95,7 +95,8 @@ class DataSettings(Group):
     """Source of the rows, and how they are read."""
 
     source: str
-    """A file, a folder, a hub name owner/name, demo:NAME, gym:NAME, or feedback:PROJECT."""
+    """A file, a folder, a hub name owner/name, demo:NAME, task:NAME, gym:NAME, or
+    feedback:PROJECT."""
     format: str | None = None
     """Name of the data's format; null finds it by the columns. Of a project: soft or preference."""
     columns: Columns = Columns()
@@ -155,7 +156,7 @@ class Common(Group):
     """Which recipe this is."""
 
     model: str = "smollm2"
-    """Where to start from: a folder, a hub name owner/name, a run, or smollm2."""
+    """Where to start from: a folder, a hub name owner/name, a run, smollm2, or scratch."""
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; null takes the model's own."""
     template: Literal["chatml", "hh", "plain"] | str | None = None

@@ -206,7 +206,7 @@ class _Driver:
         validated = self.plan.validates(step)
         if validated:
             metrics |= self._validated(step)
-        stopped = self.watch(step, metrics, self.loop)
+        stopped = self.watch(step, metrics, self.loop) or getattr(self.loop, "over", None)
         if stopped is not None and not validated:
             last = self._validated(step)
             metrics |= last

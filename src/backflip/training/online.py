@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -12,19 +14,16 @@ from torch import Tensor
 
 from backflip.algorithms.base import Objective, OnlineAlgorithm
 from backflip.data.batches import Experience, PromptBatch, Rollouts, Scored
+from backflip.data.curriculum import PromptPool, Spent
 from backflip.data.records import Tally
 from backflip.distributed.reading import evaluate_all
-from backflip.errors import UserError
 from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
 from backflip.reward.protocol import Judgement, RewardSource
-from backflip.text import counted
+from backflip.training.gather import gather
 from backflip.training.learner import Learner, Work
 from backflip.training.stopwatch import Stopwatch
 from backflip.training.values import ValueSource
-
-FAILED = ("error", "timeout")
-"""Parts of a judgement that say that a check was not made: seen before such answers are left."""
 
 
 @runtime_checkable
@@ -87,38 +86,67 @@ class OnlineLoop:
     seed: int = 0
     beside: PretrainingMix | None = None
     """What else is learnt in every optimiser step."""
+    pool: PromptPool | None = None
+    """The prompts of the run, from which a step may ask for more, and its curriculum."""
+    steps: int = 0
+    """Of the whole run: the length of a temperature schedule."""
     last: Report | None = field(default=None, repr=False)
     unscored: Tally = field(default_factory=Tally, repr=False)
     """Answers without a score, by reason, since the run was last started."""
+    spent: Spent = field(default_factory=Spent, repr=False)
 
     def step(self, index: int, prompts: Any) -> dict[str, float]:
         """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
+        began = time.monotonic()
         policy = self.learner.model
-        clock = Stopwatch()
-        with clock.part("sampling"):
-            rollouts = self._answered(prompts, seed=self.seed + 1_000_003 * index)
-        with clock.part("scoring"):
-            drawn, judgement = len(rollouts), self.reward(rollouts)
-        self.unscored.update(judgement.failures)
-        failed = {f"reward_{n}": float(p.mean()) for n, p in judgement.parts.items() if n in FAILED}
-        rollouts, judgement = _with_scores(rollouts, judgement)
-        with clock.part("scoring"):
-            scored = self._judged(policy, rollouts, judgement)
-        with clock.part("learning"):
-            experience = self.algorithm.credit(scored)
-            metrics = self._learn(experience, index)
+        clock, seed = Stopwatch(), self.seed + 1_000_003 * index
+        draw = clock.part("sampling")(self._answered)
+        with self._at_temperature(index):
+            judge = clock.part("scoring")(self.reward)
+            gathered = gather(draw, judge, prompts, self.pool, seed=seed)
+            self.unscored.update(gathered.failures)
+            self.spent.add(gathered.drawn, gathered.signal, self.pool)
+            rollouts, judgement = gathered.answers(len(prompts))
+            with clock.part("scoring"):
+                scored = self._judged(policy, rollouts, judgement)
+            with clock.part("learning"):
+                experience = self.algorithm.credit(scored)
+                metrics = self._learn(experience, index)
         with clock.part("sampling"):
             self.sampler.sync(policy)
         metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
         metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
-        if len(rollouts) < drawn:
-            metrics["unscored"] = 1 - len(rollouts) / drawn
-        metrics |= failed
+        metrics |= gathered.metrics()
         self.last = Report(experience, judgement, metrics, clock.shares())
         self.algorithm = self.algorithm.adapted(metrics)
+        self.spent.minutes += (time.monotonic() - began) / 60
         return metrics
 
-    def _answered(self, prompts: Any, *, seed: int) -> Rollouts:
+    @property
+    def over(self) -> str | None:
+        """Why the run ends here: what its curriculum allows is spent."""
+        return None if self.pool is None else self.spent.over(self.pool.curriculum)
+
+    @contextmanager
+    def _at_temperature(self, index: int) -> Generator[None]:
+        """The temperature of a step, for whoever draws and whoever reads what was drawn."""
+        params: Any = getattr(self.sampler, "params", None)
+        if self.pool is None or self.pool.curriculum.temperature_end is None or params is None:
+            yield
+            return
+        now = self.pool.curriculum.temperature(params.temperature, index, self.steps)
+        sampler, readers = cast("Any", self.sampler), (self.learner.model, self.reference)
+        self.sampler = replace(sampler, params=replace(params, temperature=now))
+        for reader in readers:
+            reader.temperature = now
+        try:
+            yield
+        finally:
+            self.sampler = sampler
+            for reader in readers:
+                reader.temperature = params.temperature
+
+    def _answered(self, prompts: Any, seed: int) -> Rollouts:
         """Answers, each with the number of its prompt's record."""
         if not isinstance(prompts, PromptBatch):
             return self.sampler(prompts, seed=seed)
@@ -132,6 +160,7 @@ class OnlineLoop:
             "values": values() if values else {},
             "algorithm": dataclasses.asdict(self.algorithm),
             "beside": self.beside.batches.state_dict() if self.beside else {},
+            "spent": dataclasses.asdict(self.spent),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -141,6 +170,7 @@ class OnlineLoop:
         if self.beside:
             self.beside.batches.load_state_dict(state["beside"])
         self.algorithm = type(self.algorithm)(**state["algorithm"])
+        self.spent = Spent(**state.get("spent", {}))
         self.sampler.sync(self.learner.model)
 
     def _judged(self, policy: Any, rollouts: Rollouts, judgement: Judgement) -> Scored:
@@ -188,20 +218,6 @@ class OnlineLoop:
         order = names[torch.randperm(len(names), generator=generator)]
         for part in torch.chunk(order, self.minibatches):
             yield experience[torch.isin(groups, part)]
-
-
-def _with_scores(rollouts: Rollouts, judgement: Judgement) -> tuple[Rollouts, Judgement]:
-    """The answers that have a score: the others teach nothing.
-
-    Raises UserError where none has one.
-    """
-    scored = judgement.scores.isfinite()
-    if scored.all():
-        return rollouts, judgement
-    if not scored.any():
-        why = "; ".join(judgement.failures.lines()) or "no reason was given"
-        raise UserError(f"none of {counted(len(rollouts), 'answer')} has a score: {why}.")
-    return rollouts[scored], judgement.of(scored)
 
 
 def mean_kl(scored: Scored) -> float:

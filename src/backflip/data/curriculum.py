@@ -1,0 +1,208 @@
+"""Which prompts an online run asks: all in turn, or more of those that it can learn from now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from backflip.data.batches import PromptBatch
+from backflip.data.stream import Batches, mixed
+from backflip.errors import UserError
+from backflip.text import counted
+
+__all__ = ["Curriculum", "PromptPool", "Spent"]
+
+PATIENCE = 10
+"""Steps on end without a prompt that has signal, after all their rounds, at which a run ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Prompts that are left out, asked again, or replaced where their answers teach nothing.
+
+    A prompt has signal where its answers differ in score. By its last asking it is mixed (there
+    was signal), solved (none, all at or above the run's mean score) or unsolved (none, all below).
+    """
+
+    rounds: int = 1
+    """Rounds of sampling for one step, at most: prompts without signal are replaced until the step
+    is full (DAPO's dynamic sampling: Yu et al., 2025); 1 learns from whatever was drawn."""
+    solved: float = 1.0
+    """Chance that a solved prompt is asked when its turn comes; 0 asks it no more."""
+    unsolved: float = 1.0
+    """Chance that an unsolved one is."""
+    replay: float = 0.0
+    """Share of a round's prompts that are mixed ones asked again, out of their turn."""
+    temperature_end: float | None = None
+    """Sampling temperature at the last step, reached in a line; null keeps it."""
+    answers: int | None = None
+    """Answers after which the run ends; null does not count them."""
+    minutes: float | None = None
+    """Minutes of training after which the run ends; null does not look at the clock."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether some prompts are asked more often than others."""
+        return self.solved < 1 or self.unsolved < 1 or self.replay > 0
+
+    def faults(self, where: str, answers_per_prompt: int) -> Iterator[str]:
+        """Sentences on settings that cannot be; ``where`` is the group's name."""
+        for name in ("solved", "unsolved", "replay"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                yield f"{where}.{name} is {value:g}; it is a share, from 0 to 1."
+        if self.rounds < 1:
+            yield f"{where}.rounds is {self.rounds}; it must be 1 or more."
+        if answers_per_prompt < 2 and (self.rounds > 1 or self.selects):
+            yield (
+                f"{where} looks for prompts whose answers differ in score, but each has one answer."
+                " Set answers_per_prompt=8."
+            )
+        for name in ("temperature_end", "answers", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                yield f"{where}.{name} is {value:g}; it must be above 0, or null."
+
+    def temperature(self, start: float, step: int, total: int) -> float:
+        """Of sampling at a step, from 1 to ``total``."""
+        if self.temperature_end is None or total < 2:
+            return start
+        return start + (self.temperature_end - start) * min((step - 1) / (total - 1), 1.0)
+
+
+@dataclass
+class Spent:
+    """Answers and time that a run has used up, and how long it has learnt nothing."""
+
+    answers: int = 0
+    minutes: float = 0.0
+    barren: int = 0
+    """Steps since a prompt last had signal."""
+
+    def add(self, answers: int, signal: int, pool: PromptPool | None) -> None:
+        """Account for a step: its answers, and how many prompts had signal.
+
+        Raises UserError where a curriculum of several rounds has found none for long.
+        """
+        self.answers += answers
+        self.barren = 0 if signal else self.barren + 1
+        rounds = 1 if pool is None else pool.curriculum.rounds
+        if rounds > 1 and self.barren >= PATIENCE:
+            raise UserError(
+                f"in {PATIENCE} steps on end, of up to {rounds} rounds each, no prompt had answers "
+                "that differ in score: there is nothing to learn from. Give easier or harder "
+                "prompts, a warm start by demonstrations, or more answers_per_prompt."
+            )
+
+    def over(self, curriculum: Curriculum) -> str | None:
+        """Why the run ends here, or None."""
+        answers, minutes = curriculum.answers, curriculum.minutes
+        if answers is not None and self.answers >= answers:
+            return f"{counted(self.answers, 'answer')} were drawn (curriculum.answers: {answers:,})"
+        if minutes is not None and self.minutes >= minutes:
+            return f"{self.minutes:.1f} minutes of training (curriculum.minutes: {minutes:g})"
+        return None
+
+
+class PromptPool:
+    """Batches of prompts, in an order that the seed and what was learnt of them decide.
+
+    Without a curriculum they come as from ``Batches``. With one, the prompts of an epoch have their
+    turn in the same order, solved and unsolved ones by chance, and some mixed ones are asked again.
+    """
+
+    def __init__(self, batches: Batches[PromptBatch], curriculum: Curriculum) -> None:
+        self.batches, self.curriculum = batches, curriculum
+        self.seen = torch.full((len(batches.data),), math.nan)
+        """Of each prompt, the mean score less the run's own, when it was last asked."""
+        self.mixed = torch.zeros(len(batches.data), dtype=torch.bool)
+        self.mean, self.asked, self.drawn = 0.0, 0, 0
+        self._row = {int(row): place for place, row in enumerate(batches.data.row)}
+        self._left: list[int] = []
+
+    def __iter__(self) -> Iterator[PromptBatch]:
+        if not self.curriculum.selects:
+            yield from self.batches
+            return
+        while True:
+            yield self.batches.data[self._chosen()]
+
+    def note(
+        self,
+        rows: Int[Tensor, " G"],
+        scores: Float[Tensor, " G"],
+        signal: Bool[Tensor, " G"],
+    ) -> None:
+        """Learn from the mean score of each prompt's answers, and whether they differed."""
+        self.mean += (float(scores.sum()) - len(scores) * self.mean) / (self.asked + len(scores))
+        self.asked += len(scores)
+        places = torch.tensor([self._row[int(row)] for row in rows], dtype=torch.long)
+        self.seen[places] = scores.to(self.seen.dtype) - self.mean
+        self.mixed[places] = signal
+
+    def shares(self) -> dict[str, float]:
+        """Shares of the prompts asked so far: mixed, solved, unsolved."""
+        known = self.seen.isfinite()
+        flat, count = known & ~self.mixed, max(int(known.sum()), 1)
+        return {
+            "prompts_mixed": int((known & self.mixed).sum()) / count,
+            "prompts_solved": int((flat & (self.seen >= 0)).sum()) / count,
+            "prompts_unsolved": int((flat & (self.seen < 0)).sum()) / count,
+        }
+
+    def _chosen(self) -> Int[Tensor, " G"]:
+        """Places of the next batch's prompts, none of them twice."""
+        size = self.batches.size
+        draw = torch.Generator().manual_seed(mixed(self.batches.seed + 1, self.drawn))
+        self.drawn += 1
+        again = torch.nonzero(self.mixed)[:, 0]
+        again = again[torch.randperm(len(again), generator=draw)]
+        chosen = {int(place): None for place in again[: round(self.curriculum.replay * size)]}
+        passed = 0
+        while len(chosen) < size:
+            if not self._left:
+                self._left = [
+                    int(place) for place in self.batches.order(self.batches.epoch).flip(0)
+                ]
+                self.batches.epoch += 1
+            place = self._left.pop()
+            passed += 1
+            if place not in chosen and torch.rand((), generator=draw) < self._chance(place):
+                chosen[place] = None
+            elif passed > 2 * len(self._row) + size:
+                self._check_any(len(chosen))
+                break
+        return torch.tensor(list(chosen), dtype=torch.long)
+
+    def _chance(self, place: int) -> float:
+        seen = float(self.seen[place])
+        if math.isnan(seen) or self.mixed[place]:
+            return 1.0
+        return self.curriculum.solved if seen >= 0 else self.curriculum.unsolved
+
+    def _check_any(self, chosen: int) -> None:
+        if not chosen:
+            shares = {name: f"{share:.0%}" for name, share in self.shares().items()}
+            raise UserError(
+                f"no prompt is left to ask: {shares['prompts_solved']} are solved, "
+                f"{shares['prompts_unsolved']} unsolved. The run can end here, or raise "
+                "curriculum.solved and curriculum.unsolved, or give it other prompts."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        pool = {"seen": self.seen.clone(), "mixed": self.mixed.clone(), "left": list(self._left)}
+        pool |= {"mean": self.mean, "asked": self.asked, "drawn": self.drawn}
+        return {**self.batches.state_dict(), "pool": pool}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches.load_state_dict(state)
+        pool = state.get("pool")
+        if pool is not None:  # else a run of before there were curricula
+            self.seen, self.mixed = pool["seen"].clone(), pool["mixed"].clone()
+            self.mean, self.asked, self.drawn = pool["mean"], pool["asked"], pool["drawn"]
+            self._left = list(pool["left"])

@@ -1,0 +1,187 @@
+"""The answers of one step: drawn, judged, and drawn anew until there is something to learn from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.curriculum import PromptPool
+from backflip.data.records import Tally
+from backflip.errors import UserError
+from backflip.functional.group_credit import has_signal
+from backflip.reward.protocol import Judgement, RewardSource
+from backflip.text import counted
+
+__all__ = ["Gathering", "gather"]
+
+FAILED = ("error", "timeout")
+"""Parts of a judgement that say that a check was not made: seen before such answers are left."""
+APART = 7_368_787
+"""Between the seeds of two rounds of one step."""
+
+
+@dataclass
+class Gathering:
+    """Judged answers of one step, each with a score, and an account of all that were drawn."""
+
+    kept: list[tuple[Rollouts, Judgement]] = field(default_factory=list[tuple[Rollouts, Judgement]])
+    """Answers to learn from, round by round."""
+    failures: Tally = field(default_factory=Tally)
+    """Answers without a score, by reason."""
+    rounds: int = 0
+    drawn: int = 0
+    unscored: int = 0
+    prompts: int = 0
+    signal: int = 0
+    """Prompts whose answers differ in score, of all that were asked."""
+    failed: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, rollouts: Rollouts, judgement: Judgement, pool: PromptPool | None) -> Tensor:
+        """Take in a round's answers; True for those to a prompt with signal, by unshaped scores."""
+        self.rounds += 1
+        self.drawn += len(rollouts)
+        self.failures.update(judgement.failures)
+        for name in FAILED:
+            if name in judgement.parts:
+                self.failed[name] += int(judgement.parts[name].sum())
+        drawn = len(rollouts)
+        rollouts, judgement = with_scores(rollouts, judgement)
+        self.unscored += drawn - len(rollouts)
+        self.kept.append((rollouts, judgement))
+        scores = judgement.parts.get("unshaped", judgement.scores)
+        differs = has_signal(scores, rollouts.group)
+        found: Any = torch.unique(rollouts.group, return_inverse=True)  # pyright: ignore
+        groups, row = cast("tuple[Tensor, Tensor]", found)
+        size = torch.bincount(row)
+        means = scores.new_zeros(len(groups)).index_add(0, row, scores) / size
+        mixed = torch.zeros(len(groups), dtype=torch.bool).index_put((row,), differs)
+        self.prompts += len(groups)
+        self.signal += int(mixed.sum())
+        if pool is not None:
+            asked = torch.zeros_like(groups).index_put((row,), rollouts.row)
+            pool.note(asked, means, mixed)
+        return differs
+
+    def metrics(self) -> dict[str, float]:
+        """Shares over all answers drawn; how many they were."""
+        shares = {f"reward_{name}": count / self.drawn for name, count in self.failed.items()}
+        metrics = dict(shares)
+        if self.drawn > self.prompts:  # else nothing is compared
+            metrics["signal"] = self.signal / self.prompts
+        if self.unscored:
+            metrics["unscored"] = self.unscored / self.drawn
+        if self.rounds > 1:
+            metrics |= {"rounds": float(self.rounds), "answers_drawn": float(self.drawn)}
+        return metrics
+
+    def answers(self, prompts: int) -> tuple[Rollouts, Judgement]:
+        """What was kept, of the first so many prompts."""
+        rollouts, judgement = joined(self.kept)
+        groups = cast("Tensor", torch.unique(rollouts.group))  # pyright: ignore
+        if len(groups) <= prompts:
+            return rollouts, judgement
+        first = rollouts.group < groups[prompts]
+        return rollouts[first], judgement.of(first)
+
+
+def gather(
+    draw: Callable[[Any, int], Rollouts],
+    reward: RewardSource,
+    prompts: Any,
+    pool: PromptPool | None,
+    *,
+    seed: int,
+) -> Gathering:
+    """Answers to ``prompts``, judged. A curriculum of more than one round leaves out prompts whose
+    answers all score the same and asks others in their place, until as many have signal.
+
+    ``draw``: rollouts of prompts and a seed. Where no round had signal, the answers of the last one
+    are kept: they still hold a policy to its reference.
+    """
+    rounds = 1 if pool is None else pool.curriculum.rounds
+    made, found = Gathering(), list[tuple[Rollouts, Judgement]]()
+    for number in range(rounds):
+        rollouts = draw(prompts, seed + APART * number)
+        differs = made.add(rollouts, reward(rollouts), pool)
+        if rounds > 1 and differs.any():
+            rollouts, judgement = made.kept[-1]
+            found.append((rollouts[differs], judgement.of(differs)))
+        if made.signal >= len(prompts) or pool is None or number == rounds - 1:
+            break
+        prompts = next(iter(pool))
+    made.kept = found or made.kept[-1:]
+    return made
+
+
+def with_scores(rollouts: Rollouts, judgement: Judgement) -> tuple[Rollouts, Judgement]:
+    """The answers that have a score: the others teach nothing.
+
+    Raises UserError where none has one.
+    """
+    scored = judgement.scores.isfinite()
+    if scored.all():
+        return rollouts, judgement
+    if not scored.any():
+        why = "; ".join(judgement.failures.lines()) or "no reason was given"
+        raise UserError(f"none of {counted(len(rollouts), 'answer')} has a score: {why}.")
+    return rollouts[scored], judgement.of(scored)
+
+
+def joined(parts: Sequence[tuple[Rollouts, Judgement]]) -> tuple[Rollouts, Judgement]:
+    """The answers of several rounds as those of one; groups are numbered on."""
+    if len(parts) == 1:
+        return parts[0]
+    rounds, judgements = [r for r, _ in parts], [j for _, j in parts]
+    width = max(r.steps.width for r in rounds)
+    begin = accumulate((int(r.group.max()) + 1 for r in rounds[:-1]), initial=0)
+    rollouts = Rollouts(
+        steps=TokenSteps(
+            _end_to_end([r.steps.prompt for r in rounds]),
+            _end_to_end([r.steps.answer for r in rounds]),
+            width,
+        ),
+        mask=_wide([r.mask for r in rounds], width),
+        logp=_wide([r.logp for r in rounds], width),
+        group=torch.cat([r.group + first for r, first in zip(rounds, begin, strict=True)]),
+        finished=torch.cat([r.finished for r in rounds]),
+        row=torch.cat([r.row for r in rounds]),
+    )
+    return rollouts, _judgement(judgements, rounds, width)
+
+
+def _judgement(
+    judgements: Sequence[Judgement], rounds: Sequence[Rollouts], width: int
+) -> Judgement:
+    """An outcome that no answer of a round had is 0 there."""
+    names = dict.fromkeys(name for judgement in judgements for name in judgement.parts)
+    parts = {
+        name: torch.cat([j.parts.get(name, torch.zeros_like(j.scores)) for j in judgements])
+        for name in names
+    }
+    steps, failures = None, Tally()
+    if any(judgement.steps is not None for judgement in judgements):
+        pairs = zip(judgements, rounds, strict=True)
+        steps = _wide([judgement.rewards(r.mask) for judgement, r in pairs], width)
+    for judgement in judgements:
+        failures.update(judgement.failures)
+    return Judgement(torch.cat([j.scores for j in judgements]), parts, steps, failures)
+
+
+def _wide(rows: Sequence[Tensor], width: int) -> Tensor:
+    return torch.cat([nnf.pad(row, (0, width - row.shape[1])) for row in rows])
+
+
+def _end_to_end(parts: Sequence[Ragged[Tensor]]) -> Ragged[Tensor]:
+    begin = accumulate((int(part.offsets[-1]) for part in parts), initial=0)
+    offsets = [
+        p.offsets[int(n > 0) :] + b for n, (p, b) in enumerate(zip(parts, begin, strict=False))
+    ]
+    return Ragged(torch.cat([part.values for part in parts]), torch.cat(offsets))
