@@ -28,7 +28,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from backflip.data import gym, memory, tables, tasks
+from backflip.data import memory, tables, tasks
 from backflip.data.arrays import values
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.data.opening import opened
@@ -38,8 +38,6 @@ from backflip.progress import each, task
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".csv", ".tsv")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
-OWN = ("demo:", gym.PREFIX, tasks.PREFIX)
-"""Beginnings of sources that are the package's own."""
 SPACES = 10_000
 """White space with which a JSON file may begin."""
 
@@ -98,8 +96,10 @@ def _any(rows: Iterator[Row], source: str, broken: Tally | None) -> Iterator[Row
 def _rows(source: Source, broken: Tally | None, called: str, *, streamed: bool) -> Iterator[Row]:
     if not isinstance(source, str):
         return _numbered(memory.rows(source), memory.NAME)
-    if source.startswith(OWN):
-        return _own(source)
+    if source.startswith("demo:"):
+        return _demo(source.removeprefix("demo:"))
+    if source.startswith(tasks.MADE):
+        return _numbered(tasks.rows(source), source)
     path = Path(source).expanduser()
     if path.exists():
         return _local(path, None, broken, called)
@@ -113,11 +113,11 @@ def _rows(source: Source, broken: Tally | None, called: str, *, streamed: bool) 
 
 def check_there(source: str) -> None:
     """Raises UserError for a source that is nowhere on this machine and no name of the hub."""
-    if source.startswith(gym.PREFIX):
-        gym.check_gym(source)
+    if source.startswith("demo:"):
+        _demo(source.removeprefix("demo:"))
         return
-    if source.startswith(OWN):
-        _own(source)
+    if source.startswith(tasks.MADE):
+        tasks.check(source)
         return
     path, stem = Path(source).expanduser(), source.rpartition(":")[0]
     there = path.exists() or (stem and Path(stem).expanduser().is_dir())
@@ -303,15 +303,6 @@ def _numbered(data: Iterable[Any], name: str) -> Iterator[Row]:
     total = len(data) if isinstance(data, Sized) else None
     told = each(data, f"reading {name}", total, "rows")
     return (Row(Provenance(name, number), row) for number, row in enumerate(told, start=1))
-
-
-def _own(source: str) -> Iterator[Row]:
-    """Rows that this package ships, or makes."""
-    if source.startswith(gym.PREFIX):
-        return _numbered(gym.gym_rows(source), source)
-    if source.startswith(tasks.PREFIX):
-        return _numbered(tasks.questions(source.removeprefix(tasks.PREFIX)), source)
-    return _demo(source.removeprefix("demo:"))
 
 
 def _demo(name: str) -> Iterator[Row]:

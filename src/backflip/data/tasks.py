@@ -7,14 +7,17 @@ every step where a task has steps.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from backflip.data import gym
 from backflip.errors import UserError
 
-__all__ = ["PREFIX", "TASKS", "questions"]
+__all__ = ["MADE", "TASKS", "check", "questions", "rows"]
 
 PREFIX = "task:"
+MADE = (PREFIX, gym.PREFIX)
+"""Beginnings of sources whose rows are made by a program."""
 ROWS = 8_000
 """Questions of a task, no two of them alike."""
 
@@ -54,7 +57,22 @@ TASKS: Mapping[str, Callable[[random.Random], dict[str, Any]]] = {
 """Makers of one question each, by name."""
 
 
-def questions(name: str, rows: int = ROWS) -> list[dict[str, Any]]:
+def rows(source: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of ``task:NAME`` or ``gym:NAME``. Raises UserError for one that is not known."""
+    return (
+        gym.gym_rows(source) if source.startswith(gym.PREFIX) else questions(source[len(PREFIX) :])
+    )
+
+
+def check(source: str) -> None:
+    """Raises UserError for a source that cannot be made."""
+    if source.startswith(gym.PREFIX):
+        gym.check_gym(source)
+    else:
+        questions(source.removeprefix(PREFIX), 1)
+
+
+def questions(name: str, count: int = ROWS) -> list[dict[str, Any]]:
     """Questions of a task, the same whenever they are asked for.
 
     Raises UserError for a task that is not known.
@@ -63,7 +81,7 @@ def questions(name: str, rows: int = ROWS) -> list[dict[str, Any]]:
         known = ", ".join(f"{PREFIX}{task}" for task in TASKS)
         raise UserError(f"there is no {PREFIX}{name}; there are {known}")
     draw, found = random.Random(0), dict[str, dict[str, Any]]()
-    while len(found) < rows:
+    while len(found) < count:
         row = TASKS[name](draw)
         found.setdefault(row["question"], row)
     return list(found.values())
