@@ -333,20 +333,19 @@ def test_old_names_of_the_roles_mean_what_they_meant():
 def test_a_function_in_a_file_that_hangs_or_dies_costs_its_own_answers(
     model: str, sums: str, tmp_path: Path
 ):
-    """It imports torch as well, which its bound on memory allows."""
     file = tmp_path / "mine.py"
     file.write_text(
         "import os, time\n"
-        "import torch\n"
         "def odd(answer, reference):\n"
-        "    if int(reference) % 3 == 1:\n"
+        "    if int(reference) % 8 == 1:\n"
         "        time.sleep(1000)\n"
-        "    if int(reference) % 3 == 2:\n"
+        "    if int(reference) % 8 == 2:\n"
         "        os._exit(1)\n"
-        "    return torch.tensor(float(len(answer)))\n"
+        "    return len(answer)\n"
     )
     reward = {"name": "function", "path": f"{file}:odd", "seconds": 0.2}
     settings = {**QUICK, "prompts_per_step": 8, "shaping.missing_eos": None, "steps": 1}
+    settings["validation_prompts"] = 1
     run = bf.train(
         "ppo", model=model, data=sums, run=str(tmp_path / "r"), reward=reward, **settings
     )

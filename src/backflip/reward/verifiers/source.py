@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -16,7 +16,7 @@ from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
 from backflip.reward.verifiers.pool import Check, pool_of
 
-__all__ = ["VerifierReward"]
+__all__ = ["VerifierReward", "check_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +36,20 @@ class VerifierReward:
 
     def verdicts(self, texts: Sequence[Texts]) -> list[Verdict]:
         """The verdicts on answers, each made in a worker of the pool."""
-        how = self.verifier
-        checks = [
-            Check(
-                how.check,
-                _arguments(one),
-                seconds=how.seconds,
-                before=tuple((import_module, name) for name in how.packages),
-            )
-            for one in texts
-        ]
-        return pool_of(how.workers, how.memory).make(checks)
+        checks = [check_of(self.verifier, *_arguments(one)) for one in texts]
+        return pool_of(self.verifier.workers, self.verifier.memory).make(checks)
 
 
-def _arguments(texts: Texts) -> tuple[str, str, str, dict[str, Any]]:
+def check_of(
+    verifier: Verifier, answer: str, reference: str, prompt: str, info: Mapping[str, Any]
+) -> Check:
+    """The check of one answer, for a worker of the pool."""
+    before = tuple((import_module, name) for name in verifier.packages)
+    given = (answer, reference, prompt, dict(info))
+    return Check(verifier.check, given, seconds=verifier.seconds, before=before)
+
+
+def _arguments(texts: Texts) -> tuple[str, str, str, Mapping[str, Any]]:
     record = texts.record
-    reference, info = (record.reference, dict(record.info)) if record else ("", {})
+    reference, info = (record.reference, record.info) if record else ("", {})
     return texts.answer, reference, texts.prompt, info
