@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from inspect import getsource
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backflip.data.chat import ChatTemplate
 from backflip.data.gym import INSTALL, NO_OWN_ANSWER
 from backflip.data.records import Prompt, messages
-from backflip.reward.verifiers.reasoning_gym import NONSENSE, ReasoningGym
+from backflip.reward.function import Texts
+from backflip.reward.verifiers.reasoning_gym import EVALUATED, FORMULAS, NONSENSE, ReasoningGym
+from backflip.reward.verifiers.source import VerifierReward
+from tests.data.tiny import CHATML, byte_tokenizer
 
 gym = pytest.importorskip("reasoning_gym", reason=f"reasoning-gym is missing: {INSTALL}")
 
@@ -79,6 +86,45 @@ def test_an_answer_at_which_a_task_fails_is_unparsable():
     asked = question("prime_factorization")
     assert outcome(asked, "two times three") == "unparsable"
     assert outcome(asked, asked.reference) == "correct"
+
+
+def test_no_answer_is_run_as_a_program(tmp_path: Path):
+    """Upstream these scores are found by eval, and by sympy's parser, which calls what it reads."""
+    mark = tmp_path / "mark"
+    letters = "+".join(f"chr({ord(c)})" for c in str(mark))
+    programs = [
+        f"__import__('pathlib').Path('{mark}').touch()",
+        f"[open('{mark}', 'w')]",
+        f"open({letters},chr(119))",
+        f"ｏｐｅｎ({letters},chr(119))",
+        "().__class__.__base__.__subclasses__()",
+        "exit()",
+    ]
+    for task in (*EVALUATED, *FORMULAS):
+        asked = question(task)
+        assert [outcome(asked, program) for program in programs] == ["unparsable"] * 6
+        assert outcome(asked, asked.info["gym_entry"]["answer"]) == "correct"
+    assert not mark.exists()
+
+
+def test_tasks_that_evaluate_answers_are_those_that_are_known():
+    """Of this version: a newer one may evaluate more, which is why the extra is pinned."""
+    found = {
+        name
+        for name, (task, _) in gym.factory.DATASETS.items()
+        if re.search(r"\b(eval|exec|parse_expr|sympify)\((?!entry)", getsource(task.score_answer))
+    }
+    assert found == {*EVALUATED, *FORMULAS}
+
+
+def test_a_score_that_takes_for_ever_is_a_timeout():
+    asked = question("countdown")
+    answers = [asked.info["gym_entry"]["answer"], "9**9**9**9**9"]
+    texts = [Texts("", answer, asked, "here") for answer in answers]
+    template = ChatTemplate(byte_tokenizer(CHATML))
+    how = ReasoningGym(seconds=1.0)
+    source = VerifierReward(verifier=how, template=template, records=[asked])
+    assert [verdict.outcome for verdict in source.verdicts(texts)] == ["correct", "timeout"]
 
 
 def test_tasks_without_an_own_answer_are_said_with_a_count():

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 NONSENSE = "(no answer)"
 FLOOR = 0.05
 """The most that tasks give to an answer for being one (0.01, 0.05)."""
+EVALUATED = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
+"""Tasks that hand the answer to Python's eval, as it may be a list."""
+FORMULAS = (
+    *("countdown", "puzzle24", "polynomial_multiplication", "simple_integration"),
+    "intermediate_integration",
+)
+"""Tasks that hand it to sympy's parser, which evaluates it too."""
+_NAMES = frozenset(
+    """sin cos tan sec csc cot asin acos atan sinh cosh tanh exp log ln sqrt abs erf pi
+    integral""".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +37,8 @@ class ReasoningGym(Verifier):
     """The task calls the answer right, with its full score; for data=gym:NAME.
 
     Tasks give a little to any answer, and some call nonsense right (game_of_life_halting): there
-    the answer has to be the task's own.
+    the answer has to be the task's own. Some evaluate the answer as Python: there anything but a
+    list without calls, or a formula of known functions, is unparsable.
     """
 
     needs_reference: ClassVar[bool] = False
@@ -45,7 +57,7 @@ class ReasoningGym(Verifier):
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
         del reference, prompt
         said, entry = self._said(answer), info["gym_entry"]
-        if not said:
+        if not said or not _harmless(entry["metadata"].get("source_dataset"), said):
             return Verdict("unparsable")
         score, any_score = (_score(info["gym"], entry, text) for text in (said, NONSENSE))
         if score is None:
@@ -74,6 +86,17 @@ class ReasoningGym(Verifier):
                     f"{counted(count, 'question')} of {task} have no own answer of the task's that "
                     "it would call right: answers are scored, and there is no reference"
                 )
+
+
+def _harmless(task: str, answer: str) -> bool:
+    """Whether an answer can be evaluated: a list without calls, or a formula of known functions."""
+    if task in EVALUATED:
+        return not re.search(r"\(|__", answer)
+    if task not in FORMULAS:
+        return True
+    names = re.findall(r"[^\W\d_]{2,}", answer)
+    plain = answer.isascii() and not re.search(r"[^\w\s+*/^().,=-]|_|\.\s*[A-Za-z]", answer)
+    return plain and all(name.lower() in _NAMES for name in names)
 
 
 @lru_cache(maxsize=16)
