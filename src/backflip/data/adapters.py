@@ -19,6 +19,7 @@ from backflip.data.conversations import (
     split_text,
     transcript_messages,
 )
+from backflip.data.programming import PROGRAMMING
 from backflip.data.published import PUBLISHED
 from backflip.data.records import (
     BadRecordError,
@@ -346,7 +347,7 @@ GENERAL = (
         kind=Prompt,
     ),
 )
-FORMATS = (*PUBLISHED, *SOLUTIONS, *GENERAL)
+FORMATS = (*PUBLISHED, *SOLUTIONS, *PROGRAMMING, *GENERAL)
 """In the order in which they are tried: the first whose columns are there is taken."""
 
 

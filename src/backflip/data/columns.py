@@ -43,6 +43,8 @@ class Fields(Mapping[str, Any]):
         self.row = row
         self.read = set[str]()
         """Columns of the row, by their own names."""
+        self.kept = set[str]()
+        """Columns among them that judges of answers ask for as well."""
         self.remarks = list[str]()
         """Remarks on how the row was read."""
         self._inside = list[tuple[str, Fields]]()
@@ -78,6 +80,11 @@ class Fields(Mapping[str, Any]):
             self.read.add(self._real[name].partition(".")[0])
             self.read.add(self._real[name])
         return default if value is None else value
+
+    def keep(self, name: str) -> Any:
+        """As ``get``; the column stays with the record, for its judges."""
+        self.kept.add(self.column(name))
+        return self.get(name)
 
     def peek(self, name: str) -> Any:
         """A column's value, or None, without its being read."""

@@ -176,7 +176,8 @@ class Reader:
         unread = list(fields.unread())
         self.unread.update(dict.fromkeys(unread, 1))
         if self.carries:
-            self.carried[row.where] = {n: v for n, v in fields.row.items() if n in unread}
+            held = fields.kept.union(unread)
+            self.carried[row.where] = {n: v for n, v in fields.row.items() if n in held}
         self.remarks.update(dict.fromkeys(fields.remarks, 1))
         return record
 

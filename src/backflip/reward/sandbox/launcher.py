@@ -56,36 +56,47 @@ def main(report: int) -> None:
     end = time.monotonic() + job["limits"]["wall"]
     if "sweep" in job["layers"]:
         kernel.prctl(layers.ADOPTS, 1)
-    leads = _start_all(job, report)
-    ended = _wait(job, leads, end)
+    statuses = _start_all(job, report)
+    ended = _wait(job, statuses[-1], end)
+    ended["before"] = [_said(one) for one in statuses[:-1]]
     if "sweep" in job["layers"]:
         processes.sweep(os.getpid())
     os.write(report, marshal.dumps(ended))
 
 
-def _start_all(job: dict[str, Any], report: int) -> int:
-    """Starts the programs, joined by pipes where there are two; returns the last one's status."""
-    status = -1
+def _start_all(job: dict[str, Any], report: int) -> list[int]:
+    """Starts the programs, joined by pipes where there are two; returns the files of their ends."""
+    statuses: list[int] = []
     links: list[tuple[int, ...]] = [()] if len(job["cells"]) == 1 else _links()
-    for place, cell in enumerate(job["cells"]):
-        last = place == len(job["cells"]) - 1
+    for cell, link in zip(job["cells"], links, strict=True):
         mine, theirs = os.pipe()
         if os.fork() == 0:
-            os.close(report)
-            os.close(mine)
+            for file in {report, mine, *statuses, *(one for pair in links for one in pair)} - {
+                *link
+            }:
+                os.close(file)
             theirs = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 200)
-            _guarded(theirs, _cell, job, cell, theirs, links[place])
+            _guarded(theirs, _cell, job, cell, theirs, link)
         os.close(theirs)
-        if last:
-            status = mine
-    for file in {one for pair in links for one in pair}:
+        statuses.append(mine)
+    for file in (one for pair in links for one in pair):
         os.close(file)
-    return status
+    return statuses
 
 
 def _links() -> list[tuple[int, ...]]:
     (here, there), (back, forth) = os.pipe(), os.pipe()
     return [(here, forth), (back, there)]
+
+
+def _said(status: int) -> dict[str, Any]:
+    """How a program ended; empty where it has not."""
+    os.set_blocking(status, False)
+    try:
+        said = os.read(status, 65536)
+    except BlockingIOError:
+        return {}
+    return marshal.loads(said) if said else {}
 
 
 def _wait(job: dict[str, Any], status: int, end: float) -> dict[str, Any]:
@@ -98,16 +109,15 @@ def _wait(job: dict[str, Any], status: int, end: float) -> dict[str, Any]:
     while True:
         left = end - time.monotonic()
         ready = dict(poll.poll(1000 * max(0.0, min(pause, left))))
-        seconds = time.monotonic() - start
+        seconds = {"seconds": time.monotonic() - start}
         if status in ready:
-            said = os.read(status, 65536)
-            return {"end": "lost", "seconds": seconds} | (marshal.loads(said) if said else {})
+            return {"end": "lost"} | seconds | _said(status)
         if 0 in ready:
-            return {"end": "asked", "seconds": seconds}
+            return {"end": "asked"} | seconds
         if left <= 0:
-            return {"end": "wall", "seconds": seconds}
+            return {"end": "wall"} | seconds
         if processes.memory_below(os.getpid()) > job["limits"]["memory_of_all"]:
-            return {"end": "memory", "seconds": seconds}
+            return {"end": "memory"} | seconds
         pause = PAUSE
 
 
@@ -137,8 +147,6 @@ def _cell(job: dict[str, Any], cell: dict[str, Any], status: int, link: tuple[in
     program = os.fork()
     if program == 0:
         _guarded(status, _become, job, files, status)
-    for file in files:
-        os.close(file)
     _keep(program, status)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from backflip.reward.sandbox import launcher
 from backflip.reward.sandbox.interpreter import ENVIRONMENT, FLAGS, Interpreter
 
-__all__ = ["Cell", "Ended", "Limits", "Ran", "launch", "shown"]
+__all__ = ["Cell", "Ended", "Limits", "Ran", "launch", "shown", "too_slow"]
 
 FIRST_USER = 0x70000000
 """Users that own nothing, one for each program that root runs."""
@@ -96,6 +96,13 @@ def shown(text: bytes | bytearray, most: int) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", decoded)
 
 
+def too_slow(report: Mapping[str, Any], limits: Limits) -> bool:
+    """Whether the kernel ended a program for its time of the processor."""
+    code = report.get("code")
+    slow = code == -signal.SIGKILL and report.get("cpu", 0.0) >= limits.seconds
+    return slow or code == -signal.SIGXCPU
+
+
 def _outcome(report: Mapping[str, Any], limits: Limits) -> tuple[RanOutcome, str]:
     end, code = report.get("end", "silent"), report.get("code", 0)
     ends: dict[str, tuple[RanOutcome, str]] = {
@@ -105,7 +112,7 @@ def _outcome(report: Mapping[str, Any], limits: Limits) -> tuple[RanOutcome, str
     }
     if end != "exit":
         return ends.get(end, ("error", report.get("reason", f"the launcher's report: {end}")))
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and report["cpu"] >= limits.seconds):
+    if too_slow(report, limits):
         return "timeout", f"more than {limits.seconds:g} s of the processor"
     if code == 0:
         return "finished", ""

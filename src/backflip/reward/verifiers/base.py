@@ -76,8 +76,13 @@ class Verifier(ABC):
         return iter(())
 
     def score(self, verdict: Verdict) -> float | None:
-        """The score of a verdict by these settings; None for error and timeout."""
-        if verdict.outcome == "scored":
+        """The score of a verdict by these settings.
+
+        None for error, and for timeout unless the verdict has a share: then it was the answer that
+        took too long, not its check.
+        """
+        shared = verdict.outcome == "timeout" and verdict.score is not None
+        if shared or verdict.outcome == "scored":
             share = verdict.score or 0.0
             return self.incorrect + share * (self.correct - self.incorrect)
         scores = {"correct": self.correct, "incorrect": self.incorrect}
