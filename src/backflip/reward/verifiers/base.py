@@ -47,6 +47,23 @@ class Verifier(ABC):
     """Worker processes that check answers side by side."""
     memory: float = 2.0
     """Largest address space of a worker, in gigabytes."""
+    after: str = ""
+    """Text behind whose last place the answer begins, such as </think>; empty checks all of it."""
+    within: str = ""
+    """Tag whose last content is checked: answer for <answer>…</answer>; empty checks all."""
+
+    def verdict(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
+        """The verdict on the part of an answer that is to be checked."""
+        if self.after:
+            _, found, answer = answer.rpartition(self.after)
+            if not found:
+                return Verdict("unparsable", reason=f"nothing stands behind {self.after}")
+        if self.within:
+            _, found, inside = answer.rpartition(f"<{self.within}>")
+            answer, closed, _ = inside.partition(f"</{self.within}>")
+            if not (found and closed):
+                return Verdict("unparsable", reason=f"nothing stands in <{self.within}>")
+        return self.check(answer, reference, prompt, info)
 
     @abstractmethod
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:

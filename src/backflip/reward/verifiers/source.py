@@ -46,7 +46,7 @@ def check_of(
     """The check of one answer, for a worker of the pool."""
     before = tuple((import_module, name) for name in verifier.packages)
     given = (answer, reference, prompt, dict(info))
-    return Check(verifier.check, given, seconds=verifier.seconds, before=before)
+    return Check(verifier.verdict, given, seconds=verifier.seconds, before=before)
 
 
 def _arguments(texts: Texts) -> tuple[str, str, str, Mapping[str, Any]]:
