@@ -12,7 +12,7 @@ from backflip.data.sources import check_there
 from backflip.errors import UserError
 from tests.parts import need
 
-MIXTURE = "gym:ransom_note+gcd:size=6,seed=3"
+MIXTURE = "gym:ransom_note+gcd:size=6,seed=3,system=default"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def test_a_mixture_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch)
             "ransom_note",
             "gcd",
         }
-        made.append([record.messages[0].content for record in held])
+        assert all("<answer>" in record.messages[0].content for record in held)  # the system's
+        made.append([record.messages[1].content for record in held])
     assert made[0] == made[1]
     assert len(set(made[0])) == 6
 
@@ -54,8 +55,12 @@ def test_settings_of_the_task_are_heeded():
         ("gym:chain_sums", "no task 'chain_sums'; did you mean chain_sum or"),
         ("gym:", "no task ''; It has 105"),
         ("gym:chain_sum:sise=3", "chain_sum has no setting 'sise'; it has allow_negation, max_"),
-        ("gym:chain_sum+gcd:min_terms=3", "a mixture has no setting 'min_terms'; it has seed, siz"),
+        (
+            "gym:chain_sum+gcd:min_terms=3",
+            "a mixture has no setting 'min_terms'; it has seed, size, sy",
+        ),
         ("gym:chain_sum:size", "'size' is no setting. Write gym:NAME:size=100,seed=1"),
+        ("gym:chain_sum:system=no", "system is one of DeepSeekZero, default, "),
         ("gym:chain_sum:size=[1", "the value of size cannot be read"),
     ],
 )

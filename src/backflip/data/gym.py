@@ -3,6 +3,7 @@
     gym:chain_sum                               500 questions of one task, seed 0
     gym:chain_sum:size=2000,seed=7,min_terms=3  with settings of the task's own
     gym:chain_sum+gcd:size=1000                 a mixture of tasks, each as likely
+    gym:chain_sum:system=default                after one of its system messages, on <answer> tags
 
 A process of its own makes them, with one seed for the order of Python's sets, which some tasks
 depend on: so they are the same in every run.
@@ -44,7 +45,7 @@ class GymTask:
 
     names: tuple[str, ...]
     settings: Mapping[str, Any]
-    """``size`` and ``seed`` of the questions, and the task's own."""
+    """``size`` and ``seed`` of the questions, ``system``, and the task's own."""
 
     @staticmethod
     @lru_cache(maxsize=64)
@@ -67,7 +68,7 @@ class GymTask:
                     f"{source}: reasoning-gym has no task {name!r}; {meant}It has {len(known)}: "
                     f"{', '.join(sorted(known))}."
                 )
-        own = {"size", "seed"}
+        own = {"size", "seed", "system"}
         if len(self.names) == 1:
             own |= {field.name for field in dataclasses.fields(known[self.names[0]][1])}
         for name in self.settings:
@@ -77,10 +78,14 @@ class GymTask:
                     f"{source}: {what} has no setting {name!r}; it has {', '.join(sorted(own))}."
                 )
 
+        known = _gym().utils.SYSTEM_PROMPTS
+        if (chosen := self.settings.get("system")) is not None and chosen not in known:
+            raise UserError(f"{source}: system is one of {', '.join(known)}, not {chosen!r}.")
+
     def dataset(self) -> Any:
         """Reasoning-gym's own object. Raises UserError for values that it refuses."""
         gym = _gym()
-        settings = dict(self.settings)
+        settings = {key: value for key, value in self.settings.items() if key != "system"}
         name = self.names[0]
         if len(self.names) > 1:
             spec = gym.composite.DatasetSpec
@@ -123,7 +128,10 @@ def write(source: str) -> None:
     """Put pickled rows of a source on the standard output, and whatever is printed elsewhere."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            made = [_row(entry, source) for entry in GymTask.of(source).dataset()]
+            task = GymTask.of(source)
+            system = _gym().utils.SYSTEM_PROMPTS.get(task.settings.get("system"))
+            said = {} if system is None else {"system": system.strip()}
+            made = [_row(entry, source) | said for entry in task.dataset()]
         except UserError as error:
             sys.exit(str(error))
     sys.stdout.buffer.write(pickle.dumps(made))

@@ -78,6 +78,9 @@ class ReasoningGym(Verifier):
         found = re.findall(rf"<{tag}>((?:(?!<{tag}>).)*?)</{tag}>", answer, re.DOTALL)
         return found[-1].strip() if found else "" if self.tagged else answer.strip()
 
+    def final(self, answer: str) -> str | None:
+        return self._said(answer) or None
+
     def remarks(self, records: Sequence[Prompt]) -> Iterator[str]:
         held = [record.info["gym_entry"]["metadata"].get("source_dataset") for record in records]
         for task in NO_OWN_ANSWER:
