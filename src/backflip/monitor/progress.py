@@ -25,7 +25,7 @@ from backflip.text import duration, percent
 
 UNITS: Mapping[str, str] = {"kl": " nats"}
 COUNTS = frozenset({"rows_left_out"})
-SHARES = frozenset({"accuracy", "val_accuracy", "finished"})
+SHARES = frozenset({"accuracy", "val_accuracy", "val_pass_at_1", "finished"})
 ROUNDING = 1e-4
 """Nats, of either sign, that arithmetic leaves between a model and itself."""
 PATIENCE = 1.5
@@ -303,7 +303,12 @@ def _time(task: Task) -> str:
 
 def headline(name: str, value: float | int) -> str:
     """A metric as it is shown in passing: ``reward 0.52``, ``accuracy 71 %``, ``kl 3.1 nats``."""
-    label = name.replace("reward_heldout", "held-out").replace("_", " ").replace("val ", "val. ")
+    label = (
+        name.replace("reward_heldout", "held-out")
+        .replace("pass_at_1", "accuracy")
+        .replace("_", " ")
+        .replace("val ", "val. ")
+    )
     if name in SHARES and math.isfinite(value):
         return f"{label} {percent(value)}"
     if name == "kl" and abs(value) < ROUNDING:

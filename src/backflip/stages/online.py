@@ -103,6 +103,8 @@ class OnlineRecipe(Stage):
     """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
     validation_prompts: Count = 32
     """Held-out prompts answered at each validation."""
+    validation_answers: Count = 1
+    """Answers to each of them, sampled; of a verifier 2 or more tell pass@k too, and maj@k."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backflip.algorithms.ranges import Usual, declared
+from backflip.reward.verifiers.base import Verifier
 from backflip.stages.rewards.models import Model
 
 __all__ = ["online_faults", "online_remarks"]
@@ -64,7 +65,7 @@ def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}shaping.missing_eos is null: an answer that was cut off is judged as if "
             "it were whole, and the policy may learn never to stop."
         )
-    if recipe.kl_stop is None:
+    if recipe.kl_stop is None and not isinstance(recipe.reward, Verifier):  # which is not fooled
         yield (
             f"{prefix}kl_stop is null: nothing ends the run when replies are no longer language."
         )

@@ -38,19 +38,12 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
     run, context = given.run, StageContext.of(recipe, watcher.say)
     prompts, held, records = _prompts(context, recipe)
     cast = Roles.of(context, records, given.functions.get("reward"))
-    batches = Batches(
-        prompts,
-        size=recipe.prompts_per_step,
-        seed=recipe.seed,
-        epochs=None if recipe.curriculum.rounds > 1 else recipe.passes,
-        drop_last=len(prompts) >= recipe.prompts_per_step,
-    )
-    total = recipe.total(batches.per_epoch)
-    pool = PromptPool(batches, recipe.curriculum)
+    pool = _pool(recipe, prompts)
+    total = recipe.total(pool.batches.per_epoch)
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
     loop = cast.loop(total, run, pool)
-    exam = PromptEval(held, cast.sampler, cast.reward, cast.reference, context, watcher.log)
-    before = exam.sit(0, write=run.latest_step() is None)
+    evaluation = _evaluation(cast, held, watcher)
+    before = evaluation.sit(0, write=run.latest_step() is None)
     best = _best(before) if recipe.best else None
     outcome = drive_stage(
         context,
@@ -59,19 +52,38 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
         run=run,
         watcher=watcher,
         modules=cast.modules(loop),
-        assess=exam.metrics,
+        assess=evaluation.metrics,
         best=best,
     )
     for line in loop.unscored.lines()[:REASONS]:
         watcher.say(f"answers without a score, which taught nothing: {line}")
     now, summary = _kept(cast, loop, (run, outcome, best), watcher)
-    after = exam.at(now)
+    after = evaluation.at(now)
     dtype = context.saved_dtype(cast.policy.model)
     save_policy(cast.policy, context.tokenizer, run.path, dtype=dtype)
     told = before_and_after(before, after)
     exact = exact_kl(cast.policy, cast.reference, after.answers.rollouts, recipe.token_budget)
+    exact = after.answers.by_question(exact)
     told |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
     return basics(outcome, cast.policy, len(prompts)) | summary | told
+
+
+def _evaluation(cast: Roles, held: EvalPrompts, watcher: Watcher) -> PromptEval:
+    parts = (held, cast.sampler, cast.reward, cast.reference, cast.context)
+    return PromptEval(*parts, watcher.log, cast.recipe.validation_answers)
+
+
+def _pool(recipe: Any, prompts: PromptBatch) -> PromptPool:
+    """The prompts of a run; a curriculum may ask for more of them than there are steps."""
+    curriculum = recipe.curriculum
+    batches = Batches(
+        prompts,
+        size=recipe.prompts_per_step,
+        seed=recipe.seed,
+        epochs=None if curriculum.rounds > 1 else recipe.passes,
+        drop_last=len(prompts) >= recipe.prompts_per_step,
+    )
+    return PromptPool(batches, curriculum)
 
 
 def _kept(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
@@ -19,9 +21,11 @@ from backflip.functional.statistics import (
     paired_difference,
     share_interval,
 )
+from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
+from backflip.stages.accuracy import Accuracy, right
 from backflip.stages.context import StageContext
 
 __all__ = [
@@ -63,13 +67,19 @@ class EvalPrompts:
 
 @dataclass(frozen=True)
 class Answers:
-    """One answer to each of the questions."""
+    """Answers to each of the questions, as many to one as to another, side by side."""
 
     rollouts: Rollouts
     kl: torch.Tensor
     """From the reference, in nats an answer."""
     texts: list[tuple[str, str]]
-    """Prompt and answer as people read them."""
+    """Of each question, prompt and first answer as people read them."""
+    each: int = 1
+    """Answers to a question."""
+
+    def by_question(self, x: Float[Tensor, " B"]) -> Float[Tensor, " Q"]:
+        """The mean of a number over the answers to each question, those that lack it left out."""
+        return x.reshape(-1, self.each).nanmean(1)
 
     def means(self) -> dict[str, float]:
         """KL in nats, length in tokens, and the share that the policy ended by itself."""
@@ -82,24 +92,32 @@ class Answers:
     def intervals(self, when: str) -> dict[str, float | int | None]:
         """The same for a summary, as ``kl_before`` and so on; KL and the share with intervals."""
         return {
-            **mean_interval(self.kl).named(f"kl_{when}"),
+            **mean_interval(self.by_question(self.kl)).named(f"kl_{when}"),
             f"length_{when}": self.means()["length"],
-            **share_interval(self.rollouts.finished.float()).named(f"finished_{when}"),
+            **share_interval(
+                self.by_question(self.rollouts.finished.float()),
+            ).named(f"finished_{when}"),
         }
 
 
 def answered(
-    context: StageContext, questions: EvalPrompts, sampler: Sampler, reference: Any
+    context: StageContext,
+    questions: EvalPrompts,
+    sampler: Sampler,
+    reference: Any,
+    *,
+    each: int = 1,
 ) -> Answers:
-    """Answer every question once, with the same random numbers each time."""
+    """Answer every question ``each`` times, with the same random numbers each time."""
     recipe = context.recipe
-    drawn = replace(sampler, group_size=1)(questions.tokens, seed=recipe.seed)
+    drawn = replace(sampler, group_size=each)(questions.tokens, seed=recipe.seed)
     rollouts = replace(drawn, row=questions.rows[drawn.group])
     ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
     decode: Callable[[Any], str] = context.tokenizer.decode
-    written = [plain(decode, a.tolist(), context) for a in rollouts.steps.answer.rows()]
+    first = rollouts.steps.answer[torch.arange(0, len(rollouts), each)]
+    written = [plain(decode, a.tolist(), context) for a in first.rows()]
     texts = list(zip(questions.texts, written, strict=True))
-    return Answers(rollouts, answer_kl(rollouts.logp, ref, rollouts.mask), texts)
+    return Answers(rollouts, answer_kl(rollouts.logp, ref, rollouts.mask), texts, each)
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,17 @@ class EvalResult:
 
     answers: Answers
     judgement: Judgement
+    accuracy: Accuracy | None = None
+    """Where the judge gives verdicts."""
+
+    @property
+    def scores(self) -> Float[Tensor, " Q"]:
+        """The mean score of the answers to each question."""
+        return self.answers.by_question(self.judgement.scores)
+
+    def part(self, name: str) -> Float[Tensor, " Q"]:
+        """The mean of a part of the scores, likewise."""
+        return self.answers.by_question(self.judgement.parts[name])
 
     def metrics(self) -> dict[str, float]:
         """Its means, as those of a validation."""
@@ -115,7 +144,7 @@ class EvalResult:
         metrics = {f"val_{name}": value for name, value in means.items()}
         if "heldout" in self.judgement.parts:
             metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].nanmean())
-        return metrics
+        return metrics | (self.accuracy.metrics() if self.accuracy else {})
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,8 @@ class PromptEval:
     reference: Any
     context: StageContext
     log: MetricsLog
+    each: int = 1
+    """Answers to a question."""
     sittings: dict[int, EvalResult] = field(default_factory=dict[int, EvalResult])
     """By step, so that the same weights are evaluated once."""
 
@@ -141,10 +172,13 @@ class PromptEval:
 
     def sit(self, step: int, *, write: bool) -> EvalResult:
         """Answer and judge; with ``write``, log the samples as of ``step``."""
-        answers = answered(self.context, self.questions, self.sampler, self.reference)
+        answers = answered(
+            self.context, self.questions, self.sampler, self.reference, each=self.each
+        )
         judgement = self.judge(answers.rollouts)
+        result = EvalResult(answers, judgement, self._accuracy(answers, judgement))
         if write:
-            scores, kl = judgement.scores.tolist(), answers.kl.tolist()
+            scores, kl = result.scores.tolist(), answers.by_question(answers.kl).tolist()
             self.log.samples(
                 step,
                 [
@@ -152,8 +186,26 @@ class PromptEval:
                     for (p, a), s, k in zip(answers.texts, scores, kl, strict=True)
                 ],
             )
-        self.sittings[step] = EvalResult(answers, judgement)
-        return self.sittings[step]
+        self.sittings[step] = result
+        return result
+
+    def _accuracy(self, answers: Answers, judgement: Judgement) -> Accuracy | None:
+        """Of answers with verdicts; the most likely answer to each question is checked too."""
+        if right(judgement) is None:
+            return None
+        sampler, greedy = cast("Any", self.sampler), None
+        if isinstance(getattr(sampler, "params", None), SamplingParams):
+            params = replace(sampler.params, temperature=0.0)
+            likeliest = replace(sampler, params=params, group_size=1, allow_filters=True)
+            drawn = likeliest(self.questions.tokens, seed=self.context.recipe.seed)
+            greedy = self.judge(replace(drawn, row=self.questions.rows[drawn.group]))
+        decode: Callable[[Any], str] = self.context.tokenizer.decode
+        said = [
+            plain(decode, a.tolist(), self.context) for a in answers.rollouts.steps.answer.rows()
+        ]
+        recipe: Any = self.context.recipe
+        final = getattr(recipe.reward, "final", str.strip)
+        return Accuracy.of(judgement, said, answers.each, final, greedy)
 
 
 def plain(decode: Callable[[Any], str], tokens: list[int], context: StageContext) -> str:
@@ -184,31 +236,39 @@ def shown_rows(count: int) -> tuple[list[int], str]:
 
 
 def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
-    """Rewards with their intervals, KL, and a few prompts with both replies."""
+    """Rewards and accuracy with their intervals, KL, and a few prompts with both replies."""
     summary: dict[str, Any] = {
-        "reward_before": _interval(before.judgement.scores),
-        "reward_after": _interval(after.judgement.scores),
+        "reward_before": _interval(before.scores),
+        "reward_after": _interval(after.scores),
         **before.answers.intervals("before"),
         **after.answers.intervals("after"),
+        "reward_gain": _gain(before.scores, after.scores),
     }
-    summary["reward_gain"] = _gain(before.judgement.scores, after.judgement.scores)
+    if before.accuracy is not None and after.accuracy is not None:
+        summary["accuracy_before"] = before.accuracy.summary()
+        summary["accuracy_after"] = after.accuracy.summary()
     if "heldout" in after.judgement.parts:
-        old, new = (sitting.judgement.parts["heldout"] for sitting in (before, after))
+        old, new = before.part("heldout"), after.part("heldout")
         summary["reward_heldout_before"] = _interval(old)
         summary["reward_heldout_after"] = _interval(new)
         summary["reward_heldout_gain"] = _gain(old, new)
-    rows, summary["examples_rule"] = shown_rows(len(before.answers.texts))
-    summary["examples"] = [
+    return summary | _examples(before, after)
+
+
+def _examples(before: EvalResult, after: EvalResult) -> dict[str, Any]:
+    """A few prompts with both replies, and the rule by which they were chosen."""
+    rows, rule = shown_rows(len(before.answers.texts))
+    examples = [
         {
             "prompt": before.answers.texts[i][0],
             "before": before.answers.texts[i][1],
             "after": after.answers.texts[i][1],
-            "score_before": float(before.judgement.scores[i]),
-            "score_after": float(after.judgement.scores[i]),
+            "score_before": float(before.scores[i]),
+            "score_after": float(after.scores[i]),
         }
         for i in rows
     ]
-    return summary
+    return {"examples_rule": rule, "examples": examples}
 
 
 def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float | int | None]:

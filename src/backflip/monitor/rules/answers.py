@@ -19,6 +19,18 @@ from backflip.monitor.rules.base import (
 )
 from backflip.monitor.text import apart
 
+MOSTLY_RIGHT = 0.9
+"""Share of right answers from which on a policy need not explore."""
+
+
+def share_right(entry: Entry) -> float | None:
+    """The share of answers that a program found right; None where none gives verdicts."""
+    verdicts = ("reward_correct", "reward_incorrect", "reward_unparsable")
+    if not any(name in entry.metrics for name in verdicts):
+        return None
+    return entry.metrics.get("reward_correct", 0.0)
+
+
 ENDS = "Allow longer answers (sampling.max_tokens), teach the end by SFT first"
 """The way out where answers do not end, the same in the alarm and in the summary."""
 
@@ -68,6 +80,8 @@ class EntropyCollapse(_FallFromStart):
     def complaint(self, history: Sequence[Entry]) -> str | None:
         if (fall := self.fallen(history, "entropy")) is None:
             return None
+        if (share_right(history[-1]) or 0.0) >= MOSTLY_RIGHT:
+            return None
         then, now = apart(fall, digits=2)
         return (
             f"Entropy fell from {then} to {now} nats per token: the policy hardly "
@@ -89,6 +103,8 @@ class DuplicateAnswers(Rule):
     window: int = 5
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
+        if share_right(history[-1]) is not None:  # right answers to a question are alike
+            return None
         then, now = start_and_end(history, "duplicate_answers", self.window)
         if not (now > self.share and now > then + self.rise):
             return None

@@ -43,6 +43,7 @@ from backflip.monitor.text import (
     share_ranged,
     standing,
 )
+from backflip.monitor.views.accuracy import accuracy_card, accuracy_panels, accuracy_sentence
 from backflip.monitor.views.base import (
     KL_ALARM_LINE,
     REWARD,
@@ -209,7 +210,8 @@ def reward_sentences(stage: Stage) -> list[str]:
     """The results in words; an alarm that explains them is named last."""
     reward, heldout = (_Reward.of(stage, name) for name in ("reward", "reward_heldout"))
     cut = _cut_off(stage)
-    lines = [cut, _raised(stage, reward), _heldout(reward, heldout), _best(stage)]
+    lines = [cut, accuracy_sentence(stage), _raised(stage, reward)]
+    lines += [_heldout(reward, heldout), _best(stage)]
     good = reward is not None and reward.way == 1
     good = good and (heldout is None or heldout.way in (1, None))
     if stage.summary.get("reward_after") is not None and not good and ENDS not in cut:
@@ -341,11 +343,15 @@ VIEW = View(
     place=3,
     title="PPO",
     titled_by_algorithm=True,
-    headlines=("reward", "reward_heldout", "kl"),
-    panels=lambda stage: PANELS,
+    headlines=("reward", "reward_heldout", "val_pass_at_1", "kl"),
+    panels=lambda stage: (*accuracy_panels(stage), *PANELS),
     engine=ENGINE,
     rules=_rules,
     sentences=reward_sentences,
-    cards=lambda stage: (*reward_cards(stage), kl_card(stage, by=KL_METRICS)),
+    cards=lambda stage: (
+        accuracy_card(stage),
+        *reward_cards(stage),
+        kl_card(stage, by=KL_METRICS),
+    ),
     measured=_measured,
 )

@@ -80,6 +80,10 @@ class Verifier(ABC):
 
         """
 
+    def final(self, answer: str) -> str | None:
+        """The final answer in an answer, by which votes are counted; None where it has none."""
+        return " ".join(answer.split()) or None
+
     def lacks(self, record: Prompt) -> str:
         """The reason why answers to a question cannot be checked; empty where they can."""
         if self.needs_reference and not record.reference.strip():

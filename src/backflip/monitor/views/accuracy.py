@@ -1,0 +1,101 @@
+"""The picture of held-out accuracy, where a program says whether answers are right.
+
+A summary has ``accuracy_before`` and ``accuracy_after``: by the names ``pass_at_1``, ``pass_at_k``,
+``maj_at_k`` and ``greedy`` a mapping of ``mean``, ``low``, ``high`` and ``units``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from backflip.monitor.charts import intervals
+from backflip.monitor.run import Stage
+from backflip.monitor.text import Estimate, estimate, interval_said, share_ranged, standing
+from backflip.monitor.views.base import Card, Panel
+
+__all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence"]
+
+VERDICTS = ("correct", "incorrect", "unparsable", "error", "timeout")
+"""Outcomes of a check, as shares of a step's answers."""
+
+
+def accuracy_panels(stage: Stage) -> list[Panel]:
+    """Held-out accuracy, verdicts on the step's answers, prompts with signal."""
+    tries = [f"val_pass_at_{2**power}" for power in range(8)]
+    found = [name for name in (*tries, *_votes(), "val_greedy") if stage.series(name)[1]]
+    accuracy = {name: _label(name.removeprefix("val_")) for name in found}
+    verdicts = {f"reward_{name}": name for name in VERDICTS if stage.series(f"reward_{name}")[1]}
+    panels = [
+        Panel("Held-out accuracy", "share of questions", accuracy, percent=True, zero=True),
+        Panel("Verdicts", "share of answers", verdicts, percent=True, zero=True),
+        Panel(
+            "Prompts with signal",
+            "share of prompts whose answers differ in score",
+            {"signal": "with signal"},
+            percent=True,
+            zero=True,
+        ),
+    ]
+    return [panel for panel in panels if any(stage.series(name)[1] for name in panel.metrics)]
+
+
+def accuracy_sentence(stage: Stage) -> str:
+    """Held-out accuracy before and after, each kind by its name."""
+    before, after = (_found(stage, end) for end in ("before", "after"))
+    both = [name for name in after if name in before]
+    tries = [name for name in both if name.startswith("pass_at_")]
+    both = [name for name in both if name not in tries[1:-1]]  # the first and the most of them
+    if not both:
+        return ""
+    parts = [_went(_label(name), before[name], after[name]) for name in both]
+    last = after[both[0]]
+    doubt = f": {last.doubt}" if last.doubt else ""
+    return f"Held-out accuracy, {standing(last.units)}: {'; '.join(parts)}{doubt}."
+
+
+def accuracy_card(stage: Stage) -> Card | None:
+    """Sampled accuracy before and after."""
+    before, after = (_found(stage, end).get("pass_at_1") for end in ("before", "after"))
+    if before is None or after is None:
+        return None
+    rows = [(n, m.value, m.low, m.high) for n, m in (("before", before), ("after", after))]
+    was, (now, ends) = share_ranged(before)[0], share_ranged(after)
+    detail = f"after: {interval_said(ends)}, {standing(after.units)}"
+    return Card("Held-out accuracy, sampled", f"{was} → {now}", detail, intervals(rows))
+
+
+def _went(label: str, before: Estimate, after: Estimate) -> str:
+    was, (now, ends) = share_ranged(before, beside=(after.value,))[0], share_ranged(after)
+    return (
+        f"{label} {was} before, {now} after ({ends})"
+        if was != now
+        else f"{label} stayed at {now} ({ends})"
+    )
+
+
+def _found(stage: Stage, end: str) -> dict[str, Estimate]:
+    raw: Any = stage.summary.get(f"accuracy_{end}")
+    if not isinstance(raw, Mapping):
+        return {}
+    found: dict[str, Estimate] = {}
+    for name, parts in cast("Mapping[str, Mapping[str, Any]]", raw).items():
+        named = {"mean" + ("" if part == "mean" else f"_{part}"): x for part, x in parts.items()}
+        if (measured := estimate(named, "mean")) is not None:
+            found[name] = measured
+    return found
+
+
+def _label(name: str) -> str:
+    """``sampled (pass@1)``, ``pass@8``, ``majority of 8``, ``greedy``."""
+    if name == "pass_at_1":
+        return "sampled (pass@1)"
+    found = re.fullmatch(r"(pass|maj)_at_(\d+)", name)
+    if found is None:
+        return name
+    return f"pass@{found[2]}" if found[1] == "pass" else f"majority of {found[2]}"
+
+
+def _votes() -> list[str]:
+    return [f"val_maj_at_{count}" for count in range(3, 129)]
