@@ -1,28 +1,40 @@
-"""GRPO's credit: an answer is as good as it is better than its siblings (Shao et al., 2024)."""
+"""Credit that several online algorithms share: of whole answers, of answers over their siblings."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from backflip.algorithms.online.kl_penalty import KLPenalty
 from backflip.data.batches import Experience, Scored
+from backflip.errors import UserError
 from backflip.functional.group_credit import group_relative
 
-__all__ = ["GroupRelative"]
+__all__ = ["GroupRelative", "OverSiblings", "WholeAnswer"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupRelative(KLPenalty):
-    """Advantage = (reward − mean of the siblings) / their deviation, on every token of an answer.
+class WholeAnswer(KLPenalty):
+    """An answer is one action: each of its tokens has its advantage."""
 
-    Answers that all score the same teach nothing. An answer without siblings is refused.
-    """
+    @abstractmethod
+    def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
+        """The advantage of each answer."""
 
-    divide_by_std: bool = True
-    """Divide by the deviation of the siblings; without, advantages are Dr. GRPO's."""
+    def credit(self, scored: Scored) -> Experience:
+        mask = scored.rollouts.mask
+        advantages = torch.where(mask, self.of_answers(scored)[:, None], 0.0)
+        return Experience(scored, advantages, torch.zeros_like(advantages))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverSiblings(WholeAnswer):
+    """The baseline is the other answers to the prompt: an answer without siblings is refused."""
 
     def faults(self, answers: int, where: str) -> Iterator[str]:
         if answers < 2:
@@ -31,8 +43,25 @@ class GroupRelative(KLPenalty):
                 f"Set {where}=8."
             )
 
-    def credit(self, scored: Scored) -> Experience:
-        r = scored.rollouts
-        relative = group_relative(self.scores(scored), r.group, divide_by_std=self.divide_by_std)
-        advantages = torch.where(r.mask, relative[:, None], 0.0)
-        return Experience(scored, advantages, torch.zeros_like(advantages))
+    def check_kl_in_loss(self) -> None:
+        """Raises UserError where a KL in the reward would be lost in the normalising."""
+        if self.kl_in == "reward":
+            raise UserError(
+                f"kl_in=reward: {self.title} normalises rewards one by one, and KL is none of "
+                "them. Set kl_in=loss with kl_kind=k2 or k3."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRelative(OverSiblings):
+    """Advantage = (reward − mean of the siblings) / their deviation, on every token of an answer.
+
+    Answers that all score the same teach nothing (GRPO: Shao et al., 2024, §4.1.2).
+    """
+
+    divide_by_std: bool = True
+    """Divide by the deviation of the siblings; without, advantages are Dr. GRPO's."""
+
+    def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
+        scores, group = self.scores(scored), scored.rollouts.group
+        return group_relative(scores, group, divide_by_std=self.divide_by_std)

@@ -1,0 +1,38 @@
+"""MaxRL: towards the likelihood of a right answer (Tajwar et al., 2026)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from backflip.algorithms.online.group_relative import OverSiblings
+from backflip.algorithms.online.on_policy import OnPolicy
+from backflip.data.batches import Scored
+from backflip.errors import UserError
+from backflip.functional.group_credit import max_likelihood
+
+__all__ = ["MaxRL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxRL(OverSiblings, OnPolicy):
+    """Advantage = (reward − mean)/mean of the siblings: hard prompts weigh as 1/P(right).
+
+    (2602.02710, Algorithm 1.) For rewards of 0 and 1, or others that are not negative; where no
+    answer scores, nothing is learnt.
+    """
+
+    title: ClassVar[str] = "MaxRL"
+
+    def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
+        scores = self.scores(scored)
+        if (scores < 0).any():
+            raise UserError(
+                f"MaxRL divides by the mean score of a prompt's answers, and {int((scores < 0).sum())} "
+                f"of {len(scores)} scores are negative, the lowest {float(scores.min()):g}. Score "
+                "from 0 up, set shaping.missing_eos=0, and kl_in=loss."
+            )
+        return max_likelihood(scores, scored.rollouts.group)
