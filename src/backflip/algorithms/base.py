@@ -68,8 +68,10 @@ class Objective(ABC):
 class OnlineAlgorithm(Objective):
     """An objective that also assigns credit: advantages from scores."""
 
-    needs_values: ClassVar[bool] = False
-    """Whether a recipe without a value source is an error."""
+    values_from: ClassVar[tuple[str, ...]] = ("none",)
+    """Sources of values that it can learn with, by their names; the first is the default."""
+    on_policy: ClassVar[bool] = False
+    """Whether it is right for a single optimiser step on each round's answers alone."""
     epochs: Epochs = 1
     """Passes over each batch of experience."""
 

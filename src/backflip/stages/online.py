@@ -77,8 +77,8 @@ class OnlineRecipe(Stage):
     algorithm: OnlineAlgorithms = PPO()
     """How the policy learns from its rewarded answers."""
     values: Values = CriticValues()
-    """Who expects scores: critic, shared (a head of the policy), monte_carlo, or none; by default
-    what the algorithm needs."""
+    """Who expects scores: critic, shared (a head of the policy), monte_carlo, greedy, or none; by
+    default what the algorithm needs."""
     prompts_per_step: Count = 8
     """Prompts in one round of sampling."""
     answers_per_prompt: Count = 2
@@ -213,5 +213,18 @@ def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, 
     out["reward"] = reward_in(out.get("reward", {}))
     algorithm = ONLINE.get(name_in(long_forms(out).get("algorithm", "ppo")))
     adapted = out.get("lora", True) not in (None, False, "none", "None")
-    needed = algorithm is not None and algorithm.needs_values
-    return out | {"values": values_in(out.get("values"), needed, rates, adapted)}
+    default = "none" if algorithm is None else algorithm.values_from[0]
+    out["values"] = values_in(out.get("values"), default, rates, adapted)
+    return with_length(out, algorithm)
+
+
+def with_length(out: dict[str, Any], algorithm: Any) -> dict[str, Any]:
+    """The longest answer as ``algorithm.length``, where it divides by one and none is given."""
+    said = out.get("algorithm")
+    constant = isinstance(said, Mapping) and said.get("reduction") == "constant"
+    if not constant or said.get("length") or getattr(algorithm, "length", None):
+        return out
+    sampling = out.get("sampling") or {}
+    given = sampling.get("max_tokens") if isinstance(sampling, Mapping) else sampling.max_tokens
+    longest = given or OnlineRecipe.model_fields["sampling"].default.max_tokens
+    return out | {"algorithm": {**said, "length": longest}}

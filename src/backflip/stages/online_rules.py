@@ -30,6 +30,13 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.values.faults(prefix, recipe.algorithm)
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
+    updates = recipe.algorithm.epochs * recipe.minibatches
+    if recipe.algorithm.on_policy and updates > 1:
+        yield (
+            f"{prefix}algorithm.epochs × {prefix}minibatches is {updates}: "
+            f"{type(recipe.algorithm).title} has no ratio, so that only the first optimiser step "
+            "on a round's answers would be right. Set both to 1."
+        )
     if recipe.sampling.filters:
         yield (
             f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "

@@ -67,7 +67,9 @@ class Roles:
         """The loop of a run of ``total`` rounds of sampling."""
         recipe, context = self.recipe, self.context
         updates = total * recipe.algorithm.epochs * recipe.minibatches
-        learner = context.learner(self.policy, recipe.optimizer, updates)
+        alone = getattr(recipe.algorithm, "value_steps", 0) / max(total, 1)
+        learnt = round(updates * max(1 - alone, 0))
+        learner = context.learner(self.policy, recipe.optimizer, learnt)
         learner.on_skip = keep_batches(run)
         given = ValueContext(
             context,

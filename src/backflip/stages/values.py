@@ -12,7 +12,7 @@ from torch import nn
 from backflip.models.heads import ValueModel
 from backflip.models.save import load_reward_model
 from backflip.reward.protocol import RewardSource
-from backflip.stages.choices import one_of, register
+from backflip.stages.choices import NAMES, one_of, register
 from backflip.stages.context import StageContext
 from backflip.stages.settings import OptimizerSettings, with_rate
 from backflip.training import drawn_values
@@ -44,11 +44,7 @@ class NoValues:
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
         """Sentences on settings of the algorithm that do not go with it."""
-        if algorithm.needs_values:
-            yield (
-                f"{prefix}values is none, but {type(algorithm).title} learns from advantages over "
-                f"a value function. Set {prefix}values=critic."
-            )
+        yield from unsuited(self, prefix, algorithm)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         """Models of its own that learn."""
@@ -70,11 +66,7 @@ class CriticValues:
     """Its learning rate, schedule and moments."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
-        if not algorithm.needs_values:
-            yield (
-                f"{prefix}values is a critic, but {type(algorithm).title} takes its baseline "
-                f"elsewhere: the critic would learn for nothing. Set {prefix}values=none."
-            )
+        yield from unsuited(self, prefix, algorithm)
         name = f"{prefix}algorithm.vf_coef"
         if (weight := getattr(algorithm, "vf_coef", 0.0)) > 0:
             yield (
@@ -101,7 +93,8 @@ class SharedValues:
     """A value head on the policy, which ``algorithm.vf_coef`` teaches."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
-        if getattr(algorithm, "vf_coef", 0.0) == 0:
+        yield from unsuited(self, prefix, algorithm)
+        if getattr(algorithm, "vf_coef", None) == 0:
             name = f"{prefix}algorithm.vf_coef"
             yield f"values: shared is never taught while {name} is 0. Set {name}=0.1."
 
@@ -125,11 +118,7 @@ class MonteCarloValues:
     """Tokens from one state to the next, with ``at: tokens``."""
 
     def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
-        if not algorithm.needs_values:
-            yield (
-                f"{prefix}values is monte_carlo, but {type(algorithm).title} takes its baseline "
-                f"elsewhere: continuations would be drawn for nothing. Set {prefix}values=none."
-            )
+        yield from unsuited(self, prefix, algorithm)
         if self.answers < 1 or self.every < 1:
             yield (
                 f"{prefix}values.answers is {self.answers}, every is {self.every}; both must be "
@@ -159,28 +148,61 @@ class MonteCarloValues:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class GreedyValues:
+    """The reward of a greedy answer to each prompt (ReMax: Li et al., 2023)."""
+
+    def faults(self, prefix: str, algorithm: Any) -> Iterator[str]:
+        yield from unsuited(self, prefix, algorithm)
+
+    def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
+        del causal
+        return []
+
+    def build(self, given: ValueContext) -> sources.ValueSource:
+        return drawn_values.Greedy(given.sampler, given.reward)
+
+
 VALUES: dict[str, type[Any]] = {
     "none": NoValues,
     "critic": CriticValues,
     "shared": SharedValues,
     "monte_carlo": MonteCarloValues,
+    "greedy": GreedyValues,
 }
 """Sources of values by the name that a recipe gives."""
 register(VALUES)
 if TYPE_CHECKING:
-    Values: TypeAlias = NoValues | CriticValues | SharedValues | MonteCarloValues
+    Values: TypeAlias = NoValues | CriticValues | SharedValues | MonteCarloValues | GreedyValues
 else:
     Values = one_of(VALUES)
 
 
-def values_in(raw: Any, needs_values: bool, rates: tuple[float, float], adapted: bool) -> Any:
-    """Values as a recipe may say them → a mapping, by default what the algorithm needs."""
+def unsuited(values: Any, prefix: str, algorithm: Any) -> Iterator[str]:
+    """A sentence where an algorithm does not learn with such a source of values."""
+    name, takes = NAMES[type(values)], algorithm.values_from
+    if name not in takes:
+        other = " or ".join(takes)
+        yield (
+            f"{prefix}values is {name}, but {type(algorithm).title} learns with values={other}"
+            f"{': its baseline is elsewhere' if takes == ('none',) else ''}. "
+            f"Set {prefix}values={takes[0]}."
+        )
+    if name != "critic" and getattr(algorithm, "value_steps", 0):
+        yield (
+            f"{prefix}algorithm.value_steps is {algorithm.value_steps}, but only a critic can "
+            f"learn beside a policy that does not. Set it to 0, or {prefix}values=critic."
+        )
+
+
+def values_in(raw: Any, default: str, rates: tuple[float, float], adapted: bool) -> Any:
+    """Values as a recipe may say them → a mapping; ``default`` is what the algorithm needs."""
     if raw is None:
-        raw = "critic" if needs_values else "none"
+        raw = default
     given = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(given, Mapping):
         return given
-    given = {"name": "critic" if needs_values else "none", **given}
+    given = {"name": default, **given}
     if given["name"] != "critic":
         return {key: value for key, value in given.items() if key not in ("init", "optimizer")}
     settings = with_rate(given.get("optimizer") or {}, rates, adapted=adapted)

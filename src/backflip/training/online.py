@@ -115,6 +115,7 @@ class OnlineLoop:
         with clock.part("sampling"):
             self.sampler.sync(policy)
         metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
+        metrics |= {"reward": float(scored.total().mean())}
         metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
         metrics |= gathered.metrics()
         self.last = Report(experience, judgement, metrics, clock.shares())
@@ -196,12 +197,14 @@ class OnlineLoop:
         for epoch in range(self.algorithm.epochs):
             for batch in self._minibatches(experience, index, epoch):
                 metrics = dict(self.values.learn(batch))
-                beside = self.beside.next() if self.beside else ()
-                metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
+                if index > getattr(self.algorithm, "value_steps", 0):
+                    beside = self.beside.next() if self.beside else ()
+                    metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
+                    done = self.algorithm.enough(metrics)
                 for name, value in metrics.items():
                     new = Loss(torch.tensor(value), torch.tensor(1.0))
                     sums[name] = sums[name] + new if name in sums else new
-                if done := self.algorithm.enough(metrics):
+                if done:
                     break
             if done:
                 break

@@ -15,7 +15,7 @@ from backflip.data.batches import Experience, Scored
 from backflip.errors import UserError
 from backflip.functional.group_credit import group_relative
 
-__all__ = ["GroupRelative", "OverSiblings", "WholeAnswer"]
+__all__ = ["GroupRelative", "OverSiblings", "Siblings", "WholeAnswer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class WholeAnswer(KLPenalty):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverSiblings(WholeAnswer):
+class Siblings(KLPenalty):
     """The baseline is the other answers to the prompt: an answer without siblings is refused."""
 
     def faults(self, answers: int, where: str) -> Iterator[str]:
@@ -50,6 +50,11 @@ class OverSiblings(WholeAnswer):
                 f"kl_in=reward: {self.title} normalises rewards one by one, and KL is none of "
                 "them. Set kl_in=loss with kl_kind=k2 or k3."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverSiblings(Siblings, WholeAnswer):
+    """The advantage of an answer, on each of its tokens, comes from comparing it with siblings."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from backflip.algorithms.online.group_relative import OverSiblings
+from backflip.algorithms.online.group_relative import Siblings
 from backflip.algorithms.online.kl_penalty import KLCoef
 from backflip.algorithms.online.policy_loss import AsymmetricClip, Reduction
 from backflip.data.batches import Experience, Scored
@@ -20,8 +18,8 @@ __all__ = ["ProcessGRPO"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessGRPO(OverSiblings, AsymmetricClip):
-    """Rewards of steps, normalised over all steps of the group; a token has those that end after it.
+class ProcessGRPO(Siblings, AsymmetricClip):
+    """Rewards of steps, normalised over all steps of the group; a token has those still to come.
 
     The advantage of a token is the sum of the normalised rewards of the steps that end at it or
     later. With one reward at the end of each answer this is GRPO.
@@ -37,9 +35,6 @@ class ProcessGRPO(OverSiblings, AsymmetricClip):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_kl_in_loss()
-
-    def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
-        return self.credit(scored).advantages[:, 0]
 
     def credit(self, scored: Scored) -> Experience:
         r = scored.rollouts

@@ -29,10 +29,10 @@ class MaxRL(OverSiblings, OnPolicy):
 
     def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
         scores = self.scores(scored)
-        if (scores < 0).any():
+        if negative := int((scores < 0).sum()):
             raise UserError(
-                f"MaxRL divides by the mean score of a prompt's answers, and {int((scores < 0).sum())} "
-                f"of {len(scores)} scores are negative, the lowest {float(scores.min()):g}. Score "
-                "from 0 up, set shaping.missing_eos=0, and kl_in=loss."
+                f"MaxRL divides by the mean score of a prompt's answers, and {negative} of "
+                f"{len(scores)} scores are negative, the lowest {float(scores.min()):g}. Score "
+                "from 0 up, and set shaping.missing_eos=0 and kl_in=loss."
             )
         return max_likelihood(scores, scored.rollouts.group)

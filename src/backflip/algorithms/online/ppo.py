@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from backflip.algorithms.online.surrogate import ClippedSurrogate
 from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience, Scored
-from backflip.functional.credit import gae, whiten
+from backflip.functional.credit import step_gae, whiten
 
 __all__ = ["PPO"]
 
@@ -18,7 +18,8 @@ class PPO(ClippedSurrogate):
     """Every token is a choice; its advantage comes from a value function by GAE.
 
     The reward of a token is its own less kl_coef·(log π − log π_ref), unless the KL stands in the
-    loss; a score of the whole answer stands on the last one.
+    loss; a score of the whole answer stands on the last one. Where values stand at lines or
+    sentences alone, each of these is one choice, whose tokens share its advantage (VinePPO).
     """
 
     title: ClassVar[str] = "PPO"
@@ -40,7 +41,7 @@ class PPO(ClippedSurrogate):
         rewards = self.rewards(s)
         if self.whiten_rewards:
             rewards = whiten(rewards, mask, shift_mean=False)
-        advantages = gae(rewards, s.values, mask, gamma=self.gamma, lam=self.lam)
+        advantages = step_gae(rewards, s.values, mask, s.states, gamma=self.gamma, lam=self.lam)
         returns = advantages + s.values
         white = whiten(advantages, mask) if self.whiten_advantages else advantages
         return Experience(scored, white, returns)

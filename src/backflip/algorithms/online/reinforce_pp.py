@@ -17,7 +17,7 @@ __all__ = ["ReinforcePP"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforcePP(AsymmetricClip):
-    """Advantage of a token = reward − β·Σ of the KL from there on, whitened over the batch's tokens.
+    """Advantage of a token = reward − β·Σ of the KL from there on, whitened over the batch.
 
     (2501.03262, eq. 8 to 10.) Needs no siblings. Mean and deviation are over tokens, as the paper
     has it, so that long answers weigh more in both.

@@ -26,7 +26,7 @@ __all__ = ["ClippedSurrogate"]
 class ClippedSurrogate(ClippedLoss):
     """Learning from advantages under a KL leash; who deserves which is left to ``credit``."""
 
-    needs_values: ClassVar[bool] = True
+    values_from: ClassVar[tuple[str, ...]] = ("critic", "shared", "monte_carlo")
 
     epochs: Epochs = 4
     eps: Annotated[
@@ -65,6 +65,9 @@ class ClippedSurrogate(ClippedLoss):
         float, Within(0.0, math.inf, "values are clipped to ± value_eps"), Usual(0.1, 0.5, "0.2")
     ] = 0.2
     """A value gains nothing by moving further than this from what it was."""
+    value_steps: Annotated[int, Within(0, math.inf, "it counts rounds"), Usual(0, 100, "50")] = 0
+    """Rounds at the start in which only the critic learns, from the returns of a policy that stays
+    as it is (Yuan et al., 2025, §4.1)."""
     target_kl: float | None = None
     """Mean KL per token from the old policy at which the epochs stop early; None never stops."""
 

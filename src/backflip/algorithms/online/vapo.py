@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -34,8 +34,9 @@ class VAPO(ClippedSurrogate):
 
     epochs: Epochs = 1
     """Passes over each batch of experience."""
-    value_steps: int = 50
-    """Steps in which only the critic learns, from answers of a policy that stays as it is."""
+    value_steps: Annotated[int, Within(0, math.inf, "it counts rounds"), Usual(0, 100, "50")] = 50
+    """Rounds at the start in which only the critic learns, from the returns of a policy that stays
+    as it is."""
     eps_high: Annotated[
         float | None, Within(0.0, 1.0, "the ratio is clipped by it"), Usual(0.1, 0.3, "0.28")
     ] = 0.28
