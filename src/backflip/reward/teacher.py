@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from backflip.data.batches import Rollouts
 from backflip.distributed.reading import evaluate_all
-from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import Judgement
 
 __all__ = ["Teacher"]
@@ -19,8 +20,8 @@ class Teacher:
     eq. 2). log π is the sampler's own.
     """
 
-    def __init__(self, model: CausalPolicy, *, token_budget: int) -> None:
-        """``model``: with the tokens, and the temperature, of the policy that it grades."""
+    def __init__(self, model: Any, *, token_budget: int) -> None:
+        """``model``: a policy with the tokens, and the temperature, of the one that it grades."""
         self.model, self.token_budget = model, token_budget
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
