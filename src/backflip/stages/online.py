@@ -221,8 +221,9 @@ def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, 
 def with_length(out: dict[str, Any], algorithm: Any) -> dict[str, Any]:
     """The longest answer as ``algorithm.length``, where it divides by one and none is given."""
     said = out.get("algorithm")
-    constant = isinstance(said, Mapping) and said.get("reduction") == "constant"
-    if not constant or said.get("length") or getattr(algorithm, "length", None):
+    if not isinstance(said, Mapping) or said.get("reduction") != "constant":
+        return out
+    if said.get("length") or getattr(algorithm, "length", None):
         return out
     sampling = out.get("sampling") or {}
     given = sampling.get("max_tokens") if isinstance(sampling, Mapping) else sampling.max_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backflip.data.records import Prompt
 from backflip.models.causal import CausalPolicy
@@ -38,7 +38,7 @@ class TeacherModel:
 
     def build(self, given: RewardContext) -> RewardSource:
         assert self.model is not None, "the recipe is checked before anything loads"
-        recipe = given.context.recipe
+        recipe: Any = given.context.recipe
         check_same_vocabulary(given.context.tokenizer, load_tokenizer(self.model), self.model)
         model = load_causal(self.model, precision=recipe.precision).requires_grad_(
             requires_grad=False
