@@ -30,13 +30,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.values.faults(prefix, recipe.algorithm)
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
-    updates = recipe.algorithm.epochs * recipe.minibatches
-    if recipe.algorithm.on_policy and updates > 1:
-        yield (
-            f"{prefix}algorithm.epochs × {prefix}minibatches is {updates}: "
-            f"{type(recipe.algorithm).title} has no ratio, so that only the first optimiser step "
-            "on a round's answers would be right. Set both to 1."
-        )
+    yield from update_faults(recipe, prefix)
     if recipe.sampling.filters:
         yield (
             f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "
@@ -49,10 +43,21 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
             f"{limit} ({prefix}sampling.max_tokens). Set {prefix}shaping.overlong_buffer="
             f"{max(limit // 5, 1)}."
         )
+
+
+def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on optimiser steps that a round's answers do not allow."""
     if recipe.minibatches > recipe.prompts_per_step:
         yield (
             f"{prefix}minibatches is {recipe.minibatches}, but a round has only "
             f"{recipe.prompts_per_step} prompts to share out. Lower it."
+        )
+    updates = recipe.algorithm.epochs * recipe.minibatches
+    if recipe.algorithm.on_policy and updates > 1:
+        yield (
+            f"{prefix}algorithm.epochs × {prefix}minibatches is {updates}: "
+            f"{type(recipe.algorithm).title} has no ratio, so that only the first optimiser step "
+            "on a round's answers would be right. Set both to 1."
         )
 
 
