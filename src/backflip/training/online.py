@@ -192,35 +192,29 @@ class OnlineLoop:
 
     def _learn(self, experience: Experience, index: int) -> dict[str, float]:
         """Several passes over the same experience, in shuffled minibatches of whole groups."""
-        sums: dict[str, Loss] = {}
-        done = False
-        for epoch in range(self.algorithm.epochs):
-            for batch in self._minibatches(experience, index, epoch):
-                metrics = dict(self.values.learn(batch))
-                if index > getattr(self.algorithm, "value_steps", 0):
-                    beside = self.beside.next() if self.beside else ()
-                    metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
-                    done = self.algorithm.enough(metrics)
-                for name, value in metrics.items():
-                    new = Loss(torch.tensor(value), torch.tensor(1.0))
-                    sums[name] = sums[name] + new if name in sums else new
-                if done:
-                    break
+        sums, done = dict[str, Loss](), False
+        for batch in self._minibatches(experience, index):
+            metrics = dict(self.values.learn(batch))
+            if index > getattr(self.algorithm, "value_steps", 0):
+                beside = self.beside.next() if self.beside else ()
+                metrics |= self.learner.step(Work(self.algorithm, batch), *beside)
+                done = self.algorithm.enough(metrics)
+            for name, value in metrics.items():
+                new = Loss(torch.tensor(value), torch.tensor(1.0))
+                sums[name] = sums[name] + new if name in sums else new
             if done:
                 break
         return {name: value.mean() for name, value in sums.items()}
 
-    def _minibatches(self, experience: Experience, index: int, epoch: int) -> Iterator[Experience]:
+    def _minibatches(self, experience: Experience, index: int) -> Iterator[Experience]:
         """Shuffle prompts, not rows: answers to one prompt share its tokens in the forest."""
-        if self.minibatches == 1:
-            yield experience
-            return
         groups = experience.scored.rollouts.group
         names = cast("Tensor", torch.unique(groups))  # pyright: ignore[reportUnknownMemberType]
-        generator = torch.Generator().manual_seed(self.seed + 7919 * index + epoch)
-        order = names[torch.randperm(len(names), generator=generator)]
-        for part in torch.chunk(order, self.minibatches):
-            yield experience[torch.isin(groups, part)]
+        for epoch in range(self.algorithm.epochs):
+            generator = torch.Generator().manual_seed(self.seed + 7919 * index + epoch)
+            order = names[torch.randperm(len(names), generator=generator)]
+            for part in torch.chunk(order, self.minibatches):
+                yield experience if self.minibatches == 1 else experience[torch.isin(groups, part)]
 
 
 def mean_kl(scored: Scored) -> float:
