@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backflip.data import adapters, columns, published, rows, turns
+from backflip.data import adapters, columns, multiple_choice, published, rows, turns
 from backflip.data.adapters import FORMATS, known_formats
 from backflip.data.formats import kind_of, load
 from backflip.data.records import Solution
@@ -54,6 +54,8 @@ def test_every_name_of_a_column_or_of_a_field_of_messages_stands_there():
         *published.CHOICES,
         *rows.SYSTEMS,
         *adapters.REFERENCES,
+        *multiple_choice.OPTIONS,
+        *(name.replace("answerkey", "answerKey") for name in multiple_choice.KEYS),
         *rows.TOOLS,
         *rows.SOFT,
         *turns.KEYS,

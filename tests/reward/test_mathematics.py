@@ -13,8 +13,9 @@ import pytest
 
 pytest.importorskip("math_verify", reason="the extra backflip[math]")
 
+from backflip.data.references import boxed
 from backflip.reward.verifiers.mathematics import Mathematics, compared_as_text, parsed
-from backflip.reward.verifiers.notation import boxed, plain
+from backflip.reward.verifiers.notation import plain
 from backflip.reward.verifiers.pool import Pool
 from backflip.reward.verifiers.source import check_of
 
@@ -163,7 +164,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     file = DATA / name
     if not file.exists():
         pytest.skip(f"{file} is not there")
-    return [json.loads(line) for line in gzip.open(file, "rt", encoding="utf-8")]
+    return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
 
 
 def test_all_labels_of_solutions_to_gsm8k_are_agreed_with():

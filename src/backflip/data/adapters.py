@@ -19,6 +19,7 @@ from backflip.data.conversations import (
     split_text,
     transcript_messages,
 )
+from backflip.data.multiple_choice import MULTIPLE_CHOICE
 from backflip.data.programming import PROGRAMMING
 from backflip.data.published import PUBLISHED
 from backflip.data.records import (
@@ -218,7 +219,7 @@ def _text(line: Line) -> Demonstration:
 
 REFERENCES = (
     *("reference", "reference_answer", "ground_truth", "solution", "answer", "target"),
-    "expected_answer",
+    *("expected_answer", "final_answer"),
 )
 """Names of the column with the reference answer to a prompt, the likeliest first."""
 
@@ -347,7 +348,7 @@ GENERAL = (
         kind=Prompt,
     ),
 )
-FORMATS = (*PUBLISHED, *SOLUTIONS, *PROGRAMMING, *GENERAL)
+FORMATS = (*PUBLISHED, *SOLUTIONS, *PROGRAMMING, *MULTIPLE_CHOICE, *GENERAL)
 """In the order in which they are tried: the first whose columns are there is taken."""
 
 

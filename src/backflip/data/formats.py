@@ -21,6 +21,7 @@ from backflip.data.records import (
     Record,
     Tally,
 )
+from backflip.data.references import settled
 from backflip.data.rows import Format, Line, holds_text
 from backflip.data.solutions import ZERO_BAD, ZERO_NEUTRAL
 from backflip.data.sources import Row, Source, name_of, read
@@ -206,12 +207,16 @@ class Reader:
             )
 
     def with_columns(self, record: Record) -> Record:
-        """A prompt with the further columns of its row, which its judges may ask for."""
-        info = dict(self.carried.get(record.where, {}))
-        if not info or not isinstance(record, Prompt):
+        """A prompt with its reference answer, and further columns that its judges may ask for."""
+        if not isinstance(record, Prompt):
             return record
-        said = info.pop("reference", None)  # beside an answer that is shown in full
-        return replace(record, info=info, reference=record.reference if said is None else str(said))
+        info = self.carried.get(record.where, {})
+        column, given = self.columns.get("reference"), record.reference
+        if column and self.format.kind is not Prompt:
+            given = ""  # the row's own answer is not what the recipe names
+        reference, info, remark = settled(given, info, column)
+        self.remarks.update([remark] if remark else [])
+        return replace(record, info=info, reference=reference)
 
     def account(self, source: str, made: Converted, dropped: Tally, rows: int) -> Loaded[Any]:
         """The records of ``rows`` rows, with an account of the rest."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backflip.data.multiple_choice import OPTIONS, options_in
+from backflip.data.references import boxed
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
-from backflip.reward.verifiers.notation import boxed, plain
+from backflip.reward.verifiers.notation import plain
 
-OPTIONS = ("choices", "options")
-"""Columns that hold the options of a question, in the order of their letters."""
 MARK = re.compile(
     r"(?i)\b(?:answer|option|choice)\b(?:\s+(?:is|would be|must be|should be))?[\s:*=(\"'$]*"
     r"|\b(?:choose|pick|select)\s+(?:option\s+)?|####"
@@ -35,7 +35,8 @@ class Choice(Verifier):
 
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
         del prompt
-        options = next((texts for n in OPTIONS if (texts := texts_of(info.get(n)))), [])
+        columns = (info[name] for name in OPTIONS if info.get(name))
+        options = next((options_in(column)[1] for column in columns), [])
         right = self._key(reference, options)
         if right is None:
             reason = f"the reference answer is no option: {reference[:40]!r}"
@@ -98,15 +99,6 @@ class Choice(Verifier):
         inside = [n for n, option in enumerate(options) if f" {_words(option)} " in f" {said} "]
         found = same if len(same) == 1 else inside
         return self.letters[found[0]] if len(found) == 1 and said else None
-
-
-def texts_of(options: Any) -> list[str]:
-    """Options as texts: a list of them, or ARC's mapping with a list ``text``."""
-    if isinstance(options, Mapping):
-        options = options.get("text")
-    if not isinstance(options, Sequence) or isinstance(options, str):
-        return []
-    return [str(one.get("text", one)) if isinstance(one, Mapping) else str(one) for one in options]
 
 
 def _words(text: str) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
+from backflip.data.references import boxed
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
-from backflip.reward.verifiers.notation import boxed, final, is_words, number_of, plain, ungrouped
+from backflip.reward.verifiers.notation import final, is_words, number_of, plain, ungrouped
 
 SMALL = 1e-3
 """Numbers below it are compared by their ratio: math-verify rounds to six places."""

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from decimal import Decimal, InvalidOperation
 
-__all__ = ["boxed", "final", "is_words", "number_of", "plain"]
+__all__ = ["final", "is_words", "number_of", "plain"]
 
 
 class Signs(dict[int, str | None]):
@@ -75,7 +75,6 @@ TRIGONOMETRIC = re.compile(
     r"(\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\^\s*\{?\d\}?\s*)?(?:\\left)?[({]?\s*)"
     r"(-?\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?"
 )
-BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 MARK = re.compile(r"(?:^|\n)[ \t*]*(?:####|A:)|(?i:\banswer\b)")
 WORDS = re.compile(r"[^\W\d_][^\W\d_' .-]*(?:[ '.-]+[^\W\d_]+)*\.?")
 
@@ -101,22 +100,6 @@ def _improper(found: re.Match[str]) -> str:
     if not int(below) or int(above) >= int(below):
         return found[0]
     return f"{sign}{int(whole) * int(below) + int(above)}/{below}"
-
-
-def boxed(text: str) -> str | None:
-    r"""The content of the last ``\boxed``; None without one, empty where it is not closed."""
-    boxes = list(BOX.finditer(text))
-    if not boxes:
-        return None
-    start = boxes[-1].end()
-    if text[start : start + 1] != "{":
-        return re.split(r"[\s$]", text[start:], maxsplit=1)[0]
-    depth = 0
-    for sign in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(sign[0], 0)
-        if depth == 0:
-            return text[start + 1 : start + sign.start()].strip()
-    return ""
 
 
 def final(text: str) -> str | None:

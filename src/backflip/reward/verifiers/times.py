@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backflip.data.references import boxed
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
-from backflip.reward.verifiers.notation import boxed, plain
+from backflip.reward.verifiers.notation import plain
 
 TIME = re.compile(
     r"(?<![\d:.])(\d{1,2})(?:\s*[:h]\s*([0-5]\d)(?:\s*:\s*([0-5]\d))?)?\s*([ap])?\.?(?(4)\s?m\b\.?)"
