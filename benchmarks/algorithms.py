@@ -1,0 +1,195 @@
+"""Online algorithms on one task, from one start, under one budget of time.
+
+    python benchmarks/algorithms.py --runs runs/algorithms             goes on with what is missing
+    python benchmarks/algorithms.py --runs … --works grpo rloo --seeds 0 1 2 3 4
+
+Every run is what a user runs: ``backflip train NAME`` with the recipe's own algorithm, values and
+curriculum, and what the task asks for in common (prompts, answers, rate, minibatches). The start is
+the warm start of ``backflip train sorting``. Seven algorithms get five seeds, the rest one. Judged
+by sampled accuracy on the same 512 held-out questions, four answers each, after ``--seconds`` of
+training on one thread. Run it alone on a machine: seconds are those of the clock.
+
+Writes algorithms.json and algorithms.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from report import machine
+from versus_trl import HERE
+
+from backflip.algorithms.discover import ONLINE, title_of
+from backflip.functional.statistics import mean_interval
+
+FIVE = ("grpo", "dr_grpo", "dapo", "rloo", "reinforce_pp", "gspo", "ppo")
+"""The best known ones."""
+LEFT_OUT = {
+    "gdpo": "needs several rewards, the task has one",
+    "on_policy_distillation": "needs a teacher",
+}
+COMMON = (
+    "data=task:sorting",
+    "data.max_length=64",
+    "reward=exact",
+    "lora=null",
+    "prompts_per_step=32",
+    "optimizer.lr=3.0e-4",
+    "optimizer.schedule=constant",
+    "optimizer.warmup=0",
+    "optimizer.eps=1.0e-8",
+    "sampling.max_tokens=12",
+    "sampling.temperature=1.0",
+    "shaping.missing_eos=0",
+    "kl_stop=null",
+    "max_rows=512",
+    "steps=100000",
+    "eval_every=100000",
+    "checkpoint_every=100000",
+    "best=false",
+    "validation_prompts=512",
+    "validation_answers=4",
+    "threads=1",
+)
+PREDICTED = {
+    "reinforce": "noisier than a baseline of siblings (RLOO's paper)",
+    "rloo": "as good as PPO at less cost (Ahmadian et al., 2024)",
+    "reinforce_pp": "steadier than GRPO on few prompts (Hu, 2025)",
+    "remax": "as PPO at half of its memory (Li et al., 2023)",
+    "grpo": "better than online rejection sampling (Shao et al., 2024)",
+    "dr_grpo": "as GRPO in accuracy, with shorter wrong answers (Liu et al., 2025)",
+    "dapo": "faster than GRPO: each of its four parts gains (Yu et al., 2025)",
+    "gspo": "steadier than GRPO for mixtures of experts and long answers (Zheng et al., 2025)",
+    "cispo": "twice DAPO's speed in steps (MiniMax, 2025)",
+    "ppo": "needs a critic that must learn first",
+    "vineppo": "more accurate credit than PPO's critic (Kazemnejad et al., 2024)",
+    "vapo": "ahead of DAPO by a pretrained critic (Yue et al., 2025)",
+}
+"""What the papers say."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, kept")
+    parser.add_argument("--works", nargs="+", default=sorted({*ONLINE} - {*LEFT_OUT}))
+    parser.add_argument("--seeds", nargs="+", type=int, help="for each of them; else 5 or 1")
+    parser.add_argument("--seconds", type=float, default=200.0, help="of training in each run")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of algorithms.json")
+    given = parser.parse_args()
+    given.runs.mkdir(parents=True, exist_ok=True)
+    start = warm_start(given.runs)
+    for seed in range(5):
+        for name in given.works:
+            seeds = given.seeds or (range(5) if name in FIVE else (0,))
+            if seed in seeds:
+                train(name, seed, start, given.runs, given.seconds)
+    write(given.runs, given.seconds, given.out)
+
+
+def warm_start(runs: Path) -> Path:
+    """The model that all runs begin with."""
+    run = runs / "start"
+    if not (run / "sft" / "summary.json").is_file():
+        backflip("train", "sorting", f"run={run}", "online.steps=1", "online.validation_prompts=8")
+    return run / "sft"
+
+
+def train(name: str, seed: int, start: Path, runs: Path, seconds: float) -> None:
+    """One run, unless it is there."""
+    run = runs / f"{name}-{seed}"
+    if (run / "summary.json").is_file():
+        return
+    more = [f"curriculum.minutes={seconds / 60:.4f}", f"seed={seed}", f"run={run}"]
+    own = {"vineppo": "answers_per_prompt=4", "remax": "answers_per_prompt=4"}
+    many = own.get(name, "answers_per_prompt=16")
+    backflip("train", name, f"model={start}", many, *COMMON, *more)
+
+
+def backflip(*arguments: str) -> None:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "backflip", *arguments], check=True, env=env)
+
+
+def found(run: Path) -> dict[str, Any]:
+    """The row of a finished run."""
+    summary = json.loads((run / "summary.json").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["metrics"] for line in lines if "reward" in line["metrics"]]
+    last = steps[-20:]
+    signal = [m["signal"] for m in last if "signal" in m]
+    name, _, seed = run.name.rpartition("-")
+    return {
+        "algorithm": name,
+        "seed": int(seed),
+        "steps": len(steps),
+        "before": summary["accuracy_before"]["pass_at_1"]["mean"],
+        "sampled": summary["accuracy_after"]["pass_at_1"],
+        "greedy": summary["accuracy_after"]["greedy"],
+        "signal": sum(signal) / len(signal) if signal else None,
+        "kl": summary["kl_after"],
+    }
+
+
+def write(runs: Path, seconds: float, out: Path) -> None:
+    """algorithms.json, and algorithms.md with a row for each algorithm."""
+    rows = [found(path.parent) for path in sorted(runs.glob("*-[0-9]/summary.json"))]
+    table = {"machine": machine(), "seconds": seconds, "rows": rows}
+    (out / "algorithms.json").write_text(json.dumps(table, indent=2) + "\n")
+    names = {
+        row["algorithm"]: [r for r in rows if r["algorithm"] == row["algorithm"]] for row in rows
+    }
+    made = [line(name, runs_of) for name, runs_of in names.items()]
+    made.sort(key=lambda pair: -pair[0])
+    before = rows[0]["before"] if rows else 0.0
+    text = [
+        "# Online algorithms on one task\n",
+        f"`python benchmarks/algorithms.py`: sorting 6 to 10 digits, 0.3 M parameters, from one "
+        f"warm start ({before:.1%} of sampled answers right), {seconds:.0f} s of training each on "
+        f"one thread of {table['machine']}. Sampled accuracy at temperature 1 on 512 held-out "
+        "questions × 4 answers: over five seeds with Student's interval of their mean, of one "
+        "seed with the interval over questions, which says nothing of other seeds. Signal: share "
+        "of prompts whose answers differed in score, over the last 20 steps.\n",
+        "| algorithm | seeds | sampled | 95 % | greedy | steps | signal | KL, nats | predicted |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(row for _, row in made),
+        "",
+        *(f"Left out: `{name}` ({why})." for name, why in LEFT_OUT.items()),
+    ]
+    (out / "algorithms.md").write_text("\n".join(text) + "\n")
+
+
+def line(name: str, rows: list[dict[str, Any]]) -> tuple[float, str]:
+    """(mean sampled accuracy, a row of the table)."""
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    sampled = [row["sampled"]["mean"] for row in rows]
+    one = rows[0]["sampled"]
+    low, high = one["low"], one["high"]
+    if len(rows) > 1:
+        interval = mean_interval(sampled, within=(0.0, 1.0))
+        low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+    signal = [row["signal"] for row in rows if row["signal"] is not None]
+    cells = [
+        title_of(name),
+        str(len(rows)),
+        f"{mean(sampled):.1%}",
+        f"{low:.1%} to {high:.1%}",
+        f"{mean([row['greedy']['mean'] for row in rows]):.1%}",
+        f"{mean([row['steps'] for row in rows]):.0f}",
+        f"{mean(signal):.2f}" if signal else "–",
+        f"{mean([row['kl'] for row in rows]):.1f}",
+        PREDICTED.get(name, ""),
+    ]
+    return mean(sampled), f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
