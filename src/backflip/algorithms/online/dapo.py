@@ -15,8 +15,8 @@ __all__ = ["DAPO"]
 class DAPO(GroupRelative, AsymmetricClip):
     """GRPO clipped to 1 − 0.2 and 1 + 0.28, averaged over all tokens, without a KL (eq. 8).
 
-    The other two of its four parts are settings of the recipe: sampling on until groups have a
-    signal, and ``shaping.overlong_buffer``.
+    The other two of its four parts are settings of the recipe: sampling on until prompts have
+    signal (``curriculum.rounds``), and ``shaping.overlong_buffer``.
     """
 
     title: ClassVar[str] = "DAPO"
