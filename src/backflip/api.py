@@ -14,6 +14,7 @@ from backflip.monitor.progress import shown, starting
 if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.data.sources import Source
+    from backflip.evaluation.process import ProcessReport
     from backflip.evaluation.reward_model import RewardReport
     from backflip.models.hub import Pushed
     from backflip.recipes.best_of import BestOfN
@@ -185,11 +186,12 @@ def evaluate(
     beta: float | None = None,
     template: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> RewardReport:
-    """Accuracy and calibration on comparisons, of a reward model or of a policy as one.
+    threshold: float | None = None,
+) -> RewardReport | ProcessReport:
+    """Accuracy of a reward model, or of a policy as one; of a process model on labelled steps.
 
-    A run of the direct family is measured by its own objective against its own reference, any
-    other language model by β·log π/π_ref against the ``reference`` that is given.
+    A run of the direct family is measured by its objective against its own reference, another
+    language model by β·log π/π_ref against the ``reference`` that is given.
 
     Args:
         model: a folder, a run or a hub name.
@@ -198,19 +200,20 @@ def evaluate(
         policy: the model to be trained against it, whose size is compared.
         reference: what a language model was trained from; of a run, another than its own.
         beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
+        threshold: of a process reward model, P(good) below which a step is wrong; 0.5.
 
-    Raises UserError for a language model without a reference, a reward model with one, no model.
+    Raises UserError for a language model without a reference, or a reward model with one.
 
     """
     with starting(aside=True):
         from backflip.recipes.judges import judge_of, measured
     run = model.folder if isinstance(model, Run) else Path(model)
-    name = str(model_of(model, of=("direct", "reward_model")))
-    other = str(model_of(reference)) if reference is not None else None
+    name = str(model_of(model, of=("direct", "reward_model", "process_reward_model")))
+    other, size = (str(model_of(m)) if m is not None else None for m in (reference, policy))
     judge = judge_of(run, name, reference=other, beta=beta)
     rows = _reading(format, limit, max_length, template, columns)
     with shown(aside=True):
-        return measured(judge, data, **rows, policy=str(model_of(policy)) if policy else None)
+        return measured(judge, data, **rows, policy=size, threshold=threshold)
 
 
 def best_of_n(

@@ -12,10 +12,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from backflip.algorithms import online, preference, reward
+from backflip.algorithms import online, preference, process, reward
 from backflip.algorithms.base import Objective
 
-__all__ = ["DIRECT", "ONLINE", "REWARD", "classes_in", "title_of"]
+__all__ = ["DIRECT", "ONLINE", "PROCESS", "REWARD", "classes_in", "title_of"]
 
 
 def classes_in(package: ModuleType, base: type[Any]) -> dict[str, type[Any]]:
@@ -39,6 +39,8 @@ def _is_open(kind: type[Any]) -> bool:
 
 REWARD = classes_in(reward, Objective)
 """Objectives of reward models."""
+PROCESS = classes_in(process, Objective)
+"""Objectives of process reward models."""
 ONLINE = classes_in(online, Objective)
 """Algorithms that raise a reward."""
 DIRECT = classes_in(preference, Objective)
@@ -48,5 +50,5 @@ DIRECT = classes_in(preference, Objective)
 @cache
 def title_of(name: str) -> str:
     """The title of an algorithm, ``SimPO`` for ``simpo``; of one that is not known, its name."""
-    kind = (REWARD | ONLINE | DIRECT).get(name)
+    kind = (REWARD | PROCESS | ONLINE | DIRECT).get(name)
     return name if kind is None else kind.title

@@ -15,6 +15,7 @@ from backflip.errors import UserError
 from backflip.text import counted, percent
 
 if TYPE_CHECKING:
+    from backflip.evaluation.process import ProcessReport
     from backflip.evaluation.reward_model import RewardReport
     from backflip.functional.statistics import Interval
     from backflip.recipes.best_of import BestOfN
@@ -45,7 +46,7 @@ def evaluate(
         str | None, typer.Option(help="The model to be trained against it: compares sizes.")
     ] = None,
 ) -> None:
-    """Accuracy and calibration of a reward model, or of a policy as one, on comparisons."""
+    """Accuracy of a reward model, of a policy as one, or of a process model on labelled steps."""
     from backflip import api
     from backflip.recipes import slips
 
@@ -57,7 +58,7 @@ def evaluate(
     slips.check_reading(given["data"], given)
     slips.check_judge(model, given)
     report = api.evaluate(model, **given)
-    print_report(report) if not json_ else _print_json(report.to_json())
+    _print_json(report.to_json()) if json_ else _printed(report)
 
 
 def _print_json(found: Mapping[str, Any]) -> None:
@@ -79,6 +80,8 @@ def _evaluated(words: Sequence[str]) -> dict[str, Any]:
         except (TypeError, ValueError) as error:
             wrong = f"beta is {given['beta']!r}; it must be a number above 0, such as 0.1."
             raise UserError(wrong) from error
+    if "threshold" in given and not isinstance(given["threshold"], int | float):
+        raise UserError(f"threshold is {given['threshold']!r}; it must be a number, 0 to 1.")
     if "data" not in given:
         raise UserError("no comparisons are named. Give data=…: a file, a folder, a hub name.")
     return given
@@ -112,6 +115,40 @@ def best_of_n(
     slips.check_reading(given["data"], given)
     found = api.best_of_n(model, **given)
     print_best_of_n(found) if not json_ else _print_json(found.to_json())
+
+
+def _printed(report: RewardReport | ProcessReport) -> None:
+    from backflip.evaluation.process import ProcessReport
+
+    if isinstance(report, ProcessReport):
+        print_process_report(report)
+    else:
+        print_report(report)
+
+
+def print_process_report(report: ProcessReport) -> None:
+    """Accuracy of single steps, and of finding where solutions go wrong first."""
+    counts = (
+        counted(report.steps, "labelled step"),
+        counted(report.solutions, "solution"),
+        counted(report.questions, "question"),
+    )
+    say("{} of {} to {}".format(*counts))
+    wrong, right = report.decided
+    rows = [
+        ("accuracy of steps", *_percent(report.accuracy)),
+        ("“every step is good”", percent(report.good), ""),
+        ("log-loss, nats per step", *_number(report.log_loss)),
+    ]
+    shares = {
+        f"first error found, nothing before it ({wrong})": report.erroneous,
+        f"nothing found where all is right ({right})": report.correct,
+        "F1 of first errors (ProcessBench)": report.f1,
+    }
+    rows += [(n, *_percent(s)) for n, s in shares.items() if not math.isnan(s.estimate)]
+    title = f"a step is wrong where P(good) < {report.threshold:g}"
+    table(title, ["", "#measured", "95 % interval"], rows)
+    notes(report.sentences)
 
 
 def print_report(report: RewardReport) -> None:

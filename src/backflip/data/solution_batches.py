@@ -29,6 +29,8 @@ class SolutionBatch(TensorRecord):
     """Float[n 3], P(bad), P(neutral), P(good) of each of these steps."""
     number: Ragged[Tensor]
     """Int, places of these steps in the solution, from 0."""
+    whole: Bool[Tensor, " B"]
+    """Whether all steps are labelled up to the end of the answer."""
     weight: Float[Tensor, " B"]
     """How much each solution counts; 1 unless the data says otherwise."""
 
@@ -75,6 +77,7 @@ def tokenize_solutions(
         ends=Ragged.of([row.ends for row in found]),
         labels=_stacked([row.labels for row in found]),
         number=Ragged.of([row.numbers for row in found]),
+        whole=torch.tensor([row.whole for row in found]),
         weight=torch.tensor([records[i].weight for i in kept], dtype=torch.float32),
     )
     return stage.finished(data, kept, len(records), "solution")
@@ -89,6 +92,7 @@ class _Row:
     ends: list[int]
     labels: list[StepLabel]
     numbers: list[int]
+    whole: bool
 
 
 def spread(record: Solution) -> list[Solution]:
@@ -119,8 +123,9 @@ def _row(one: Solution, finder: StepFinder, prompt: list[int], answer: list[int]
     if len(ends) != upto[-1]:
         return None
     known = [(n, label) for n, label in enumerate(one.labels) if label is not None]
+    whole = one.finished and len(known) == len(one.steps)
     numbers, labels = [n for n, _ in known], [label for _, label in known]
-    return _Row(prompt, answer, [ends[upto[n] - 1] for n in numbers], labels, numbers)
+    return _Row(prompt, answer, [ends[upto[n] - 1] for n in numbers], labels, numbers, whole)
 
 
 def _open(answer: list[int], stops: Sequence[int]) -> list[int]:

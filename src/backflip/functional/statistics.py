@@ -120,6 +120,27 @@ def paired_difference(
     return mean_interval(_numbers(a) - _numbers(b), group, level=level)
 
 
+def jackknife_interval(
+    estimate: float,
+    without: Data,
+    *,
+    level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """A smooth statistic of G groups with the interval of its jackknife (Tukey, 1958).
+
+    ``without``: the statistic with each group left out. Student's t, or Hall's where it reaches
+    further, as ``mean_interval`` has it.
+    """
+    left = _numbers(without)
+    groups = len(left)
+    if groups < 2 or not np.isfinite(left).all() or not math.isfinite(estimate):
+        return Interval(estimate, *within, level, groups)
+    down, up = _reaches(groups * estimate - (groups - 1) * left, level)
+    low, high = max(estimate - down, within[0]), min(estimate + up, within[1])
+    return Interval(estimate, low, high, level, groups)
+
+
 def share_interval(hits: Data, group: Labels | None = None, *, level: float = 0.95) -> Interval:
     """The mean of ``hits`` (1, 0, or between: a tie is ½) with Wilson's interval.
 

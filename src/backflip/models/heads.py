@@ -100,6 +100,14 @@ class RewardModel(nn.Module):
         total = scores.new_zeros(len(steps), self.heads).index_add(0, rows, scores)
         return (total / torch.bincount(rows, minlength=len(steps))[:, None]).float()
 
+    def raw_scores_at(
+        self, steps: TokenSteps, rows: Int[Tensor, " M"], columns: Int[Tensor, " M"]
+    ) -> Float[Tensor, "M heads"]:
+        """Scores read at ``columns`` of the answers of ``rows``, float32: those of steps."""
+        sequences = [steps.sequence(i) for i in range(len(steps))]
+        at = columns + steps.prompt.lengths[rows]
+        return self.score(self.trunk(sequences, rows, at).to(self.score.weight.dtype)).float()
+
     def scores(self, steps: TokenSteps) -> Float[Tensor, "B heads"]:
         """Scores on the normalised scale: mean 0, std 1 on the answers of ``normalise``."""
         return (self.raw_scores(steps) - self.mean) / self.std

@@ -10,7 +10,7 @@ import json
 import shlex
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ DROPPED = "dropped by the tokenizer"
 READ = "read like any other token and changes the score, so cut it off"
 """The fate of the line end that the base's template wrote behind the last turn."""
 LABELS = ("score", "held_out")
+STEP_LABELS = {1: ("good",), 3: ("bad", "neutral", "good")}
+"""Logits of a process model, by their number."""
 
 
 def save_policy(
@@ -82,13 +84,19 @@ def _save_policy(plain: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | 
 
 
 def save_reward_model(
-    model: RewardModel, tokenizer: Any, folder: Path, *, dtype: torch.dtype | None = None
+    model: RewardModel,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    process: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``folder``/model as a sequence classifier: its logits are the raw scores.
 
     The scale (mean and std of each head) and the pooling stand in the config under ``backflip``.
     The chat template that is saved writes nothing behind the end of an answer, where the score was
-    learnt. ``dtype``: of the weights on disk; None, as they are in memory.
+    learnt. ``dtype``: of the weights on disk; None, as they are in memory. ``process``: of a model
+    of steps, how it cuts them; its logits are those of the step that ends the text.
     """
     if is_adapted(model.trunk.model):
         adapted: Any = model.trunk.model
@@ -101,7 +109,7 @@ def save_reward_model(
     saved.padding_side = "right"
     if template is not None:
         saved.chat_template = ended_template(template)
-    classifier = _classifier(model, plain, saved.pad_token_id)
+    classifier = _classifier(model, plain, saved.pad_token_id, process)
 
     def write(tmp: Path) -> None:
         _save(classifier, saved, tmp, dtype)
@@ -113,10 +121,13 @@ def save_reward_model(
     written_whole(folder / "model", write)
 
 
-def _classifier(model: RewardModel, plain: Any, padding: int) -> Any:
+def _classifier(
+    model: RewardModel, plain: Any, padding: int, process: Mapping[str, Any] | None
+) -> Any:
     """A sequence classifier of transformers with the weights of a reward model."""
     config = type(plain.config).from_dict(plain.config.to_dict())
-    labels = [*LABELS, *(f"score_{i}" for i in range(2, model.heads))][: model.heads]
+    names = LABELS if process is None else STEP_LABELS[model.heads]
+    labels = [*names, *(f"score_{i}" for i in range(2, model.heads))][: model.heads]
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     config.pad_token_id = padding
@@ -132,7 +143,7 @@ def _classifier(model: RewardModel, plain: Any, padding: int) -> Any:
         "std": model.std.tolist(),
         "pooling": model.pooling,
         "reads": LAST if model.pooling == "last" else MEAN,
-    }
+    } | ({} if process is None else {"process": dict(process)})
     classifier = _empty_classifier(config, plain.dtype)
     prefix = classifier.base_model_prefix
     state = {f"{prefix}.{k}": v for k, v in body.items()}
@@ -172,7 +183,7 @@ def _empty_classifier(config: Any, dtype: torch.dtype) -> Any:
 
 
 def load_reward_model(
-    name: str, *, precision: str = "auto", template: str | None = None
+    name: str, *, precision: str = "auto", template: str | None = None, steps: bool = False
 ) -> RewardModel:
     """A reward model of ours, or a classifier of transformers with one label, read as it reads.
 
@@ -181,16 +192,16 @@ def load_reward_model(
         precision: float32, bfloat16 or auto, as in a recipe.
         template: the chat template of its texts, by name or as Jinja text, where its tokenizer has
             none.
+        steps: whether it is to be a process model, which judges steps.
 
     Raises:
-        UserError: more labels than one, a head that is not a linear layer on the last token, or no
-            classifier at all.
+        UserError: a process model in place of a reward model, more labels than one, a head that is
+            not a linear layer on the last token, or no classifier at all.
 
     """
     config = check_classifier(name)
     ours = _marks_of_ours(config)
-    if ours is None:
-        _check_one_label(name, config)
+    _check_kind(name, config, ours, steps=steps)
     classifier = load_classifier(name, precision=precision)
     _check_linear_head(name, config, classifier)
     marks = ours or {}
@@ -209,6 +220,22 @@ def load_reward_model(
         model.mean.copy_(torch.tensor(ours["mean"]))
         model.std.copy_(torch.tensor(ours["std"]))
     return model
+
+
+def _check_kind(name: str, config: Any, ours: dict[str, Any] | None, *, steps: bool) -> None:
+    """Refuse a model of steps where one of answers is asked for, and the other way round."""
+    if ("process" in (ours or {})) is steps:
+        return None if ours else _check_one_label(name, config)
+    if steps:
+        raise UserError(
+            f"{name} does not judge steps. Give a process reward model, as `backflip train "
+            "process_reward_model` makes it."
+        )
+    raise UserError(
+        f"{name} is a process reward model: it judges steps, not whole answers. As a reward it is "
+        f"reward={{name: process, model: {name}}}; else give a model of `backflip train "
+        "reward_model`."
+    )
 
 
 def _marks_of_ours(config: Any) -> dict[str, Any] | None:

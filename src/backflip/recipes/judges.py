@@ -12,10 +12,12 @@ from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import ComparisonBatch
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, tokenize_comparisons
-from backflip.data.records import Comparison
+from backflip.data.records import Comparison, Solution
+from backflip.data.solution_batches import tokenize_solutions
 from backflip.data.sources import Source
 from backflip.errors import UserError
 from backflip.evaluation.implicit import evaluate_policy
+from backflip.evaluation.process import ProcessReport, evaluate_process_model
 from backflip.evaluation.reward_model import RewardReport, evaluate_reward_model
 from backflip.models.load import (
     CLASSIFIER,
@@ -24,6 +26,7 @@ from backflip.models.load import (
     load_tokenizer,
     parameters_of,
 )
+from backflip.models.process import is_process_model, load_process_model
 from backflip.models.save import load_reward_model
 from backflip.recipes import slips
 from backflip.recipes.load import parse
@@ -48,6 +51,8 @@ class Judge:
     """Another language model; None for a reward model, and where the objective needs none."""
     mask_formatting: bool = False
     """Whether the run left the tokens that end a turn out of all losses."""
+    steps: bool = False
+    """Whether it judges steps: a process reward model."""
 
     def masked(self, batch: ComparisonBatch, ends: Sequence[int]) -> ComparisonBatch:
         """The comparisons with the masks that the run learnt from."""
@@ -83,7 +88,7 @@ def judge_of(run: Path, model: str, *, reference: str | None, beta: float | None
                 f"{model} is a reward model, which scores by itself: reference and beta are for "
                 "language models. Leave them out."
             )
-        return Judge(model)
+        return Judge(model, steps=is_process_model(model))
     if reference is None:
         raise slips.without_reference(model, kind)
     return Judge(model, DPO() if beta is None else DPO(beta=float(beta)), reference)
@@ -99,16 +104,41 @@ def measured(
     max_length: int | None,
     template: str | None,
     policy: str | None,
-) -> RewardReport:
-    """A judge measured on comparisons; the settings are those of ``backflip evaluate``.
+    threshold: float | None = None,
+) -> RewardReport | ProcessReport:
+    """A judge measured on comparisons, one of steps on solutions; for ``backflip evaluate``.
 
     Its sentences begin with what was left out of the data, or not used.
     """
-    loaded = load(data, Comparison, format=format, limit=limit, columns=columns)
     chat = ChatTemplate(load_tokenizer(judge.model), template)
+    reading = {"format": format, "limit": limit, "columns": columns}
+    if judge.steps:
+        return _steps_measured(judge, data, chat, Fit(max_length), threshold, **reading)
+    if threshold is not None:
+        raise UserError("threshold is for process reward models, which judge steps. Leave it out.")
+    loaded = load(data, Comparison, **reading)
     made = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length))
     size = parameters_of(policy) if policy else None
     found = _report(judge, made.data, chat, size)
+    left = [f"left out: {line}" for line in made.dropped.lines()]
+    return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
+
+
+def _steps_measured(
+    judge: Judge,
+    data: Source,
+    chat: ChatTemplate,
+    fit: Fit,
+    threshold: float | None,
+    **reading: Any,
+) -> ProcessReport:
+    """A process reward model measured on solutions with labelled steps."""
+    loaded = load(data, Solution, **reading)
+    model = load_process_model(judge.model, template=chat.source)
+    made = tokenize_solutions(loaded.records, chat, fit=fit, separator=model.separator)
+    found = evaluate_process_model(
+        model, made.data, threshold=0.5 if threshold is None else threshold
+    )
     left = [f"left out: {line}" for line in made.dropped.lines()]
     return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
 

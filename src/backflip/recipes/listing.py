@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
+from backflip.algorithms.discover import DIRECT, ONLINE, PROCESS, REWARD
 from backflip.recipes.describe import fields_of, groups_in, said
 from backflip.recipes.known import FILE, PACKAGE, digest
 from backflip.recipes.load import aliases
@@ -29,6 +29,7 @@ defaults; `backflip train NAME --help-recipe` says what each means. This page is
 classes, by `python -m backflip.recipes.listing`."""
 ROOMS = {
     "Objectives of reward models": REWARD,
+    "Objectives of process reward models": PROCESS,
     "Objectives of the direct family": DIRECT,
     "Online algorithms": ONLINE,
 }

@@ -7,6 +7,7 @@ from backflip.stages.base import Recipe
 from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe, SFTOnlineRecipe
 from backflip.stages.direct import DirectRecipe
 from backflip.stages.online import OnlineRecipe
+from backflip.stages.process_reward_model import ProcessRewardModelRecipe
 from backflip.stages.reward_model import RewardModelRecipe
 from backflip.stages.sft import SFTRecipe
 
@@ -15,6 +16,7 @@ __all__ = ["FAMILIES", "RECIPES", "Recipe"]
 RECIPES: dict[str, type[Recipe]] = {
     "sft": SFTRecipe,
     "reward_model": RewardModelRecipe,
+    "process_reward_model": ProcessRewardModelRecipe,
     "direct": DirectRecipe,
     "online": OnlineRecipe,
     "ppo": OnlineRecipe,

@@ -15,7 +15,7 @@ from pydantic import (
     TypeAdapter,
 )
 
-from backflip.algorithms.discover import DIRECT, ONLINE, REWARD
+from backflip.algorithms.discover import DIRECT, ONLINE, PROCESS, REWARD
 from backflip.algorithms.preference.mixture import Mixture
 from backflip.sampling.choosing import CHOOSERS
 
@@ -24,7 +24,7 @@ __all__ = ["NAMES", "TERMS", "name_in", "named", "one_of", "rates_of", "register
 TERMS = {name: kind for name, kind in DIRECT.items() if getattr(kind, "combines", False)}
 """Objectives that a mixture may be made of."""
 NAMES: dict[type[Any], str] = {
-    kind: name for name, kind in (REWARD | ONLINE | DIRECT | CHOOSERS).items()
+    kind: name for name, kind in (REWARD | PROCESS | ONLINE | DIRECT | CHOOSERS).items()
 }
 """Names of algorithms, and of ways to choose, in a recipe."""
 
