@@ -51,6 +51,8 @@ def rows_of(steps: TokenSteps) -> list[torch.Tensor]:
 class TableSampler:
     """Draws from a table, a group of answers for each prompt."""
 
+    exact = True
+
     def __init__(self, table: Table, group_size: int = 8) -> None:
         self.table, self.group_size = table, group_size
 

@@ -72,6 +72,8 @@ class OnlineAlgorithm(Objective):
     """Sources of values that it can learn with, by their names; the first is the default."""
     on_policy: ClassVar[bool] = False
     """Whether it is right for a single optimiser step on each round's answers alone."""
+    corrects_sampler: ClassVar[bool] = False
+    """Whether its ratio is to the sampler itself, so that no correction may weigh choices too."""
     epochs: Epochs = 1
     """Passes over each batch of experience."""
 

@@ -37,6 +37,11 @@ class Sampler:
                 "allow_filters in a recipe that weighs answers by policy over sampler."
             )
 
+    @property
+    def exact(self) -> bool:
+        """Whether ``Rollouts.logp`` is the learner's own log-probability, up to 1e-4 nats."""
+        return self.engine.exact and not self.allow_filters
+
     def __call__(
         self,
         prompts: Sequence[Sequence[int]] | Ragged[Any],

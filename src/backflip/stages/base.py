@@ -242,8 +242,10 @@ class Stage(Recipe, Costs):
         return iter(())
 
     def algorithms(self) -> list[tuple[str, Any]]:
-        """Its objective or algorithm, with the name of the setting."""
-        groups = [(name, getattr(self, name, None)) for name in ("objective", "algorithm")]
+        """Its objective, algorithm and correction, with the names of the settings."""
+        groups = [
+            (name, getattr(self, name, None)) for name in ("objective", "algorithm", "correction")
+        ]
         return [(name, found) for name, found in groups if found is not None]
 
     def sources(self) -> dict[str, str | None]:

@@ -22,6 +22,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
+from backflip.stages.corrections import Corrections
 from backflip.stages.engines import Embedded, Engines
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
@@ -89,6 +90,9 @@ class OnlineRecipe(Stage):
     """How answers are drawn."""
     engine: Engines = Embedded()
     """Who draws them: torch in this process, or openai, a server."""
+    correction: Corrections | None = None
+    """Weights of answers that another drew than the learner: none, tis, icepop, sequence_mask,
+    geometric_mask, tv_gate, kl_gate. Null: none for the embedded engine, tis for any other."""
     max_rows: Count = 64
     """Answers drawn side by side: more is faster and takes more memory."""
     shaping: Shaping = Shaping()

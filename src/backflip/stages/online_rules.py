@@ -7,6 +7,7 @@ from typing import Any
 
 from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
+from backflip.stages.corrections import correction_faults
 from backflip.stages.rewards.models import Model
 
 __all__ = ["online_faults", "online_remarks"]
@@ -29,6 +30,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.engine.faults(f"{prefix}engine", adapted=recipe.lora is not None)
     yield from recipe.values.faults(prefix, recipe.algorithm)
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
+    yield from correction_faults(recipe, prefix)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     yield from update_faults(recipe, prefix)
     if recipe.sampling.filters:

@@ -16,6 +16,7 @@ from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
 from backflip.stages.context import StageContext
+from backflip.stages.corrections import settled
 from backflip.stages.rewards.context import RewardContext
 from backflip.stages.settings import Pretraining
 from backflip.stages.values import SharedValues, ValueContext
@@ -80,6 +81,9 @@ class Roles:
             sampler=self.sampler,
             value_eps=getattr(recipe.algorithm, "value_eps", 0.2),
         )
+        correction, said = settled(recipe.correction, recipe.algorithm, exact=self.sampler.exact)
+        if said:
+            context.say(said)
         mixed = recipe.pretraining
         return OnlineLoop(
             learner=learner,
@@ -90,6 +94,7 @@ class Roles:
             algorithm=recipe.algorithm,
             minibatches=recipe.minibatches,
             seed=recipe.seed,
+            correction=correction,
             beside=_pretraining(context, mixed) if mixed else None,
             pool=pool,
             steps=total,

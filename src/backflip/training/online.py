@@ -20,6 +20,12 @@ from backflip.distributed.reading import evaluate_all
 from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
 from backflip.reward.protocol import Judgement, RewardSource
+from backflip.training.corrections import (
+    Correction,
+    NoCorrection,
+    corrected,
+    taken_for_its_own,
+)
 from backflip.training.gather import gather
 from backflip.training.learner import Learner, Work
 from backflip.training.stopwatch import Stopwatch
@@ -28,7 +34,10 @@ from backflip.training.values import ValueSource
 
 @runtime_checkable
 class Actor(Protocol):
-    """Whoever lets the policy act on prompts: torch, vLLM, an environment."""
+    """Whoever lets the policy act on prompts: torch, vLLM, an environment.
+
+    One whose ``exact`` is not True states other log-probabilities than the learner's.
+    """
 
     def __call__(self, prompts: Any, *, seed: int) -> Rollouts: ...
 
@@ -84,6 +93,8 @@ class OnlineLoop:
     minibatches: int = 1
     """Optimiser steps in one pass over the experience."""
     seed: int = 0
+    correction: Correction = field(default_factory=NoCorrection)
+    """Weights of choices that another drew than the learner."""
     beside: PretrainingMix | None = None
     """What else is learnt in every optimiser step."""
     pool: PromptPool | None = None
@@ -110,8 +121,8 @@ class OnlineLoop:
             with clock.part("scoring"):
                 scored = self._judged(policy, rollouts, judgement)
             with clock.part("learning"):
-                experience = self.algorithm.credit(scored)
-                metrics = self._learn(experience, index)
+                experience, metrics = corrected(self.algorithm.credit(scored), self.correction)
+                metrics |= self._learn(experience, index)
         with clock.part("sampling"):
             self.sampler.sync(policy)
         metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
@@ -176,12 +187,13 @@ class OnlineLoop:
 
     def _judged(self, policy: Any, rollouts: Rollouts, judgement: Judgement) -> Scored:
         """Everything that must be known before credit can be assigned."""
-        budget = self.learner.token_budget
+        budget, old = self.learner.token_budget, rollouts.logp
+        if not taken_for_its_own(self.sampler, self.correction):
+            old = evaluate_all(policy, rollouts, {"logp"}, budget)["logp"]
         return Scored(
             rollouts=rollouts,
             rewards=judgement.rewards(rollouts.mask),
-            # The embedded sampler's own numbers: nothing moved between acting and learning.
-            logp_old=rollouts.logp,
+            logp_old=old,
             logp_ref=evaluate_all(self.reference, rollouts, {"logp"}, budget)["logp"],
             values=self.values(policy, rollouts, judgement.scores),
             states=self.values.states(rollouts),

@@ -93,6 +93,10 @@ ENGINE = (
     Panel("Score against length", "correlation", {"score_length_corr": "Pearson's r"}, zero=True),
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
     Panel("Policy loss", "", {"policy_loss": "policy loss"}),
+    Panel(
+        "Sampler against learner", "nats per token", {"sampler_gap": "|log π − log μ|"}, zero=True
+    ),
+    Panel("Corrected choices", "share", {"correction_held": "cut or dropped"}, True, True),
     Panel("Time of a step", "share", {f"share_{name}": name for name in PARTS}, True, True),
 )
 UNTOLD = 2
