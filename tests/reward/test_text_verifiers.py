@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from backflip.data.records import Prompt, messages
+from backflip.errors import UserError
 from backflip.reward.instructions.units import characters, sentences, words
 from backflip.reward.verifiers.citation import Citation
 from backflip.reward.verifiers.language import Language
 from backflip.reward.verifiers.length import Length
 from backflip.reward.verifiers.repetition import Repetition
+from backflip.stages.rewards.context import checkable
 
 ENGLISH = "The weather was fine in the morning, but it rained for the whole of the afternoon."
 GERMAN = "Am Morgen war das Wetter schön, aber am Nachmittag hat es die ganze Zeit geregnet."
@@ -173,3 +175,11 @@ def test_a_question_that_lacks_what_the_check_needs_is_told(verifier: Any, info,
     lacks = verifier.lacks(Prompt(messages(("user", "Write.")), info=info))
     assert lacks.startswith(why)
     assert bool(lacks) == bool(why)
+
+
+def test_where_no_question_can_be_judged_the_columns_that_there_are_are_named():
+    records = [Prompt(messages(("user", "Write.")), info={"text": "One.", "level": 1})] * 3
+    with pytest.raises(UserError) as refused:
+        checkable(Citation(source="texts"), records, print)
+    assert "3 × no text in column 'texts'" in str(refused.value)
+    assert str(refused.value).endswith("Columns beside the prompt: text, level.")

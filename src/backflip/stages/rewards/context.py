@@ -69,9 +69,12 @@ def checkable(
         else:
             held.append(record)
     if records and not held:
+        columns = dict.fromkeys(name for record in records for name in record.info)
+        advice = f"Columns beside the prompt: {', '.join(columns) or 'none'}."
+        if any("reference" in why for why in dropped):
+            advice = "Say which column holds the reference answer: data.columns.reference=NAME."
         raise UserError(
-            f"no prompt can be judged by this reward: {'; '.join(dropped.lines())}. Say which "
-            "column holds the reference answer: data.columns.reference=NAME."
+            f"no prompt can be judged by this reward: {'; '.join(dropped.lines())}. {advice}"
         )
     for line in dropped.lines():
         say(f"prompts left out, as the reward cannot judge answers to them: {line}")
