@@ -53,7 +53,7 @@ def test_settings_of_the_task_are_heeded():
     ("source", "said"),
     [
         ("gym:chain_sums", "no task 'chain_sums'; did you mean chain_sum or"),
-        ("gym:", "no task ''; It has 105"),
+        ("gym:", "no task ''; it has 105: ab, acre"),
         ("gym:chain_sum:sise=3", "chain_sum has no setting 'sise'; it has allow_negation, max_"),
         (
             "gym:chain_sum+gcd:min_terms=3",

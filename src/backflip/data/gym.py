@@ -63,11 +63,9 @@ class GymTask:
         for name in self.names:
             if name not in known:
                 close = get_close_matches(name, known, n=3, cutoff=0.6)
-                meant = f"did you mean {' or '.join(close)}? " if close else ""
-                raise UserError(
-                    f"{source}: reasoning-gym has no task {name!r}; {meant}It has {len(known)}: "
-                    f"{', '.join(sorted(known))}."
-                )
+                all_of_them = f"it has {len(known)}: {', '.join(sorted(known))}."
+                meant = f"did you mean {' or '.join(close)}?" if close else all_of_them
+                raise UserError(f"{source}: reasoning-gym has no task {name!r}; {meant}")
         own = {"size", "seed", "system"}
         if len(self.names) == 1:
             own |= {field.name for field in dataclasses.fields(known[self.names[0]][1])}
