@@ -44,6 +44,9 @@ SMALL = {
     "sft": "steps=1",
     "reward_model": "steps=1 normalise=false",
     "ppo": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
+    "process_reward_model": "steps=1",
+    "step_dpo": "steps=1 sampled_prompts=0",
+    "grpo_process": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
     "grpo": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
     "rlhf": "sft.steps=1 reward_model.steps=1 ppo.steps=1 ppo.prompts_per_step=4 "
     "ppo.sampling.max_tokens=4",

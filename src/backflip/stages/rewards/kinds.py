@@ -13,6 +13,7 @@ from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.mix import MixOfRewards
 from backflip.stages.rewards.models import EnsembleOfModels, Model
+from backflip.stages.rewards.process import Process
 from backflip.stages.rewards.teacher import TeacherModel
 
 __all__ = ["REWARDS", "TERMS", "Rewards", "reward_in"]
@@ -22,6 +23,7 @@ TERMS: dict[str, type[Any]] = {
     "ensemble": EnsembleOfModels,
     "function": Function,
     "judge": Judge,
+    "process": Process,
     "teacher": TeacherModel,
     **VERIFIERS,
 }
