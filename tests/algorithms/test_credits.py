@@ -22,7 +22,7 @@ from backflip.algorithms.online.reinforce_pp_baseline import ReinforcePPBaseline
 from backflip.algorithms.online.remax import ReMax
 from backflip.algorithms.online.rloo import RLOO
 from backflip.algorithms.online.vapo import VAPO
-from backflip.data.batches import Rollouts, Scored, TokenSteps
+from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
 from backflip.errors import UserError
 from backflip.functional.policy_losses import clipped_surrogate
 from backflip.recipes.load import load_recipe
@@ -96,6 +96,21 @@ def test_dr_grpo_is_grpo_without_its_normalisers():
     torch.testing.assert_close(ours, by_hand)
     grpo = gradient(GRPO(kl_coef=0.0), batch)
     torch.testing.assert_close(grpo * 2**0.5 * mask.sum(-1, keepdim=True), ours * 7)
+
+
+def test_dr_grpo_is_trls(oracle):
+    """Its per-answer advantages of one stored batch, L = 8: TRL's dr_grpo at the clip of 0.2."""
+    mask, new, old = (oracle("grpo", name) for name in ("mask", "logp", "old"))
+    steps = TokenSteps.of([[1]] * 4, [[2] * int(n) for n in mask.sum(-1)])
+    rollouts = Rollouts(steps, mask, old, torch.zeros(4).long(), torch.ones(4).bool())
+    s = Scored(rollouts, torch.zeros_like(old), old, old, torch.zeros_like(old))
+    advantages = mask * oracle("grpo", "adv")[:, None]
+    given = ["reward=some/model", "sampling.max_tokens=8"]
+    algorithm = load_recipe("dr_grpo", given).algorithm
+    experience = Experience(s, advantages, torch.zeros_like(old))
+    loss = algorithm.loss(Fixed(new), experience).losses["policy"]
+    ours = loss.total / algorithm.counts(experience)["policy"]
+    torch.testing.assert_close(ours.detach(), oracle("grpo/dr_grpo_Lmax8"))
 
 
 def test_a_longer_batch_changes_nothing_in_dr_grpo():
@@ -290,6 +305,20 @@ def test_a_kl_that_would_be_lost_in_the_normalising_is_refused(kind: Any):
 def test_values_that_an_algorithm_does_not_learn_with_are_refused(name: str, values: str):
     (fault,) = load_recipe(name, ["reward=some/model", f"values={values}"]).faults()
     assert f"values is {values}" in fault
+
+
+def test_a_score_of_the_whole_answer_is_no_teacher():
+    (fault,) = load_recipe("on_policy_distillation", {"reward": "some/model"}).faults()
+    assert "learns from a reward of each token" in fault
+    teacher = {"name": "teacher", "model": "some/model"}
+    assert not list(load_recipe("on_policy_distillation", {"reward": teacher}).faults())
+
+
+def test_continuations_do_not_follow_a_temperature_that_moves():
+    given = ["reward=some/model", "curriculum.temperature_end=0.5"]
+    (fault,) = load_recipe("vineppo", given).faults()
+    assert "temperature_end" in fault
+    assert not list(load_recipe("remax", given).faults())
 
 
 def test_a_critic_alone_can_learn_before_the_policy():

@@ -13,8 +13,7 @@ from tests.algorithms.tabular import PROMPTS, off_policy, table_loop
 
 NEEDED: dict[str, dict[str, Any]] = {"vapo": {"value_steps": 0, "alpha": 0.9}}
 """Settings without which an algorithm cannot be made, or learns nothing here, by its name."""
-OF_TOKENS = {"on_policy_distillation"}
-"""Algorithms that learn from a reward of each token, and nothing from one at the end."""
+OF_TOKENS = {name for name, kind in ONLINE.items() if kind.of_tokens}
 
 
 def made(name: str, **settings: Any) -> Any:

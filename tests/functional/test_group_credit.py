@@ -33,9 +33,11 @@ def test_leave_one_out_is_a_rescaled_group_mean():
     torch.testing.assert_close(leave_one_out(scores, group), centred * 4 / 3)
 
 
-def test_leave_one_out_says_how_to_fix_a_lonely_answer():
-    with pytest.raises(ValueError, match=r"prompt 1 has 1\. Set sampler\.group_size"):
-        leave_one_out(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0, 0, 1]))
+@pytest.mark.parametrize("alone", [leave_one_out, group_relative, max_likelihood])
+def test_an_answer_whose_siblings_have_no_score_teaches_nothing(alone):
+    found = alone(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0, 0, 1]))
+    assert found[2] == 0
+    assert found[0] > 0
 
 
 def test_group_relative_by_hand():
@@ -59,6 +61,11 @@ def test_group_advantages_agree_with_trl(oracle):
     torch.testing.assert_close(centred, oracle("adv/grpo_none")[:3])
     torch.testing.assert_close(leave_one_out(scores, group), oracle("adv/rloo")[:3])
     trl_divides_by = scores.std(correction=1) + 1e-4
+    whole = torch.cat([centred, torch.zeros(4)])  # one deviation for both groups
+    torch.testing.assert_close(
+        whole / (torch.cat([scores, torch.full((4,), 1.5)]).std() + 1e-4),
+        oracle("adv/grpo_batch")[[0, 1, 2, 4, 5, 6, 7]],
+    )
     ours = group_relative(scores, group) * scores.std(correction=0)
     torch.testing.assert_close(ours / trl_divides_by, oracle("adv/grpo_group")[:3])
 

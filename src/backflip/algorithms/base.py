@@ -74,6 +74,8 @@ class OnlineAlgorithm(Objective):
     """Whether it is right for a single optimiser step on each round's answers alone."""
     corrects_sampler: ClassVar[bool] = False
     """Whether its ratio is to the sampler itself, so that no correction may weigh choices too."""
+    of_tokens: ClassVar[bool] = False
+    """Whether it learns from a reward of each token, and little from one of the whole answer."""
     epochs: Epochs = 1
     """Passes over each batch of experience."""
 

@@ -34,17 +34,11 @@ def group_relative(
 def leave_one_out(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Score − mean score of the k − 1 siblings (RLOO: Ahmadian et al., 2024, §2.1).
 
-    This is k/(k − 1) times the centred score. Raises ValueError where a prompt has a single
-    answer: there is nothing to compare it with.
+    This is k/(k − 1) times the centred score; 0 for an answer without siblings, such as one whose
+    siblings could not be scored: there is nothing to compare it with.
     """
     size = group_mean(scores, group)[1]
-    if (size < 2).any():
-        raise ValueError(
-            f"leave_one_out needs at least 2 answers per prompt; "
-            f"prompt {int(group[size < 2][0])} has 1. Set sampler.group_size to 2 or more, "
-            "or use reinforce_pp, which needs no siblings."
-        )
-    return group_centred(scores, group) * size / (size - 1)
+    return group_centred(scores, group) * size / (size - 1).clamp(min=1)
 
 
 def max_likelihood(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -8,7 +8,11 @@ from typing import Any
 from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
 from backflip.stages.corrections import correction_faults
+from backflip.stages.rewards.functions import Function
+from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
+from backflip.stages.rewards.teacher import TeacherModel
+from backflip.stages.values import MonteCarloValues
 
 __all__ = ["online_faults", "online_remarks"]
 
@@ -60,6 +64,20 @@ def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}algorithm.epochs × {prefix}minibatches is {updates}: "
             f"{type(recipe.algorithm).title} has no ratio, so that only the first optimiser step "
             "on a round's answers would be right. Set both to 1."
+        )
+    if recipe.algorithm.of_tokens and isinstance(
+        recipe.reward, Model | Function | Verifier | Judge
+    ):
+        yield (
+            f"{prefix}reward scores whole answers, and {type(recipe.algorithm).title} learns from "
+            f"a reward of each token. Set {prefix}reward={{name: teacher, model: MODEL}}."
+        )
+    if recipe.curriculum.temperature_end is not None and (
+        isinstance(recipe.values, MonteCarloValues) or isinstance(recipe.reward, TeacherModel)
+    ):
+        yield (
+            f"{prefix}curriculum.temperature_end moves the temperature of the policy, and neither "
+            "continuations of monte_carlo nor a teacher follow it. Leave it out."
         )
 
 

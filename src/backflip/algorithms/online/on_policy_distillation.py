@@ -22,6 +22,7 @@ class OnPolicyDistillation(OnPolicy):
     """
 
     title: ClassVar[str] = "On-policy distillation"
+    of_tokens: ClassVar[bool] = True
 
     def credit(self, scored: Scored) -> Experience:
         advantages = torch.where(scored.rollouts.mask, self.rewards(scored), 0.0)
