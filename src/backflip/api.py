@@ -61,8 +61,12 @@ class Run:
         ]
 
 
-FUNCTIONS = ("judge", "reward")
-"""Settings that may be functions of Python."""
+FUNCTIONS: dict[str, Any] = {
+    "judge": "python",
+    "reward": "python",
+    "environment": {"name": "custom", "path": "python"},
+}
+"""Settings that may be functions or classes of Python, with what a recipe says in their place."""
 
 
 def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
@@ -86,7 +90,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         from backflip.recipes.in_memory import written
     functions = {name: overrides.pop(name) for name in FUNCTIONS if callable(overrides.get(name))}
     if isinstance(recipe, str | Path):
-        overrides |= dict.fromkeys(functions, "python")
+        overrides |= {name: FUNCTIONS[name] for name in functions}
     if not isinstance(recipe, str | Path):
         if overrides:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
@@ -158,14 +162,16 @@ def resume(
     *,
     judge: RewardSource | None = None,
     reward: Callable[..., Any] | None = None,
+    environment: Callable[..., Any] | None = None,
 ) -> Run:
     """Go on with a run that was interrupted, from its last whole checkpoint.
 
-    ``judge``, ``reward``: the function that judged rounds, or rewarded answers, where one did.
+    ``judge``, ``reward``, ``environment``: the function that judged rounds or rewarded answers, the
+    class that answered the policy, where one did.
     """
     from backflip.training.place import check_run
 
-    given = {"judge": judge, "reward": reward}
+    given = {"judge": judge, "reward": reward, "environment": environment}
     folder = run.folder if isinstance(run, Run) else Path(run)
     check_run(folder)
     with starting():

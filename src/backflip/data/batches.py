@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from backflip.data.records import Tally
+
 Record = TypeVar("Record", bound="TensorRecord")
 Values = TypeVar("Values", bound="Tensor | TensorRecord")
 
@@ -283,6 +285,26 @@ class PromptBatch(TensorRecord):
 
 
 @dataclass(frozen=True)
+class Played(TensorRecord):
+    """The course of B episodes in an environment, beside the tokens."""
+
+    rewards: Float[Tensor, "B T"]
+    """Reward that the environment gave for each turn of the policy, on the turn's last choice."""
+    turns: Int[Tensor, " B"]
+    """Turns that the policy took."""
+    calls: Int[Tensor, " B"]
+    """Calls of tools that were made."""
+    malformed: Int[Tensor, " B"]
+    """Calls that could not be understood, by the environment or by the tool."""
+    failed: Int[Tensor, " B"]
+    """Calls whose tool raised, or took too long."""
+    broken: Bool[Tensor, " B"]
+    """True where the environment itself failed: the episode says nothing about the policy."""
+    failures: Tally = dataclasses.field(default_factory=Tally)
+    """Why, by reason, of the batch that was played."""
+
+
+@dataclass(frozen=True)
 class Rollouts(TensorRecord):
     """The choices of a policy: tokens it wrote, actions it took, or denoising steps it made."""
 
@@ -298,6 +320,8 @@ class Rollouts(TensorRecord):
     """True where the policy ended by itself; False where a length limit cut it off."""
     row: Int[Tensor, " B"] = dataclasses.field(default=None)  # pyright: ignore
     """Number of the prompt's record, by which a judge finds it; ``group`` if not said."""
+    played: Played | None = None
+    """What an environment said beside the tokens; None where nobody but the policy acted."""
 
     def __post_init__(self) -> None:
         if self.row is None:  # pyright: ignore[reportUnnecessaryComparison]

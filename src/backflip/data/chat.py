@@ -48,8 +48,8 @@ class ChatTemplate:
         self.marks = tuple(tokenizer.convert_ids_to_tokens(sorted(controls)))
         """Control tokens as text. Inside a message they would be read as the template's own."""
         self._renderer = Renderer(tokenizer, template)
-        self._end = turn_end(self._renderer, controls, self._encode)
-        self._turns = TurnFinder(self._renderer, self._end)
+        self._end = turn_end(self._renderer, controls, self.encode)
+        self.turns = TurnFinder(self._renderer, self._end)
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class ChatTemplate:
         """
         told = each(many, "applying the template", len(many), "prompts")
         rendered = [_attempt(self._renderer.asked, tuple(messages)) for messages in told]
-        tokens = iter(self._encode([text for text in rendered if isinstance(text, str)]))
+        tokens = iter(self.encode([text for text in rendered if isinstance(text, str)]))
         return [next(tokens) if isinstance(text, str) else text for text in rendered]
 
     def answer(
@@ -116,10 +116,10 @@ class ChatTemplate:
         A conversation that the template cannot take gives its error in place of tokens.
         """
         told = each(many, "applying the template", len(many), "answers")
-        rendered = [_attempt(self._turns.spans, tuple(p), tuple(a)) for p, a in told]
+        rendered = [_attempt(self.turns.spans, tuple(p), tuple(a)) for p, a in told]
         good = [r for r in rendered if isinstance(r, Rendered)]
         texts = list(dict.fromkeys(text for r in good for text in r.prefixes()))
-        tokens = dict(zip(texts, self._encode(texts), strict=True))
+        tokens = dict(zip(texts, self.encode(texts), strict=True))
         return [
             _attempt(self._tokens, r, tokens) if isinstance(r, Rendered) else r for r in rendered
         ]
@@ -130,7 +130,8 @@ class ChatTemplate:
         tokens, rest, mask = self.answer(prompt, answer)
         return tokens + rest, [False] * len(tokens) + mask
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, nothing added."""
         rows: list[list[int]] = []
         with task("tokenising", len(texts), "texts") as under_way:
             for start in range(0, len(texts), TOGETHER):
@@ -154,15 +155,15 @@ class ChatTemplate:
                 piece = upto[len(before) :]
             else:
                 start = rendered.cuts[number]
-                piece = self._apart(prefix[start:], before, upto)
+                piece = self.apart(prefix[start:], before, upto)
             answer += piece
             mask += [number % 2 == 0 and rendered.learnt[number // 2]] * len(piece)
             before = before + piece
         return Turns(tokens[head], answer, mask)
 
-    def _apart(self, text: str, before: list[int], upto: list[int]) -> list[int]:
+    def apart(self, text: str, before: list[int], upto: list[int]) -> list[int]:
         """Tokens of ``text`` as a model writes them that has just read ``before``."""
-        piece = self._encode([text])[0]
+        piece = self.encode([text])[0]
         decoded = self.tokenizer.decode(before + piece, clean_up_tokenization_spaces=False)
         expected = self.tokenizer.decode(upto, clean_up_tokenization_spaces=False)
         if decoded != expected:

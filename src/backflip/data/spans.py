@@ -7,16 +7,20 @@ turn. What a template writes behind that token is not.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from backflip.data.records import BadRecordError, Messages
+from backflip.data.records import BadRecordError, Message, Messages
 from backflip.data.rendering import PROBE, Renderer
 from backflip.errors import UserError
 
 Encode: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
 """Texts as token ids, nothing added."""
+SAID, CALLED = "Pong 40961.", "pong_40961"
+"""What the assistant says, and calls, in a conversation that is made up to see what follows it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,32 @@ class TurnFinder:
             raise broken(self.renderer, index, f"its turn does not end with {mark!r}")
         return place + len(mark)
 
+    def following(self, messages: Messages) -> tuple[str, str, bool]:
+        """(text up to the end of an assistant's turn, text from there to its next turn, whether
+        the first is the same without the second), where ``messages`` stand between the two.
+
+        Raises BadRecordError where the template drops a message, or its turns have no end.
+        """
+        talk = (PROBE[0], _asking(messages, self.renderer))
+        self.renderer.check_fields(talk + messages)
+        alone = self.renderer.text(talk, generate=False)
+        whole = self.renderer.text(talk + messages, generate=True)
+        cut = self._cut(whole)
+        return whole[:cut], whole[cut:], alone.startswith(whole[:cut])
+
+    def _cut(self, whole: str) -> int:
+        """The character behind the end of the turn that was made up."""
+        found = re.search(f"{re.escape(SAID)}|{CALLED}", whole)
+        if found is None:
+            raise broken(self.renderer, 1, "its text is left out")
+        if self.end.token is None:
+            return found.end()
+        mark = self.renderer.tokenizer.convert_ids_to_tokens(self.end.token)
+        place = whole.find(mark, found.end())
+        if place < 0:
+            raise broken(self.renderer, 1, f"its turn does not end with {mark!r}")
+        return place + len(mark)
+
     def _plain_text(self, answer: Messages) -> Rendered:
         """Text without a prompt, for language modelling: a start token, the text, the end."""
         if len(answer) != 1:
@@ -98,6 +128,22 @@ class TurnFinder:
         start = tokenizer.bos_token or end
         text = start + answer[0].content + end
         return Rendered(text, (len(start), len(text)), (True,))
+
+
+def _asking(messages: Messages, renderer: Renderer) -> Message:
+    """A turn of the assistant that ``messages`` answer: with a call for each result of a tool."""
+    results = [message.fields for message in messages if message.role == "tool"]
+    if not results or "tool_calls" not in renderer.writes:
+        return Message("assistant", SAID)
+    calls = [
+        {
+            "type": "function",
+            "id": fields.get("tool_call_id", f"call{number:05d}"),
+            "function": {"name": CALLED, "arguments": {"a": "b"}},
+        }
+        for number, fields in enumerate(results)
+    ]
+    return Message("assistant", SAID, extra=json.dumps({"tool_calls": calls}))
 
 
 def turn_end(renderer: Renderer, controls: Collection[int], encode: Encode) -> TurnEnd:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
@@ -48,19 +49,21 @@ class Sampler:
         *,
         seed: int,
         groups: Sequence[int] | None = None,
+        rows: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Rollouts:
         """Answers to tokenised prompts, those of the first prompt first.
 
-        ``groups``: a number for each prompt, its place by default. Another step of a run is
-        another ``seed``.
+        ``groups``: a number for each prompt, its place by default; ``rows``: the number of its
+        record, its group by default. Another step of a run is another ``seed``.
         """
         if isinstance(prompts, Ragged):
             prompts = [prompt.tolist() for prompt in prompts.rows()]
         answers = self.engine.generate(
             prompts, self.params, group=self.group_size, seed=seed, progress=progress
         )
-        return rollouts(prompts, answers, groups=groups, drawn=self.allow_filters)
+        drawn = self.allow_filters
+        return rollouts(prompts, answers, groups=groups, rows=rows, drawn=drawn)
 
     def sync(self, policy: Any) -> None:
         """From now on, draw with the weights that ``policy.model`` has now."""
@@ -83,6 +86,7 @@ def rollouts(
     answers: Sequence[Completion],
     *,
     groups: Sequence[int] | None = None,
+    rows: Tensor | None = None,
     drawn: bool = False,
 ) -> Rollouts:
     """Completions as a record; ``finished`` where a stop token or stop string ended them.
@@ -95,6 +99,8 @@ def rollouts(
         raise UserError(f"sampler: {len(numbers)} groups for {len(prompts)} prompts.")
     steps = TokenSteps.of([prompts[a.prompt_index] for a in answers], [a.tokens for a in answers])
     logp = torch.zeros(len(answers), steps.width)
+    group = torch.tensor(list(numbers), dtype=torch.long)
+    places = torch.tensor([a.prompt_index for a in answers], dtype=torch.long)
     for row, answer in enumerate(answers):
         values = answer.behaviour_logp if drawn else answer.logp
         logp[row, : len(values)] = torch.tensor(values)
@@ -102,6 +108,7 @@ def rollouts(
         steps=steps,
         mask=steps.mask,
         logp=logp,
-        group=torch.tensor([numbers[a.prompt_index] for a in answers], dtype=torch.long),
+        group=group[places],
         finished=torch.tensor([a.finish_reason != "length" for a in answers], dtype=torch.bool),
+        row=(group if rows is None else rows)[places],
     )

@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.data.batches import Rollouts, TokenSteps
 from backflip.distributed.reading import read_in_parts
 from backflip.functional.kl import kl_exact
 from backflip.functional.logprobs import ROWS
@@ -19,10 +19,13 @@ from backflip.models.trunk import before_answer, dense
 
 @torch.no_grad()
 def exact_kl(
-    policy: CausalPolicy, reference: CausalPolicy | AdaptersOff, record: TensorRecord, budget: int
+    policy: CausalPolicy,
+    reference: CausalPolicy | AdaptersOff,
+    record: Rollouts | TokenSteps,
+    budget: int,
 ) -> Float[Tensor, " B"]:
-    """KL(policy‖reference) of each answer in nats, on the CPU: Σ over its tokens of the KL between
-    the two distributions that the token could be drawn from.
+    """KL(policy‖reference) of each answer in nats, on the CPU: Σ over the tokens that ``mask`` of
+    the record names of the KL between the two distributions that the token could be drawn from.
 
     On answers drawn from the policy its mean is what ``answer_kl`` estimates, with less noise and
     never below 0. ``budget``: forest tokens in one micro-batch.
@@ -30,8 +33,9 @@ def exact_kl(
     steps = record.sequences()[0]
     out = torch.zeros(len(steps))
 
-    def each(piece: TensorRecord) -> Float[Tensor, " b"]:
-        return _each(policy, reference, piece.sequences()[0])
+    def each(piece: Rollouts | TokenSteps) -> Float[Tensor, " b"]:
+        found, chosen = _each(policy, reference, piece.sequences()[0]), piece.mask
+        return torch.where(chosen.to(found.device), found, 0.0).sum(-1)
 
     for rows, kl in read_in_parts(policy, record, budget, each):
         out[rows] = kl
@@ -40,11 +44,11 @@ def exact_kl(
 
 def _each(
     policy: CausalPolicy, reference: CausalPolicy | AdaptersOff, steps: TokenSteps
-) -> Float[Tensor, " B"]:
+) -> Float[Tensor, "B T"]:
     (one, head), (other, its) = (_hidden(model, steps) for model in (policy, reference))
     pieces = zip(one.split(ROWS), other.split(ROWS), strict=True)
     told = [kl_exact(_logp(a, head), _logp(b, its)) for a, b in pieces]
-    return dense(torch.cat(told), steps).sum(-1)
+    return dense(torch.cat(told), steps)
 
 
 def _hidden(

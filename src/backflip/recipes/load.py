@@ -17,9 +17,13 @@ from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
 from backflip.stages.chain import STAGES, Chain
 from backflip.stages.choices import NAMES
+from backflip.stages.environments import environment_in
 from backflip.stages.rewards.kinds import reward_in
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
+
+WORDS = {"reward": reward_in, "environment": environment_in}
+"""Readers of the settings of ``ANY_WORD``."""
 
 
 def load_recipe(
@@ -109,7 +113,7 @@ def _spread(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _words_spread(group: Mapping[str, Any]) -> dict[str, Any]:
     out = long_forms(group)
-    words = {n: reward_in(out[n]) for n in ANY_WORD if isinstance(out.get(n), str)}
+    words = {n: WORDS[n](out[n]) for n in ANY_WORD if isinstance(out.get(n), str)}
     return out | words
 
 
@@ -125,7 +129,7 @@ def _set(raw: dict[str, Any], key: Sequence[str], value: Any, *, chain: bool) ->
     if isinstance(value, str) and inner is not None:
         value = {inner: value}
     elif isinstance(value, str | Path) and last in ANY_WORD:
-        value = reward_in(value)
+        value = WORDS[last](value)
     if isinstance(value, Mapping):
         group[last] = _merged(group.get(last), value, last)
     else:

@@ -55,14 +55,14 @@ class PolicySampler:
         """Sampling parameters with the template's stop tokens."""
         return self.context.sampling(self.sampling, self.policy.model)
 
-    def __call__(self, prompts: Ragged[Any], *, seed: int) -> Rollouts:
+    def __call__(self, prompts: Ragged[Any], *, seed: int, rows: Tensor | None = None) -> Rollouts:
         """Answers, each token with the policy's own log-probability, whatever filters drew it.
 
         Filters may be used here: nothing is weighed by policy over sampler.
         """
         asked = [prompt.tolist() for prompt in prompts.rows()]
         answers = self.engine.generate(asked, self.params, group=self.group_size, seed=seed)
-        return rollouts(asked, answers)
+        return rollouts(asked, answers, rows=rows)
 
     def forget(self) -> None:
         """Free the weights; they are loaded again when they are asked for."""

@@ -152,7 +152,10 @@ def unpack(tensors: Mapping[str, Tensor]) -> Rollouts:
     _, place = numbered(tensors["group"])
     return Rollouts(
         steps=TokenSteps(prompt[place], answer, tensors["mask"].shape[1]),
-        **{name: tensors[name] for name in ("mask", "logp", "group", "finished")},
+        mask=tensors["mask"],
+        logp=tensors["logp"],
+        group=tensors["group"],
+        finished=tensors["finished"],
     )
 
 

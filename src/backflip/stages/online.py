@@ -24,6 +24,7 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
 from backflip.stages.engines import Embedded, Engines
+from backflip.stages.environments import Environments, environment_in
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
 from backflip.stages.rewards.kinds import Rewards, reward_in
@@ -77,6 +78,9 @@ class OnlineRecipe(Stage):
     """Who judges answers: a reward model, an ensemble, a function, a verifier, a judge, a mix."""
     algorithm: OnlineAlgorithms = PPO()
     """How the policy learns from its rewarded answers."""
+    environment: Environments | None = None
+    """Whom the policy talks to in several turns: calculator, guessing_game, FILE.py:CLASS; null:
+    one answer is all."""
     values: Values = CriticValues()
     """Who expects scores: critic, shared (a head of the policy), monte_carlo, greedy, or none; by
     default what the algorithm needs."""
@@ -125,6 +129,8 @@ class OnlineRecipe(Stage):
     @property
     def method(self) -> str:
         judged = "a reward model" if self.reward.scorers() else f"a {NAMES[type(self.reward)]}"
+        if self.environment is not None:
+            judged = f"the environment {NAMES[type(self.environment)]}"
         return f"{type(self.algorithm).title} against {judged}, under a KL leash"
 
     # ---- rows
@@ -168,9 +174,17 @@ class OnlineRecipe(Stage):
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of an answer, or of all that the policy writes in an episode."""
+        turn = self.sampling.max_tokens
+        if self.environment is None:
+            return turn
+        return min(self.environment.tokens, self.environment.turns * turn)
+
     def tokens_per_row(self, data: Any) -> float:
         """As if no answer ended by itself."""
-        answers = self.answers_per_prompt * self.sampling.max_tokens
+        answers = self.answers_per_prompt * self.longest
         return float(data.lengths.sum() + answers * len(data)) / len(data)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
@@ -215,6 +229,8 @@ def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, 
     """Settings with their reward and values written out."""
     out = renamed(raw)
     out["reward"] = reward_in(out.get("reward", {}))
+    if out.get("environment") is not None:
+        out["environment"] = environment_in(out["environment"])
     algorithm = ONLINE.get(name_in(long_forms(out).get("algorithm", "ppo")))
     adapted = out.get("lora", True) not in (None, False, "none", "None")
     default = "none" if algorithm is None else algorithm.values_from[0]

@@ -7,19 +7,25 @@ from typing import Any
 
 from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
+from backflip.stages.choices import NAMES
 from backflip.stages.corrections import correction_faults
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
 from backflip.stages.rewards.teacher import TeacherModel
 from backflip.stages.values import MonteCarloValues
+from backflip.stages.environments import asks_environment
+from backflip.stages.rewards.models import Model
+from backflip.stages.values import CriticValues, NoValues, SharedValues
 
 __all__ = ["online_faults", "online_remarks"]
 
 
 def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     """Sentences on settings of an online stage that do not go together."""
-    if alone and isinstance(recipe.reward, Model) and recipe.reward.model is None:
+    yield from _faults_of_episodes(recipe, prefix)
+    unjudged = isinstance(recipe.reward, Model) and recipe.reward.model is None
+    if alone and unjudged and recipe.environment is None:
         yield (
             f"{recipe.name} needs a reward model: reward_model=FOLDER of a run of `backflip "
             "train reward_model`, or of any sequence classifier; or a function, "
@@ -78,6 +84,31 @@ def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
         yield (
             f"{prefix}curriculum.temperature_end moves the temperature of the policy, and neither "
             "continuations of monte_carlo nor a teacher follow it. Leave it out."
+        )
+
+
+def _faults_of_episodes(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on an environment that cannot be, or that nobody could learn in."""
+    environment = recipe.environment
+    if environment is None:
+        if asks_environment(recipe.reward):
+            yield (
+                f"{prefix}reward asks for that of the environment, and there is none. Set "
+                f"{prefix}environment=calculator, or my_game.py:NAME."
+            )
+        return
+    found = list(environment.faults(f"{prefix}environment"))
+    yield from found
+    if not found and recipe.reward == Model() and not environment.rewarding():
+        yield (
+            f"{prefix}environment gives no reward of its own: say who judges the last turn, as "
+            f"{prefix}reward=my_rewards.py:NAME, or give its class a method get_reward."
+        )
+    if not isinstance(recipe.values, NoValues | CriticValues | SharedValues):
+        yield (
+            f"{prefix}values is {NAMES[type(recipe.values)]}, which draws further answers, and in "
+            f"these no environment would answer. Set {prefix}values=critic, or an algorithm that "
+            "needs none."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
     """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
     run, context = given.run, StageContext.of(recipe, watcher.say)
     prompts, held, records = _prompts(context, recipe)
-    cast = Roles.of(context, records, given.functions.get("reward"))
+    cast = Roles.of(context, records, given.functions)
     pool = _pool(recipe, prompts)
     total = recipe.total(pool.batches.per_epoch)
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)
@@ -55,8 +56,8 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
         assess=evaluation.metrics,
         best=best,
     )
-    for line in loop.unscored.lines()[:REASONS]:
-        watcher.say(f"answers without a score, which taught nothing: {line}")
+    for line in _went_wrong(cast, loop):
+        watcher.say(line)
     now, summary = _kept(cast, loop, (run, outcome, best), watcher)
     after = evaluation.at(now)
     dtype = context.saved_dtype(cast.policy.model)
@@ -84,6 +85,14 @@ def _pool(recipe: Any, prompts: PromptBatch) -> PromptPool:
         drop_last=len(prompts) >= recipe.prompts_per_step,
     )
     return PromptPool(batches, curriculum)
+
+
+def _went_wrong(cast: Roles, loop: OnlineLoop) -> Iterator[str]:
+    """Sentences on the most frequent troubles of answers and of episodes."""
+    for line in loop.unscored.lines()[:REASONS]:
+        yield f"answers without a score, which taught nothing: {line}"
+    for line in cast.troubles()[:REASONS]:
+        yield f"in episodes, held-out ones too: {line}"
 
 
 def _kept(

@@ -110,8 +110,8 @@ def answered(
 ) -> Answers:
     """Answer every question ``each`` times, with the same random numbers each time."""
     recipe = context.recipe
-    drawn = replace(sampler, group_size=each)(questions.tokens, seed=recipe.seed)
-    rollouts = replace(drawn, row=questions.rows[drawn.group])
+    several = replace(sampler, group_size=each)
+    rollouts = several(questions.tokens, seed=recipe.seed, rows=questions.rows)
     ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
     decode: Callable[[Any], str] = context.tokenizer.decode
     first = rollouts.steps.answer[torch.arange(0, len(rollouts), each)]

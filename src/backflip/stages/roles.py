@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
 from backflip.stages.context import StageContext
 from backflip.stages.corrections import settled
+from backflip.stages.environments import episodes, judged_by
 from backflip.stages.rewards.context import RewardContext
 from backflip.stages.settings import Pretraining
 from backflip.stages.values import SharedValues, ValueContext
@@ -36,18 +37,20 @@ class Roles:
     context: StageContext
     policy: CausalPolicy
     reference: Any
-    sampler: Sampler
+    sampler: Any
+    """A ``Sampler``, or an ``EpisodeSampler`` around one."""
     reward: RewardSource
     """Shaped as the recipe says."""
 
     @staticmethod
-    def of(
-        context: StageContext, records: Sequence[Prompt], function: Callable[..., Any] | None
-    ) -> Roles:
-        """``records``: prompts by ``Rollouts.row``; ``function``: a reward from Python."""
+    def of(context: StageContext, records: Sequence[Prompt], functions: Mapping[str, Any]) -> Roles:
+        """``records``: prompts by ``Rollouts.row``; ``functions``: a reward, an environment from
+        Python.
+        """
         recipe: Any = context.recipe
-        given = RewardContext(context, None, records, function)
-        reward = None if recipe.reward.uses_policy else recipe.reward.build(given)
+        given = RewardContext(context, None, records, functions.get("reward"))
+        made = functions.get("environment")
+        reward = None if recipe.reward.uses_policy else judged_by(recipe, given, made)
         policy = CausalPolicy(
             context.causal(),
             temperature=recipe.sampling.temperature,
@@ -59,9 +62,11 @@ class Roles:
         params = context.sampling(recipe.sampling, policy.model)
         engine = recipe.engine.build(policy.model, context.tokenizer, max_rows=recipe.max_rows)
         sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
+        if recipe.environment is not None:
+            sampler = episodes(recipe.environment, context, sampler, records, made)
         if reward is None:
-            reward = recipe.reward.build(replace(given, engine=engine))
-        judge = Shaped(reward, recipe.shaping, recipe.sampling.max_tokens)
+            reward = judged_by(recipe, replace(given, engine=engine), made)
+        judge = Shaped(reward, recipe.shaping, recipe.longest)
         return Roles(recipe, context, policy, reference, sampler, judge)
 
     def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
@@ -99,6 +104,10 @@ class Roles:
             pool=pool,
             steps=total,
         )
+
+    def troubles(self) -> list[str]:
+        """Sentences on calls that failed, and on what episodes lost, with counts."""
+        return self.sampler.troubles.lines() if self.recipe.environment is not None else []
 
     def modules(self, loop: OnlineLoop) -> dict[str, Any]:
         """The models that learn, by their names in checkpoints."""

@@ -30,8 +30,8 @@ SHORT_FORMS = {
     "imitate": "name",
 }
 """Groups that may be given as one word, and the key which that word is."""
-ANY_WORD = ("reward",)
-"""Settings with kinds where a word need not be the name of one: a model, a function's address."""
+ANY_WORD = ("reward", "environment")
+"""Settings with kinds where a word need not be the name of one: a model, an address in Python."""
 SHUFFLE_BUFFER = 10_000
 """Rows of a streamed source that are held at a time, unless a recipe says otherwise."""
 

@@ -39,7 +39,9 @@ class Actor(Protocol):
     One whose ``exact`` is not True states other log-probabilities than the learner's.
     """
 
-    def __call__(self, prompts: Any, *, seed: int) -> Rollouts: ...
+    def __call__(self, prompts: Any, *, seed: int, rows: Tensor | None = None) -> Rollouts:
+        """``rows``: the number of each prompt's record, which the rollouts are to bear."""
+        ...
 
     def sync(self, policy: Any) -> None:
         """Act with the policy's present weights from now on."""
@@ -162,8 +164,7 @@ class OnlineLoop:
         """Answers, each with the number of its prompt's record."""
         if not isinstance(prompts, PromptBatch):
             return self.sampler(prompts, seed=seed)
-        rollouts = self.sampler(prompts.tokens, seed=seed)
-        return dataclasses.replace(rollouts, row=prompts.row[rollouts.group])
+        return self.sampler(prompts.tokens, seed=seed, rows=prompts.row)
 
     def state_dict(self) -> dict[str, Any]:
         values = getattr(self.values, "state_dict", None)

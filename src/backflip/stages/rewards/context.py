@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backflip.data.records import Prompt, Tally
+from backflip.environments.reward import LastTurn
 from backflip.errors import UserError
 from backflip.generate.engine import Engine
 from backflip.reward.protocol import RewardSource
@@ -30,6 +31,14 @@ class RewardContext:
     """Prompts by ``Rollouts.row``."""
     function: Callable[..., Any] | None
     """From Python, where the recipe says so."""
+
+    def source(self, setting: RewardSettings) -> RewardSource:
+        """The source of a setting. Of an episode in an environment it is shown the last turn as the
+        answer, unless it says that it looks at ``whole_episodes``.
+        """
+        built, recipe = setting.build(self), self.context.recipe
+        alone = getattr(recipe, "environment", None) is None
+        return built if alone or getattr(setting, "whole_episodes", False) else LastTurn(built)
 
 
 class RewardSettings(Protocol):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from backflip.reward.verifiers.discover import VERIFIERS
 from backflip.stages.choices import one_of, register, sum_of
 from backflip.stages.rewards.context import PYTHON, RewardSettings
+from backflip.stages.rewards.environment import Environment
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.mix import MixOfRewards
@@ -25,6 +26,7 @@ TERMS: dict[str, type[Any]] = {
     "judge": Judge,
     "process": Process,
     "teacher": TeacherModel,
+    "environment": Environment,
     **VERIFIERS,
 }
 """Sources of reward that may be terms of a mix, by the name that a recipe gives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from backflip.data.records import Prompt
 from backflip.reward.protocol import Mix, RewardSource
@@ -24,6 +24,9 @@ class MixOfRewards:
     """Sources of reward, each with settings of its own."""
     weights: tuple[float, ...]
     """One for each term."""
+
+    whole_episodes: ClassVar[bool] = True
+    """Its terms see to it themselves."""
 
     @property
     def uses_policy(self) -> bool:
@@ -45,7 +48,7 @@ class MixOfRewards:
     def build(self, given: RewardContext) -> RewardSource:
         names = [name_of(term) for term in self.terms]
         numbered = [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names, 1)]
-        built = {n: term.build(given) for n, term in zip(numbered, self.terms, strict=True)}
+        built = {n: given.source(term) for n, term in zip(numbered, self.terms, strict=True)}
         return Mix(built, self.weights)
 
 

@@ -24,6 +24,7 @@ class TeacherModel:
     model: str | None = None
     """Folder or hub name of the teacher. Needed."""
     uses_policy: ClassVar[bool] = False
+    whole_episodes: ClassVar[bool] = True
 
     def scorers(self) -> list[str]:
         return []

@@ -1,0 +1,1 @@
+"""Episodes of several turns: environments and tools that answer what a policy writes."""
