@@ -22,13 +22,21 @@ from backflip.generate.sampler import Sampler
 from backflip.models.trunk import unwrapped
 from backflip.reward.function import load_function
 from backflip.reward.protocol import Mix, RewardSource
-from backflip.stages.choices import one_of, register
+from backflip.stages.choices import NAMES, one_of, register
 from backflip.stages.context import StageContext
 from backflip.stages.rewards.context import RewardContext
 from backflip.stages.rewards.environment import Environment
 from backflip.stages.rewards.models import Model
 
-__all__ = ["ENVIRONMENTS", "Environments", "environment_in", "episodes", "judged_by"]
+__all__ = [
+    "ENVIRONMENTS",
+    "Environments",
+    "environment_in",
+    "episodes",
+    "judged_by",
+    "longest",
+    "opposite",
+]
 
 PYTHON = "python"
 """The address of a class that is handed over in Python."""
@@ -163,6 +171,19 @@ def environment_in(raw: Any) -> Any:
         file, colon, name = path.rpartition(":")
         given["path"] = f"{Path(file).expanduser().resolve()}:{name}" if colon else path
     return given
+
+
+def longest(recipe: Any) -> int:
+    """Most tokens of an answer, or of all that the policy writes in an episode."""
+    turn, settings = recipe.sampling.max_tokens, recipe.environment
+    return turn if settings is None else min(settings.tokens, settings.turns * turn)
+
+
+def opposite(recipe: Any) -> str:
+    """Who judges the policy, in words: its environment, a reward model, or another kind."""
+    if recipe.environment is not None:
+        return f"the environment {NAMES[type(recipe.environment)]}"
+    return "a reward model" if recipe.reward.scorers() else f"a {NAMES[type(recipe.reward)]}"
 
 
 def episodes(

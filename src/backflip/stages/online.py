@@ -24,7 +24,7 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
 from backflip.stages.engines import Embedded, Engines
-from backflip.stages.environments import Environments, environment_in
+from backflip.stages.environments import Environments, environment_in, longest, opposite
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
 from backflip.stages.rewards.kinds import Rewards, reward_in
@@ -128,10 +128,7 @@ class OnlineRecipe(Stage):
 
     @property
     def method(self) -> str:
-        judged = "a reward model" if self.reward.scorers() else f"a {NAMES[type(self.reward)]}"
-        if self.environment is not None:
-            judged = f"the environment {NAMES[type(self.environment)]}"
-        return f"{type(self.algorithm).title} against {judged}, under a KL leash"
+        return f"{type(self.algorithm).title} against {opposite(self)}, under a KL leash"
 
     # ---- rows
 
@@ -174,17 +171,9 @@ class OnlineRecipe(Stage):
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
 
-    @property
-    def longest(self) -> int:
-        """Most tokens of an answer, or of all that the policy writes in an episode."""
-        turn = self.sampling.max_tokens
-        if self.environment is None:
-            return turn
-        return min(self.environment.tokens, self.environment.turns * turn)
-
     def tokens_per_row(self, data: Any) -> float:
         """As if no answer ended by itself."""
-        answers = self.answers_per_prompt * self.longest
+        answers = self.answers_per_prompt * longest(self)
         return float(data.lengths.sum() + answers * len(data)) / len(data)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:

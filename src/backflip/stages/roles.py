@@ -17,7 +17,7 @@ from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
 from backflip.stages.context import StageContext
 from backflip.stages.corrections import settled
-from backflip.stages.environments import episodes, judged_by
+from backflip.stages.environments import episodes, judged_by, longest
 from backflip.stages.rewards.context import RewardContext
 from backflip.stages.settings import Pretraining
 from backflip.stages.values import SharedValues, ValueContext
@@ -66,7 +66,7 @@ class Roles:
             sampler = episodes(recipe.environment, context, sampler, records, made)
         if reward is None:
             reward = judged_by(recipe, replace(given, engine=engine), made)
-        judge = Shaped(reward, recipe.shaping, recipe.longest)
+        judge = Shaped(reward, recipe.shaping, longest(recipe))
         return Roles(recipe, context, policy, reference, sampler, judge)
 
     def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
