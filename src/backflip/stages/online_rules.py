@@ -9,14 +9,12 @@ from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
 from backflip.stages.choices import NAMES
 from backflip.stages.corrections import correction_faults
+from backflip.stages.environments import asks_environment
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
 from backflip.stages.rewards.teacher import TeacherModel
-from backflip.stages.values import MonteCarloValues
-from backflip.stages.environments import asks_environment
-from backflip.stages.rewards.models import Model
-from backflip.stages.values import CriticValues, NoValues, SharedValues
+from backflip.stages.values import CriticValues, MonteCarloValues, NoValues, SharedValues
 
 __all__ = ["online_faults", "online_remarks"]
 
