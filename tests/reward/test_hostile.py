@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from backflip.reward.sandbox.box import opened
-from backflip.reward.sandbox.layers import LAYERS
+from backflip.reward.sandbox.layers import LAYERS, OPEN
 from tests.reward.hostile import PROGRAMS
 from tests.reward.witness import as_user, attack, readable_by_all, witness
 
@@ -61,3 +63,26 @@ def test_a_hostile_program_achieves_nothing(name: str):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_hostile_program_achieves_nothing_whoever_runs_it(name: str, user: str):
     assert attacked(name, user) == []
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+
+
+def written(row: str) -> list[set[str]]:
+    """Numbers in a row of the page's table: as root, and as an ordinary user."""
+    line = next(line for line in PAGE.splitlines() if line.startswith(f"| {row} | "))
+    return [set(re.findall(r"\d\d", cell)) for cell in line.split("|")[2:4]]
+
+
+def test_every_layer_stands_on_the_page_with_what_is_open_without_it():
+    for name, gap in OPEN.items():
+        assert re.search(rf"^\| `{name}` \| .+ \| {re.escape(gap)} \|$", PAGE, re.MULTILINE), name
+    assert all(written(row) for row in ROWS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(FOUND.missing), reason=FOUND.line())
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+@pytest.mark.parametrize("row", ROWS)
+def test_the_page_says_what_is_open_with_a_layer_off(row: str, user: str):
+    assert set(opened_by(user, ROWS[row])) == written(row)[user == "ordinary"]
