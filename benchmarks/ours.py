@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,9 +96,12 @@ def ppo(load: Workload) -> dict[str, Any]:
     )
     batches = [[prompt["tokens"] for prompt in prompts] for prompts in load["prompts"]]
 
+    numbers = itertools.count(1)
+
     def step(prompts: list[list[int]]) -> int:
-        loop.step(0, prompts)
+        metrics = loop.step(next(numbers), prompts)
         assert loop.last is not None
+        assert metrics["grad_norm"] > 0, "nothing was learnt"
         return int(loop.last.experience.scored.rollouts.mask.sum())
 
     seconds, tokens = timed(step, batches)
@@ -141,6 +145,7 @@ def result(seconds: list[float], tokens: list[int]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     import ours_direct
+    import ours_online
 
     mine = {"reward_model": reward_model, "sft": sft, "sampling": sampling, "ppo": ppo}
-    answer(mine | ours_direct.WORKS)
+    answer(mine | ours_direct.WORKS | ours_online.WORKS)

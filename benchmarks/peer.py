@@ -68,12 +68,17 @@ def sft(load: Workload) -> dict[str, Any]:
 
 def sampling(load: Workload) -> dict[str, Any]:
     """transformers.generate with the whole vocabulary, padded on the left."""
+    return written(load, load["prompts"], GROUP, {})
+
+
+def written(load: Workload, batches: Any, group: int, more: dict[str, Any]) -> dict[str, Any]:
+    """``group`` answers to each prompt of every batch, counted up to their stop token."""
     auto = transformers.AutoModelForCausalLM
     model = auto.from_pretrained(load["model"], dtype=load["dtype"]).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     stop = load["stop"]
-    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    how |= {"max_new_tokens": ANSWER_TOKENS, "num_return_sequences": GROUP}
+    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, **more}
+    how |= {"max_new_tokens": ANSWER_TOKENS, "num_return_sequences": group}
 
     @torch.inference_mode()
     def step(prompts: list[Any]) -> int:
@@ -89,15 +94,22 @@ def sampling(load: Workload) -> dict[str, Any]:
             **how,
         )
         answers = out[:, width:].tolist()
+        if "min_new_tokens" in more:
+            return sum(map(len, answers))
         return sum(a.index(stop) + 1 if stop in a else len(a) for a in answers)
 
     torch.manual_seed(0)
-    seconds, tokens = timed(step, load["prompts"])
+    seconds, tokens = timed(step, batches)
     return result(seconds, tokens[1:])
 
 
 def ppo(load: Workload) -> dict[str, Any]:
     """GRPOTrainer's step on the same prompts: no critic, reference or reward model."""
+    return online(load, trl.GRPOTrainer, trl.GRPOConfig)
+
+
+def online(load: Workload, kind: Any, config: Any, **more: Any) -> dict[str, Any]:
+    """A trainer's own steps of sampling and learning, with a reward that costs nothing."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(load["model"])
     prompts = [prompt for batch in load["prompts"] for prompt in batch]
     for prompt in prompts:
@@ -105,21 +117,22 @@ def ppo(load: Workload) -> dict[str, Any]:
         assert chat["input_ids"] == prompt["tokens"], "the peer reads other tokens"
     written: list[int] = []
 
-    def length(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def variety(completion_ids: list[list[int]], **_: Any) -> list[float]:
         written.append(sum(map(len, completion_ids)))
         return [float(len(set(ids))) for ids in completion_ids]
 
-    trainer = trl.GRPOTrainer(
+    trainer = kind(
         transformers.AutoModelForCausalLM.from_pretrained(load["model"], dtype=load["dtype"]),
-        length,
+        variety,
         settings(
-            trl.GRPOConfig,
+            config,
             PROMPTS * GROUP,
             load,
             num_generations=GROUP,
             max_completion_length=ANSWER_TOKENS,
             generation_kwargs={"min_new_tokens": ANSWER_TOKENS},
             shuffle_dataset=False,
+            **more,
         ),
         train_dataset=Dataset.from_dict({"prompt": [prompt["messages"] for prompt in prompts]}),
         processing_class=tokenizer,
@@ -130,7 +143,7 @@ def ppo(load: Workload) -> dict[str, Any]:
 
 def settings(config: Any, rows: int, load: Workload, **more: Any) -> Any:
     """float32 without autocast or checkpointing, rows in order, nothing logged, saved or shown."""
-    if config is not trl.GRPOConfig:
+    if config not in (trl.GRPOConfig, trl.RLOOConfig):
         more["train_sampling_strategy"] = "sequential"
     if config is not trl.SFTConfig:  # it has no such switch, and the models here no dropout
         more["disable_dropout"] = True
@@ -194,6 +207,7 @@ def result(seconds: list[float], tokens: list[int]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     import peer_direct
+    import peer_online
 
     mine = {"reward_model": reward_model, "sft": sft, "sampling": sampling, "ppo": ppo}
-    answer(mine | peer_direct.WORKS)
+    answer(mine | peer_direct.WORKS | peer_online.WORKS)

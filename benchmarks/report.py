@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bars import chart
+from timing import CLOCK
 
 Row = dict[str, Any]
 NAMES = {
@@ -22,6 +23,11 @@ NAMES = {
     "kto": "KTO, 16 answers a step, reference included",
     "orpo": "ORPO, 8 pairs a step",
     "simpo": "SimPO, 8 pairs a step",
+    "grpo": "GRPO step, 2 prompts × 8 answers × 64 tokens, β = 0.05",
+    "rloo": "RLOO step, 2 prompts × 8 answers × 64 tokens, β = 0.05",
+    "generation": "generation alone, 4 prompts × 16 answers × 64 tokens",
+    "vine": "VinePPO's values, 9 continuations of every sentence of 16 answers "
+    "(against: each prefilled alone)",
 }
 
 METHODS = {"dpo": "DPO", "ipo": "IPO", "kto": "KTO", "orpo": "ORPO", "simpo": "SimPO"}
@@ -38,6 +44,7 @@ def row(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> Row:
     found = {
         "work": NAMES[work],
         "unit": "1,000 answer tokens" if work == "sampling" else "step",
+        "clock": os.environ.get(CLOCK, "wall"),
         "ours_s": _seconds(work, ours),
         "peer_s": _seconds(work, peer),
         "speedup": _seconds(work, peer) / _seconds(work, ours),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import report
+from timing import CLOCK
 from workloads import build, hh_source
 
 HERE = Path(__file__).resolve().parent
 WORKS = (
     "reward_model", "sft", "sampling", "ppo", "dpo", "dpo_cached", "kto", "orpo", "simpo",
+    "grpo", "rloo", "generation", "vine",
 )  # fmt: skip
+OWN = {"vine": "vine_alone"}
+"""Works that TRL has not, and the work of ours that they are measured against."""
 BATCHES = 6
 SAME_LOSS = {"float32": 1e-3, "bfloat16": 5e-2}
 """How far the losses of the two sides may be apart, for the work to count as equal: that of the
@@ -37,8 +42,10 @@ def main() -> None:
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
     parser.add_argument("--batches", type=int, default=BATCHES, help="timed, after a warm-up")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what to count")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md")
     given = parser.parse_args()
+    os.environ[CLOCK] = given.clock
     rows = list(
         compare(given.works, given.model, given.data, peer=given.peer_python, batches=given.batches)
     )
@@ -65,7 +72,9 @@ def compare(
         for work in works:
             sides = {
                 "ours": run(sys.executable, "ours.py", work, path),
-                "peer": run(peer, "peer.py", work, path),
+                "peer": run(sys.executable, "ours.py", OWN[work], path)
+                if work in OWN
+                else run(peer, "peer.py", work, path),
             }
             check_equal(work, sides, dtype)
             sides = {name: without_warmups(side, batches) for name, side in sides.items()}

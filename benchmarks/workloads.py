@@ -17,7 +17,9 @@ ANSWER_TOKENS = 64
 """Longest answer that is sampled."""
 GROUP = 8
 """Answers sampled for each prompt."""
-PAIRS, CONVERSATIONS, PROMPTS, LABELS = 8, 8, 2, 16
+WIDE_GROUP = 16
+"""Answers written for each prompt where writing is all there is."""
+PAIRS, CONVERSATIONS, PROMPTS, WIDE_PROMPTS, LABELS = 8, 8, 2, 4, 16
 """Rows in one batch of comparisons, demonstrations, prompts and labelled answers."""
 
 
@@ -63,6 +65,7 @@ class Workload(TypedDict):
     pairs: list[list[Pair]]
     demonstrations: list[list[Demonstration]]
     prompts: list[list[Prompt]]
+    wide: list[list[Prompt]]
     labels: list[list[Label]]
     rankings: list[list[Ranking]]
     """For the curves alone."""
@@ -91,6 +94,7 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
     demonstrations: list[Demonstration] = [
         {"prompt": pair["prompt"], "answer": pair["chosen"]} for pair in pairs
     ]
+    prompts = _prompts(records, template)
     return Workload(
         model=model,
         dtype=dtype,
@@ -98,7 +102,8 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
         pad=next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token),
         pairs=_cut(pairs, PAIRS, size),
         demonstrations=_cut(demonstrations, CONVERSATIONS, size),
-        prompts=_cut(_prompts(records, template), PROMPTS, size),
+        prompts=_cut(prompts, PROMPTS, size),
+        wide=_cut(prompts, WIDE_PROMPTS, size),
         labels=_labels(pairs, size),
         rankings=[],
     )

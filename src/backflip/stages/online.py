@@ -23,7 +23,7 @@ from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
-from backflip.stages.engines import Embedded, Engines
+from backflip.stages.engines import Embedded, Engines, engine_in
 from backflip.stages.environments import Environments, environment_in, longest, opposite
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
@@ -217,6 +217,8 @@ def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
 def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, Any]:
     """Settings with their reward and values written out."""
     out = renamed(raw)
+    if "engine" in out:
+        out["engine"] = engine_in(out["engine"])
     out["reward"] = reward_in(out.get("reward", {}))
     if out.get("environment") is not None:
         out["environment"] = environment_in(out["environment"])

@@ -71,15 +71,19 @@ class SharedCache:
         head_dim: int,
         max_rows: int,
         like: Tensor,
+        room: int = CHUNK,
     ) -> None:
-        """``like``: a tensor with the dtype and device of keys and values."""
+        """``like``: a tensor with the dtype and device of keys and values.
+
+        ``room``: tokens of an answer before memory grows.
+        """
         self.layers, self.kv_heads, self.repeats = layers, kv_heads, repeats
         self.head_dim, self.max_rows = head_dim, max_rows
         self.width = 2 * kv_heads * head_dim
         self.like = like
         self.arrangement = 0
         """Another number whenever rows, prompts or memory are laid out anew."""
-        self.own = like.new_zeros(layers, max_rows, CHUNK, self.width)
+        self.own = like.new_zeros(layers, max_rows, room, self.width)
         self.shared = like.new_zeros(layers, 0, 0, self.width)
         self.row_slot: list[int] = []
         self.row_length: list[int] = []

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backflip.generate.torch.cache import SharedCache
+from backflip.generate.torch.cache import CHUNK, SharedCache
 from backflip.generate.torch.decoding import Waiting, distinct_prompts
 from backflip.generate.torch.graphs import IDLE, STEADY, Recorder, StepGraph, StepInputs, cuda_graph
 from backflip.generate.torch.llama import LlamaNetwork
@@ -22,14 +22,16 @@ PREFILL_TOKENS = 4096
 class LlamaDecoder:
     """Writes tokens with a ``LlamaNetwork``; knows nothing of sampling."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, narrow: torch.dtype | None = None) -> None:
         """Copy and pack the weights of a model that ``why_not`` has nothing against.
+
+        ``narrow``: the type of matrix products; None, the model's own.
 
         Raises:
             UnsupportedLayerError: some layer is not plain.
 
         """
-        self.network = LlamaNetwork(model)
+        self.network = LlamaNetwork(model, narrow)
         self.cache: SharedCache | None = None
         self.first: dict[int, Tensor] = {}
         self.record: Recorder | None = cuda_graph if self.network.embedding.is_cuda else None
@@ -38,8 +40,8 @@ class LlamaDecoder:
         self.lasted = (0, 0)
         """An arrangement of rows, and the steps that it has lasted."""
 
-    def start(self, max_rows: int) -> None:
-        """Forget everybody; at most ``max_rows`` answers will be open at once."""
+    def start(self, max_rows: int, max_tokens: int) -> None:
+        """Forget everybody; ``max_rows`` answers of ``max_tokens`` at most will be open at once."""
         self.first, self.graph, self.lasted = {}, None, (0, 0)
         network, shape = self.network, self.network.shape
         self.cache = SharedCache(
@@ -48,6 +50,7 @@ class LlamaDecoder:
             repeats=shape.repeats,
             head_dim=shape.head_dim,
             max_rows=max_rows,
+            room=min(CHUNK, max_tokens),
             like=network.embedding,
         )
 

@@ -28,8 +28,11 @@ class Waiting:
 class Decoder(Protocol):
     """Rows of half-written answers. Rows 0 … R-1 are live; knows nothing of sampling."""
 
-    def start(self, max_rows: int) -> None:
-        """Forget everybody; at most ``max_rows`` answers will be open at once."""
+    def start(self, max_rows: int, max_tokens: int) -> None:
+        """Forget everybody; at most ``max_rows`` answers will be open at once.
+
+        ``max_tokens``: none of them grows longer.
+        """
         ...
 
     def admit(self, waiting: Sequence[Waiting], free: int) -> Float[Tensor, "n V"]:

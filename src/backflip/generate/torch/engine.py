@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -30,12 +30,19 @@ from backflip.generate.torch.decoder import LlamaDecoder
 from backflip.generate.torch.decoding import Decoder, Waiting
 from backflip.generate.torch.fallback import ModelDecoder, causal_up_to
 from backflip.generate.torch.llama import why_not
-from backflip.generate.torch.weights import UnsupportedLayerError
+from backflip.generate.torch.weights import UnsupportedLayerError, has_bfloat16
 from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
 from backflip.progress import Task, task
 
 Decode = Callable[[list[int]], str]
+Precision: TypeAlias = Literal["same", "bfloat16"]
+NO_BFLOAT16 = (
+    "engine.precision is bfloat16, which this processor does not know (AVX512-BF16 or AMX): it "
+    "would be slower than float32. Set engine.precision=same."
+)
+IN_CACHE = 1 << 19
+"""Logits that are chosen from at once on a CPU: 2 MiB."""
 
 
 @dataclass
@@ -43,7 +50,7 @@ class Row:
     """An answer that is being written."""
 
     waiting: Waiting
-    uniform: Any
+    uniform: list[float]
     """One number in [0, 1) for each token it may write."""
     tokens: list[int] = field(default_factory=list[int])
     logp: list[float] = field(default_factory=list[float])
@@ -90,14 +97,29 @@ class TorchEngine:
     its own forward pass; ``slow_because`` says why.
     """
 
-    exact = True
-
     def __init__(
-        self, model: nn.Module, *, max_rows: int = 64, decode: Decode | None = None
+        self,
+        model: nn.Module,
+        *,
+        max_rows: int = 64,
+        decode: Decode | None = None,
+        precision: Precision = "same",
     ) -> None:
-        """``max_rows``: answers open at once. ``decode``: tokens to text, for stop strings."""
+        """``max_rows``: answers open at once. ``decode``: tokens to text, for stop strings.
+
+        ``precision``: ``bfloat16`` multiplies with a copy of the weights in that type, in about
+        half the time where the processor knows it; log-probabilities move by some 0.01 nats.
+
+        Raises:
+            UserError: bfloat16, and the processor does not know it.
+
+        """
         if max_rows < 1:
             raise UserError(f"TorchEngine: max_rows must be 1 or more, got {max_rows}.")
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        if precision == "bfloat16" and on_cpu and not has_bfloat16():
+            raise UserError(NO_BFLOAT16)
+        self.precision: Precision = precision
         self.model = model
         self.max_rows = max_rows
         self.decode = decode
@@ -105,6 +127,11 @@ class TorchEngine:
         self._decoder: Decoder | None = None
         self._cached: bool | None = None
         self._causal_up_to: float | None = math.inf if self.slow_because is None else None
+
+    @property
+    def exact(self) -> bool:
+        """Whether log-probabilities are the learner's own: with products in its own precision."""
+        return self.precision == "same"
 
     def sync(self, model: nn.Module | None = None) -> None:
         """Take over the weights that ``model`` has now; they are packed when they are needed."""
@@ -136,7 +163,7 @@ class TorchEngine:
         queue = [Waiting(i, j, prompts[i], group) for i in order for j in range(group)]
         with torch.no_grad():
             decoder = self._ready()
-            decoder.start(min(self.max_rows, max(1, len(queue))))
+            decoder.start(min(self.max_rows, max(1, len(queue))), params.max_tokens)
             most, label = len(queue) * params.max_tokens, f"writing {len(queue)} answers"
             try:
                 with task(label, most, "tokens at most") as writing:
@@ -161,25 +188,19 @@ class TorchEngine:
             self.slow_because = why_not(self.model)
             if self.slow_because is None:
                 try:
-                    self._decoder = LlamaDecoder(self.model)
+                    narrow = None if self.exact else torch.bfloat16
+                    self._decoder = LlamaDecoder(self.model, narrow)
                 except UnsupportedLayerError as layer:
                     self.slow_because = f"it holds a layer that cannot be packed: {layer}"
             if self._decoder is None:
-                self._decoder = self._own_forward()
+                if not self.exact:
+                    raise UserError(
+                        f"engine: no copy in {self.precision} can be made of this model: "
+                        f"{self.slow_because}. Leave engine.precision at same."
+                    )
+                self._decoder = own_forward(self.model, self._cached)
+                self._cached = self._decoder.cached
         return self._decoder
-
-    def _own_forward(self) -> ModelDecoder:
-        """Decoding through the model itself; its cache is put to the test once."""
-        decoder = ModelDecoder(self.model, cached=self._cached)
-        if self._cached is None and not decoder.cached:
-            warnings.warn(
-                f"{unwrapped(self.model).config.model_type} reads its own answers in another way "
-                "from its cache than at once, or has none: answers are read anew for each token, "
-                "which takes several times as long.",
-                stacklevel=4,
-            )
-        self._cached = decoder.cached
-        return decoder
 
     def _run(
         self,
@@ -218,6 +239,19 @@ class TorchEngine:
         return done
 
 
+def own_forward(model: nn.Module, cached: bool | None) -> ModelDecoder:
+    """Decoding through the model itself; its cache is put to the test where nobody has yet."""
+    decoder = ModelDecoder(model, cached=cached)
+    if cached is None and not decoder.cached:
+        warnings.warn(
+            f"{unwrapped(model).config.model_type} reads its own answers in another way from its "
+            "cache than at once, or has none: answers are read anew for each token, which takes "
+            "several times as long.",
+            stacklevel=5,
+        )
+    return decoder
+
+
 def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> None:
     """Raises UserError where a model cannot write as many tokens behind as long a prompt.
 
@@ -241,13 +275,12 @@ def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> Non
 
 def write(rows: list[Row], logits: Float[Tensor, "R V"], end: EndOfAnswer) -> None:
     """Choose a token for each row that is alive and say whether that ends it."""
-    params = end.params
+    params, device = end.params, logits.device
     at = [min(len(row.tokens), params.max_tokens - 1) for row in rows]
-    uniform = torch.tensor([row.uniform[t] for row, t in zip(rows, at, strict=True)])
-    short = torch.tensor([t < params.min_tokens for t in at])
-    tokens, logp, behaviour = choose(
-        logits, uniform.to(logits.device), short.to(logits.device), params
-    )
+    numbers = [row.uniform[t] for row, t in zip(rows, at, strict=True)]
+    uniform = torch.tensor(numbers, dtype=torch.float64, device=device)
+    short = torch.tensor([t < params.min_tokens for t in at], device=device)
+    tokens, logp, behaviour = choose(logits, uniform, short, params)
     columns = zip(rows, tokens.tolist(), logp.tolist(), behaviour.tolist(), strict=True)
     for row, token, own, drawn in columns:
         if not row.alive:
@@ -266,8 +299,24 @@ def choose(
 ) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Token of each row, its log π, and its log-probability under what it was drawn from.
 
-    ``short`` is True for rows that may not stop yet.
+    ``short`` is True for rows that may not stop yet. On a CPU rows are taken a few at a time: the
+    passes over a vocabulary are bound by memory, and a few rows stay in the cache.
     """
+    few = len(logits) if logits.is_cuda else max(1, IN_CACHE // logits.shape[1])
+    if few >= len(logits):
+        return _chosen(logits, uniform, short, params)
+    pieces = zip(logits.split(few), uniform.split(few), short.split(few), strict=True)
+    parts = zip(*(_chosen(*piece, params) for piece in pieces), strict=True)
+    tokens, logp, behaviour = (torch.cat(part) for part in parts)
+    return tokens, logp, behaviour
+
+
+def _chosen(
+    logits: Float[Tensor, "R V"],
+    uniform: Float[Tensor, " R"],
+    short: Bool[Tensor, " R"],
+    params: SamplingParams,
+) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
     logits = logits.float()
     policy = filters.tempered(logits, params.temperature)
     allowed = filters.biased(logits, params.logit_bias)
@@ -287,10 +336,10 @@ def choose(
     return tokens, logp, logp if drawn is policy else filters.log_prob(drawn, tokens)
 
 
-def stream(seed: int, waiting: Waiting, length: int) -> Any:
+def stream(seed: int, waiting: Waiting, length: int) -> list[float]:
     """The random numbers of one answer: counter-based, so they depend on its indices only."""
     entropy = np.random.SeedSequence([seed, waiting.prompt, waiting.answer])
-    return np.random.Generator(np.random.Philox(entropy)).random(length)
+    return np.random.Generator(np.random.Philox(entropy)).random(length).tolist()
 
 
 def fill_holes(alive: Sequence[bool]) -> list[int]:

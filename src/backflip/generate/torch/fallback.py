@@ -48,7 +48,7 @@ class ModelDecoder:
         if cached is None:
             self.cached = self._cache_is_right()
 
-    def start(self, max_rows: int) -> None:
+    def start(self, max_rows: int, max_tokens: int) -> None:
         """Forget everybody; ``max_rows`` bounds the cohorts."""
         self._forget()
         self.training = [m for m in self.model.modules() if m.training]

@@ -67,8 +67,10 @@ class LlamaNetwork:
     """A packed copy of a model's weights, and the forward pass through them."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, narrow: torch.dtype | None = None) -> None:
         """Copy and pack the weights of a model that ``why_not`` has nothing against.
+
+        ``narrow``: the type of matrix products; None, the model's own.
 
         Raises:
             UnsupportedLayerError: some layer is not plain.
@@ -84,9 +86,9 @@ class LlamaNetwork:
         self.shape = Shape(kv_heads, heads // kv_heads, head_dim)
         self.eps = config.rms_norm_eps
         self.embedding = plain_embedding(lm.model.embed_tokens)
-        self.layers = [_layer(block, self.shape) for block in lm.model.layers]
+        self.layers = [_layer(block, self.shape, narrow) for block in lm.model.layers]
         self.norm = lm.model.norm.weight.detach().clone()
-        self.head = Linear(*effective(lm.lm_head))
+        self.head = Linear(*effective(lm.lm_head), narrow)
         self.rotary = lm.model.rotary_emb
         self.act = lm.model.layers[0].mlp.act_fn
         self.cosine = self.sine = self.embedding.new_zeros(0, head_dim)
@@ -162,7 +164,7 @@ def why_not(model: nn.Module) -> str | None:
     return None
 
 
-def _layer(block: Any, shape: Shape) -> Layer:
+def _layer(block: Any, shape: Shape, narrow: torch.dtype | None) -> Layer:
     attention, mlp = block.self_attn, block.mlp
     q, q_bias = effective(attention.q_proj)
     q_bias = None if q_bias is None else _repeats_first(q_bias, shape)
@@ -170,13 +172,13 @@ def _layer(block: Any, shape: Shape) -> Layer:
     out, out_bias = effective(attention.o_proj)
     return Layer(
         norm_attention=block.input_layernorm.weight.detach(),
-        qkv=_stacked((_repeats_first(q, shape), q_bias), k, v),
+        qkv=_stacked(narrow, (_repeats_first(q, shape), q_bias), k, v),
         q_norm=attention.q_norm.weight.detach() if hasattr(attention, "q_norm") else None,
         k_norm=attention.k_norm.weight.detach() if hasattr(attention, "k_norm") else None,
-        out=Linear(_repeats_first(out.T, shape).T, out_bias),
+        out=Linear(_repeats_first(out.T, shape).T, out_bias, narrow),
         norm_mlp=block.post_attention_layernorm.weight.detach(),
-        gate_up=_stacked(effective(mlp.gate_proj), effective(mlp.up_proj)),
-        down=Linear(*effective(mlp.down_proj)),
+        gate_up=_stacked(narrow, effective(mlp.gate_proj), effective(mlp.up_proj)),
+        down=Linear(*effective(mlp.down_proj), narrow),
     )
 
 
@@ -186,10 +188,10 @@ def _repeats_first(rows: Tensor, shape: Shape) -> Tensor:
     return grid.transpose(0, 1).flatten(0, 2)
 
 
-def _stacked(*parts: tuple[Tensor, Tensor | None]) -> Linear:
+def _stacked(narrow: torch.dtype | None, *parts: tuple[Tensor, Tensor | None]) -> Linear:
     """Projections of the same input as one."""
     weights, biases = zip(*parts, strict=True)
     if all(b is None for b in biases):
-        return Linear(torch.cat(weights), None)
+        return Linear(torch.cat(weights), None, narrow)
     biases = [w.new_zeros(len(w)) if b is None else b for w, b in parts]
-    return Linear(torch.cat(weights), torch.cat(biases))
+    return Linear(torch.cat(weights), torch.cat(biases), narrow)

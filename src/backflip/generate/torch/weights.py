@@ -22,15 +22,27 @@ class UnsupportedLayerError(Exception):
 class Linear:
     """y = x Wᵀ + b with weights that do not change."""
 
-    def __init__(self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None) -> None:
-        weight = weight.detach()
-        self.bias = None if bias is None else bias.detach().clone()
+    def __init__(
+        self,
+        weight: Float[Tensor, "O I"],
+        bias: Float[Tensor, " O"] | None,
+        narrow: torch.dtype | None = None,
+    ) -> None:
+        """``narrow``: the type to multiply in, where it is another than that of the rows."""
+        weight = weight.detach() if narrow is None else weight.detach().to(narrow)
+        self.narrow = narrow
+        self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
         self.packed = can_pack(weight)
         if self.packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_EXPECTED)
         self.weight = weight
 
     def __call__(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
+        if self.narrow is not None:
+            return self._product(x.to(self.narrow)).to(x.dtype)
+        return self._product(x)
+
+    def _product(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
         if self.packed:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return nnf.linear(x, self.weight, self.bias)
@@ -40,12 +52,18 @@ def can_pack(weight: Tensor) -> bool:
     """Whether this build of torch can reorder the weight for oneDNN."""
     return (
         weight.device.type == "cpu"
-        and weight.dtype == torch.float32
+        and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_bfloat16()))
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 itself (AVX512-BF16, AMX, ARM's BF16)."""
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and ask is not None and bool(ask())
 
 
 @torch.no_grad()
