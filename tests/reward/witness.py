@@ -75,22 +75,7 @@ def witness() -> Iterator[Witness]:
             "LAUNCHING": str(os.getpid()), "UNIX": f"{name}/socket", "ABSTRACT": flag,
             "ADDRESS": "0x" + Path(f"/proc/{victim.pid}/maps").read_text().split("-")[0],
         }  # fmt: skip
-        unix, stream, datagram = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM
-        listening = [
-            ("PORT", socket.AF_INET, stream, ("127.0.0.1", 0)),
-            ("UDP", socket.AF_INET, datagram, ("127.0.0.1", 0)),
-            ("", unix, stream, f"{name}/socket"),
-            ("", unix, stream, f"\0{flag}"),
-            ("", unix, datagram, f"\0{flag}-d"),
-        ]
-        for place, family, kind, address in listening:
-            one = stack.enter_context(socket.socket(family, kind))
-            one.bind(address)
-            if place:
-                made.places[place] = str(one.getsockname()[1])
-            if kind == stream:
-                one.listen()
-            threading.Thread(target=_hear, args=(one, made.reached), daemon=True).start()
+        _listen(made, stack)
         os.chmod(folder / "socket", 0o777)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -102,6 +87,27 @@ def witness() -> Iterator[Witness]:
         finally:
             for place in SHARED:
                 Path(place, made.places["MARK"]).unlink(missing_ok=True)
+
+
+def _listen(made: Witness, stack: contextlib.ExitStack) -> None:
+    """Opens sockets of every kind, and notes who reaches them."""
+    flag, name = made.places["FLAG"], str(made.folder)
+    unix, stream, datagram = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM
+    listening = [
+        ("PORT", socket.AF_INET, stream, ("127.0.0.1", 0)),
+        ("UDP", socket.AF_INET, datagram, ("127.0.0.1", 0)),
+        ("", unix, stream, f"{name}/socket"),
+        ("", unix, stream, f"\0{flag}"),
+        ("", unix, datagram, f"\0{flag}-d"),
+    ]
+    for place, family, kind, address in listening:
+        one = stack.enter_context(socket.socket(family, kind))
+        one.bind(address)
+        if place:
+            made.places[place] = str(one.getsockname()[1])
+        if kind == stream:
+            one.listen()
+        threading.Thread(target=_hear, args=(one, made.reached), daemon=True).start()
 
 
 def _hear(one: socket.socket, reached: list[str]) -> None:
