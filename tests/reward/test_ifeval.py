@@ -199,6 +199,19 @@ def test_unknown_instructions_beside_known_ones_are_counted_and_left_out():
     assert IFEval().check("Yes.", "", "", mixed) == Verdict("correct")
 
 
+def test_numbers_of_a_table_and_a_word_in_place_of_a_list_are_taken():
+    """Tables with gaps hold 2 as 2.0."""
+    first = {"num_paragraphs": 2.0, "nth_paragraph": 2.0, "first_word": "b"}
+    for name, settings, right, wrong in (
+        ("length_constraints:nth_paragraph_first_word", first, "A.\n\nB.", "B.\n\nA."),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 1.0}, "* a", "a"),
+        ("keywords:existence", {"keywords": "cat"}, "A cat.", "A tac."),
+    ):
+        (known,), _ = instructions_of({"instruction_id_list": [name], "kwargs": [settings]})
+        assert known.followed(right)
+        assert not known.followed(wrong)
+
+
 def test_a_relation_that_nobody_knows_is_no_verdict():
     settings = {"relation": "about", "num_words": 3}
     with pytest.raises(ValueError, match="'about' is neither"):

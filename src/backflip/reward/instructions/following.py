@@ -63,11 +63,16 @@ def instructions_of(row: Mapping[str, Any]) -> tuple[list[Instruction], list[str
     known, refused = list[Instruction](), list[str]()
     for name, given in zip(names, settings, strict=True):
         try:
-            held = {key: value for key, value in (given or {}).items() if value is not None}
+            held = {key: _whole(v) for key, v in (given or {}).items() if v is not None}
             known.append(Instruction(str(name), held))
         except (ValueError, AttributeError, TypeError) as error:
             refused.append(str(error))
     return known, refused
+
+
+def _whole(value: Any) -> Any:
+    """A number that a table with gaps has made 2.0, as 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _listed(value: Any) -> TypeGuard[Sequence[Any]]:

@@ -23,12 +23,16 @@ def _times(word: str, answer: str, *, whole: bool = False) -> int:
     return len(re.findall(rf"(?<!\w){pattern}(?!\w)" if whole else pattern, answer, re.IGNORECASE))
 
 
-def _existence(answer: str, *, keywords: Sequence[str]) -> bool:
-    return all(_times(word, answer) for word in keywords)
+def _each(said: str | Sequence[str]) -> Sequence[str]:
+    return [said] if isinstance(said, str) else said
 
 
-def _forbidden(answer: str, *, forbidden_words: Sequence[str]) -> bool:
-    return not any(_times(word, answer, whole=True) for word in forbidden_words)
+def _existence(answer: str, *, keywords: str | Sequence[str]) -> bool:
+    return all(_times(word, answer) for word in _each(keywords))
+
+
+def _forbidden(answer: str, *, forbidden_words: str | Sequence[str]) -> bool:
+    return not any(_times(word, answer, whole=True) for word in _each(forbidden_words))
 
 
 def _frequency(answer: str, *, keyword: str, relation: str, frequency: int) -> bool:
