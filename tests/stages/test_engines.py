@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import backflip as bf
+from backflip.generate.torch.weights import has_bfloat16
 from backflip.models.load import load_causal, load_tokenizer
+from backflip.monitor.log import read_metrics
 from backflip.recipes.load import load_recipe
 from tests.generate.vllm import Vllm, serving
 from tests.recipes.tiny import questions, tiny_model
@@ -47,6 +49,9 @@ def test_a_policy_learns_from_a_servers_answers_and_the_server_follows(tmp_path:
             },
         )
     assert run.summary["steps"] == 2
+    gaps = [e.metrics["sampler_gap"] for e in read_metrics(run.folder)]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-4, "the server wrote with other weights than the learner's"
     names = [body["model"] for body in served.asked]
     pushed = list(dict.fromkeys(names))[1:]
     assert names[0] == "policy"
@@ -59,6 +64,25 @@ def test_a_policy_learns_from_a_servers_answers_and_the_server_follows(tmp_path:
     )
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 in this processor")
+def test_answers_in_bfloat16_are_weighed_and_that_is_said(tmp_path: Path, capsys):
+    """The learner reads them anew: the gap is that of bfloat16, neither 0 nor large."""
+    run = bf.train(
+        "grpo",
+        model=str(tiny_model(tmp_path / "model")),
+        data=questions(tmp_path / "prompts.jsonl"),
+        reward=brevity,
+        run=str(tmp_path / "run"),
+        steps=1,
+        threads=1,
+        validation_prompts=2,
+        **{"engine.precision": "bfloat16", "sampling.max_tokens": 6},
+    )
+    (gap,) = [e.metrics["sampler_gap"] for e in read_metrics(run.folder)]
+    assert 0 < gap < 0.05
+    assert "tis" in capsys.readouterr().out.lower()
 
 
 @pytest.mark.parametrize(
