@@ -15,10 +15,12 @@ from backflip.monitor.run import Stage
 from backflip.monitor.text import Estimate, estimate, interval_said, share_ranged, standing
 from backflip.monitor.views.base import Card, Panel
 
-__all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence"]
+__all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sentence"]
 
 VERDICTS = ("correct", "incorrect", "unparsable", "error", "timeout")
 """Outcomes of a check, as shares of a step's answers."""
+FAILED = ("error", "timeout")
+"""Those that leave an answer without a score: shares of all that were drawn."""
 
 
 def accuracy_panels(stage: Stage) -> list[Panel]:
@@ -53,6 +55,30 @@ def accuracy_sentence(stage: Stage) -> str:
     last = after[both[0]]
     doubt = f": {last.doubt}" if last.doubt else ""
     return f"Held-out accuracy, {standing(last.units)}: {'; '.join(parts)}{doubt}."
+
+
+def verdict_sentence(stage: Stage) -> str:
+    """How many answers of the run were found right, wrong and so on; empty without verdicts."""
+    counts = dict.fromkeys(VERDICTS, 0.0)
+    learnt = 0.0
+    for entry in stage.entries:
+        said = entry.metrics
+        if not any(f"reward_{name}" in said for name in VERDICTS):
+            continue
+        kept = said.get("answers", 0.0)
+        drawn = kept / max(1 - said.get("unscored", 0.0), 1e-9)
+        learnt += kept
+        for name in VERDICTS:
+            counts[name] += said.get(f"reward_{name}", 0.0) * (drawn if name in FAILED else kept)
+    whole = {name: round(count) for name, count in counts.items()}
+    if not sum(whole.values()):
+        return ""
+    right = ", ".join(f"{whole[name]:,} {name}" for name in VERDICTS if name not in FAILED)
+    shared = round(learnt) - sum(whole[name] for name in VERDICTS if name not in FAILED)
+    shared_too = f", {shared:,} right in part" if shared else ""
+    failed = [f"{whole[name]:,} {name}" for name in FAILED if whole[name]]
+    not_made = f"; checks that were not made: {', '.join(failed)}" if failed else ""
+    return f"Verdicts on the {learnt:,.0f} answers learnt from: {right}{shared_too}{not_made}."
 
 
 def accuracy_card(stage: Stage) -> Card | None:

@@ -43,7 +43,12 @@ from backflip.monitor.text import (
     share_ranged,
     standing,
 )
-from backflip.monitor.views.accuracy import accuracy_card, accuracy_panels, accuracy_sentence
+from backflip.monitor.views.accuracy import (
+    accuracy_card,
+    accuracy_panels,
+    accuracy_sentence,
+    verdict_sentence,
+)
 from backflip.monitor.views.base import (
     KL_ALARM_LINE,
     REWARD,
@@ -214,7 +219,7 @@ def reward_sentences(stage: Stage) -> list[str]:
     """The results in words; an alarm that explains them is named last."""
     reward, heldout = (_Reward.of(stage, name) for name in ("reward", "reward_heldout"))
     cut = _cut_off(stage)
-    lines = [cut, accuracy_sentence(stage), _raised(stage, reward)]
+    lines = [cut, verdict_sentence(stage), accuracy_sentence(stage), _raised(stage, reward)]
     lines += [_heldout(reward, heldout), _best(stage)]
     good = reward is not None and reward.way == 1
     good = good and (heldout is None or heldout.way in (1, None))
