@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -91,6 +92,9 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     functions = {name: overrides.pop(name) for name in FUNCTIONS if callable(overrides.get(name))}
     if isinstance(recipe, str | Path):
         overrides |= {name: FUNCTIONS[name] for name in functions}
+        several: dict[str, Any] = {}
+        overrides |= {n: _addressed(overrides[n], several) for n in ("reward",) if n in overrides}
+        functions |= {"reward": several} if several else {}
     if not isinstance(recipe, str | Path):
         if overrides:
             raise TypeError("a recipe that is complete takes no settings: name it, or copy it")
@@ -102,6 +106,19 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
         with shown():
             check_recipe(ready)
         return Run(stages.train(ready, functions=functions))
+
+
+def _addressed(reward: Any, functions: dict[str, Any]) -> Any:
+    """A reward with addresses in the place of its functions, which are put down under those."""
+    if isinstance(reward, Mapping):
+        return {key: _addressed(entry, functions) for key, entry in reward.items()}
+    if isinstance(reward, list | tuple):
+        return [_addressed(entry, functions) for entry in reward]
+    if not callable(reward):
+        return reward
+    name = f"python:{getattr(reward, '__name__', type(reward).__name__)}"
+    addresses = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(one for one in addresses if functions.setdefault(one, reward) is reward)
 
 
 def _named(setting: str, value: Any) -> Any:
@@ -161,17 +178,20 @@ def resume(
     run: str | Path | Run,
     *,
     judge: RewardSource | None = None,
-    reward: Callable[..., Any] | None = None,
+    reward: Any = None,
     environment: Callable[..., Any] | None = None,
 ) -> Run:
     """Go on with a run that was interrupted, from its last whole checkpoint.
 
-    ``judge``, ``reward``, ``environment``: the function that judged rounds or rewarded answers, the
-    class that answered the policy, where one did.
+    ``judge``, ``reward``, ``environment``: the function that judged rounds or rewarded answers
+    (several as they were handed over), the class that answered the policy, where one did.
     """
     from backflip.training.place import check_run
 
-    given = {"judge": judge, "reward": reward, "environment": environment}
+    several: dict[str, Any] = {}
+    if reward is not None and not callable(reward):
+        _addressed(reward, several)
+    given = {"judge": judge, "reward": several or reward, "environment": environment}
     folder = run.folder if isinstance(run, Run) else Path(run)
     check_run(folder)
     with starting():

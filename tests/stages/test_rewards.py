@@ -22,9 +22,7 @@ from backflip.monitor.log import read_metrics
 from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
 from backflip.reward.calls import arguments, load_function
-from backflip.reward.ensemble import Ensemble
-from backflip.reward.protocol import Judgement, Mix
-from backflip.reward.shaping import Shaped, Shaping
+from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
 from backflip.training.drawn_values import MonteCarlo
 from tests.models.families import tiny
@@ -224,26 +222,31 @@ def test_a_verifier_says_what_each_verdict_scores(model: str, sums: str, tmp_pat
 # ---- several sources
 
 
-def test_an_ensemble_is_the_mean_the_worst_or_the_mean_less_its_variance():
-    members = [lambda _, s=s: Judgement(torch.tensor(s)) for s in ([1.0, 4.0], [3.0, 4.0])]
-    found = {
-        how: Ensemble(members, how, 0.5)(rollouts(2)).scores.tolist()
-        for how in ("mean", "worst", "uncertainty")
-    }
-    assert found == {"mean": [2, 4], "worst": [1, 4], "uncertainty": [1.5, 4]}
-
-
-def test_a_mix_of_rewards_for_steps_and_for_answers_stands_in_time():
-    """A process reward of 1 a token, and twice a score of 3 at the end."""
-    steps = Judgement(torch.tensor([2.0]), steps=torch.tensor([[1.0, 1.0]]))
-    mix = Mix(
-        {"steps": lambda _: steps, "end": lambda _: Judgement(torch.tensor([3.0]))}, [1.0, 2.0]
+def test_several_functions_from_python_are_handed_over_at_once(
+    model: str, sums: str, tmp_path: Path
+):
+    """Two of them have one name; each is watched under its own, and asked for again by resume."""
+    brevity = lambda answer: -len(answer)  # noqa: E731
+    odd = lambda answer, reference: int(reference) % 2  # noqa: E731
+    settings = {**QUICK, "shaping.missing_eos": None, "steps": 1}
+    run = bf.train(
+        "ppo", model=model, data=sums, run=str(tmp_path / "a"), reward=[brevity, odd], **settings
     )
-    judged = mix(rollouts(1))
-    assert judged.scores.tolist() == [8.0]
-    assert judged.rewards(rollouts(1).mask).tolist() == [[1.0, 7.0]]
-    shaped = Shaped(mix, Shaping(clip=5.0), 8)(rollouts(1))
-    assert shaped.rewards(rollouts(1).mask).tolist() == [[1.0, 4.0]]
+    step = next(entry.metrics for entry in read_metrics(run.folder) if entry.step > 0)
+    parts = [value for name, value in step.items() if name.startswith("reward_<lambda>")]
+    assert step["reward"] == pytest.approx(sum(parts))
+    recipe = load_recipe(str(run.folder / "recipe.yaml"), {"run": str(tmp_path / "b")})
+    with pytest.raises(UserError, match=r"rewarded by a function <lambda>.*reward=\[FUNCTION"):
+        bf.train(recipe)
+
+
+def test_a_list_of_rewards_is_their_sum():
+    mix = load_recipe("grpo", ["reward=[exact, {name: length, most: 9}]"]).reward
+    assert mix.weights == (1.0, 1.0)
+    both = {"name": "mix", "terms": ["exact", "length"], "weights": [1, 1], "whiten": True}
+    assert load_recipe("grpo", {"reward": both}).reward.whiten is True
+    bad = {"name": "mix", "terms": ["exact"], "weights": [1], "clip": -1}
+    assert any("clip is -1" in fault for fault in load_recipe("grpo", {"reward": bad}).faults())
 
 
 def test_a_mix_is_written_in_a_recipe(tmp_path: Path):

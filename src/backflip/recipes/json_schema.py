@@ -64,8 +64,7 @@ def _group(kind: type[Any], *, name: str = "") -> dict[str, Any]:
 def _setting(owner: type[Any], field: str, kind: Any) -> dict[str, Any]:
     """A value of one field, in all the ways in which a recipe may say it."""
     if owner is MixOfRewards and field == "terms":
-        sources = [_group(source, name=name) for name, source in SOURCES.items()]
-        return {"type": "array", "items": {"anyOf": [*sources, {"type": "string"}]}}
+        return _terms()
     options = _options(kind)
     if field == "lr" and owner is OptimizerSettings:
         options.append({"const": "auto"})
@@ -76,10 +75,16 @@ def _setting(owner: type[Any], field: str, kind: Any) -> dict[str, Any]:
         names = [NAMES[group] for group in groups if group in NAMES]
         options.append({"enum": names} if names else {"type": "string"})
     if field in ANY_WORD:
-        options.append({"type": "string"})
+        options += [{"type": "string"}, _terms()]
     if {"type": "null"} in options and groups:
         options.append({"enum": list(NOTHING)})
     return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+def _terms() -> dict[str, Any]:
+    """Several rewards, each by its settings or by a word."""
+    sources = [_group(source, name=name) for name, source in SOURCES.items()]
+    return {"type": "array", "items": {"anyOf": [*sources, {"type": "string"}]}}
 
 
 def _options(kind: Any) -> list[dict[str, Any]]:

@@ -73,7 +73,9 @@ def resume(
 def _check_asked(recipe: Recipe, functions: Functions) -> None:
     """Raises UserError for a reward from Python that the recipe would never ask."""
     said = recipe.model_dump(mode="json").get("reward")
-    if "reward" in functions and "python" not in _leaves(said):
+    given = functions.get("reward")
+    asked = given if isinstance(given, Mapping) else ["python"]
+    if given is not None and not set(asked) <= set(map(str, _leaves(said))):
         raise UserError(
             f"reward is a function from Python, but the recipe says reward={said!r} and would "
             "never ask it. Leave it out, or say reward=python in the recipe."

@@ -1,12 +1,11 @@
-"""Sources of reward: the protocol, and a weighted mix."""
+"""Sources of reward: the protocol, and what one hands out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -56,30 +55,3 @@ class RewardSource(Protocol):
     """A reward model, a verifier, a judge, or a mix of them."""
 
     def __call__(self, rollouts: Rollouts) -> Judgement: ...
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Σ weight · score over several sources, each of them watched under its name."""
-
-    sources: Mapping[str, RewardSource]
-    weights: Sequence[float]
-
-    def __call__(self, rollouts: Rollouts) -> Judgement:
-        judged = {name: source(rollouts) for name, source in self.sources.items()}
-        scores = torch.stack([j.scores for j in judged.values()])
-        weights = scores.new_tensor(list(self.weights))
-        parts = {name: j.scores for name, j in judged.items()}
-        for name, judgement in judged.items():
-            parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
-        failures = Tally()
-        for judgement in judged.values():
-            failures.update(judgement.failures)
-        said = {"terms": scores.T, "weights": tuple(self.weights)}
-        if any(j.steps is not None for j in judged.values()):
-            mask = rollouts.mask
-            in_time = torch.stack([j.rewards(mask) for j in judged.values()])
-            said["steps"] = (weights[:, None, None] * in_time).sum(0)
-            said["ends"] = torch.stack([j.step_ends(mask) for j in judged.values()]).any(0)
-        total = (weights[:, None] * scores).sum(0)
-        return Judgement(total, parts, failures=failures, **said)

@@ -105,7 +105,7 @@ def sum_of(kind: type[Any], table: Mapping[str, type[Any]]) -> Callable[[Any], A
         return kind(
             terms=tuple(read.validate_python(term) for term in terms),
             weights=tuple(float(weight) for weight in weights),
-            **{key: float(entry) for key, entry in plain.items()},
+            **{k: v if v is None or isinstance(v, bool) else float(v) for k, v in plain.items()},
         )
 
     return made

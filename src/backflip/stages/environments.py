@@ -21,7 +21,8 @@ from backflip.errors import UserError
 from backflip.generate.sampler import Sampler
 from backflip.models.trunk import unwrapped
 from backflip.reward.function import load_function
-from backflip.reward.protocol import Mix, RewardSource
+from backflip.reward.mix import Mix
+from backflip.reward.protocol import RewardSource
 from backflip.stages.choices import NAMES, one_of, register
 from backflip.stages.context import StageContext
 from backflip.stages.rewards.context import RewardContext

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,11 +13,16 @@ from backflip.generate.engine import Engine
 from backflip.reward.protocol import RewardSource
 from backflip.stages.context import StageContext
 
-__all__ = ["PYTHON", "SELF", "RewardContext", "RewardSettings", "checkable"]
+__all__ = ["PYTHON", "SELF", "RewardContext", "RewardSettings", "checkable", "is_python"]
 
 PYTHON = "python"
 """The address of a function that is handed over in Python."""
 SELF = "self"
+
+
+def is_python(address: str) -> bool:
+    """Whether a function is handed over in Python: ``python``, or ``python:NAME`` among several."""
+    return address.partition(":")[0] == PYTHON
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class RewardContext:
     """The policy's own, where the source says that it uses the policy."""
     records: Sequence[Prompt]
     """Prompts by ``Rollouts.row``."""
-    function: Callable[..., Any] | None
-    """From Python, where the recipe says so."""
+    function: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None
+    """From Python, where the recipe says so; several by their addresses, python:NAME."""
 
     def source(self, setting: RewardSettings) -> RewardSource:
         """The source of a setting. Of an episode in an environment it is shown the last turn as the
@@ -42,12 +47,10 @@ class RewardContext:
 
 
 class RewardSettings(Protocol):
-    """A kind of reward in a recipe: a dataclass whose fields are its settings."""
+    """A kind of reward in a recipe: a dataclass whose fields are its settings.
 
-    @property
-    def uses_policy(self) -> bool:
-        """Whether it asks the policy itself."""
-        ...
+    Its ``uses_policy``, of the class or of the object, says whether it asks the policy itself.
+    """
 
     def scorers(self) -> list[str]:
         """Reward models that it loads."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backflip.data.records import Prompt
 from backflip.errors import UserError
 from backflip.reward.calls import check_function, load_function
 from backflip.reward.function import Apart, FunctionReward, TextJudge
 from backflip.reward.verifiers.pool import pool_of
-from backflip.stages.rewards.context import PYTHON, RewardContext
+from backflip.stages.rewards.context import PYTHON, RewardContext, is_python
 
 __all__ = ["Function"]
 
@@ -44,7 +44,7 @@ class Function:
         return ""
 
     def faults(self, where: str) -> Iterator[str]:
-        if self.path != PYTHON:
+        if not is_python(self.path):
             try:
                 load_function(self.path)
             except UserError as error:
@@ -62,13 +62,7 @@ class Function:
             )
 
     def build(self, given: RewardContext) -> FunctionReward:
-        function = given.function if self.path == PYTHON else load_function(self.path)
-        if function is None:
-            run = given.context.recipe.run
-            raise UserError(
-                f"{run} is rewarded by a function, which no file can hold. Hand it over in Python: "
-                f'bf.train(…, reward=FUNCTION), or bf.resume("{run}", reward=FUNCTION).'
-            )
+        function = self._handed(given) if is_python(self.path) else load_function(self.path)
         if isinstance(function, TextJudge):
             function = function.check
         if remark := check_function(function, given.records):
@@ -82,12 +76,27 @@ class Function:
             apart=self._apart(given.context.say),
         )
 
+    def _handed(self, given: RewardContext) -> Callable[..., Any]:
+        """The function from Python. Raises UserError where none was handed over."""
+        handed = given.function
+        several = handed if isinstance(handed, Mapping) else {PYTHON: handed}
+        function = several.get(self.path)
+        if function is None:
+            run, which = given.context.recipe.run, self.path.partition(":")[2]
+            form = "[FUNCTION, …]" if which else "FUNCTION"
+            raise UserError(
+                f"{run} is rewarded by a function{f' {which}' if which else ''}, which no file can "
+                f"hold. Hand it over in Python: bf.train(…, reward={form}), or "
+                f'bf.resume("{run}", reward={form}).'
+            )
+        return function
+
     def _apart(self, say: Callable[[str], None]) -> Apart | None:
-        if self.path != PYTHON and self.workers:
+        if not is_python(self.path) and self.workers:
             pool = pool_of(self.workers, self.memory, heard=True)
             return Apart(self.path, self.seconds, pool)
         say(
             "the reward function is called in this process, without limits of time and memory"
-            + ("; one in a file, reward=FILE.py:NAME, has both" if self.path == PYTHON else "")
+            + ("; one in a file, reward=FILE.py:NAME, has both" if is_python(self.path) else "")
         )
         return None

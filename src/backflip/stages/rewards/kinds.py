@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backflip.reward.verifiers.discover import VERIFIERS
 from backflip.stages.choices import one_of, register, sum_of
-from backflip.stages.rewards.context import PYTHON, RewardSettings
+from backflip.stages.rewards.context import RewardSettings, is_python
 from backflip.stages.rewards.environment import Environment
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
@@ -46,15 +46,14 @@ def reward_in(raw: Any) -> Any:
     """A reward as a recipe may say it → a mapping: a word is a function's address or a model."""
     if raw is None or isinstance(raw, Mapping):
         return _written_out(raw or {})
-    if isinstance(raw, list | tuple) or callable(raw):
-        raise ValueError(
-            "one function from Python stands alone, reward=FUNCTION; several rewards are {name: "
-            "mix, terms: [my_rewards.py:NAME, runs/MY-REWARD-MODEL], weights: [1, 0.5]}"
-        )
+    if isinstance(raw, list | tuple):
+        return _written_out({"name": "mix", "terms": raw, "weights": [1.0] * len(raw)})
+    if callable(raw):
+        raise ValueError("a function from Python is handed to bf.train: bf.train(…, reward=f)")
     if not isinstance(raw, str | Path):
         return raw
     word = str(raw)
-    if word == PYTHON or ".py:" in word:
+    if is_python(word) or ".py:" in word:
         return {"name": "function", "path": _absolute(word)}
     known = word in REWARDS or word == CHECK
     return _written_out({"name": word} if known else {"model": word})
@@ -73,4 +72,5 @@ def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _absolute(address: str) -> str:
     """A function's address that means the same from any folder."""
     file, colon, name = address.rpartition(":")
-    return f"{Path(file).expanduser().resolve()}:{name}" if colon and file else address
+    known = not colon or not file or is_python(address)
+    return address if known else f"{Path(file).expanduser().resolve()}:{name}"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backflip.data.records import Prompt
-from backflip.reward.protocol import Mix, RewardSource
+from backflip.reward.mix import Mix
+from backflip.reward.protocol import RewardSource
 from backflip.stages.choices import NAMES
-from backflip.stages.rewards.context import PYTHON, RewardContext
+from backflip.stages.rewards.context import RewardContext
 from backflip.stages.rewards.functions import Function
 
 __all__ = ["MixOfRewards"]
@@ -24,6 +25,10 @@ class MixOfRewards:
     """Sources of reward, each with settings of its own."""
     weights: tuple[float, ...]
     """One for each term."""
+    clip: float | None = None
+    """Scores of each term beyond ±clip are cut to it, before they are weighed."""
+    whiten: bool = False
+    """Whether scores of each term get mean 0 and deviation 1 over a step's answers."""
 
     whole_episodes: ClassVar[bool] = True
     """Its terms see to it themselves."""
@@ -42,6 +47,8 @@ class MixOfRewards:
         for number, weight in enumerate(self.weights, start=1):
             if not math.isfinite(weight):
                 yield f"{where}.weights[{number}] is {weight:g}; it must be a finite number."
+        if self.clip is not None and not self.clip > 0:
+            yield f"{where}.clip is {self.clip:g}; it must be above 0."
         for number, term in enumerate(self.terms, start=1):
             yield from term.faults(f"{where}.terms[{number}]")
 
@@ -49,11 +56,11 @@ class MixOfRewards:
         names = [name_of(term) for term in self.terms]
         numbered = [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names, 1)]
         built = {n: given.source(term) for n, term in zip(numbered, self.terms, strict=True)}
-        return Mix(built, self.weights)
+        return Mix(built, self.weights, self.clip, self.whiten)
 
 
 def name_of(term: Any) -> str:
     """A word for a source among others: the function's name, or its kind."""
-    if isinstance(term, Function) and term.path != PYTHON:
+    if isinstance(term, Function) and ":" in term.path:
         return term.path.rpartition(":")[2]
     return NAMES[type(term)]

@@ -1,0 +1,97 @@
+"""A weighted mix of sources of reward, whose scores may be bounded or whitened first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from backflip.data.batches import Rollouts
+from backflip.data.records import Tally
+from backflip.functional.credit import at_end, whiten
+from backflip.functional.shaping import clip_scores
+from backflip.reward.protocol import Judgement, RewardSource
+
+__all__ = ["Mix"]
+
+VERDICTS, FAILED = ("correct", "incorrect", "unparsable"), ("error", "timeout")
+"""Parts of a judgement that are outcomes of checks; the latter leave an answer without a score."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Σ weight · score over several sources, each of them watched under its name.
+
+    Shares of outcomes stand among the parts by the name of their source; failures of any, and the
+    verdicts where one source alone gives some, stand there by their own names too.
+    """
+
+    sources: Mapping[str, RewardSource]
+    weights: Sequence[float]
+    clip: float | None = None
+    """Scores of each source beyond ±clip are cut to it."""
+    whiten: bool = False
+    """Scores of each source get mean 0 and deviation 1 over the batch, after clipping."""
+
+    def __call__(self, rollouts: Rollouts) -> Judgement:
+        mask = rollouts.mask
+        judged = {name: source(rollouts) for name, source in self.sources.items()}
+        parts = {name: j.scores for name, j in judged.items()}
+        for name, judgement in judged.items():
+            parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
+        parts |= _outcomes(list(judged.values()))
+        failures = Tally()
+        for judgement in judged.values():
+            failures.update(judgement.failures)
+        terms = [self._tamed(judgement, mask) for judgement in judged.values()]
+        scores = torch.stack([term.scores for term in terms])
+        weights = scores.new_tensor(list(self.weights))
+        said: dict[str, Any] = {"terms": scores.T, "weights": tuple(self.weights)}
+        if any(term.steps is not None for term in terms):
+            in_time = torch.stack([term.rewards(mask) for term in terms])
+            said["steps"] = (weights[:, None, None] * in_time).sum(0)
+            said["ends"] = torch.stack([j.step_ends(mask) for j in judged.values()]).any(0)
+        total = (weights[:, None] * scores).sum(0)
+        return Judgement(total, parts, failures=failures, **said)
+
+    def _tamed(self, judgement: Judgement, mask: Bool[Tensor, "B T"]) -> Judgement:
+        """A source's judgement with its scores bounded and whitened; rewards of steps follow."""
+        if self.clip is not None:
+            scores = clip_scores(judgement.scores, limit=self.clip)
+            steps = _with_end(judgement.steps, scores - judgement.scores, mask)
+            judgement = replace(judgement, scores=scores, steps=steps)
+        known = judgement.scores.isfinite()
+        if not self.whiten or not known.any():
+            return judgement
+        white = whiten(judgement.scores[:, None], known[:, None])[:, 0]
+        spread = (judgement.scores[known] - judgement.scores[known].mean()).square().mean().sqrt()
+        steps = judgement.steps
+        if steps is not None:
+            steps = torch.where(spread > 0, steps / spread.clamp(min=1e-12), 0.0)
+            steps = _with_end(steps, white - steps.sum(-1), mask)
+        return replace(judgement, scores=torch.where(known, white, judgement.scores), steps=steps)
+
+
+def _with_end(
+    steps: Float[Tensor, "B T"] | None, more: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"] | None:
+    """Rewards of steps with an addition at the last choice."""
+    return None if steps is None else steps + at_end(more, mask)
+
+
+def _outcomes(judged: Sequence[Judgement]) -> dict[str, Tensor]:
+    """Failures of any source, and the verdicts of the only one that gives some."""
+    found = {name: _any(j.parts[name] for j in judged if name in j.parts) for name in FAILED}
+    giving = [j for j in judged if any(name in j.parts for name in VERDICTS)]
+    if len(giving) == 1:
+        found |= {name: giving[0].parts.get(name) for name in VERDICTS}
+    return {name: share for name, share in found.items() if share is not None}
+
+
+def _any(shares: Iterable[Tensor]) -> Tensor | None:
+    held = list(shares)
+    return torch.stack(held).amax(0) if held else None

@@ -1,0 +1,55 @@
+"""Several sources of reward in one: ensembles, and mixes whose terms are bounded and whitened."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from backflip.reward.ensemble import Ensemble
+from backflip.reward.mix import Mix
+from backflip.reward.protocol import Judgement
+from backflip.reward.shaping import Shaped, Shaping
+from tests.stages.test_rewards import rollouts
+
+
+def test_an_ensemble_is_the_mean_the_worst_or_the_mean_less_its_variance():
+    members = [lambda _, s=s: Judgement(torch.tensor(s)) for s in ([1.0, 4.0], [3.0, 4.0])]
+    found = {
+        how: Ensemble(members, how, 0.5)(rollouts(2)).scores.tolist()
+        for how in ("mean", "worst", "uncertainty")
+    }
+    assert found == {"mean": [2, 4], "worst": [1, 4], "uncertainty": [1.5, 4]}
+
+
+def test_a_mix_of_rewards_for_steps_and_for_answers_stands_in_time():
+    """A process reward of 1 a token, and twice a score of 3 at the end."""
+    steps = Judgement(torch.tensor([2.0]), steps=torch.tensor([[1.0, 1.0]]))
+    mix = Mix(
+        {"steps": lambda _: steps, "end": lambda _: Judgement(torch.tensor([3.0]))}, [1.0, 2.0]
+    )
+    judged = mix(rollouts(1))
+    assert judged.scores.tolist() == [8.0]
+    assert judged.rewards(rollouts(1).mask).tolist() == [[1.0, 7.0]]
+    shaped = Shaped(mix, Shaping(clip=5.0), 8)(rollouts(1))
+    assert shaped.rewards(rollouts(1).mask).tolist() == [[1.0, 4.0]]
+
+
+def test_scores_of_a_mix_are_bounded_then_whitened_and_what_has_none_keeps_none():
+    """By hand: 9 is cut to 3; (1, 3) has mean 2 and deviation 1; equal scores whiten to 0."""
+    far = Judgement(torch.tensor([1.0, 9.0, math.nan]), {"timeout": torch.tensor([0.0, 0.0, 1.0])})
+    flat = Judgement(torch.tensor([5.0, 5.0, 5.0]), {"correct": torch.ones(3)})
+    mix = Mix({"far": lambda _: far, "flat": lambda _: flat}, [2.0, 1.0], clip=3.0, whiten=True)
+    judged = mix(rollouts(3))
+    assert judged.scores[:2].tolist() == [-2.0, 2.0]
+    assert judged.scores[2].isnan()
+    assert judged.parts["far"][:2].tolist() == [1.0, 9.0]
+    assert judged.parts["timeout"].tolist() == [0.0, 0.0, 1.0]
+    assert judged.parts["correct"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_rewards_of_steps_add_up_to_the_bounded_and_whitened_score():
+    steps = Judgement(torch.tensor([2.0, 6.0]), steps=torch.tensor([[1.0, 1.0], [2.0, 4.0]]))
+    judged = Mix({"steps": lambda _: steps}, [1.0], clip=4.0, whiten=True)(rollouts(2))
+    assert judged.scores.tolist() == [-1.0, 1.0]
+    assert judged.rewards(rollouts(2).mask).sum(-1).tolist() == [-1.0, 1.0]
