@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -49,3 +50,19 @@ def test_a_step_is_the_same_however_its_batch_is_cut(name: str):
     for gradient, number in zip(gradients[1:], numbers[1:], strict=True):
         torch.testing.assert_close(gradient, gradients[0], atol=1e-6, rtol=1e-4)
         assert number == pytest.approx(numbers[0], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_the_corrections_weight_scales_what_is_learnt_from_each_answer(name: str):
+    """A weight of 2 adds to a step exactly what a weight of 1 adds to one of 0."""
+    gradients = []
+    for weight in (0.0, 1.0, 2.0):
+        table, experience = off_policy(made(name))
+        weighed = dataclasses.replace(experience, weight=weight * experience.weight)
+        before = table.logits.detach().clone()
+        sgd = torch.optim.SGD(table.parameters(), lr=1.0)
+        Learner(table, sgd, max_norm=1e9).step(Work(made(name), weighed))
+        gradients.append(before - table.logits.detach())
+    learnt = gradients[1] - gradients[0]
+    assert learnt.abs().max() > 1e-4
+    torch.testing.assert_close(gradients[2] - gradients[1], learnt, atol=1e-6, rtol=1e-4)

@@ -65,6 +65,14 @@ def test_the_clip_fraction_counts_the_choices_without_a_gradient(eps_low, eps_hi
     assert 0 <= clipped.sum() < 3
 
 
+def test_the_clip_fraction_counts_what_a_dual_clip_holds_too():
+    logp = NEW.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(dual_clip(logp, OLD, ADVANTAGES, cap=3.0).sum(), logp)
+    clipped = clip_fraction(NEW, OLD, ADVANTAGES, cap=3.0)
+    torch.testing.assert_close(clipped, (gradient == 0).float())
+    assert clipped[-1] == 1
+
+
 def test_a_dual_clip_bounds_what_a_bad_choice_can_cost():
     plain = clipped_surrogate(NEW, OLD, ADVANTAGES)
     capped = dual_clip(NEW, OLD, ADVANTAGES, cap=3.0)
