@@ -138,6 +138,11 @@ class EpisodeSampler:
         self._renew(episodes)
         return as_rollouts(episodes, numbers, self.group_size, failures)
 
+    @property
+    def exact(self) -> bool:
+        """Whether ``Rollouts.logp`` is the learner's own log-probability, up to 1e-4 nats."""
+        return self.engine.exact
+
     def sync(self, policy: Any) -> None:
         """From now on, play with the weights that ``policy.model`` has now."""
         self.engine.sync(policy.model)

@@ -57,15 +57,11 @@ def settled(chosen: Correction | None, algorithm: Any, *, exact: bool) -> tuple[
         return chosen, ""
     if exact:
         return NoCorrection(), ""
+    apart = "the engine's log-probabilities are not the learner's own"
     if algorithm.corrects_sampler:
-        said = f"{algorithm.title} measures from the sampler, and nothing else corrects for it"
-        return (
-            NoCorrection(),
-            f"answers are drawn by another program than the one that learns: {said}",
-        )
-    tis = TIS()
+        return NoCorrection(), f"{apart}: {algorithm.title} measures from the engine itself"
+    tis, others = TIS(), ", ".join(name for name in CORRECTIONS if name != "tis")
     return tis, (
-        "answers are drawn by another program than the one that learns: their tokens are weighed "
-        f"by the learner's probability over the sampler's, up to {tis.cap:g} (correction=tis; "
-        f"others: {', '.join(name for name in CORRECTIONS if name != 'tis')})"
+        f"{apart}: tokens of its answers are weighed by the learner's probability over the "
+        f"engine's, up to {tis.cap:g} (correction=tis; others: {others})"
     )
