@@ -96,7 +96,7 @@ class OnlineRecipe(Stage):
     """Who draws them: torch in this process, or openai, a server."""
     correction: Corrections | None = None
     """Weights of answers that another drew than the learner: none, tis, icepop, sequence_mask,
-    geometric_mask, tv_gate, kl_gate. Null: none where its numbers are the learner's own, else tis."""
+    geometric_mask, tv_gate, kl_gate. Null: none where numbers are the learner's own, else tis."""
     max_rows: Count = 64
     """Answers drawn side by side: more is faster and takes more memory."""
     shaping: Shaping = Shaping()
