@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backflip.reward.sandbox import bubblewrap
 from backflip.reward.sandbox.box import opened
 from backflip.reward.sandbox.layers import LAYERS, OPEN
 from tests.reward.hostile import PROGRAMS
@@ -29,12 +31,16 @@ CORE = ("01", "04", "08", "11", "17", "22", "23", "25", "29", "31", "38", "40")
 pytestmark = pytest.mark.skipif(not FOUND.strong, reason=FOUND.line())
 
 
-def attacked(name: str, user: str, without: tuple[str, ...] = ()) -> list[str]:
+def attacked(
+    name: str, user: str, without: tuple[str, ...] = (), *, wrapper: str = ""
+) -> list[str]:
     """What a program achieves when a user of this machine runs it, with layers off."""
 
     def run() -> list[str]:
+        box = opened("weak", without=without)
+        box = replace(box, walls=replace(box.walls, bubblewrap=wrapper))
         with witness() as outside:
-            return attack(opened("weak", without=without), name, outside)
+            return attack(box, name, outside)
 
     if user == "ordinary" and ROOT:
         if not readable_by_all():
@@ -63,6 +69,21 @@ def test_a_hostile_program_achieves_nothing(name: str):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_hostile_program_achieves_nothing_whoever_runs_it(name: str, user: str):
     assert attacked(name, user) == []
+
+
+@pytest.mark.skipif(not bubblewrap.found(), reason="bubblewrap is not installed")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=() if one[:2] in ("08", "23") else pytest.mark.slow)
+        for one in PROGRAMS
+        if one[:2] in CORE
+    ],
+)
+def test_nothing_is_achieved_in_the_namespaces_of_bubblewrap(name: str):
+    if "namespaces" in FOUND.missing:
+        pytest.skip(FOUND.line())
+    assert attacked(name, "ordinary", wrapper=bubblewrap.found()) == []
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")

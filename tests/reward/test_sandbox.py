@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from backflip.errors import UserError
 from backflip.reward.sandbox import box
-from backflip.reward.sandbox.box import opened, run
+from backflip.reward.sandbox.box import opened, run, wrapped
+from backflip.reward.sandbox.interpreter import candidates
 from backflip.reward.sandbox.layers import LAYERS
-from backflip.reward.sandbox.runner import Limits
+from backflip.reward.sandbox.runner import Cell, Ended, Limits, Walls
 
 FOUND = opened("weak")
 ENDS = [
@@ -59,6 +62,22 @@ def test_another_system_than_linux_is_refused_in_words(monkeypatch: pytest.Monke
     monkeypatch.setattr(box.sys, "platform", "darwin")
     with pytest.raises(UserError, match="needs Linux, and this is darwin"):
         box._found.__wrapped__(0, frozenset())
+
+
+@pytest.mark.skipif(not any(map(wrapped, candidates())), reason="bubblewrap makes none here")
+def test_bubblewrap_makes_the_namespaces_where_nobody_else_may(monkeypatch: pytest.MonkeyPatch):
+    honest = box.launch
+
+    def hardened(cells: list[Cell], limits: Limits, walls: Walls) -> Ended:
+        ended = honest(cells, limits, walls)
+        if not cells:
+            ended.report["missing"]["namespaces"] = "forbidden"
+        return ended
+
+    monkeypatch.setattr(box, "launch", hardened)
+    found = box._found.__wrapped__(os.geteuid(), frozenset())
+    assert found.line().endswith("by bubblewrap)")
+    assert found.run("import os; print(sorted(os.listdir('/work')))").stdout == "[]\n"
 
 
 @pytest.mark.skipif(not FOUND.strong, reason=FOUND.line())

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from backflip.errors import UserError
+from backflip.reward.sandbox import bubblewrap
 from backflip.reward.sandbox.interpreter import Interpreter, candidates
 from backflip.reward.sandbox.layers import LAYERS, OPEN
-from backflip.reward.sandbox.runner import Cell, Limits, Ran, launch
+from backflip.reward.sandbox.runner import Cell, Limits, Ran, Walls, launch
 
-__all__ = ["Mode", "Sandbox", "opened", "run"]
+__all__ = ["Mode", "Sandbox", "opened", "run", "wrapped"]
 
 Mode: TypeAlias = Literal["strict", "weak"]
 """Whether the sandbox refuses to run where too many layers are missing, or runs with the others."""
@@ -24,10 +25,14 @@ Mode: TypeAlias = Literal["strict", "weak"]
 class Sandbox:
     """Programs that nobody trusts run here."""
 
-    interpreter: Interpreter
-    layers: tuple[str, ...]
+    walls: Walls
     missing: Mapping[str, str]
     """Why a layer is not entered."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that programs enter."""
+        return self.walls.layers
 
     @property
     def strong(self) -> bool:
@@ -39,7 +44,8 @@ class Sandbox:
     def line(self) -> str:
         """One line: the layers that are missing, and what that leaves open."""
         if not self.missing:
-            return f"sandbox: all layers hold ({', '.join(self.layers)})"
+            by = " by bubblewrap" if self.walls.bubblewrap else ""
+            return f"sandbox: all layers hold ({', '.join(self.layers)}{by})"
         gaps = [f"{name} ({why}): {OPEN[name]}" for name, why in self.missing.items()]
         return f"sandbox: without {'; without '.join(gaps)}"
 
@@ -47,7 +53,19 @@ class Sandbox:
         """Runs a Python program that may import the standard library alone."""
         bounds = limits or Limits()
         cell = Cell(program, stdin.encode("utf-8", "replace"))
-        return launch([cell], bounds, self.layers, self.interpreter).ran(bounds)
+        return launch([cell], bounds, self.walls).ran(bounds)
+
+
+def wrapped(interpreter: Interpreter) -> str:
+    """The path of ``bwrap`` where the namespaces that it makes hold a program; else empty."""
+    path, limits = bubblewrap.found(), Limits()
+    if not path:
+        return ""
+    walls = Walls(interpreter, ("rights", "limits", "namespaces"), path)
+    said = launch([Cell(bubblewrap.TRIAL)], limits, walls).ran(limits).stdout.split()
+    most = (limits.disk + (64 << 10), limits.files)
+    held = len(said) == 3 and all(0 < int(n) <= m for n, m in zip(said[1:], most, strict=True))
+    return path if held and said[0] == "True" else ""
 
 
 @functools.cache
@@ -60,16 +78,19 @@ def _found(user: int, off: frozenset[str]) -> Sandbox:
         )
     reason = "no interpreter was found"
     for interpreter in candidates():
-        report = launch([], Limits(), (), interpreter).report
+        report = launch([], Limits(), Walls(interpreter)).report
         if "missing" not in report:
             reason = str(report.get("reason", report["end"]))
             continue
         missing = {name: why for name, why in report["missing"].items() if why}
         missing |= dict.fromkeys(off, "off")
-        layers = tuple(name for name in LAYERS if name not in missing)
-        drops = user == 0 and "rights" in layers and "namespaces" not in layers
-        if not drops or interpreter.runs_for_all():
-            return Sandbox(interpreter, layers, missing)
+        wrapper = "" if "namespaces" in off or "namespaces" not in missing else wrapped(interpreter)
+        if wrapper:
+            del missing["namespaces"]
+        walls = Walls(interpreter, tuple(n for n in LAYERS if n not in missing), wrapper)
+        shows = "namespaces" in walls.layers and not wrapper
+        if user or shows or "rights" in missing or interpreter.runs_for_all():
+            return Sandbox(walls, missing)
         reason = f"{interpreter.path} can be read by root alone"
     raise UserError(
         f"the sandbox could not start ({reason}): install a Python 3.11 or newer that every user "

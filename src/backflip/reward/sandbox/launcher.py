@@ -16,20 +16,20 @@ import sys
 import time
 from typing import Any
 
-from backflip.reward.sandbox import kernel, layers, processes
+from backflip.reward.sandbox import bubblewrap, kernel, layers, processes
 
-__all__ = ["BOOT", "main"]
+__all__ = ["BOOT", "inside", "main"]
 
-BOOT = """
+PACKAGE = """
 import sys, types
 for name, folder in (("backflip", 2), ("backflip.reward", 1), ("backflip.reward.sandbox", 0)):
     made = types.ModuleType(name)
     made.__path__ = [sys.argv[1].rsplit("/", folder)[0]]
     sys.modules[name] = made
 from backflip.reward.sandbox import launcher
-launcher.main(int(sys.argv[2]))
 """
 """The launcher's first lines, without the package's own first lines, which import more."""
+BOOT = PACKAGE + "launcher.main(int(sys.argv[2]))"
 START = """
 import os
 with open(3, "rb") as file: source = file.read()
@@ -137,21 +137,28 @@ def _cell(job: dict[str, Any], cell: dict[str, Any], status: int, link: tuple[in
     kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)
     os.setsid()
     files = _files(cell, link, job["verdict"])
+    if job["bubblewrap"] and "namespaces" in job["layers"]:
+        bubblewrap.become(job, PACKAGE, files, status)
     if layers.enter_namespaces(job):
         kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)  # forgotten when the user changes
         first = os.fork()
         if first:
             os.waitpid(first, 0)
             os._exit(0)
+    _keep(job, files, status)
+
+
+def inside(told: int) -> None:
+    """As ``_cell``, in namespaces that bubblewrap has made."""
+    _keep(*bubblewrap.inside(told))
+
+
+def _keep(job: dict[str, Any], files: list[int], status: int) -> None:
+    """Starts the program, waits for all that ends meanwhile, and says how the program ended."""
     kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)
     program = os.fork()
     if program == 0:
         _guarded(status, _become, job, files, status)
-    _keep(program, status)
-
-
-def _keep(program: int, status: int) -> None:
-    """Waits for the program, and for what it left behind; says how the program ended."""
     while True:
         pid, code, used = os.wait4(-1, 0)
         if pid == program:

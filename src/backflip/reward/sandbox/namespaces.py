@@ -13,7 +13,7 @@ from typing import Any
 
 from backflip.reward.sandbox import kernel
 
-__all__ = ["NOBODY", "WORK", "build_root", "drop_rights", "unshare"]
+__all__ = ["NOBODY", "WORK", "build_root", "drop_rights", "mount_work", "unshare"]
 
 NOBODY = 65534
 WORK = "/work"
@@ -34,9 +34,9 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
     kernel.checked(result, f"mount {kind or source} on {target}")
 
 
-def _lock(path: str, *, devices: bool = False) -> None:
-    """Makes a mount and all below it read-only, without set-user-ID and device files."""
-    flags = READ_ONLY | NO_SETUID | (0 if devices else NO_DEVICES)
+def _lock(path: str) -> None:
+    """Makes a mount and all below it read-only, without set-user-ID files."""
+    flags = READ_ONLY | NO_SETUID
     attributes = kernel.ctypes.create_string_buffer(flags.to_bytes(8, "little") + bytes(24), 32)
     kernel.syscall(442, AT_CURRENT, path.encode(), AT_RECURSIVE, attributes, 32)
 
@@ -84,8 +84,14 @@ def build_root(reads: Iterable[str], hidden: Iterable[str], limits: dict[str, An
     kernel.checked(kernel.LIBC.umount2(OLD.encode(), DETACH), "umount2")
     os.rmdir(OLD)
     os.mkdir(WORK)
-    os.symlink(WORK, "/tmp")
-    _lock("/", devices=True)
+    if not os.path.lexists("/tmp"):
+        os.symlink(WORK, "/tmp")
+    _lock("/")
+    mount_work(limits)
+
+
+def mount_work(limits: dict[str, Any]) -> None:
+    """Mounts the place to write, of bounded size and inodes."""
     options = f"size={limits['disk']},nr_inodes={limits['files']},mode=1777"
     _mount("tmpfs", WORK, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXEC, options)
 

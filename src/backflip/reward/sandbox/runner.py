@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from backflip.reward.sandbox import launcher
 from backflip.reward.sandbox.interpreter import ENVIRONMENT, FLAGS, Interpreter
 
-__all__ = ["Cell", "Ended", "Limits", "Ran", "launch", "shown", "too_slow"]
+__all__ = ["Cell", "Ended", "Limits", "Ran", "Walls", "launch", "shown", "too_slow"]
 
 FIRST_USER = 0x70000000
 """Users that own nothing, one for each program that root runs."""
@@ -119,15 +119,25 @@ def _outcome(report: Mapping[str, Any], limits: Limits) -> tuple[RanOutcome, str
     return "failed", f"exit code {code}" if code > 0 else f"ended by signal {-code}"
 
 
-def launch(
-    cells: list[Cell], limits: Limits, layers: tuple[str, ...], interpreter: Interpreter
-) -> Ended:
+@dataclass(frozen=True)
+class Walls:
+    """The layers that programs run in, and the interpreter that runs them."""
+
+    interpreter: Interpreter
+    layers: tuple[str, ...] = ()
+    bubblewrap: str = ""
+    """The path of ``bwrap`` where it makes the namespaces."""
+
+
+def launch(cells: list[Cell], limits: Limits, walls: Walls) -> Ended:
     """Runs one program, or two joined by pipes of which the last ends the job."""
+    interpreter = walls.interpreter
     (verdict, judge), (report, reporter) = os.pipe(), os.pipe()
     job = {
         "cells": [asdict(one) | {"source": one.source.encode("utf-8", "replace")} for one in cells],
         "limits": asdict(limits) | {"memory_of_all": limits.memory + SLACK},
-        "layers": list(layers),
+        "layers": list(walls.layers),
+        "bubblewrap": walls.bubblewrap,
         "interpreter": interpreter.path,
         "flags": list(FLAGS),
         "env": dict(ENVIRONMENT),

@@ -59,7 +59,7 @@ def check(box: Sandbox, program: str, problem: Problem, limits: Limits | None = 
     except (TypeError, ValueError, RecursionError) as error:
         return Checked("error", reason=f"the tests cannot be handed over: {error}")
     cells = [Cell(bundle.answering()), Cell(bundle.checking(), job.encode(), judges=True)]
-    ended = launch(cells, bounds, box.layers, box.interpreter)
+    ended = launch(cells, bounds, box.walls)
     return _checked(ended, nonce, bounds)
 
 
