@@ -59,6 +59,7 @@ SMALL = {
 INSTEAD = [
     ("n=16", "n=2 limit=4 max_tokens=4"),
     ("trial 20", "trial 3"),
+    ("max_tokens=64", "max_tokens=4"),
     ("MY-SFT", "sft"),
     ("MY-REWARD-MODEL", "rm"),
 ]
@@ -98,6 +99,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_rewards.py").write_text("def brevity(answer): return -len(answer)")
     named = [{"topic": p["prompt"], "good": p["chosen"], "bad": p["rejected"]} for p in pairs]
     write_jsonl(folder / "named.jsonl", named)
+    write_jsonl(folder / "questions.jsonl", sums[:4])
     write_jsonl(folder / "prompts.jsonl", [{"prompt": row["prompt"]} for row in pairs[:16]])
     return folder
 

@@ -25,6 +25,7 @@ from .evaluation.conversation import Conversation as Conversation
 from .evaluation.reward_model import RewardReport as RewardReport
 from .models.load import load_tokenizer as load_tokenizer
 from .models.save import load_reward_model as load_reward_model
+from .recipes.compute import compute as compute
 from .recipes.load import load_recipe as load_recipe
 
 __version__: str

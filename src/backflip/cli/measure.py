@@ -10,6 +10,7 @@ import typer
 
 from backflip.cli import complete as completing
 from backflip.cli.arguments import Format, Limit, MaxLength
+from backflip.cli.compute import computed, print_compute
 from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
 from backflip.text import counted, percent
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from backflip.evaluation.reward_model import RewardReport
     from backflip.functional.statistics import Interval
     from backflip.recipes.best_of import BestOfN
+    from backflip.recipes.compute import ComputeReport
+
+
+COMPUTE = (
+    "Accuracy of a policy over tokens: pass@k, votes, best of n, beams, longer thinking. DATA is "
+    "questions; then reward=VERIFIER, process=RUN, n=16, waits=2, out=compute.html, max_tokens, "
+    "temperature, seed."
+)
 
 
 def evaluate(
@@ -45,20 +54,27 @@ def evaluate(
     policy: Annotated[
         str | None, typer.Option(help="The model to be trained against it: compares sizes.")
     ] = None,
+    compute: Annotated[bool, typer.Option("--compute", help=COMPUTE)] = False,
 ) -> None:
     """Accuracy of a reward model, of a policy as one, or of a process model on labelled steps."""
+    options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
+    given = {name: value for name, value in options.items() if value is not None}
+    report = (computed if compute else _measured)(model, settings, given)
+    _print_json(report.to_json()) if json_ else _printed(report)
+
+
+def _measured(
+    model: str, words: Sequence[str], options: Mapping[str, Any]
+) -> RewardReport | ProcessReport:
     from backflip import api
     from backflip.recipes import slips
 
-    options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
-    given = {name: value for name, value in options.items() if value is not None}
-    given = _evaluated(settings) | given
+    given = _evaluated(words) | dict(options)
     slips.check_models(model, given.get("reference"), given.get("policy"))
     slips.check_data(given["data"])
     slips.check_reading(given["data"], given)
     slips.check_judge(model, given)
-    report = api.evaluate(model, **given)
-    _print_json(report.to_json()) if json_ else _printed(report)
+    return api.evaluate(model, **given)
 
 
 def _print_json(found: Mapping[str, Any]) -> None:
@@ -117,10 +133,13 @@ def best_of_n(
     print_best_of_n(found) if not json_ else _print_json(found.to_json())
 
 
-def _printed(report: RewardReport | ProcessReport) -> None:
+def _printed(report: RewardReport | ProcessReport | ComputeReport) -> None:
     from backflip.evaluation.process import ProcessReport
+    from backflip.recipes.compute import ComputeReport
 
-    if isinstance(report, ProcessReport):
+    if isinstance(report, ComputeReport):
+        print_compute(report)
+    elif isinstance(report, ProcessReport):
         print_process_report(report)
     else:
         print_report(report)
