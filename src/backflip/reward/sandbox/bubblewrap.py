@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import shutil
-from typing import Any
 
 from backflip.reward.sandbox import kernel, namespaces
 
@@ -29,10 +27,11 @@ print(os.getpid() < 9, room.f_blocks * room.f_frsize, room.f_files)
 
 def found() -> str:
     """The path of ``bwrap``; empty where it is not installed."""
-    return shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin") or ""
+    places = (f"{folder}/bwrap" for folder in ("/usr/bin", "/usr/local/bin", "/bin"))
+    return next((path for path in places if os.access(path, os.X_OK)), "")
 
 
-def _shown(job: dict[str, Any], folder: str) -> list[str]:
+def _shown(job: dict, folder: str) -> list[str]:
     """Options that show the interpreter's files, and the launcher's."""
     options: list[str] = []
     for path in job["mounts"]:
@@ -47,7 +46,7 @@ def _shown(job: dict[str, Any], folder: str) -> list[str]:
     return [*options, "--dir", namespaces.WORK, "--ro-bind", folder, FOLDER]
 
 
-def become(job: dict[str, Any], boot: str, files: list[int], status: int) -> None:
+def become(job: dict, boot: str, files: list[int], status: int) -> None:
     """Replaces this process by bubblewrap, in which a launcher starts the program."""
     if os.geteuid() == 0 and "rights" in job["layers"]:
         namespaces.drop_rights(job["user"] + os.getpid())
@@ -64,7 +63,7 @@ def become(job: dict[str, Any], boot: str, files: list[int], status: int) -> Non
     os.execve(job["bubblewrap"], ["bwrap", *options, "--chdir", "/", "--", *python], {})
 
 
-def inside(file: int) -> tuple[dict[str, Any], list[int], int]:
+def inside(file: int) -> tuple[dict, list[int], int]:
     """What ``become`` was told, in the namespaces, where files can now be written."""
     with open(file, "rb") as told:
         job, files, status = marshal.load(told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 __all__ = ["MissingError", "checked", "forbid_new_privileges", "machine", "prctl", "syscall"]
 
@@ -18,7 +17,7 @@ class MissingError(OSError):
 
 def machine() -> str:
     """``x86_64``, ``aarch64`` or another name of the processor's instructions."""
-    return platform.machine() if os.name == "posix" else ""
+    return os.uname().machine
 
 
 def checked(result: int, doing: str) -> int:

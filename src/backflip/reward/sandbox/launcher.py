@@ -1,8 +1,9 @@
 """The process between a run of Backflip and a program: starts it in its layers, watches, sweeps.
 
-It runs in an interpreter of its own (``BOOT``), reads a job from its standard input, and treats the
-end of that input as an order to end: so nothing outlives the run that asked, however that ends. Its
-report goes to another pipe; the program's output goes straight to whoever asked.
+It runs in an interpreter of its own (``BOOT``), whose start is a part of every program's, so it
+imports little and no ``typing``. It reads a job from its standard input, and treats the end of that
+input as an order to end: nothing outlives the run that asked, however that ends. Its report goes to
+another pipe; the program's output goes straight to whoever asked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import select
 import signal
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
 
 from backflip.reward.sandbox import bubblewrap, kernel, layers, processes
 
@@ -64,7 +65,7 @@ def main(report: int) -> None:
     os.write(report, marshal.dumps(ended))
 
 
-def _start_all(job: dict[str, Any], report: int) -> list[int]:
+def _start_all(job: dict, report: int) -> list[int]:
     """Starts the programs, joined by pipes where there are two; returns the files of their ends."""
     statuses: list[int] = []
     links: list[tuple[int, ...]] = [()] if len(job["cells"]) == 1 else _links()
@@ -89,7 +90,7 @@ def _links() -> list[tuple[int, ...]]:
     return [(here, forth), (back, there)]
 
 
-def _said(status: int) -> dict[str, Any]:
+def _said(status: int) -> dict:
     """How a program ended; empty where it has not."""
     os.set_blocking(status, False)
     try:
@@ -99,7 +100,7 @@ def _said(status: int) -> dict[str, Any]:
     return marshal.loads(said) if said else {}
 
 
-def _wait(job: dict[str, Any], status: int, end: float) -> dict[str, Any]:
+def _wait(job: dict, status: int, end: float) -> dict:
     """How the last program ended, or why it was not let go on."""
     start = time.monotonic()
     poll = select.poll()
@@ -121,7 +122,7 @@ def _wait(job: dict[str, Any], status: int, end: float) -> dict[str, Any]:
         pause = PAUSE
 
 
-def _guarded(status: int, function: Any, *arguments: Any) -> None:
+def _guarded(status: int, function: Callable[..., None], *arguments: object) -> None:
     """Runs a part of the launcher in a forked process, which never returns from here."""
     try:
         function(*arguments)
@@ -132,7 +133,7 @@ def _guarded(status: int, function: Any, *arguments: Any) -> None:
         os._exit(1)
 
 
-def _cell(job: dict[str, Any], cell: dict[str, Any], status: int, link: tuple[int, ...]) -> None:
+def _cell(job: dict, cell: dict, status: int, link: tuple[int, ...]) -> None:
     """Enters namespaces, then keeps the program as their first process."""
     kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)
     os.setsid()
@@ -153,7 +154,7 @@ def inside(told: int) -> None:
     _keep(*bubblewrap.inside(told))
 
 
-def _keep(job: dict[str, Any], files: list[int], status: int) -> None:
+def _keep(job: dict, files: list[int], status: int) -> None:
     """Starts the program, waits for all that ends meanwhile, and says how the program ended."""
     kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)
     program = os.fork()
@@ -168,7 +169,7 @@ def _keep(job: dict[str, Any], files: list[int], status: int) -> None:
             os._exit(0)
 
 
-def _files(cell: dict[str, Any], link: tuple[int, ...], verdict: int) -> list[int]:
+def _files(cell: dict, link: tuple[int, ...], verdict: int) -> list[int]:
     """Open files of a program by the number that each will have."""
     files = [_sealed(cell["stdin"]), 1, 2, _sealed(cell["source"]), *link]
     if cell["judges"]:
@@ -186,7 +187,7 @@ def _sealed(content: bytes) -> int:
     return file
 
 
-def _become(job: dict[str, Any], files: list[int], status: int) -> None:
+def _become(job: dict, files: list[int], status: int) -> None:
     """Replaces this process by the program's interpreter, in all layers."""
     kernel.prctl(DIES_WITH_PARENT, signal.SIGKILL)
     os.setsid()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Any
 
 from backflip.reward.sandbox import kernel, landlock, namespaces, seccomp
 
@@ -25,7 +24,7 @@ ADOPTS = 36
 """``PR_SET_CHILD_SUBREAPER``: orphans below a process become its children."""
 
 
-def limit(limits: dict[str, Any], *, own_users: bool) -> None:
+def limit(limits: dict, *, own_users: bool) -> None:
     """Limits of this process and of each that it starts (``setrlimit``)."""
     seconds = max(1, round(limits["seconds"]))
     bounds = {
@@ -59,7 +58,7 @@ def tasks_of(user: int) -> int:
     return found
 
 
-def enter_namespaces(job: dict[str, Any]) -> bool:
+def enter_namespaces(job: dict) -> bool:
     """Drops root's rights and enters namespaces; whether the process has users of its own.
 
     Root builds the file system before it drops its rights, so that an interpreter in root's own
@@ -92,7 +91,7 @@ def _own_mounts() -> bool:
     return True
 
 
-def enter_last(job: dict[str, Any]) -> None:
+def enter_last(job: dict) -> None:
     """The layers that a process enters last, just before it becomes the program."""
     layers, apart = job["layers"], "namespaces" in job["layers"]
     if "limits" in layers:

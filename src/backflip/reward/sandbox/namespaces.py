@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from typing import Any
 
 from backflip.reward.sandbox import kernel
 
@@ -69,7 +68,7 @@ def name_users(proc: int, user: int, group: int) -> None:
         os.close(file)
 
 
-def build_root(reads: Iterable[str], hidden: Iterable[str], limits: dict[str, Any]) -> None:
+def build_root(reads: Iterable[str], hidden: Iterable[str], limits: dict) -> None:
     """Makes a root that holds ``reads``, ``hidden`` folders of them empty, and ``WORK``."""
     _mount("none", "/", None, RECURSIVE | PRIVATE)
     _mount("tmpfs", SCRATCH, "tmpfs", NO_SETUID, "size=1m,nr_inodes=4096,mode=755")
@@ -90,7 +89,7 @@ def build_root(reads: Iterable[str], hidden: Iterable[str], limits: dict[str, An
     mount_work(limits)
 
 
-def mount_work(limits: dict[str, Any]) -> None:
+def mount_work(limits: dict) -> None:
     """Mounts the place to write, of bounded size and inodes."""
     options = f"size={limits['disk']},nr_inodes={limits['files']},mode=1777"
     _mount("tmpfs", WORK, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXEC, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -63,13 +62,19 @@ def memory_below(pid: int) -> int:
     return total
 
 
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return  # it has ended
+
+
 def sweep(pid: int) -> None:
     """Ends all processes below one that adopts orphans, until none is left."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         for one in below(pid):
-            with contextlib.suppress(OSError):  # it has ended
-                os.kill(one, signal.SIGKILL)
+            _kill(one)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
