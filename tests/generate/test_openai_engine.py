@@ -138,7 +138,11 @@ def test_what_passes_is_tried_again_and_changes_nothing(served, fault):
     params = SamplingParams(max_tokens=4)
     calm = engine.generate(PROMPTS[:2], params, seed=3)
     served.faults = [fault, fault]
-    assert engine.generate(PROMPTS[:2], params, seed=3) == calm
+    if fault == "old ids":  # an older vLLM's way to say them: no failure
+        assert engine.generate(PROMPTS[:2], params, seed=3) == calm
+    else:
+        with pytest.warns(UserWarning, match="2 requests to .* failed and had to be made again"):
+            assert engine.generate(PROMPTS[:2], params, seed=3) == calm
     assert not served.faults
 
 

@@ -45,6 +45,8 @@ class Lines:
 
     def __init__(self) -> None:
         self.closed = threading.Event()
+        self.failed: list[str] = []
+        """Reasons of failures that were tried again."""
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
 
@@ -113,6 +115,7 @@ class Client:
             wait = self.first_wait * 2 ** (tried - 1) if failure.wait is None else failure.wait
             if tried > self.retries or lines.closed.wait(min(wait, LONGEST_WAIT)):
                 break
+            lines.failed.append(str(failure))
         raise UserError(
             f"engine: no answer from {url} in {counted(tried, 'try', 'tries')}; the last: "
             f"{failure}. Is the server running there, and is it up to the load? engine.timeout, "

@@ -24,6 +24,7 @@ from backflip.models.causal import is_adapted
 from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
 from backflip.progress import task
+from backflip.text import counted
 
 BYTES_A_TOKEN = 400
 
@@ -141,6 +142,13 @@ class OpenAIEngine:
             waiting = {pool.submit(answered, index): index for index in range(len(prompts))}
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
+            if lines.failed:
+                again = counted(len(lines.failed), "request")
+                warnings.warn(
+                    f"{again} to {self.client.url} failed and had to be made again; the last: "
+                    f"{lines.failed[-1]}",
+                    stacklevel=3,
+                )
         finally:
             lines.hang_up()
             pool.shutdown(wait=False, cancel_futures=True)
