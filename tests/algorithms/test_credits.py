@@ -26,6 +26,7 @@ from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
 from backflip.errors import UserError
 from backflip.functional.policy_losses import clipped_surrogate
 from backflip.recipes.load import load_recipe
+from tests.algorithms.tabular import PROMPTS, table_loop
 from tests.algorithms.test_grpo import Fixed, scored
 
 OVER_SIBLINGS = ("rloo", "reinforce_pp_baseline", "grpo", "dr_grpo", "grpo_process", "maxrl", "opo")
@@ -206,6 +207,14 @@ def test_a_moving_average_expects_what_came_before():
     paid = REINFORCE(baseline="moving", kl_coef=1.0).adapted({"reward": 2.0, "kl": 3.0})
     assert paid.expected == -1.0
     assert REINFORCE().adapted({"reward": 2.0, "kl": 3.0}) == REINFORCE()
+
+
+def test_a_moving_average_goes_on_where_a_run_was_left():
+    loop, again = (table_loop(REINFORCE(baseline="moving", kl_coef=0.0)) for _ in range(2))
+    first = loop.step(1, PROMPTS)
+    again.load_state_dict(loop.state_dict())
+    assert again.algorithm == loop.algorithm
+    assert again.algorithm.expected == pytest.approx(first["reward"])
 
 
 def test_steps_of_a_process_are_summed_from_each_token_on():

@@ -145,8 +145,8 @@ def test_reward_under_a_price_of_kl_ends_at_the_reference_tilted_by_it():
 
 
 def test_dpo_is_content_with_policies_that_a_price_of_kl_forbids():
-    """Xu et al. (2024, table 1): of answers 1 and 2 people prefer 1, about 3 nobody was asked, and
-    the reference never says it. π = (0.1, 0, 0.9) is as good to DPO as (1, 0, 0)."""
+    """Xu et al. (2024, theorem 4.1): of answers 1 and 2 people prefer 1, about 3 nobody was asked,
+    and the reference never says it. π = (0.1, 0, 0.9) is as good to DPO as (1, 0, 0)."""
     tiny, beta = 1e-9, 0.1
     ref = torch.tensor([0.5, 0.5 - tiny, tiny])
     wanted, strange = torch.tensor([1 - 2e-9, 1e-9, 1e-9]), torch.tensor([0.1, 1e-10, 0.9])

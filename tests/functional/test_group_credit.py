@@ -118,7 +118,7 @@ def test_length_weighted_by_hand_is_the_mean_at_equal_lengths():
 
 
 def test_length_weighted_has_the_least_variance_where_squared_gradients_grow_with_length():
-    """Var Σ A∇ = E[n (R − b)²] − …: its minimum over b is at the weighted mean (OPO, eq. 6)."""
+    """Var Σ A∇ = E[n (R − b)²] − …: its minimum over b is at the weighted mean (OPO)."""
     scores, lengths = _noise(5), torch.tensor([1, 2, 3, 5, 8])
     group = torch.zeros(5, dtype=torch.long)
     best = (scores - length_weighted(scores, group, lengths))[0]

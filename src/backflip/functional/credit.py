@@ -108,7 +108,7 @@ def latest(marked: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
 
 
 def length_adaptive_lam(mask: Bool[Tensor, "B T"], *, alpha: float = 0.05) -> Float[Tensor, " B"]:
-    """λ = 1 − 1/(α·n) for an answer of n choices, 0 up to n = 1/α (VAPO: Yue et al., 2025, eq. 7).
+    """λ = 1 − 1/(α·n) for an answer of n choices, 0 up to n = 1/α (VAPO: Yue et al., 2025).
 
     The weights of GAE then add up to α·n: the longer an answer, the more of what followed counts.
     """

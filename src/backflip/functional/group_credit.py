@@ -15,7 +15,7 @@ from backflip.functional.credit import NOISE
 
 
 def group_centred(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Score − mean of the group (Dr. GRPO: Liu et al., 2025, §3.2)."""
+    """Score − mean of the group (Dr. GRPO: Liu et al., 2025)."""
     return torch.where(has_signal(scores, group), scores - group_mean(scores, group)[0], 0.0)
 
 
@@ -32,7 +32,7 @@ def group_relative(
 
 
 def leave_one_out(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Score − mean score of the k − 1 siblings (RLOO: Ahmadian et al., 2024, §2.1).
+    """Score − mean score of the k − 1 siblings (RLOO: Ahmadian et al., 2024).
 
     This is k/(k − 1) times the centred score; 0 for an answer without siblings, such as one whose
     siblings could not be scored: there is nothing to compare it with.
@@ -42,7 +42,7 @@ def leave_one_out(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Floa
 
 
 def max_likelihood(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """(score − mean)/mean; 0 where the mean is 0 (MaxRL: 2602.02710, Algorithm 1).
+    """(score − mean)/mean; 0 where the mean is 0 (MaxRL: 2602.02710).
 
     With scores of 0 and 1 the mean is the share of right answers, and the average over them
     of ∇ log π estimates the gradient of log P(right) as far as the group can see. Scores must not
@@ -55,7 +55,7 @@ def max_likelihood(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Flo
 def length_weighted(
     scores: Float[Tensor, " B"], group: Int[Tensor, " B"], lengths: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """Score − Σ nᵢRᵢ/Σ nᵢ of the group (OPO: Hao et al., 2025, eq. 9).
+    """Score − Σ nᵢRᵢ/Σ nᵢ of the group (OPO: Hao et al., 2025).
 
     The baseline of least variance where the squared gradient of an answer grows with its length n.
     """
@@ -75,7 +75,7 @@ def normalised_sum(
 ) -> Float[Tensor, " B"]:
     """Σ wₖ·zₖ, each of K rewards normalised over its group alone, then whitened over the batch.
 
-    GDPO (2601.05242, eq. 4 to 7): rewards that differ in scale, or whose sums coincide, keep their
+    GDPO (2601.05242): rewards that differ in scale, or whose sums coincide, keep their
     own say. The whitening counts answers, not tokens.
     """
     each = [group_relative(column, group) for column in parts.unbind(-1)]

@@ -16,8 +16,8 @@ __all__ = ["Teacher"]
 class Teacher:
     """log teacher − log π of each token, in nats; their sum is the score of an answer.
 
-    The mean score is −KL(π‖teacher) of answers of the policy, which is 0 at best (Gu et al., 2024,
-    eq. 2). log π is the sampler's own.
+    The mean score is −KL(π‖teacher) of answers of the policy, which is 0 at best (MiniLLM: Gu et
+    al., 2024). log π is the sampler's own.
     """
 
     def __init__(self, model: Any, *, token_budget: int) -> None:

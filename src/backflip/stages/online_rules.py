@@ -121,12 +121,14 @@ def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}prompts_per_step × answers_per_prompt / minibatches is {answers}: "
             "whitening over fewer than 8 answers is mostly noise."
         )
-    if recipe.shaping.missing_eos is None and recipe.shaping.overlong_buffer is None:
+    shaping, taught = recipe.shaping, isinstance(recipe.reward, TeacherModel)  # to its very end
+    if shaping.missing_eos is None and shaping.overlong_buffer is None and not taught:
         yield (
             f"{prefix}shaping.missing_eos is null: an answer that was cut off is judged as if "
             "it were whole, and the policy may learn never to stop."
         )
-    if recipe.kl_stop is None and not isinstance(recipe.reward, Verifier):  # which is not fooled
+    sure = isinstance(recipe.reward, Verifier | TeacherModel)  # which are not fooled
+    if recipe.kl_stop is None and not sure:
         yield (
             f"{prefix}kl_stop is null: nothing ends the run when replies are no longer language."
         )

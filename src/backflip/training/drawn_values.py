@@ -139,7 +139,7 @@ class MonteCarlo:
 
 @dataclass
 class Greedy:
-    """Score of the policy's greedy answer to each prompt (ReMax: Li et al., 2023, §4).
+    """Score of the policy's greedy answer to each prompt (ReMax: Li et al., 2023).
 
     It is drawn with the same weights and limits, judged by the same reward, and not learnt from. A
     prompt whose greedy answer has no score teaches nothing: its answers are worth themselves.

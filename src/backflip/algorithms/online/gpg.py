@@ -20,7 +20,7 @@ __all__ = ["GPG"]
 class GPG(GroupRelative, OnPolicy):
     """Advantage = α·(reward − mean of the siblings); α makes up for groups that teach nothing.
 
-    (2504.02546, eq. 6.) α = answers of the batch / answers in groups whose rewards differ; verl
+    (2504.02546.) α = answers of the batch / answers in groups whose rewards differ; verl
     divides by the answers whose reward is not 0 instead. No ratio, no clip, no KL.
     """
 

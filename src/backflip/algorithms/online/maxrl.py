@@ -21,7 +21,7 @@ __all__ = ["MaxRL"]
 class MaxRL(OverSiblings, OnPolicy):
     """Advantage = (reward − mean)/mean of the siblings: hard prompts weigh as 1/P(right).
 
-    (2602.02710, Algorithm 1.) For rewards of 0 and 1, or others that are not negative; where no
+    (2602.02710.) For rewards of 0 and 1, or others that are not negative; where no
     answer scores, nothing is learnt.
     """
 

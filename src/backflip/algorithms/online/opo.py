@@ -21,7 +21,7 @@ __all__ = ["OPO"]
 class OPO(OverSiblings, OnPolicy):
     """Advantage = reward − mean of the siblings weighted by their lengths; exactly on policy.
 
-    (2505.23585, §3.) Neither a deviation nor KL nor entropy: the loss is −A·log π of the answer.
+    (2505.23585.) Neither a deviation nor KL nor entropy: the loss is −A·log π of the answer.
     """
 
     title: ClassVar[str] = "OPO"

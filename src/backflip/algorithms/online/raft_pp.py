@@ -17,7 +17,7 @@ __all__ = ["RAFTPP"]
 
 @dataclass(frozen=True, kw_only=True)
 class RAFTPP(WholeAnswer, AsymmetricClip):
-    """Only answers with a reward above 0 are learnt from, all alike (2504.11343, §3).
+    """Only answers with a reward above 0 are learnt from, all alike (2504.11343).
 
     Rejection sampling whose later steps on the same answers are weighed by the clipped ratio. It
     divides by what it learns from: answers that are left out make the others no smaller.

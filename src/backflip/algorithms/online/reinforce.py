@@ -26,14 +26,14 @@ class REINFORCE(WholeAnswer, OnPolicy):
     """Advantage = reward − mean of the batch, or of the steps before; the loss is −A·log π.
 
     One answer to a prompt is enough. The KL is paid in the reward, as in RLHF (Ahmadian et al.,
-    2024, §2).
+    2024).
     """
 
     title: ClassVar[str] = "REINFORCE"
 
     baseline: Literal["batch", "moving", "none"] = "batch"
     """Rewards that are expected: the mean of the batch, the moving average over earlier batches
-    (Williams, 1992, §4), or 0."""
+    (Williams, 1992), or 0."""
     decay: Annotated[
         float, Within(0.0, 1.0, "it weighs an average", open=True), Usual(0.9, 0.99, "0.9 to 0.99")
     ] = 0.95

@@ -20,7 +20,7 @@ __all__ = ["ReMax"]
 class ReMax(OnPolicy):
     """Advantage = reward to go − reward of the greedy answer to the prompt; the loss is −A·log π.
 
-    (Algorithm 2.) The greedy answer costs a second round of sampling, is judged by the same rules
+    The greedy answer costs a second round of sampling, is judged by the same rules
     and is not learnt from. The KL is taken off the reward of each token.
     """
 

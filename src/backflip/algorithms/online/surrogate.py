@@ -67,7 +67,7 @@ class ClippedSurrogate(ClippedLoss):
     """A value gains nothing by moving further than this from what it was."""
     value_steps: Annotated[int, Within(0, math.inf, "it counts rounds"), Usual(0, 100, "50")] = 0
     """Rounds at the start in which only the critic learns, from the returns of a policy that stays
-    as it is (Yuan et al., 2025, §4.1)."""
+    as it is (VC-PPO: Yuan et al., 2025)."""
     target_kl: float | None = None
     """Mean KL per token from the old policy at which the epochs stop early; None never stops."""
 

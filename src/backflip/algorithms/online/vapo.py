@@ -25,7 +25,7 @@ __all__ = ["VAPO"]
 class VAPO(ClippedSurrogate):
     """PPO with λ = 1 for its critic, λ = 1 − 1/(α·n) for its policy, and NLL on right answers.
 
-    (2504.05118, §4.) The critic first learns alone from answers of the policy as it is
+    (2504.05118.) The critic first learns alone from answers of the policy as it is
     (``value_steps``). Clip-higher, mean over tokens, no KL.
     """
 
