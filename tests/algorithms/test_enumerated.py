@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
 from backflip.algorithms.online.on_policy_distillation import OnPolicyDistillation
 from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.online.reinforce import REINFORCE
+from backflip.algorithms.online.remax import ReMax
 from backflip.algorithms.online.rloo import RLOO
+from backflip.algorithms.online.vineppo import VinePPO
 from backflip.data.batches import Rollouts, Scored
 from backflip.functional.credit import at_end
 from backflip.functional.preference_losses import dpo
@@ -17,6 +20,8 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.reward.teacher import Teacher
 from backflip.training.drawn_values import Greedy, MonteCarlo
+from backflip.training.learner import Learner
+from backflip.training.online import OnlineLoop
 from tests.algorithms.tree import BEGIN, Tree, TreeEngine, every_answer, reward_of
 
 PARAMS = SamplingParams(max_tokens=3)
@@ -60,8 +65,11 @@ def test_vineppo_is_ppo_at_lambda_0_with_exact_values():
     exact = torch.stack([one.mean().expand(32), one[a], two[a, b]], 1)
     torch.testing.assert_close(values, exact)
 
-    ppo = PPO(lam=0.0, kl_coef=0.0, whiten_advantages=False)
-    credit = ppo.credit(judged(rollouts, scores, values, states=source.states(rollouts)))
+    ppo = VinePPO(kl_coef=0.0, whiten_advantages=False)
+    batch = judged(rollouts, scores, values, states=source.states(rollouts))
+    credit = ppo.credit(batch)
+    by_ppo = PPO(lam=0.0, kl_coef=0.0, whiten_advantages=False).credit(batch).advantages
+    assert torch.equal(credit.advantages, by_ppo)
     after = torch.cat([exact[:, 1:], scores[:, None]], 1)
     torch.testing.assert_close(credit.advantages, after - exact)
     loss = ppo.loss(tree, credit).losses["policy"]
@@ -88,7 +96,7 @@ def test_lines_share_their_advantage_and_blanks_belong_to_the_line_before():
     assert answers[1, 0, 1] == [True, True, False]
     scores = worth(rollouts).scores
     values = source(tree, rollouts, scores)
-    ppo = PPO(lam=0.0, kl_coef=0.0, whiten_advantages=False)
+    ppo = VinePPO(whiten_advantages=False)
     advantages = ppo.credit(judged(rollouts, scores, values, states=states)).advantages
     row = list(answers).index((0, 1, 0))
     after = 0.25 * 5.0 + 0.75 * 0.0  # after 0, 1 the next is 0 with ¼
@@ -113,6 +121,26 @@ def test_a_greedy_answer_is_drawn_once_for_each_prompt_and_judged_alike():
     worth[0, 0, 0] = torch.nan
     assert (source(tree, rollouts, torch.arange(8.0))[:, 0] == torch.arange(8.0)).all()
     assert source.learn(None) == {"greedy_unscored": 1.0}
+
+
+@pytest.mark.parametrize("name", ["remax", "vineppo"])
+def test_they_learn_from_the_answers_that_they_draw_besides(name: str):
+    """Of eight answers one scores 5, which a policy that draws evenly earns an eighth of."""
+    tree, worth = Tree(3, 2), reward_of(torch.tensor([[[0.0, 0], [5, 0]], [[0, 0], [0, 0]]]))
+    engine = TreeEngine(tree)
+    sampler = Sampler(engine=engine, params=PARAMS, group_size=8)
+    vine, greedy = MonteCarlo(engine, PARAMS, worth, every=1, answers=4), Greedy(sampler, worth)
+    loop = OnlineLoop(
+        learner=Learner(tree, torch.optim.Adam(tree.parameters(), lr=0.3)),
+        reference=Tree(3, 2),
+        sampler=sampler,
+        reward=worth,
+        values=greedy if name == "remax" else vine,
+        algorithm=ReMax(kl_coef=0.0) if name == "remax" else VinePPO(),
+    )
+    earned = [loop.step(step, [[BEGIN], [BEGIN]])["reward"] for step in range(1, 13)]
+    assert sum(earned[:2]) / 2 < 2
+    assert sum(earned[-2:]) / 2 > 4
 
 
 def expected_step(algorithm, tree: Tree, reference: Tree, scores: torch.Tensor) -> torch.Tensor:
