@@ -23,7 +23,8 @@ from backflip.monitor.log import read_metrics
 from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
 from backflip.reward.calls import arguments, load_function
-from backflip.reward.protocol import Judgement
+from backflip.reward.protocol import Judgement, Mix
+from backflip.reward.shaping import Shaped, Shaping
 from backflip.reward.verifier import Verdict
 from backflip.training.drawn_values import MonteCarlo
 from tests.models.families import tiny
