@@ -94,6 +94,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "thumbs.jsonl", [{**a, "label": n % 2 > 0} for n, a in enumerate(answers)])
     sums = [{"prompt": f"{n} + 1?", "solution": str(n + 1), "level": n % 3} for n in range(40)]
     write_jsonl(folder / "sums.jsonl", sums)
+    solved = [{"question": f"{n} + 1?", "answer": f"One more.\n#### {n + 1}"} for n in range(40)]
+    write_jsonl(folder / "gsm8k.jsonl", solved)
     asked = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     write_jsonl(folder / "ifeval.jsonl", [{"prompt": row["prompt"], **asked} for row in pairs])
     (folder / "my_rewards.py").write_text("def brevity(answer): return -len(answer)")

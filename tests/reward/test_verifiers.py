@@ -85,6 +85,12 @@ def test_settings_that_cannot_be_are_refused_in_words(settings, problem: str):
     assert any(problem in fault for fault in faults)
 
 
+def test_a_package_that_is_missing_is_named_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setattr("backflip.reward.verifiers.base.find_spec", lambda name: None)
+    (fault,) = load_recipe("grpo", ["reward=mathematics"]).faults()
+    assert "math_verify, which is not installed: pip install 'backflip[math]'" in fault
+
+
 def test_a_share_of_being_right_lies_between_the_scores_of_wrong_and_right():
     scores = Exact(correct=3.0, incorrect=-1.0, unparsable=-2.0)
     verdicts = [Verdict("scored", 0.25), Verdict("unparsable"), Verdict("timeout")]
