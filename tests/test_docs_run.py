@@ -38,8 +38,8 @@ NOT_RUN = {
     "backflip push": "publishes: tests/cli/test_push.py pushes to a hub of its own",
     "backflip resume": "goes on with a run that broke off: tests/training/test_resume.py",
     "VLLM_": "serves until it is stopped, and needs a GPU",
-    "backflip train grpo model=runs/sft reward=runs/rm data=prompts.jsonl engine=openai": "asks that "
-    "server: tests/generate/test_openai_engine.py asks one of its own",
+    "backflip train grpo model=runs/sft reward=runs/rm data=prompts.jsonl engine=openai": "asks "
+    "that server: tests/stages/test_engines.py asks one of its own",
     "backflip feedback serve": "serves until it is stopped: tests/server/test_serve.py",
 }
 """Beginnings of lines that are not executed, each with the reason; a line end ends the line."""
