@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,7 @@ from backflip.monitor.log import read_metrics
 from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
 from backflip.reward.calls import arguments, load_function
-from backflip.reward.protocol import Judgement, Mix
-from backflip.reward.shaping import Shaped, Shaping
+from backflip.reward.protocol import Judgement
 from backflip.reward.verifier import Verdict
 from backflip.training.drawn_values import MonteCarlo
 from tests.models.families import tiny
@@ -249,33 +247,6 @@ def test_a_list_of_rewards_is_their_sum():
     assert load_recipe("grpo", {"reward": both}).reward.whiten is True
     bad = {"name": "mix", "terms": ["exact"], "weights": [1], "clip": -1}
     assert any("clip is -1" in fault for fault in load_recipe("grpo", {"reward": bad}).faults())
-
-
-def test_a_mix_keeps_its_terms_apart_and_shaping_is_one_more():
-    """Scores 2 and 3 of weights 1 and ½; a cut-off answer is worth −1 instead of 3.5."""
-    two, three = (Judgement(torch.full((2,), score)) for score in (2.0, 3.0))
-    mix, drawn = Mix({"a": lambda _: two, "b": lambda _: three}, [1.0, 0.5]), rollouts(2)
-    judged = mix(drawn)
-    assert judged.terms is not None
-    assert (judged.terms.tolist(), judged.weights) == ([[2, 3], [2, 3]], (1.0, 0.5))
-    cut = replace(drawn, finished=torch.tensor([True, False]))
-    shaped = Shaped(mix, Shaping(missing_eos=-1.0), limit=9)(cut)
-    assert shaped.terms is not None
-    assert shaped.terms.tolist() == [[2, 3, 0], [2, 3, -4.5]]
-    weighted = (shaped.terms * torch.tensor(shaped.weights)).sum(-1)
-    torch.testing.assert_close(weighted, shaped.scores)
-    assert shaped.of(torch.tensor([1])).terms.tolist() == [[2, 3, -4.5]]
-
-
-def test_a_step_that_is_worth_nothing_is_a_step_all_the_same():
-    """Where a source says where its steps end; else where a reward is not 0, and at the end."""
-    mask, steps = rollouts(1).mask, torch.tensor([[0.0, 1.0]])
-    said = Judgement(torch.tensor([1.0]), steps=steps, ends=torch.tensor([[True, True]]))
-    assert said.step_ends(mask).tolist() == [[True, True]]
-    assert Judgement(torch.tensor([1.0]), steps=steps).step_ends(mask).tolist() == [[False, True]]
-    assert Judgement(torch.tensor([0.0])).step_ends(mask).tolist() == [[False, True]]
-    mix = Mix({"a": lambda _: said, "b": lambda _: Judgement(torch.tensor([0.0]))}, [1.0, 1.0])
-    assert mix(rollouts(1)).step_ends(mask).tolist() == [[True, True]]
 
 
 def test_a_mix_is_written_in_a_recipe(tmp_path: Path):
