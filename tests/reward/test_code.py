@@ -13,12 +13,12 @@ import pytest
 
 from backflip.data.formats import load
 from backflip.data.records import Prompt
-from backflip.reward.sandbox.box import opened
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.code import Code, last_block, problem_of
 from tests.reward.forged import FORGERIES
+from tests.reward.witness import sandbox_here
 
-BOX = opened("weak")
+BOX = sandbox_here()
 pytestmark = pytest.mark.skipif(not BOX.strong, reason=BOX.line())
 DOUBLE = {"test_list": ["assert double(2) == 4", "assert double([1]) == [1, 1]"]}
 RIGHT = "def double(x): return 2 * x"

@@ -12,8 +12,9 @@ from backflip.reward.sandbox.box import opened, run, wrapped
 from backflip.reward.sandbox.interpreter import candidates
 from backflip.reward.sandbox.layers import LAYERS
 from backflip.reward.sandbox.runner import Cell, Ended, Limits, Walls
+from tests.reward.witness import sandbox_here
 
-FOUND = opened("weak")
+FOUND = sandbox_here()
 ENDS = [
     ("print(input() + '!')", "hé", "finished", "hé!\n"),
     ("raise SystemExit(3)", "", "failed", ""),
@@ -50,7 +51,9 @@ def test_limits_end_a_program_and_say_which():
 
 
 def test_strict_refuses_where_neither_namespaces_nor_landlock_and_seccomp_hold():
-    with pytest.raises(UserError, match=r"without landlock \(off\): .* sandbox=weak"):
+    with pytest.raises(
+        UserError, match=r"without .*landlock \(off\).* open: files .* sandbox=weak"
+    ):
         opened(without={"namespaces", "landlock"})
     with pytest.raises(UserError, match="without limits"):
         opened(without={"limits"})

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from backflip.reward.sandbox import kernel, seccomp
-from backflip.reward.sandbox.box import opened
 from backflip.reward.sandbox.seccomp import DENIED, MACHINES, OUTSIDE, SIGNALS, filter_of
+from tests.reward.witness import sandbox_here
 
-FOUND = opened("weak")
+FOUND = sandbox_here()
 DENY, ABSENT = seccomp.FAIL | errno.EPERM, seccomp.FAIL | errno.ENOSYS
 TESTS: dict[int, Callable[[int, int], int]] = {
     seccomp.EQUAL: operator.eq,

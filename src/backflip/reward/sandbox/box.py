@@ -46,8 +46,10 @@ class Sandbox:
         if not self.missing:
             by = " by bubblewrap" if self.walls.bubblewrap else ""
             return f"sandbox: all layers hold ({', '.join(self.layers)}{by})"
-        gaps = [f"{name} ({why}): {OPEN[name]}" for name, why in self.missing.items()]
-        return f"sandbox: without {'; without '.join(gaps)}"
+        gaps = ", ".join(f"{name} ({why})" for name, why in self.missing.items())
+        left = [gap for gap, closers in OPEN.items() if not set(closers) & set(self.layers)]
+        said = "; ".join(left) or "nothing that another layer does not close"
+        return f"sandbox: without {gaps}; this leaves open: {said}"
 
     def run(self, program: str, stdin: str = "", limits: Limits | None = None) -> Ran:
         """Runs a Python program that may import the standard library alone."""

@@ -9,17 +9,20 @@ from backflip.reward.sandbox import kernel, landlock, namespaces, seccomp
 
 __all__ = ["ADOPTS", "LAYERS", "OPEN", "enter_last", "enter_namespaces", "limit"]
 
+LAYERS = ("rights", "limits", "privileges", "landlock", "seccomp", "namespaces", "sweep")
+"""Every layer in the order in which it is entered."""
 OPEN = {
-    "rights": "as root, a program runs with root's rights",
-    "limits": "one program may take all memory, processes and time of a core",
-    "privileges": "set-user-ID programs keep their rights",
-    "landlock": "files of the machine may be read and written, and TCP ports reached",
-    "seccomp": "sockets, other processes and rare system calls are within reach",
-    "namespaces": "names and sizes of files can be seen, and nothing can be written",
-    "sweep": "what a program started goes on when it has ended",
+    "a program of root's has root's rights": ("rights",),
+    "one program may take all memory, processes and time of a core": ("limits",),
+    "files of the machine may be read and written": ("landlock", "namespaces"),
+    "the network is within reach": ("seccomp", "namespaces"),
+    "other processes may be read and ended": ("landlock", "seccomp", "namespaces"),
+    "set-user-ID programs keep their rights": ("privileges", "landlock", "namespaces"),
+    "memory files and rare system calls are within reach": ("seccomp",),
+    "names and sizes of files are seen, and no place to write is bounded": ("namespaces",),
+    "a program's children go on when it has ended": ("namespaces", "sweep"),
 }
-"""Every layer in the order in which it is entered, and what is open where it alone is missing."""
-LAYERS = tuple(OPEN)
+"""Whatever is open where all of some layers are missing."""
 ADOPTS = 36
 """``PR_SET_CHILD_SUBREAPER``: orphans below a process become its children."""
 
@@ -62,7 +65,7 @@ def enter_namespaces(job: dict) -> bool:
     """Drops root's rights and enters namespaces; whether the process has users of its own.
 
     Root builds the file system before it drops its rights, so that an interpreter in root's own
-    folder can be shown; the program is read by nobody yet.
+    folder can be shown; no interpreter has the program yet.
     """
     layers, limits = job["layers"], job["limits"]
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
