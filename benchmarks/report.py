@@ -164,7 +164,7 @@ def rewards_part(rows: list[Row]) -> list[str]:
         return []
     table = [
         f"| {r['work']} | {r['ours_s']:.1f} | {r['peer_s']:.1f} | **{r['speedup']:.2f}** "
-        f"| {r['ours_gb']:.2f} | {r['peer_gb']:.2f} | {len(r['ours_batches_s'])} |"
+        f"| {_gb(r['ours_gb'])} | {_gb(r['peer_gb'])} | {len(r['ours_batches_s'])} |"
         for r in rows
     ]
     return [
@@ -181,9 +181,15 @@ def rewards_part(rows: list[Row]) -> list[str]:
         "RLOO: policy and reference, all weights, a reward that costs nothing, every answer of 64",
         "tokens; TRL's `GRPOTrainer` and `RLOOTrainer` with `beta=0.05`. Generation alone:",
         "`transformers.generate` in inference mode with its cache, left padding, no filter.",
-        "TRL has no VinePPO: its row compares with the same engine, nothing shared.",
+        "TRL has no VinePPO: its row compares with the same engine, nothing shared."
+        if any(r["work"].startswith("VinePPO") for r in rows)
+        else "VinePPO's values have not been measured whole yet.",
         "",
     ]
+
+
+def _gb(peak: float | None) -> str:
+    return "–" if peak is None else f"{peak:.2f}"
 
 
 def curves_part(points: list[Row]) -> list[str]:
