@@ -57,7 +57,7 @@ class Scripted:
     asked: list[list[list[int]]] = field(default_factory=list)
     """The prompts of each call."""
 
-    own_probabilities: bool = True
+    exact: bool = True
 
     def generate(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams, *, group: int = 1, **_: Any

@@ -141,6 +141,7 @@ class EpisodeSampler:
     @property
     def exact(self) -> bool:
         """Whether ``Rollouts.logp`` is the learner's own log-probability, up to 1e-4 nats."""
+        """Whether its log-probabilities are the learner's own."""
         return self.engine.exact
 
     def sync(self, policy: Any) -> None:
@@ -162,8 +163,8 @@ class EpisodeSampler:
     def _end(self, episode: Episode) -> None:
         episode.earn(episode.environment.end())
 
-    def _act(self, episode: Episode, completion: Completion, limit: int) -> None:
-        """Write a turn that was drawn, and what the environment answers."""
+    def _act(self, episode: Episode, completion: Completion, limit: int, turns: int) -> None:
+        """Write a turn that was drawn, and what the environment answers unless it was the last."""
         tokens = completion.tokens[:limit]
         cut = completion.finish_reason == "length" or len(tokens) < len(completion.tokens)
         episode.write(tokens, completion.logp[:limit])
@@ -181,7 +182,7 @@ class EpisodeSampler:
         episode.earn(step.reward)
         if step.done or not step.said:
             episode.state = "finished"
-        else:
+        elif turns < self.limits.turns:
             self._answer(episode, step, ended=ended)
 
     def _answer(self, episode: Episode, step: Step, *, ended: bool) -> None:
@@ -217,7 +218,7 @@ class EpisodeSampler:
             drawn = self._drawn(episodes, limit, seed + 104_729 * turn + 1_299_709 * number)
             for episode, completion in zip(episodes, drawn, strict=True):
                 room = episode.room(self.limits, self.positions)
-                episode.guarded(failures, self._act, completion, room)
+                episode.guarded(failures, self._act, completion, room, turn + 1)
 
     def _drawn(self, episodes: Sequence[Episode], limit: int, seed: int) -> list[Completion]:
         """One turn for each; where siblings have read the same, it is read once for all."""

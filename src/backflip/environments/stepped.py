@@ -97,7 +97,7 @@ def _is_said(observation: Any) -> bool:
 
 
 def _text_of(observation: Any) -> str:
-    if observation is None:
+    if observation is None or (isinstance(observation, Sequence) and not observation):
         return ""
     if isinstance(observation, str):
         return observation

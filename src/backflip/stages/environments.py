@@ -15,6 +15,7 @@ from backflip.environments.episodes import EpisodeSampler
 from backflip.environments.guessing_game import GuessingGame
 from backflip.environments.made import Made, check_environment, rewards
 from backflip.environments.protocol import Limits
+from backflip.environments.python import Python
 from backflip.environments.reward import EnvironmentReward, OfEpisodes
 from backflip.environments.watchdog import Watchdog
 from backflip.errors import UserError
@@ -23,6 +24,8 @@ from backflip.models.trunk import unwrapped
 from backflip.reward.function import load_function
 from backflip.reward.mix import Mix
 from backflip.reward.protocol import RewardSource
+from backflip.reward.protocol import Mix, RewardSource
+from backflip.reward.sandbox.box import Mode
 from backflip.stages.choices import NAMES, one_of, register
 from backflip.stages.context import StageContext
 from backflip.stages.rewards.context import RewardContext
@@ -94,6 +97,20 @@ class CalculatorSettings(EnvironmentSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PythonSettings(EnvironmentSettings):
+    """A tool that runs programs of Python in the sandbox."""
+
+    sandbox: Mode = "strict"
+    """``strict`` refuses to run where layers of the sandbox are missing, ``weak`` does not."""
+
+    def factory(self, given: Any) -> Callable[[], Any]:
+        return partial(Python, self.sandbox, 0.8 * self.seconds)
+
+    def rewarding(self, given: Any = None) -> bool:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuessingGameSettings(EnvironmentSettings):
     """A number is to be guessed: higher, lower."""
 
@@ -147,6 +164,7 @@ class CustomSettings(EnvironmentSettings):
 
 ENVIRONMENTS: dict[str, type[Any]] = {
     "calculator": CalculatorSettings,
+    "python": PythonSettings,
     "guessing_game": GuessingGameSettings,
     "custom": CustomSettings,
 }
@@ -154,7 +172,9 @@ ENVIRONMENTS: dict[str, type[Any]] = {
 register(ENVIRONMENTS)
 
 if TYPE_CHECKING:
-    Environments: TypeAlias = CalculatorSettings | GuessingGameSettings | CustomSettings
+    Environments: TypeAlias = (
+        CalculatorSettings | PythonSettings | GuessingGameSettings | CustomSettings
+    )
 else:
     Environments = one_of(ENVIRONMENTS)
 

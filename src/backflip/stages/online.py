@@ -79,8 +79,8 @@ class OnlineRecipe(Stage):
     algorithm: OnlineAlgorithms = PPO()
     """How the policy learns from its rewarded answers."""
     environment: Environments | None = None
-    """Whom the policy talks to in several turns: calculator, guessing_game, FILE.py:CLASS; null:
-    one answer is all."""
+    """Whom the policy talks to in several turns: calculator, python, guessing_game, FILE.py:CLASS;
+    null: one answer is all."""
     values: Values = CriticValues()
     """Who expects scores: critic, shared (a head of the policy), monte_carlo, greedy, or none; by
     default what the algorithm needs."""
