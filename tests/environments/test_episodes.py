@@ -58,7 +58,7 @@ def test_what_is_read_is_what_the_template_makes_of_the_whole_conversation(name:
 def test_a_template_that_rewrites_turns_is_told_of_and_one_without_an_end_refused():
     (told,) = stage(Echo, counting, jinja=QWEN3).make.remarks()
     assert "goes on reading what it wrote itself" in told
-    dropped = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    dropped = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
     with pytest.raises(UserError):
         stage(Echo, counting, jinja=dropped).make.remarks()
 
@@ -130,13 +130,12 @@ class Fragile(Echo):
 
 def test_an_environment_that_fails_takes_its_own_episode_along_and_no_other():
     sampler = stage(Fragile, counting, records=(ASKED, ASKED, ASKED))
-    before = list(sampler.pool)
     rollouts = play(sampler)
     judged = OfEpisodes(EnvironmentReward())(rollouts)
     assert [math.isnan(x) for x in judged.scores.tolist()] == [False, True, False]
     assert judged.failures.counts == {"the environment: OSError: no connection": 1}
     assert judged.parts["turns"].tolist()[0] == 3
-    assert before == [] and sampler.pool[1].thing.__dict__ == {}, "it is made anew"
+    assert sampler.pool[1].thing.__dict__ == {}, "it is made anew"
 
 
 class Mute(Echo):

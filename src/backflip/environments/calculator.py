@@ -142,6 +142,8 @@ def _called(name: str, given: list[Number]) -> Number:
         if not isinstance(number, int) or not 0 <= number <= 300:
             raise ValueError("factorial takes one whole number from 0 to 300")
         return math.factorial(number)
+    if name == "round" and len(given) == 2 and not (_bits(given[1]) <= 7 and given[1] >= 0):
+        raise ValueError("round takes at most 127 digits")
     try:
         if name in PLAIN:
             return PLAIN[name](*given)

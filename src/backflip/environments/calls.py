@@ -110,7 +110,7 @@ class PlainCalls:
     def read(self, text: str) -> Calls:
         names = "|".join(map(re.escape, sorted(self.parameters, key=len, reverse=True)))
         heads = list(re.finditer(rf"^[ \t]*({names})[ \t]*:", text, re.MULTILINE))
-        ends = [head.start() for head in heads[1:]] + [len(text)]
+        ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
         return [
             self._one(head[1], text[head.end() : end].strip())
             for head, end in zip(heads, ends, strict=True)

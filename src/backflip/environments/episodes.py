@@ -108,6 +108,8 @@ class EpisodeSampler:
     positions: int | None = None
     """Tokens that the model can read at most; None for a model without such a bound."""
     group_size: int = 1
+    allow_filters: bool = False
+    """As of a ``Sampler``: log-probabilities are then those of what tokens were drawn from."""
     troubles: Tally = field(default_factory=Tally)
     """Whatever went wrong in episodes and was told to the policy, by reason."""
     pool: list[Environment] = field(default_factory=list[Environment], repr=False)
@@ -142,7 +144,7 @@ class EpisodeSampler:
     def exact(self) -> bool:
         """Whether ``Rollouts.logp`` is the learner's own log-probability, up to 1e-4 nats."""
         """Whether its log-probabilities are the learner's own."""
-        return self.engine.exact
+        return self.engine.exact and not self.allow_filters
 
     def sync(self, policy: Any) -> None:
         """From now on, play with the weights that ``policy.model`` has now."""
@@ -167,7 +169,8 @@ class EpisodeSampler:
         """Write a turn that was drawn, and what the environment answers unless it was the last."""
         tokens = completion.tokens[:limit]
         cut = completion.finish_reason == "length" or len(tokens) < len(completion.tokens)
-        episode.write(tokens, completion.logp[:limit])
+        logp = completion.behaviour_logp if self.allow_filters else completion.logp
+        episode.write(tokens, logp[:limit])
         episode.counts["turns"] += 1
         if cut:
             episode.state = "cut off"

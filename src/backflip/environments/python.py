@@ -20,14 +20,14 @@ class Python:
         """Nothing is remembered."""
 
     def python(self, code: str) -> str:
-        """
-        Runs a Python program and shows what it prints.
+        """Runs a Python program and shows what it prints.
 
         Args:
             code: A whole program; it prints what is to be seen.
 
         Returns:
             What it printed, and the error that ended it if one did.
+
         """
         ran = self._sandbox.run(code, limits=self._limits)
         if ran.outcome != "finished":
