@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 
@@ -39,6 +38,9 @@ class Fixed:
 
     def __init__(self, logp: torch.Tensor) -> None:
         self.logp = logp.clone().requires_grad_()
+
+    def plan(self, batch, token_budget):
+        return [torch.arange(len(batch))]
 
     def evaluate(self, steps, want):
         return {name: self.logp if name == "logp" else self.logp * 0 for name in want}

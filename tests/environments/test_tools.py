@@ -377,7 +377,7 @@ def test_a_pocket_calculator_takes_one_operation():
 
 def test_the_calculator_knows_nothing_but_arithmetic():
     for attack in ("__import__('os')", "().__class__", "open('f')", "'a' * 9", "[1]"):
-        with pytest.raises(ValueError, match="arithmetic|no function|no value"):
+        with pytest.raises(ValueError, match=r"arithmetic|no function|no value"):
             evaluate(attack)
 
 
