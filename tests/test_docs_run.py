@@ -56,6 +56,7 @@ SMALL = {
     "iterative_dpo": "rounds=1 prompts_per_round=8 answers_per_prompt=3 "
     "sampling.max_tokens=4 validation_prompts=4 filters.cut_off=true",
     "dpo": "steps=1 sampled_prompts=0",
+    "calculator": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
     "kto": "steps=1 sampled_prompts=0",
     "rpo": "steps=1 sampled_prompts=0",
 }

@@ -24,7 +24,6 @@ from backflip.models.trunk import unwrapped
 from backflip.reward.function import load_function
 from backflip.reward.mix import Mix
 from backflip.reward.protocol import RewardSource
-from backflip.reward.protocol import Mix, RewardSource
 from backflip.reward.sandbox.box import Mode
 from backflip.stages.choices import NAMES, one_of, register
 from backflip.stages.context import StageContext
