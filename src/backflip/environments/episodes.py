@@ -218,24 +218,15 @@ class EpisodeSampler:
         most = self.params.max_tokens
         limits = [min(most, one.room(self.limits, self.positions)) for one in live]
         for number, (episodes, limit) in enumerate(in_calls(live, limits, self.positions)):
-            drawn = self._drawn(episodes, limit, seed + 104_729 * turn + 1_299_709 * number)
+            asked = [one.context for one in episodes]
+            group = self.group_size if _alike(asked, self.group_size) else 1
+            least = min(self.params.min_tokens, limit)
+            params = replace(self.params, max_tokens=limit, min_tokens=least)
+            now = seed + 104_729 * turn + 1_299_709 * number
+            drawn = self.engine.generate(asked[::group], params, group=group, seed=now)
             for episode, completion in zip(episodes, drawn, strict=True):
                 room = episode.room(self.limits, self.positions)
                 episode.guarded(failures, self._act, completion, room, turn + 1)
-
-    def _drawn(self, episodes: Sequence[Episode], limit: int, seed: int) -> list[Completion]:
-        """One turn for each; where siblings have read the same, it is read once for all."""
-        asked, size = [one.context for one in episodes], self.group_size
-        shared = len(asked) % size == 0 and all(
-            asked[i] == asked[i - i % size] for i in range(len(asked))
-        )
-        group = size if shared else 1
-        params = replace(
-            self.params,
-            max_tokens=limit,
-            min_tokens=min(self.params.min_tokens, limit),
-        )
-        return self.engine.generate(asked[::group], params, group=group, seed=seed)
 
     def _renew(self, episodes: Sequence[Episode]) -> None:
         """An environment that broke is not used again."""
@@ -259,6 +250,12 @@ def in_calls(
     pairs = sorted(zip(limits, range(len(live)), strict=True))
     for limit, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
         yield [live[place] for _, place in group], limit
+
+
+def _alike(asked: Sequence[Sequence[int]], size: int) -> bool:
+    """Whether the siblings of each group have read the same, which is then read once for all."""
+    whole = len(asked) % size == 0
+    return whole and all(asked[i] == asked[i - i % size] for i in range(len(asked)))
 
 
 def as_rollouts(
