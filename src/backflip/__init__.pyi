@@ -26,6 +26,7 @@ from .evaluation.reward_model import RewardReport as RewardReport
 from .models.load import load_tokenizer as load_tokenizer
 from .models.save import load_reward_model as load_reward_model
 from .recipes.compute import compute as compute
+from .recipes.label_steps import label_steps as label_steps
 from .recipes.load import load_recipe as load_recipe
 
 __version__: str

@@ -199,3 +199,29 @@ def test_a_reward_without_verdicts_is_refused(tmp_path: Path):
     data = tmp_path / "asked.jsonl"
     with pytest.raises(UserError, match="gives numbers and no verdicts"):
         bf.compute(model, data, len, n=2, out=tmp_path / "c.html", max_tokens=2)
+
+
+@pytest.mark.parametrize("estimate", ["soft", "hard"])
+def test_steps_are_as_good_as_what_follows_them(estimate: str, tmp_path: Path):
+    """Where every second answer is right, soft labels are shares, hard ones 0 or 1."""
+    model = str(tiny_model(tmp_path / "tiny"))
+    write_jsonl(tmp_path / "asked.jsonl", [{"prompt": f"{n}?"} for n in range(4)])
+    out = tmp_path / "steps.jsonl"
+    found = bf.label_steps(
+        model,
+        tmp_path / "asked.jsonl",
+        lambda answer: len(answer) % 2 == 0,
+        estimate=estimate,  # type: ignore[arg-type]
+        continuations=4,
+        n=2,
+        out=out,
+        separator="e",
+        max_tokens=48,
+    )
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    labels = [label for row in rows for label in row["labels"][:-1]]
+    assert found.solutions == len(rows) == 8
+    assert found.steps == sum(len(row["labels"]) for row in rows) > 8
+    assert {row["labels"][-1] for row in rows} <= {0.0, 1.0}
+    soft = any(0 < label < 1 for label in labels)
+    assert soft == (estimate == "soft")

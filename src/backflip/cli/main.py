@@ -16,6 +16,7 @@ from backflip import __version__
 from backflip.cli import complete as completing
 from backflip.cli.chat import chat
 from backflip.cli.check import check
+from backflip.cli.compute import label_steps
 from backflip.cli.feedback.collect import collect
 from backflip.cli.feedback.commands import feedback
 from backflip.cli.measure import best_of_n, evaluate
@@ -132,7 +133,7 @@ def _options(
 
 
 app.add_typer(feedback, name="feedback")
-for _command in (train, resume, check, show, chat, evaluate, best_of_n):
+for _command in (train, resume, check, show, chat, evaluate, best_of_n, label_steps):
     app.command()(_command)
 for _command in (collect, push, recipe, schema, demo):
     app.command()(_command)

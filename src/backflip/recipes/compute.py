@@ -32,7 +32,7 @@ from backflip.stages.rewards.context import PYTHON, RewardContext, checkable
 from backflip.training.reference import check_same_vocabulary
 from backflip.training.run_folder import write_atomically
 
-__all__ = ["ComputeReport", "compute"]
+__all__ = ["SHORT", "ComputeReport", "Work", "compute"]
 
 STYLE = Path(__file__).parents[1] / "monitor" / "style.html"
 WAIT = "\nWait"
@@ -130,7 +130,7 @@ def _report(model: str, settings: dict[str, Any], how: _How) -> ComputeReport:
     if faults := [*recipe.reward.faults("reward")]:
         raise UserError(faults[0])
     said: list[str] = []
-    work = _Work.of(recipe, said.append, how.process, how.function)
+    work = Work.of(recipe, said.append, how.process, how.function)
     rollouts = work.sampler(work.prompts, seed=recipe.seed)
     rollouts = replace(rollouts, row=work.rows[rollouts.group])
     points = compute_curves(work.questions(rollouts))
@@ -145,7 +145,7 @@ def _report(model: str, settings: dict[str, Any], how: _How) -> ComputeReport:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """The parts of a measurement, loaded."""
 
     recipe: Any
@@ -154,6 +154,7 @@ class _Work:
     prompts: list[list[int]]
     rows: torch.Tensor
     """Numbers of the prompts' records."""
+    records: Sequence[Prompt]
     judge: Callable[[Rollouts], Judgement]
     process: ProcessModel | None
 
@@ -163,7 +164,7 @@ class _Work:
         say: Callable[[str], None],
         process: str | None,
         function: Callable[..., Any] | None,
-    ) -> _Work:
+    ) -> Work:
         context = StageContext.of(recipe, say)
         data = recipe.data
         records = context.read(data.source, Prompt, data.format, data.limit, data.columns.given)
@@ -181,7 +182,9 @@ class _Work:
             check_same_vocabulary(context.tokenizer, load_tokenizer(process), process)
             loaded = load_process_model(process, template=context.template.source)
         prompts = [prompt.tolist() for prompt in tokens.rows()]
-        return _Work(recipe, context, sampler, prompts, torch.tensor(made.kept), judge, loaded)
+        return Work(
+            recipe, context, sampler, prompts, torch.tensor(made.kept), records, judge, loaded
+        )
 
     def questions(self, rollouts: Rollouts) -> list[Question]:
         """The answers to each question, judged, with their final answers and their steps."""
@@ -246,21 +249,32 @@ class _Work:
         self, method: str, budget: int, answers: Sequence[Sequence[int]], spent: Sequence[int]
     ) -> ComputePoint:
         """One answer to each question, judged."""
-        steps = TokenSteps.of(self.prompts, answers)
-        rollouts = Rollouts(
+        correct = self.verdicts(self.rollouts(answers, range(len(answers))))
+        return ComputePoint(method, budget, sum(spent) / len(spent), share_interval(correct))
+
+    def rollouts(self, answers: Sequence[Sequence[int]], questions: Sequence[int]) -> Rollouts:
+        """Answers, each to a question by its number, as a judge takes them."""
+        asked = torch.tensor(list(questions), dtype=torch.long)
+        steps = TokenSteps.of([self.prompts[q] for q in questions], answers)
+        return Rollouts(
             steps=steps,
             mask=steps.mask,
             logp=torch.zeros(steps.mask.shape),
-            group=torch.arange(len(answers)),
+            group=asked,
             finished=torch.ones(len(answers), dtype=torch.bool),
-            row=self.rows,
+            row=self.rows[asked],
         )
-        correct, _ = self._judged(rollouts)
-        return ComputePoint(method, budget, sum(spent) / len(spent), share_interval(correct))
+
+    def verdicts(self, rollouts: Rollouts) -> list[float]:
+        """1 where an answer is right, 0 elsewhere."""
+        return self._judged(rollouts)[0]
 
     def _judged(self, rollouts: Rollouts) -> tuple[list[float], list[str | None]]:
         """(1 where right, final answers by which votes are counted) of every answer."""
-        found = right(self.judge(rollouts))
+        judgement = self.judge(rollouts)
+        for line in judgement.failures.lines():
+            self.context.say(f"not checked, and counted as wrong: {line}")
+        found = right(judgement)
         if found is None:
             raise UserError(
                 "reward: it gives numbers and no verdicts, so nothing is right or wrong. Give a "

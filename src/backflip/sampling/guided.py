@@ -12,7 +12,7 @@ from backflip.functional.process import aggregated
 from backflip.generate.engine import Engine, SamplingParams
 from backflip.models.process import ProcessModel
 
-__all__ = ["Beam", "StepBeam", "think_longer"]
+__all__ = ["Beam", "StepBeam", "continued", "think_longer"]
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,30 @@ def think_longer(
     more = engine.generate(asked, params, seed=seed)
     grown = [[*begun[one.prompt_index], *one.tokens] for one in more]
     return grown, [len(one.tokens) + len(word) for one in more]
+
+
+def continued(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    begun: Sequence[Sequence[int]],
+    params: SamplingParams,
+    many: int,
+    seed: int,
+) -> tuple[list[list[int]], list[int]]:
+    """(whole answers that go on behind what was begun, ``many`` of each; the number of each's).
+
+    None grows beyond ``max_tokens`` in all; what already fills them is not gone on with.
+    """
+    by_room: dict[int, list[int]] = {}
+    for number, start in enumerate(begun):
+        if (room := params.max_tokens - len(start)) > 0:
+            by_room.setdefault(room, []).append(number)
+    whole, owners = list[list[int]](), list[int]()
+    for room, numbers in by_room.items():
+        asked = [[*prompts[n], *begun[n]] for n in numbers]
+        cut = replace(params, max_tokens=room, min_tokens=0)
+        for one in engine.generate(asked, cut, group=many, seed=seed + room):
+            number = numbers[one.prompt_index]
+            whole.append([*begun[number], *one.tokens])
+            owners.append(number)
+    return whole, owners
