@@ -98,7 +98,6 @@ def test_ppo_with_the_kl_in_the_loss_pays_none_in_the_reward():
         ({"kl_in": "reward", "kl_kind": "k3"}, "kl_kind=k1"),
         ({"kl_in": "loss", "kl_kind": "k2", "kl_unbiased": True}, "kl_unbiased=false"),
         ({"kl_in": "reward", "kl_kind": "k1", "kl_unbiased": True}, "kl_unbiased=false"),
-        ({"reduction": "constant"}, "length"),
         ({"dual_clip": 1.1}, "dual_clip=3"),
     ],
 )
@@ -110,6 +109,13 @@ def test_a_pair_without_meaning_is_refused_with_a_way_out(
     with pytest.raises(UserError, match=said) as refused:
         load_recipe(kind, ["reward=some/model", *words])
     assert "\n" not in str(refused.value)
+
+
+def test_a_constant_reduction_needs_its_length_and_a_recipe_has_one():
+    with pytest.raises(UserError, match="length"):
+        GRPO(reduction="constant")
+    words = ["reward=some/model", "algorithm.reduction=constant", "sampling.max_tokens=33"]
+    assert load_recipe("grpo", words).algorithm.length == 33
 
 
 @pytest.mark.parametrize(
