@@ -13,7 +13,8 @@ import backflip as bf
 from backflip.data.chat import ChatTemplate
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
-from backflip.evaluation.compute import Question, compute_curves, settled
+from backflip.evaluation.compute import Question, compute_curves
+from backflip.functional.pass_at_k import settled
 from backflip.generate.engine import Completion, SamplingParams
 from backflip.models.process import ProcessModel
 from backflip.sampling.guided import StepBeam, think_longer

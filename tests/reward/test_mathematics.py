@@ -229,3 +229,23 @@ def test_different_answers_of_math500_differ_but_for_those_that_are_one(answers:
 @pytest.mark.slow
 def test_no_other_answers_of_math500_are_one(answers: list[str]):
     assert called_equal(list(itertools.permutations(answers, 2))) == SAME
+
+
+@pytest.mark.parametrize(
+    ("answer", "final"),
+    [
+        (r"so \boxed{12}, no: \boxed{1{,}000}", "1000"),
+        ("The total is $1,000.\n#### 1,000.0", "1000"),
+        ("First 3 apples, then 7 more, so 10", "10"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        ("I do not know", None),
+        ("", None),
+    ],
+)
+def test_votes_are_counted_by_the_value_of_the_final_answer(answer: str, final: str | None):
+    assert Mathematics().final(answer) == final
+
+
+def test_without_a_mark_nobody_votes_where_only_marked_answers_count():
+    assert Mathematics(marked=True).final("It is 10") is None
+    assert Mathematics(within="answer").final("<answer>\\boxed{4}</answer> or 5") == "4"

@@ -20,7 +20,7 @@ from backflip.functional.pass_at_k import majority, majority_at_k, pass_at_k
 from backflip.functional.process import AGGREGATES, Aggregate, aggregated
 from backflip.functional.statistics import Interval, share_interval
 
-__all__ = ["ComputePoint", "Question", "compute_curves", "settled"]
+__all__ = ["ComputePoint", "Question", "compute_curves"]
 
 Way: TypeAlias = Callable[["Question", int], float]
 """Expected value of choosing among n of the answers to a question."""
@@ -59,17 +59,6 @@ class ComputePoint:
         """Plain numbers, null where one is not finite."""
         named = self.accuracy.named("accuracy")
         return {"method": self.method, "budget": self.budget, "tokens": self.tokens} | named
-
-
-def settled(right: Sequence[float], finals: Sequence[Hashable]) -> tuple[float, ...]:
-    """Values of answers where equal final answers were judged both ways: by what most were."""
-    worth: dict[Hashable, list[float]] = {}
-    for final, value in zip(finals, right, strict=True):
-        worth.setdefault(final, []).append(value)
-    return tuple(
-        value if final is None else float(2 * sum(worth[final]) > len(worth[final]))
-        for final, value in zip(finals, right, strict=True)
-    )
 
 
 def compute_curves(questions: Sequence[Question]) -> list[ComputePoint]:

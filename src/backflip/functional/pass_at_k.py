@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["majority", "majority_at_k", "pass_at_k"]
+__all__ = ["majority", "majority_at_k", "pass_at_k", "settled"]
 
 
 def pass_at_k(
@@ -83,6 +83,17 @@ def majority_at_k(answers: Sequence[Hashable], right: Sequence[float | int], k: 
         if worth
     )
     return sum(won, 0.0)
+
+
+def settled(right: Sequence[float], finals: Sequence[Hashable]) -> tuple[float, ...]:
+    """Values of answers where equal final answers were judged both ways: by what most were."""
+    worth: dict[Hashable, list[float]] = {}
+    for final, value in zip(finals, right, strict=True):
+        worth.setdefault(final, []).append(value)
+    return tuple(
+        value if final is None else float(2 * sum(worth[final]) > len(worth[final]))
+        for final, value in zip(finals, right, strict=True)
+    )
 
 
 def _chance(own: int, others: Sequence[int], blank: int, k: int) -> float:

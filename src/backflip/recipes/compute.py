@@ -14,7 +14,8 @@ from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Prompt
 from backflip.errors import UserError
-from backflip.evaluation.compute import ComputePoint, Question, compute_curves, settled
+from backflip.evaluation.compute import ComputePoint, Question, compute_curves
+from backflip.functional.pass_at_k import settled
 from backflip.functional.statistics import share_interval
 from backflip.generate.sampler import Sampler
 from backflip.models.load import load_causal, load_tokenizer

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.functional.pass_at_k import majority_at_k, pass_at_k
+from backflip.functional.pass_at_k import majority_at_k, pass_at_k, settled
 from backflip.functional.statistics import share_interval
 from backflip.reward.protocol import Judgement
 
@@ -62,7 +62,7 @@ class Accuracy:
         found: dict[str, Any] = {f"pass_at_{k}": pass_at_k(n, correct, k).float() for k in tries}
         if n > 2:
             rows = zip(self.finals, self.sampled.tolist(), strict=True)
-            votes = [_majority(ends, values) for ends, values in rows]
+            votes = [majority_at_k(ends, settled(values, ends), n) for ends, values in rows]
             found[f"maj_at_{n}"] = torch.tensor(votes)
         return found if self.greedy is None else found | {"greedy": self.greedy}
 
@@ -77,12 +77,3 @@ class Accuracy:
             name: {"mean": i.estimate, "low": i.low, "high": i.high, "units": i.units}
             for name, i in found.items()
         }
-
-
-def _majority(finals: Sequence[Hashable], values: Sequence[float]) -> float:
-    """maj@N; where the same final answer was judged both ways, by what most of it was."""
-    worth: dict[Hashable, list[float]] = {}
-    for final, value in zip(finals, values, strict=True):
-        worth.setdefault(final, []).append(value)
-    settled = [float(sum(worth[final]) * 2 > len(worth[final])) for final in finals]
-    return majority_at_k(finals, settled, len(finals))

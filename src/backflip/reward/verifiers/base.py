@@ -54,16 +54,23 @@ class Verifier(ABC):
 
     def verdict(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
         """The verdict on the part of an answer that is to be checked."""
+        part = self.part(answer)
+        if part is None:
+            where = f"in <{self.within}>" if self.within else f"behind {self.after}"
+            return Verdict("unparsable", reason=f"nothing stands {where}")
+        return self.check(part, reference, prompt, info)
+
+    def part(self, answer: str) -> str | None:
+        """The part of an answer that ``after`` and ``within`` name; None where it is not there."""
         if self.after:
             _, found, answer = answer.rpartition(self.after)
             if not found:
-                return Verdict("unparsable", reason=f"nothing stands behind {self.after}")
-        if self.within:
-            _, found, inside = answer.rpartition(f"<{self.within}>")
-            answer, closed, _ = inside.partition(f"</{self.within}>")
-            if not (found and closed):
-                return Verdict("unparsable", reason=f"nothing stands in <{self.within}>")
-        return self.check(answer, reference, prompt, info)
+                return None
+        if not self.within:
+            return answer
+        _, found, inside = answer.rpartition(f"<{self.within}>")
+        answer, closed, _ = inside.partition(f"</{self.within}>")
+        return answer if found and closed else None
 
     @abstractmethod
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
@@ -82,7 +89,7 @@ class Verifier(ABC):
 
     def final(self, answer: str) -> str | None:
         """The final answer in an answer, by which votes are counted; None where it has none."""
-        return " ".join(answer.split()) or None
+        return " ".join((self.part(answer) or "").split()) or None
 
     def lacks(self, record: Prompt) -> str:
         """The reason why answers to a question cannot be checked; empty where they can."""

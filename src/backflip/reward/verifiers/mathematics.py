@@ -57,6 +57,18 @@ class Mathematics(Verifier):
             return Verdict("error", reason="the reference answer is empty")
         return self._compared(gold.strip(), piece, whole=found is not None)
 
+    def final(self, answer: str) -> str | None:
+        """The final answer, numbers by their value: 1,000 and $1000 are one vote."""
+        text = plain(self.part(answer) or "")
+        marked = final(text) if (found := boxed(text)) is None else found
+        if marked is None:
+            numbers = re.findall(r"[-+]?\d[\d,]*\.?\d*", text)
+            marked = numbers[-1] if numbers and not self.marked else None
+        if not marked or not marked.strip():
+            return None
+        number = number_of(marked)
+        return LOOSE.sub("", marked).strip(" .") if number is None else f"{number.normalize():f}"
+
     def _compared(self, gold: str, piece: str, *, whole: bool) -> Verdict:
         if self.percent == "strict" and whole and ("%" in gold) != ("%" in piece):
             return Verdict("incorrect")
