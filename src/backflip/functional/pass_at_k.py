@@ -85,13 +85,13 @@ def majority_at_k(answers: Sequence[Hashable], right: Sequence[float | int], k: 
     return sum(won, 0.0)
 
 
-def settled(right: Sequence[float], finals: Sequence[Hashable]) -> tuple[float, ...]:
+def settled(right: Sequence[float | int], finals: Sequence[Hashable]) -> tuple[float, ...]:
     """Values of answers where equal final answers were judged both ways: by what most were."""
     worth: dict[Hashable, list[float]] = {}
     for final, value in zip(finals, right, strict=True):
         worth.setdefault(final, []).append(value)
     return tuple(
-        value if final is None else float(2 * sum(worth[final]) > len(worth[final]))
+        float(value) if final is None else float(2 * sum(worth[final]) > len(worth[final]))
         for final, value in zip(finals, right, strict=True)
     )
 

@@ -48,9 +48,14 @@ def load_recipe(
     for key, value in _ordered(pairs({**pairs(overrides), **more})):
         if key not in paths(stage) and not is_alias(key, stage):
             raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
-        _set(raw, key.split("."), value, chain=issubclass(RECIPES[stage], Chain))
+        _set(raw, key.split("."), value, chain=_shares(RECIPES[stage]))
     raw.setdefault("run", default_run(path.stem))
     return parse(pin_all(raw), stage, f"recipe {name}")
+
+
+def _shares(kind: type[Recipe]) -> bool:
+    """Whether one source of data replaces those of all stages."""
+    return issubclass(kind, Chain) and kind.ONE_SOURCE
 
 
 def aliases(stage: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class IterativeRecipe(Chain):
     """Rounds: sample answers, judge them, choose, learn; then again with the new policy."""
 
     LINKS: ClassVar[tuple[str, ...]] = ("reward_model", "sft", "direct")
+    ONE_SOURCE: ClassVar[bool] = False
     AUTO: ClassVar[Mapping[str, tuple[float, float]]] = {"direct": (3e-4, 1e-6)}
     """A round is a few steps on the policy's own answers: less would not be seen."""
 

@@ -43,6 +43,8 @@ class Chain(Recipe):
 
     LINKS: ClassVar[tuple[str, ...]]
     """The fields that are stages, in the order in which they run."""
+    ONE_SOURCE: ClassVar[bool] = True
+    """Whether ``data`` stands for the sources of all stages."""
     AUTO: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """Learning rates of stages (with LoRA, for all weights) where auto means others here."""
 
