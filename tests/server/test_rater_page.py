@@ -124,6 +124,7 @@ def test_a_talk_with_an_edited_reply_is_there_again_after_an_undo(hall: Hall):
     assert first["turns"][-1]["candidates"] == ["HELLO"]
     assert first["turns"][-1]["content"] == "Hello to you, too."
     assert first["verdicts"] == {"Stay calm.": "broken"}
+    page.get_by_text("HM.", exact=True).wait_for()  # the next talk, whose field takes keys
     page.locator("#question").click()
     take_back(page)
     page.get_by_text("Hello to you, too.").wait_for()
