@@ -119,7 +119,7 @@ def test_a_talk_with_an_edited_reply_is_there_again_after_an_undo(hall: Hall):
     page.keyboard.press("Control+Enter")
     page.get_by_role("button", name="Finish").click()
     page.get_by_role("radio", name="Broken").check(force=True)
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     (first,) = values(project, 1)
     assert first["turns"][-1]["candidates"] == ["HELLO"]
     assert first["turns"][-1]["content"] == "Hello to you, too."
