@@ -59,6 +59,8 @@ SMALL = {
     "calculator": "steps=1 prompts_per_step=4 sampling.max_tokens=4",
     "kto": "steps=1 sampled_prompts=0",
     "rpo": "steps=1 sampled_prompts=0",
+    "sorting": "model=scratch:24x1 sft.steps=1 online.steps=1 online.validation_prompts=2 "
+    "online.validation_answers=1",
 }
 INSTEAD = [
     ("n=16", "n=2 limit=4 max_tokens=4"),
@@ -128,8 +130,9 @@ def small(line: str) -> list[str]:
     words = [re.sub(r"\bsmollm2$", "tiny", word) for word in shlex.split(line)[1:]]
     if words[0] == "train":
         at = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
-        model = [] if "model=" in line else ["model=tiny"]
-        words[at:at] = [*model, *SMALL[words[1]].split()]
+        more = SMALL[words[1]]
+        model = [] if "model=" in line or more.startswith("model=") else ["model=tiny"]
+        words[at:at] = [*model, *more.split()]
     return words
 
 

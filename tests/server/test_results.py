@@ -14,14 +14,17 @@ import pytest
 from tests.server.served import Browser, Served, pairs
 
 
-def judged(server: Served, people: int = 3) -> None:
+def judged(server: Served, people: int = 3, *, dissent: bool = True) -> None:
+    """Answers to twelve items; with ``dissent`` each rater differs from the others on three."""
     project = server.project(items=12, raters_per_item=people, adjudicate_below=0.6)
     for number in range(people):
         person = server.person(f"Rater{number}")
         project.enrol(person)
         for turn in range(12):
             shown = project.next(person)[0]
-            choice = {"choice": "ab"[(shown.item_id + (turn % 4 == number)) % 2], "strength": 2}
+            better = ("First", "Second")[(shown.item_id + (dissent and turn % 4 == number)) % 2]
+            sides = [a["text"].startswith(better) for a in shown.payload["answers"]]
+            choice = {"choice": "ab"[sides.index(True)], "strength": 2}
             project.answer(person, shown.item_id, choice, seconds=5.0 + number)
 
 
@@ -161,7 +164,7 @@ def test_one_click_trains_a_reward_model_and_shows_its_report(server: Served, le
     """The button's own command, on a tiny model: the log, the report, and the model's folder."""
     from tests.recipes.tiny import tiny_model
 
-    judged(server, people=3)
+    judged(server, people=3, dissent=False)
     model = tiny_model(server.folder / "tiny")
     lead.get("/projects/tone/export")
     page = lead.send("/projects/tone/train", {"model": str(model), "steps": "2"})
