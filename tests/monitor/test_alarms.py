@@ -78,6 +78,20 @@ def test_a_planted_fault_rings_its_own_alarm_once(name):
     assert fired == [name]
 
 
+@pytest.mark.parametrize("name", ["mode_collapse_words", "mode_collapse_duplicates"])
+def test_right_answers_to_checked_questions_may_be_alike(name):
+    """Where a program gives verdicts, many right answers are few answers."""
+    checked = PLANTED[name] | {"reward_correct": ramp(0.0, 0.9)}
+    assert ring(entries(**healthy(0) | checked)) == []
+
+
+@pytest.mark.parametrize(("share", "fired"), [(0.9, 0), (0.2, 1)])
+def test_entropy_may_fall_where_answers_become_right_and_not_where_they_stay_wrong(share, fired):
+    checked = PLANTED["mode_collapse_entropy"] | {"reward_correct": ramp(0.0, share)}
+    checked["reward_correct"] = [max(x, share * 0.8) for x in checked["reward_correct"]]
+    assert len(ring(entries(**healthy(0) | checked))) == fired
+
+
 @pytest.mark.parametrize("drift", [0.0, -0.5])
 def test_reward_up_while_heldout_reward_is_flat_or_falls_is_hacking(drift):
     noise = random.Random(5).gauss

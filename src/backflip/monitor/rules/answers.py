@@ -19,8 +19,8 @@ from backflip.monitor.rules.base import (
 )
 from backflip.monitor.text import apart
 
-MOSTLY_RIGHT = 0.9
-"""Share of right answers from which on a policy need not explore."""
+MOSTLY_RIGHT = 0.5
+"""Share of right answers from which on less entropy is what learning looks like."""
 
 
 def share_right(entry: Entry) -> float | None:
@@ -60,7 +60,8 @@ class FewerWords(_FallFromStart):
     share: float = 0.5
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        if (fall := self.fallen(history, "unique_tokens")) is None:
+        fall = self.fallen(history, "unique_tokens")
+        if fall is None or share_right(history[-1]) is not None:  # right answers use few words
             return None
         then, now = apart(fall, digits=0, percent=True)
         return (
