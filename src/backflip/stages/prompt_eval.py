@@ -258,6 +258,8 @@ def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
 def _examples(before: EvalResult, after: EvalResult) -> dict[str, Any]:
     """A few prompts with both replies, and the rule by which they were chosen."""
     rows, rule = shown_rows(len(before.answers.texts))
+    if (each := after.answers.each) > 1:
+        rule += f" Each score is the mean of {each} answers, of which the first is shown."
     examples = [
         {
             "prompt": before.answers.texts[i][0],
