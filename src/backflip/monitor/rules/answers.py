@@ -19,8 +19,8 @@ from backflip.monitor.rules.base import (
 )
 from backflip.monitor.text import apart
 
-MOSTLY_RIGHT = 0.5
-"""Share of right answers from which on less entropy is what learning looks like."""
+MOSTLY_RIGHT, LEARNT = 0.5, 0.2
+"""Share of right answers, and a rise of it, with which less entropy is what learning looks like."""
 
 
 def share_right(entry: Entry) -> float | None:
@@ -81,7 +81,8 @@ class EntropyCollapse(_FallFromStart):
     def complaint(self, history: Sequence[Entry]) -> str | None:
         if (fall := self.fallen(history, "entropy")) is None:
             return None
-        if (share_right(history[-1]) or 0.0) >= MOSTLY_RIGHT:
+        start, end = start_and_end(history, "reward_correct", self.window)
+        if end >= MOSTLY_RIGHT or end >= start + LEARNT:
             return None
         then, now = apart(fall, digits=2)
         return (
