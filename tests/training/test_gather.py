@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from backflip.data.batches import PromptBatch, Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Played, PromptBatch, Ragged, Rollouts, TokenSteps
 from backflip.data.curriculum import Curriculum, PromptPool
 from backflip.data.records import Tally
 from backflip.data.stream import Batches
@@ -77,6 +78,33 @@ def test_joined_rounds_hold_the_very_tokens_that_were_drawn():
         assert len(tokens) == (min(row, 8) + 1 if place % 2 else 1)
         assert int(rollouts.mask[place].sum()) == len(tokens)
         assert rollouts.logp[place].sum() == -len(tokens)
+
+
+def test_joined_rounds_keep_what_environments_played_and_what_several_sources_scored():
+    made = pool(9)
+
+    def play(prompts: PromptBatch, seed: int) -> Rollouts:
+        drawn = draw(prompts, seed)
+        calls, none = drawn.row * 10, torch.zeros(len(drawn), dtype=torch.long)
+        played = Played(drawn.logp * 2, calls + 1, calls, none, none, none.bool())
+        return replace(drawn, played=played)
+
+    def several(rollouts: Rollouts) -> Judgement:
+        judged = third(rollouts)
+        terms = torch.stack([rollouts.row.float(), judged.scores], 1)
+        ends = rollouts.mask & (rollouts.row % 2 == 0)[:, None]
+        return replace(judged, terms=terms, weights=(0.0, 1.0), ends=ends)
+
+    rollouts, judgement = gather(play, several, next(iter(made)), made, seed=0).answers(4)
+    assert rollouts.row.tolist() == [2, 2, 5, 5, 8, 8, 11, 11]
+    assert rollouts.played is not None
+    assert rollouts.played.calls.tolist() == [10 * row for row in rollouts.row.tolist()]
+    assert torch.equal(rollouts.played.rewards, rollouts.logp * 2)
+    assert judgement.terms is not None
+    assert judgement.terms[:, 0].tolist() == rollouts.row.tolist()
+    assert judgement.weights == (0.0, 1.0)
+    assert judgement.ends is not None
+    assert judgement.ends.any(1).tolist() == [row % 2 == 0 for row in rollouts.row.tolist()]
 
 
 def test_a_bounded_search_learns_from_what_it_found():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Ragged, Rollouts, TensorRecord
 from backflip.data.curriculum import PromptPool
 from backflip.data.records import Tally
 from backflip.errors import UserError
@@ -139,22 +139,28 @@ def joined(parts: Sequence[tuple[Rollouts, Judgement]]) -> tuple[Rollouts, Judge
     """The answers of several rounds as those of one; groups are numbered on."""
     if len(parts) == 1:
         return parts[0]
-    rounds, judgements = [r for r, _ in parts], [j for _, j in parts]
-    width = max(r.steps.width for r in rounds)
-    begin = accumulate((int(r.group.max()) + 1 for r in rounds[:-1]), initial=0)
-    rollouts = Rollouts(
-        steps=TokenSteps(
-            _end_to_end([r.steps.prompt for r in rounds]),
-            _end_to_end([r.steps.answer for r in rounds]),
-            width,
-        ),
-        mask=_wide([r.mask for r in rounds], width),
-        logp=_wide([r.logp for r in rounds], width),
-        group=torch.cat([r.group + first for r, first in zip(rounds, begin, strict=True)]),
-        finished=torch.cat([r.finished for r in rounds]),
-        row=torch.cat([r.row for r in rounds]),
-    )
-    return rollouts, _judgement(judgements, rounds, width)
+    begin = accumulate((int(r.group.max()) + 1 for r, _ in parts), initial=0)
+    rounds = [replace(r, group=r.group + at) for (r, _), at in zip(parts, begin, strict=False)]
+    width = max(r.mask.shape[1] for r in rounds)
+    return _joined(rounds, width), _judgement([j for _, j in parts], rounds, width)
+
+
+def _joined(parts: Sequence[Any], width: int) -> Any:
+    """The same field of several records, end to end; rows over choices are as wide as the widest.
+
+    Whatever a record holds goes along, so that a field that is added to one is not lost here.
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return _wide(parts, width) if first.dim() == 2 else torch.cat(list(parts))
+    if isinstance(first, TensorRecord):
+        names = [field.name for field in fields(first)]
+        return replace(
+            first, **{n: _joined([getattr(part, n) for part in parts], width) for n in names}
+        )
+    if isinstance(first, Tally):
+        return _all(parts)
+    return _end_to_end(parts) if isinstance(first, Ragged) else max(parts) if first else first
 
 
 def _judgement(
@@ -166,13 +172,27 @@ def _judgement(
         name: torch.cat([j.parts.get(name, torch.zeros_like(j.scores)) for j in judgements])
         for name in names
     }
-    steps, failures = None, Tally()
-    if any(judgement.steps is not None for judgement in judgements):
-        pairs = zip(judgements, rounds, strict=True)
-        steps = _wide([judgement.rewards(r.mask) for judgement, r in pairs], width)
-    for judgement in judgements:
-        failures.update(judgement.failures)
-    return Judgement(torch.cat([j.scores for j in judgements]), parts, steps, failures)
+    pairs = list(zip(judgements, [r.mask for r in rounds], strict=True))
+    told = [
+        name for name in ("steps", "ends") if any(getattr(j, name) is not None for j, _ in pairs)
+    ]
+    terms = [judgement.terms for judgement in judgements if judgement.terms is not None]
+    return Judgement(
+        torch.cat([judgement.scores for judgement in judgements]),
+        parts,
+        steps=_wide([j.rewards(mask) for j, mask in pairs], width) if "steps" in told else None,
+        failures=_all([judgement.failures for judgement in judgements]),
+        ends=_wide([j.step_ends(mask) for j, mask in pairs], width) if "ends" in told else None,
+        terms=torch.cat(terms) if len(terms) == len(judgements) else None,
+        weights=judgements[0].weights,
+    )
+
+
+def _all(tallies: Sequence[Tally]) -> Tally:
+    whole = Tally()
+    for tally in tallies:
+        whole.update(tally)
+    return whole
 
 
 def _wide(rows: Sequence[Tensor], width: int) -> Tensor:
