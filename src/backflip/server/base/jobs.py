@@ -124,8 +124,7 @@ class Jobs:
             if self._stopping(job.id):
                 self._keep(replace(job, state="stopped", ended=time.time()))
                 return
-            job = replace(job, state="running", begun=time.time())
-            self._keep(job)
+            job = replace(job, begun=time.time())
             with (self._place(job.id) / "log.txt").open("ab") as log:
                 code = self._run(job, log)
         stopped = self._stopping(job.id)
@@ -147,6 +146,9 @@ class Jobs:
             return 1
         with self._lock:
             self._processes[job.id] = process
+        # Said only now: until its program has begun, a child still holds the lock that says
+        # that we live, and would speak for us if we were killed.
+        self._keep(replace(job, state="running"))
         asked = 0.0
         while process.poll() is None:
             if self._stopping(job.id):
