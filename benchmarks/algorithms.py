@@ -4,10 +4,10 @@
     python benchmarks/algorithms.py --runs … --works grpo rloo --seeds 0 1 2 3 4
 
 Every run is what a user runs: ``backflip train NAME`` with the recipe's own algorithm, values and
-curriculum, and what the task asks for in common (prompts, answers, rate, minibatches). The start is
-the warm start of ``backflip train sorting``. Seven algorithms get five seeds, the rest one. Judged
-by sampled accuracy on the same 512 held-out questions, four answers each, after ``--seconds`` of
-training on one thread. Run it alone on a machine: seconds are those of the clock.
+curriculum, and what the task asks for in common (prompts, answers, rate, no price of KL). The start
+is the warm start of ``backflip train sorting``. Seven algorithms get five seeds, the rest one.
+Judged by sampled accuracy on the same 512 held-out questions, four answers each, after
+``--seconds`` of the processor's time on one thread.
 
 Writes algorithms.json and algorithms.md.
 """
@@ -38,6 +38,7 @@ COMMON = (
     "data=task:sorting",
     "data.max_length=64",
     "reward=exact",
+    "algorithm.kl_coef=0",
     "lora=null",
     "prompts_per_step=32",
     "optimizer.lr=1.0e-4",
@@ -105,7 +106,7 @@ def train(name: str, seed: int, start: Path, runs: Path, seconds: float) -> None
     run = runs / f"{name}-{seed}"
     if (run / "summary.json").is_file():
         return
-    more = [f"curriculum.minutes={seconds / 60:.4f}", f"seed={seed}", f"run={run}"]
+    more = [f"curriculum.cpu_minutes={seconds / 60:.4f}", f"seed={seed}", f"run={run}"]
     own = {"vineppo": "answers_per_prompt=4", "remax": "answers_per_prompt=4"}
     many = own.get(name, "answers_per_prompt=16")
     backflip("train", name, f"model={start}", many, *COMMON, *more)
@@ -150,8 +151,8 @@ def write(runs: Path, seconds: float, out: Path) -> None:
     text = [
         "# Online algorithms on one task\n",
         f"`python benchmarks/algorithms.py`: sorting 6 to 10 digits, 0.3 M parameters, from one "
-        f"warm start ({before:.1%} of sampled answers right), {seconds:.0f} s of training each on "
-        f"one thread of {table['machine']}. Sampled accuracy at temperature 1 on 512 held-out "
+        f"warm start ({before:.1%} of sampled answers right), {seconds:.0f} s of processor "
+        f"time in training each, on one thread of {table['machine']}. Sampled accuracy at temperature 1 on 512 held-out "
         "questions × 4 answers: over five seeds with Student's interval of their mean, of one "
         "seed with the interval over questions, which says nothing of other seeds. Signal: share "
         "of prompts whose answers differed in score, over the last 20 steps.\n",

@@ -95,6 +95,10 @@ def test_what_a_run_may_spend_ends_it_in_words():
     assert spent.over(Curriculum(answers=100)) == "128 answers were drawn (curriculum.answers: 100)"
     spent.minutes = 2.5
     assert spent.over(Curriculum(minutes=2.0)) == "2.5 minutes of training (curriculum.minutes: 2)"
+    spent.cpu_minutes = 5.0
+    assert spent.over(Curriculum(cpu_minutes=6.0)) is None
+    words = "5.0 minutes of processor time in training (curriculum.cpu_minutes: 4)"
+    assert spent.over(Curriculum(cpu_minutes=4.0)) == words
 
 
 def test_a_run_that_finds_no_signal_ends_in_words():

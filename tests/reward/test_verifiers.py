@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 import backflip as bf
+from backflip.data.records import Prompt, messages
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
 from backflip.monitor.log import read_metrics
 from backflip.recipes import slips
 from backflip.recipes.load import load_recipe
+from backflip.reward.function import Texts
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.discover import VERIFIERS
 from backflip.reward.verifiers.exact import Exact
+from backflip.reward.verifiers.source import VerifierReward
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -116,3 +119,18 @@ def test_data_without_any_key_is_refused(model: str, tmp_path: Path):
     rows = [{"prompt": f"{n} + 1?"} for n in range(40)]
     with pytest.raises(UserError, match=r"no prompt can be judged.*data\.columns\.reference"):
         bf.train("grpo", model=model, data=rows, run=tmp_path / "r", reward="exact", **QUICK)
+
+
+def test_a_linear_check_is_made_here_and_an_error_of_it_is_one_answers(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def fail(*_: object) -> Verdict:
+        raise ValueError("odd")
+
+    record = Prompt(messages(("user", "q")), reference="12")
+    given = [Texts("q", answer, record, "row 1") for answer in ("12", "21")]
+    source = VerifierReward(verifier=Exact(), template=None, records=[])  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("backflip.reward.verifiers.source.pool_of", fail)
+    assert [one.outcome for one in source.verdicts(given)] == ["correct", "incorrect"]
+    monkeypatch.setattr(Exact, "check", fail)
+    assert [one.reason for one in source.verdicts(given)] == ["ValueError: odd"] * 2

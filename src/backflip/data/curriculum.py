@@ -45,6 +45,9 @@ class Curriculum:
     """Answers after which the run ends; null does not count them."""
     minutes: float | None = None
     """Minutes of training after which the run ends; null does not look at the clock."""
+    cpu_minutes: float | None = None
+    """The same in minutes of processor time, of all threads, so that what else the machine does
+    hardly counts. Time on an accelerator and in processes that check answers is not in it."""
 
     @property
     def selects(self) -> bool:
@@ -63,7 +66,7 @@ class Curriculum:
                 f"{where} looks for prompts whose answers differ in score, but each has one answer."
                 " Set answers_per_prompt=8."
             )
-        for name in ("temperature_end", "answers", "minutes"):
+        for name in ("temperature_end", "answers", "minutes", "cpu_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 yield f"{where}.{name} is {value:g}; it must be above 0, or null."
@@ -81,6 +84,7 @@ class Spent:
 
     answers: int = 0
     minutes: float = 0.0
+    cpu_minutes: float = 0.0
     barren: int = 0
     """Steps since a prompt last had signal."""
 
@@ -101,11 +105,13 @@ class Spent:
 
     def over(self, curriculum: Curriculum) -> str | None:
         """Why the run ends here, or None."""
-        answers, minutes = curriculum.answers, curriculum.minutes
+        answers = curriculum.answers
         if answers is not None and self.answers >= answers:
             return f"{counted(self.answers, 'answer')} were drawn (curriculum.answers: {answers:,})"
-        if minutes is not None and self.minutes >= minutes:
-            return f"{self.minutes:.1f} minutes of training (curriculum.minutes: {minutes:g})"
+        for name, of in (("minutes", "training"), ("cpu_minutes", "processor time in training")):
+            most, now = getattr(curriculum, name), getattr(self, name)
+            if most is not None and now >= most:
+                return f"{now:.1f} minutes of {of} (curriculum.{name}: {most:g})"
         return None
 
 

@@ -42,6 +42,11 @@ class Verdict:
             return Verdict("correct" if number else "incorrect", number)
         return Verdict("scored", number)
 
+    @staticmethod
+    def failed(error: BaseException) -> Verdict:
+        """The verdict of a check that has raised."""
+        return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
+
 
 def _number(said: Any) -> float | None:
     """A finite number that float32 holds, or None; a text is none, even of digits."""

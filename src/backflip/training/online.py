@@ -110,7 +110,7 @@ class OnlineLoop:
 
     def step(self, index: int, prompts: Any) -> dict[str, float]:
         """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
-        began = time.monotonic()
+        began, busy = time.monotonic(), time.process_time()
         policy = self.learner.model
         clock, seed = Stopwatch(), self.seed + 1_000_003 * index
         draw = clock.part("sampling")(self._answered)
@@ -134,6 +134,7 @@ class OnlineLoop:
         self.last = Report(experience, judgement, metrics, clock.shares())
         self.algorithm = self.algorithm.adapted(metrics)
         self.spent.minutes += (time.monotonic() - began) / 60
+        self.spent.cpu_minutes += (time.process_time() - busy) / 60
         return metrics
 
     @property

@@ -32,6 +32,9 @@ class Verifier(ABC):
     """Further columns (``Prompt.info``) without which a question cannot be checked."""
     packages: ClassVar[Mapping[str, str]] = {}
     """Modules beyond the package's own, each with the command of pip that brings it."""
+    linear: ClassVar[bool] = False
+    """Whether a check is string operations whose time grows as the answer's length, so that no
+    process has to be killed: it is made where it is asked for."""
     uses_policy: ClassVar[bool] = False
     """Whether it asks the policy itself; see ``stages/rewards``."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
@@ -13,6 +13,8 @@ from backflip.reward.verifiers.base import Verifier
 @dataclass(frozen=True, kw_only=True)
 class Exact(Verifier):
     """The answer is the reference, letter by letter, runs of white space counting as one space."""
+
+    linear: ClassVar[bool] = True
 
     case: bool = True
     """Whether capitals count."""

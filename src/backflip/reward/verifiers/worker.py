@@ -48,7 +48,7 @@ def _serve(body: bytes, replies: int) -> bool:
         _say(replies, _said(verdict) | {"last": True})
         return True
     except (Exception, SystemExit) as error:  # one answer's, not the worker's
-        verdict = Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
+        verdict = Verdict.failed(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     _say(replies, _said(verdict))
