@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import backflip as bf
+from backflip.data.chat import ChatTemplate
 from backflip.data.records import Prompt, messages
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
@@ -22,6 +23,7 @@ from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.discover import VERIFIERS
 from backflip.reward.verifiers.exact import Exact
 from backflip.reward.verifiers.source import VerifierReward
+from tests.data.tiny import CHATML, byte_tokenizer
 from tests.recipes.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -129,7 +131,8 @@ def test_a_linear_check_is_made_here_and_an_error_of_it_is_one_answers(
 
     record = Prompt(messages(("user", "q")), reference="12")
     given = [Texts("q", answer, record, "row 1") for answer in ("12", "21")]
-    source = VerifierReward(verifier=Exact(), template=None, records=[])  # pyright: ignore[reportArgumentType]
+    template = ChatTemplate(byte_tokenizer(CHATML))
+    source = VerifierReward(verifier=Exact(), template=template, records=[])
     monkeypatch.setattr("backflip.reward.verifiers.source.pool_of", fail)
     assert [one.outcome for one in source.verdicts(given)] == ["correct", "incorrect"]
     monkeypatch.setattr(Exact, "check", fail)
