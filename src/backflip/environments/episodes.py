@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -93,7 +94,7 @@ class EpisodeSampler:
 
     Each is a row of ``Rollouts``, whose ``mask`` is False on all that the environment wrote. An
     episode ends when the environment says so; it is cut off where a turn, the episode's tokens or
-    its turns run out. Between two turns the engine reads the conversation so far anew.
+    its turns run out. An engine with ``conversation`` reads only what is new in each turn.
     """
 
     engine: Engine
@@ -130,9 +131,10 @@ class EpisodeSampler:
                 episode = Episode(environment, record, tokens[place])
                 episode.guarded(failures, self._begin, seed + 7919 * place)
                 episodes.append(episode)
-        for turn in range(self.limits.turns):
-            live = [one for one in episodes if one.state == "playing"]
-            self._take_turns(live, failures, turn, seed)
+        with getattr(self.engine, "conversation", nullcontext)():
+            for turn in range(self.limits.turns):
+                live = [one for one in episodes if one.state == "playing"]
+                self._take_turns(live, failures, turn, seed)
         for episode in episodes:
             if episode.state == "playing":
                 episode.state = "cut off"
@@ -143,7 +145,6 @@ class EpisodeSampler:
     @property
     def exact(self) -> bool:
         """Whether ``Rollouts.logp`` is the learner's own log-probability, up to 1e-4 nats."""
-        """Whether its log-probabilities are the learner's own."""
         return self.engine.exact and not self.allow_filters
 
     def sync(self, policy: Any) -> None:

@@ -180,6 +180,12 @@ class SharedCache:
         """Keys and values of a whole prompt in one layer."""
         self.shared[layer, slot, : len(kv)] = kv
 
+    def read_by(self, row: int) -> Float[Tensor, "L M W"]:
+        """A copy of the keys and values of a row, its prompt's included."""
+        slot = self.row_slot[row]
+        prompt = self.shared[:, slot, : self.slot_length[slot]]
+        return torch.cat([prompt, self.own[:, row, : self.row_length[row]]], 1)
+
     def attend(
         self,
         layer: int,

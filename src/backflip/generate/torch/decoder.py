@@ -15,6 +15,7 @@ from backflip.generate.torch.cache import CHUNK, SharedCache
 from backflip.generate.torch.decoding import Waiting, distinct_prompts
 from backflip.generate.torch.graphs import IDLE, STEADY, Recorder, StepGraph, StepInputs, cuda_graph
 from backflip.generate.torch.llama import LlamaNetwork
+from backflip.generate.torch.prefixes import Prefixes
 
 PREFILL_TOKENS = 4096
 
@@ -34,6 +35,8 @@ class LlamaDecoder:
         self.network = LlamaNetwork(model, narrow)
         self.cache: SharedCache | None = None
         self.first: dict[int, Tensor] = {}
+        self.prefixes: Prefixes | None = None
+        """Keys that the next calls may go on from; None keeps none."""
         self.record: Recorder | None = cuda_graph if self.network.embedding.is_cuda else None
         """How steps are recorded; None, where launching costs little, reads each one anew."""
         self.graph: StepGraph | None = None
@@ -53,6 +56,11 @@ class LlamaDecoder:
             room=min(CHUNK, max_tokens),
             like=network.embedding,
         )
+
+    def remember(self, row: int, tokens: Sequence[int]) -> None:
+        """Keep the keys of a row that has ended, if a conversation is going on."""
+        if self.prefixes is not None:
+            self.prefixes.add(tokens, self._running().read_by(row))
 
     def finish(self) -> None:
         """Give the cache's memory back."""
@@ -74,19 +82,28 @@ class LlamaDecoder:
         return torch.stack([self.first[w.prompt] for w in taken])
 
     def _prefill(self, cache: SharedCache, prompts: Sequence[Waiting]) -> None:
-        """Read prompts end to end: products over all of them, attention prompt by prompt."""
+        """Read prompts end to end: products over all of them, attention prompt by prompt.
+
+        A beginning that is kept is not read again.
+        """
         device = self.network.embedding.device
-        lengths = [len(w.tokens) for w in prompts]
+        kept = [self.prefixes and self.prefixes.take(w.tokens) for w in prompts]
+        known = [0 if kv is None else kv.shape[1] for kv in kept]
+        fresh = [w.tokens[n:] for w, n in zip(prompts, known, strict=True)]
+        lengths = [len(tokens) for tokens in fresh]
         slots = [cache.add_prompt(w.prompt, len(w.tokens), w.answers) for w in prompts]
-        tokens = torch.tensor([t for w in prompts for t in w.tokens], device=device)
-        places = torch.cat([torch.arange(n, device=device) for n in lengths])
-        cosine, sine = self.network.turns(places, max(lengths))
+        tokens = torch.tensor([t for new in fresh for t in new], device=device)
+        begun = zip(known, lengths, strict=True)
+        places = torch.cat([torch.arange(n, n + more, device=device) for n, more in begun])
+        cosine, sine = self.network.turns(places, max(len(w.tokens) for w in prompts))
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             seen = []
-            for slot, qs, kvs in zip(slots, q.split(lengths), kv.split(lengths), strict=True):
-                cache.write_prompt(layer, slot, kvs)
-                seen.append(self.network.causal(qs, kvs))
+            parts = zip(slots, kept, q.split(lengths), kv.split(lengths), strict=True)
+            for slot, old, qs, kvs in parts:
+                whole = kvs if old is None else torch.cat([old[layer], kvs])
+                cache.write_prompt(layer, slot, whole)
+                seen.append(self.network.causal(qs, whole))
             return torch.cat(seen)
 
         hidden = self.network.hidden(tokens, cosine, sine, attend)

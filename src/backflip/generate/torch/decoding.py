@@ -54,6 +54,10 @@ class Decoder(Protocol):
         """Row i becomes what row ``rows[i]`` ≥ i was; rows that are not named have left."""
         ...
 
+    def remember(self, row: int, tokens: Sequence[int]) -> None:
+        """Row ``row`` has ended with these tokens, prompt included; another prompt may go on."""
+        ...
+
     def finish(self) -> None:
         """Give memory back."""
         ...

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +31,7 @@ from backflip.generate.torch.decoder import LlamaDecoder
 from backflip.generate.torch.decoding import Decoder, Waiting
 from backflip.generate.torch.fallback import ModelDecoder, causal_up_to
 from backflip.generate.torch.llama import why_not
+from backflip.generate.torch.prefixes import Prefixes
 from backflip.generate.torch.weights import UnsupportedLayerError, has_bfloat16
 from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
@@ -143,6 +145,24 @@ class TorchEngine:
         """Free the packed copy of the weights; the next ``generate`` makes it again."""
         self._decoder = None
 
+    @contextmanager
+    def conversation(self) -> Generator[None]:
+        """Within it, a prompt that goes on from an answer is read from there.
+
+        The keys of what was read and written are kept, up to 2 GiB; models outside of the families
+        above read all of it anew.
+        """
+        with torch.no_grad():
+            decoder = self._ready()
+        if not isinstance(decoder, LlamaDecoder):
+            yield
+            return
+        decoder.prefixes = Prefixes()
+        try:
+            yield
+        finally:
+            decoder.prefixes = None
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -223,13 +243,16 @@ class TorchEngine:
                 logits.append(first)
                 rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
                 del queue[: len(first)]
-            written = [row for row in rows if row.alive]
+            written = [(place, row) for place, row in enumerate(rows) if row.alive]
             write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], end)
             if progress is not None:
-                for row in written:
+                for _, row in written:
                     progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
-            done += [_completion(row) for row in written if not row.alive]
-            unfinished = sum(len(row.tokens) for row in written if row.alive)
+            for place, row in written:
+                if not row.alive:
+                    decoder.remember(place, [*row.waiting.tokens, *row.tokens])
+                    done.append(_completion(row))
+            unfinished = sum(len(row.tokens) for _, row in written if row.alive)
             writing.reach(len(done) * params.max_tokens + unfinished)
             alive = [row.alive for row in rows]
             if not all(alive) and (queue or not decoder.idle(alive)):

@@ -54,6 +54,9 @@ class ModelDecoder:
         self.training = [m for m in self.model.modules() if m.training]
         self.model.eval()
 
+    def remember(self, row: int, tokens: Sequence[int]) -> None:
+        """Nothing: what such a model has read is read anew."""
+
     def finish(self) -> None:
         """Forget everybody; modules that were training train again."""
         self._forget()

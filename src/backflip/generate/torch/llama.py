@@ -121,13 +121,17 @@ class LlamaNetwork:
         """The next token's, from what ``hidden`` gave."""
         return self.head(self._norm(hidden, self.norm))
 
-    def causal(self, q: Float[Tensor, "P H D"], kv: Float[Tensor, "P W"]) -> Float[Tensor, "P HD"]:
-        """Attention within one prompt; the query heads of a key head form a batch."""
+    def causal(self, q: Float[Tensor, "P H D"], kv: Float[Tensor, "M W"]) -> Float[Tensor, "P HD"]:
+        """Attention of a prompt's last P tokens; the query heads of a key head form a batch."""
         shape = self.shape
         q = q.unflatten(1, (shape.repeats, shape.kv_heads)).permute(1, 2, 0, 3)
         k, v = kv.unflatten(-1, (2, shape.kv_heads, shape.head_dim)).permute(1, 2, 0, 3)
         k, v = k.expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
-        out = nnf.scaled_dot_product_attention(q, k, v, is_causal=True)
+        seen = None
+        if len(kv) > q.shape[2]:
+            seen = q.new_ones(q.shape[2], len(kv), dtype=torch.bool)
+            seen = seen.tril(len(kv) - q.shape[2])
+        out = nnf.scaled_dot_product_attention(q, k, v, seen, is_causal=seen is None)
         return out.permute(2, 0, 1, 3).flatten(1)
 
     def turns(self, places: Int[Tensor, " N"], span: int) -> tuple[Tensor, Tensor]:
