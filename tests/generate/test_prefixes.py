@@ -14,6 +14,18 @@ from tests.generate.reference import PROMPTS, words
 from tests.models.families import tiny
 
 
+def turns(engine: TorchEngine) -> list[tuple[list[int], list[float]]]:
+    """Three turns: two answers to each prompt, each of which goes on twice."""
+    asked, said = [list(p) for p in PROMPTS], []
+    for turn in range(3):
+        group = 2 if turn == 0 else 1
+        params = SamplingParams(max_tokens=9, stop_tokens=(2, 5, 17, 31))
+        drawn = engine.generate(asked, params, group=group, seed=turn)
+        said += [(one.tokens, one.logp) for one in drawn]
+        asked = [[*asked[i // group], *one.tokens, 7, 8] for i, one in enumerate(drawn)]
+    return said
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2"])
 def test_a_conversation_that_goes_on_reads_only_what_is_new(
     family: str, monkeypatch: pytest.MonkeyPatch
@@ -27,16 +39,6 @@ def test_a_conversation_that_goes_on_reads_only_what_is_new(
         return hidden(self, tokens, *more)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(LlamaNetwork, "hidden", counted)
-
-    def turns(engine: TorchEngine) -> list[tuple[list[int], list[float]]]:
-        asked, said = [list(p) for p in PROMPTS], []
-        for turn in range(3):
-            group = 2 if turn == 0 else 1
-            params = SamplingParams(max_tokens=9, stop_tokens=(2, 5, 17, 31))
-            drawn = engine.generate(asked, params, group=group, seed=turn)
-            said += [(one.tokens, one.logp) for one in drawn]
-            asked = [[*asked[i // group], *one.tokens, 7, 8] for i, one in enumerate(drawn)]
-        return said
 
     anew = turns(TorchEngine(model, max_rows=5, decode=words))
     all_of_it = sum(read)

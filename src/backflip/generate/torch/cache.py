@@ -180,12 +180,6 @@ class SharedCache:
         """Keys and values of a whole prompt in one layer."""
         self.shared[layer, slot, : len(kv)] = kv
 
-    def read_by(self, row: int) -> Float[Tensor, "L M W"]:
-        """A copy of the keys and values of a row, its prompt's included."""
-        slot = self.row_slot[row]
-        prompt = self.shared[:, slot, : self.slot_length[slot]]
-        return torch.cat([prompt, self.own[:, row, : self.row_length[row]]], 1)
-
     def attend(
         self,
         layer: int,
@@ -215,6 +209,13 @@ class SharedCache:
         shared, lse = self.grid.by_row(shared), self.grid.by_row(lse)
         weight = torch.sigmoid(lse - own_lse.transpose(1, 2))[..., None].to(shared.dtype)
         return torch.lerp(own.transpose(1, 2), shared, weight).reshape(rows, -1)
+
+
+def read_by(cache: SharedCache, row: int) -> Float[Tensor, "L M W"]:
+    """A copy of the keys and values of a row, its prompt's included."""
+    slot = cache.row_slot[row]
+    prompt = cache.shared[:, slot, : cache.slot_length[slot]]
+    return torch.cat([prompt, cache.own[:, row, : cache.row_length[row]]], 1)
 
 
 def keys_and_values(kv: Float[Tensor, "B M W"], kv_heads: int) -> tuple[Tensor, Tensor]:

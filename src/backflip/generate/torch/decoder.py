@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backflip.generate.torch.cache import CHUNK, SharedCache
+from backflip.generate.torch.cache import CHUNK, SharedCache, read_by
 from backflip.generate.torch.decoding import Waiting, distinct_prompts
 from backflip.generate.torch.graphs import IDLE, STEADY, Recorder, StepGraph, StepInputs, cuda_graph
 from backflip.generate.torch.llama import LlamaNetwork
@@ -60,7 +60,7 @@ class LlamaDecoder:
     def remember(self, row: int, tokens: Sequence[int]) -> None:
         """Keep the keys of a row that has ended, if a conversation is going on."""
         if self.prefixes is not None:
-            self.prefixes.add(tokens, self._running().read_by(row))
+            self.prefixes.add(tokens, read_by(self._running(), row))
 
     def finish(self) -> None:
         """Give the cache's memory back."""

@@ -187,7 +187,8 @@ class TorchEngine:
             most, label = len(queue) * params.max_tokens, f"writing {len(queue)} answers"
             try:
                 with task(label, most, "tokens at most") as writing:
-                    done = self._run(decoder, queue, params, seed, (progress, writing))
+                    told, end = (progress, writing), EndOfAnswer(params, self.decode)
+                    done = answers(decoder, queue, end, seed, self.max_rows, told)
             finally:
                 decoder.finish()
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
@@ -222,45 +223,6 @@ class TorchEngine:
                 self._cached = self._decoder.cached
         return self._decoder
 
-    def _run(
-        self,
-        decoder: Decoder,
-        queue: list[Waiting],
-        params: SamplingParams,
-        seed: int,
-        told: tuple[Progress | None, Task],
-    ) -> list[Completion]:
-        progress, writing = told
-        end = EndOfAnswer(params, self.decode)
-        rows: list[Row] = []
-        done: list[Completion] = []
-        while rows or queue:
-            logits: list[Tensor] = []
-            if rows:
-                logits.append(decoder.step([row.tokens[-1] for row in rows]))
-            if queue and len(rows) < self.max_rows:
-                first = decoder.admit(queue, self.max_rows - len(rows))
-                logits.append(first)
-                rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
-                del queue[: len(first)]
-            written = [(place, row) for place, row in enumerate(rows) if row.alive]
-            write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], end)
-            if progress is not None:
-                for _, row in written:
-                    progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
-            for place, row in written:
-                if not row.alive:
-                    decoder.remember(place, [*row.waiting.tokens, *row.tokens])
-                    done.append(_completion(row))
-            unfinished = sum(len(row.tokens) for _, row in written if row.alive)
-            writing.reach(len(done) * params.max_tokens + unfinished)
-            alive = [row.alive for row in rows]
-            if not all(alive) and (queue or not decoder.idle(alive)):
-                kept = fill_holes(alive)
-                decoder.keep(kept)
-                rows = [rows[i] for i in kept]
-        return done
-
 
 def own_forward(model: nn.Module, cached: bool | None) -> ModelDecoder:
     """Decoding through the model itself; its cache is put to the test where nobody has yet."""
@@ -294,6 +256,47 @@ def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> Non
             f"generate: a prompt of {prompt} tokens and max_tokens {answer} go "
             f"beyond the {limit} positions of the model. Shorten one of the two."
         )
+
+
+def answers(
+    decoder: Decoder,
+    queue: list[Waiting],
+    end: EndOfAnswer,
+    seed: int,
+    max_rows: int,
+    told: tuple[Progress | None, Task],
+) -> list[Completion]:
+    """The answers of a queue, in the order in which they end; ``told`` hears of each token."""
+    progress, writing = told
+    params = end.params
+    rows: list[Row] = []
+    done: list[Completion] = []
+    while rows or queue:
+        logits: list[Tensor] = []
+        if rows:
+            logits.append(decoder.step([row.tokens[-1] for row in rows]))
+        if queue and len(rows) < max_rows:
+            first = decoder.admit(queue, max_rows - len(rows))
+            logits.append(first)
+            rows += [Row(w, stream(seed, w, params.max_tokens)) for w in queue[: len(first)]]
+            del queue[: len(first)]
+        written = [(place, row) for place, row in enumerate(rows) if row.alive]
+        write(rows, torch.cat(logits) if len(logits) > 1 else logits[0], end)
+        if progress is not None:
+            for _, row in written:
+                progress(row.waiting.prompt, row.waiting.answer, row.tokens[-1])
+        for place, row in written:
+            if not row.alive:
+                decoder.remember(place, [*row.waiting.tokens, *row.tokens])
+                done.append(_completion(row))
+        unfinished = sum(len(row.tokens) for _, row in written if row.alive)
+        writing.reach(len(done) * params.max_tokens + unfinished)
+        alive = [row.alive for row in rows]
+        if not all(alive) and (queue or not decoder.idle(alive)):
+            kept = fill_holes(alive)
+            decoder.keep(kept)
+            rows = [rows[i] for i in kept]
+    return done
 
 
 def write(rows: list[Row], logits: Float[Tensor, "R V"], end: EndOfAnswer) -> None:
