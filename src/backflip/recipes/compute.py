@@ -281,16 +281,10 @@ class Work:
                 "reward: it gives numbers and no verdicts, so nothing is right or wrong. Give a "
                 "verifier, such as reward=mathematics, or a function that returns True or False."
             )
-        final = getattr(self.recipe.reward, "final", _last_line)
+        final = self.recipe.reward.final
         template = self.context.template
         texts = [as_text(template, row.tolist()) for row in rollouts.steps.answer.rows()]
         return found.tolist(), [final(text) for text in texts]
-
-
-def _last_line(text: str) -> str | None:
-    """The last line that says something, by which votes are counted where nobody knows better."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else None
 
 
 def _page(report: ComputeReport) -> str:

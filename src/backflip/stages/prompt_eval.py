@@ -204,8 +204,7 @@ class PromptEval:
             plain(decode, a.tolist(), self.context) for a in answers.rollouts.steps.answer.rows()
         ]
         recipe: Any = self.context.recipe
-        final = getattr(recipe.reward, "final", str.strip)
-        return Accuracy.of(judgement, said, answers.each, final, greedy)
+        return Accuracy.of(judgement, said, answers.each, recipe.reward.final, greedy)
 
 
 def plain(decode: Callable[[Any], str], tokens: list[int], context: StageContext) -> str:

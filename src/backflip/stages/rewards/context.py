@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -49,22 +50,34 @@ class RewardContext:
 class RewardSettings(Protocol):
     """A kind of reward in a recipe: a dataclass whose fields are its settings.
 
-    Its ``uses_policy``, of the class or of the object, says whether it asks the policy itself.
+    Its ``uses_policy``, of the class or of the object, says whether it asks the policy itself. All
+    but ``build`` has a default.
     """
 
     def scorers(self) -> list[str]:
         """Reward models that it loads."""
-        ...
+        return []
 
     def lacks(self, record: Prompt) -> str:
         """The reason why answers to a prompt cannot be judged; empty where they can."""
-        ...
+        del record
+        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         """Sentences on settings that cannot be; ``where`` is the setting's name."""
-        ...
+        del where
+        return iter(())
 
-    def build(self, given: RewardContext) -> RewardSource: ...
+    def final(self, answer: str) -> str | None:
+        """The final answer in an answer, by which votes are counted: its last line that says
+        something, and None where none does.
+        """
+        return next((" ".join(x.split()) for x in reversed(answer.splitlines()) if x.strip()), None)
+
+    @abstractmethod
+    def build(self, given: RewardContext) -> RewardSource:
+        """The source of reward."""
+        ...
 
 
 def checkable(

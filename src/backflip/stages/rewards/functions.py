@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backflip.data.records import Prompt
 from backflip.errors import UserError
 from backflip.reward.calls import check_function, load_function
 from backflip.reward.function import Apart, FunctionReward, TextJudge
 from backflip.reward.verifiers.pool import pool_of
-from backflip.stages.rewards.context import PYTHON, RewardContext, is_python
+from backflip.stages.rewards.context import PYTHON, RewardContext, RewardSettings, is_python
 
 __all__ = ["Function"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function:
+class Function(RewardSettings):
     """A function of Python: it is handed what its parameters ask for."""
 
     path: str = PYTHON
@@ -35,13 +34,6 @@ class Function:
     memory: float = 8.0
     """Largest address space of such a process, in gigabytes."""
     uses_policy: ClassVar[bool] = False
-
-    def scorers(self) -> list[str]:
-        return []
-
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         if not is_python(self.path):

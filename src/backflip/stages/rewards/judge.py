@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backflip.data.chat import ChatTemplate
-from backflip.data.records import Prompt
 from backflip.generate.engine import SamplingParams
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.reward.judge import PolicyJudge
 from backflip.reward.protocol import RewardSource
-from backflip.stages.rewards.context import SELF, RewardContext
+from backflip.stages.rewards.context import SELF, RewardContext, RewardSettings
 
 __all__ = ["Judge"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Judge(RewardSettings):
     """A language model that grades answers in words, from 0 to 5."""
 
     model: str = SELF
@@ -34,13 +33,6 @@ class Judge:
     @property
     def uses_policy(self) -> bool:
         return self.model == SELF
-
-    def scorers(self) -> list[str]:
-        return []
-
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         if self.samples < 1:

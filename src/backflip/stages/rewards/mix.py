@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 from backflip.data.records import Prompt
 from backflip.reward.mix import Mix
 from backflip.reward.protocol import RewardSource
+from backflip.reward.verifiers.base import Verifier
 from backflip.stages.choices import NAMES
-from backflip.stages.rewards.context import RewardContext
+from backflip.stages.rewards.context import RewardContext, RewardSettings
 from backflip.stages.rewards.functions import Function
 
 __all__ = ["MixOfRewards"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixOfRewards:
+class MixOfRewards(RewardSettings):
     """Σ weight · reward over several sources, each watched under its name."""
 
     terms: tuple[Any, ...]
@@ -42,6 +43,11 @@ class MixOfRewards:
 
     def lacks(self, record: Prompt) -> str:
         return next(filter(None, (term.lacks(record) for term in self.terms)), "")
+
+    def final(self, answer: str) -> str | None:
+        """That of the first verifier among the terms, or else of the first term."""
+        verifiers = (term for term in self.terms if isinstance(term, Verifier))
+        return next(verifiers, self.terms[0]).final(answer)
 
     def faults(self, where: str) -> Iterator[str]:
         for number, weight in enumerate(self.weights, start=1):

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from backflip.algorithms.ranges import Usual
-from backflip.data.records import Prompt
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.reward.ensemble import Ensemble
 from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import RewardSource
 from backflip.stages.context import StageContext
-from backflip.stages.rewards.context import RewardContext
+from backflip.stages.rewards.context import RewardContext, RewardSettings
 from backflip.training.reference import check_same_vocabulary
 
 __all__ = ["EnsembleOfModels", "Model", "reward_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(RewardSettings):
     """A reward model, which reads whole answers."""
 
     model: str | None = None
@@ -32,21 +31,13 @@ class Model:
     def scorers(self) -> list[str]:
         return [self.model] if self.model else []
 
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
-
-    def faults(self, where: str) -> Iterator[str]:
-        del where
-        return iter(())
-
     def build(self, given: RewardContext) -> RewardSource:
         assert self.model is not None, "the recipe is checked before anything loads"
         return reward_model(given.context, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleOfModels:
+class EnsembleOfModels(RewardSettings):
     """Several reward models (Coste et al., 2023)."""
 
     models: tuple[str, ...] = ()
@@ -59,10 +50,6 @@ class EnsembleOfModels:
 
     def scorers(self) -> list[str]:
         return list(self.models)
-
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         if len(self.models) < 2:

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from backflip.data.records import Prompt
 from backflip.models.load import load_tokenizer
 from backflip.models.process import load_process_model
 from backflip.reward.process import Form, ProcessReward
-from backflip.stages.rewards.context import RewardContext
+from backflip.stages.rewards.context import RewardContext, RewardSettings
 from backflip.training.reference import check_same_vocabulary
 
 __all__ = ["Process"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Process:
+class Process(RewardSettings):
     """A process reward model: a reward at the end of each step of an answer."""
 
     model: str | None = None
@@ -26,13 +25,6 @@ class Process:
     """score: P(good) of each step; gain: by how much a step changes it; mean: P(good) over the
     number of steps."""
     uses_policy: ClassVar[bool] = False
-
-    def scorers(self) -> list[str]:
-        return []
-
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         if self.model is None:

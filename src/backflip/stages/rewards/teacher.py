@@ -6,32 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backflip.data.records import Prompt
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.reward.protocol import RewardSource
 from backflip.reward.teacher import Teacher
-from backflip.stages.rewards.context import RewardContext
+from backflip.stages.rewards.context import RewardContext, RewardSettings
 from backflip.training.reference import check_same_vocabulary
 
 __all__ = ["TeacherModel"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherModel:
+class TeacherModel(RewardSettings):
     """log teacher − log π of each token, by a language model with the policy's tokenizer."""
 
     model: str | None = None
     """Folder or hub name of the teacher. Needed."""
     uses_policy: ClassVar[bool] = False
     whole_episodes: ClassVar[bool] = True
-
-    def scorers(self) -> list[str]:
-        return []
-
-    def lacks(self, record: Prompt) -> str:
-        del record
-        return ""
 
     def faults(self, where: str) -> Iterator[str]:
         if self.model is None:
