@@ -37,6 +37,7 @@ LEFT_OUT = {
 COMMON = (
     "data=task:sorting",
     "data.max_length=64",
+    "answers_per_prompt=16",
     "reward=exact",
     "algorithm.kl_coef=0",
     "lora=null",
@@ -58,6 +59,14 @@ COMMON = (
     "validation_answers=4",
     "threads=1",
 )
+OWN = {
+    "vineppo": ("answers_per_prompt=4",),
+    "remax": ("answers_per_prompt=4",),
+    "dapo": ("shaping.overlong_buffer=1",),
+    "top_entropy": ("shaping.overlong_buffer=1",),
+}
+"""Settings that are measured in answers or tokens: continuations and greedy answers are drawn
+besides, and the punished end of an answer is as short as answers are here."""
 PREDICTED = {
     "reinforce": "noisier than a baseline of siblings (RLOO's paper)",
     "rloo": "as good as PPO at less cost (Ahmadian et al., 2024)",
@@ -107,9 +116,7 @@ def train(name: str, seed: int, start: Path, runs: Path, seconds: float) -> None
     if (run / "summary.json").is_file():
         return
     more = [f"curriculum.cpu_minutes={seconds / 60:.4f}", f"seed={seed}", f"run={run}"]
-    own = {"vineppo": "answers_per_prompt=4", "remax": "answers_per_prompt=4"}
-    many = own.get(name, "answers_per_prompt=16")
-    backflip("train", name, f"model={start}", many, *COMMON, *more)
+    backflip("train", name, f"model={start}", *COMMON, *OWN.get(name, ()), *more)
 
 
 def backflip(*arguments: str) -> None:

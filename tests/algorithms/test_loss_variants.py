@@ -200,6 +200,8 @@ def test_the_last_tokens_before_the_limit_cost_up_to_one():
     wide = load_recipe("dapo", ["reward=some/model", "shaping.overlong_buffer=100"])
     (fault,) = wide.faults()
     assert "shaping.overlong_buffer=9" in fault
+    half = load_recipe("dapo", ["reward=some/model", "shaping.overlong_buffer=25"])
+    assert "answers pay from their token 24 on" in next(half.remarks(""))
 
 
 def test_cispos_metric_counts_what_is_capped():

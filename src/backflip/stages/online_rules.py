@@ -128,6 +128,13 @@ def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
             "it were whole, and the policy may learn never to stop."
         )
     sure = isinstance(recipe.reward, Verifier | TeacherModel)  # which are not fooled
+    buffer, limit = shaping.overlong_buffer, recipe.sampling.max_tokens
+    if buffer is not None and buffer > limit // 2:
+        yield (
+            f"{prefix}shaping.overlong_buffer is {buffer} of the {limit} tokens that an answer may "
+            f"have: answers pay from their token {limit - buffer + 1} on, and the policy may learn "
+            "to say next to nothing. DAPO's is a fifth of the limit."
+        )
     if recipe.kl_stop is None and not sure:
         yield (
             f"{prefix}kl_stop is null: nothing ends the run when replies are no longer language."
