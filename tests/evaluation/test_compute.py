@@ -160,7 +160,7 @@ def test_an_end_that_is_put_off_is_read_as_a_word():
     assert more == len(grown) - len(answer)
 
 
-def test_the_command_measures_and_draws(tmp_path: Path):
+def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A random model and a rule that half of all answers meet, with a process model beside."""
     from typer.testing import CliRunner
 
@@ -186,12 +186,15 @@ def test_the_command_measures_and_draws(tmp_path: Path):
     assert all(0 <= point["accuracy"] <= 1 for point in found["points"])
     assert {point["accuracy_units"] for point in found["points"]} == {6}
     assert "too few" in " ".join(found["notes"])
+    assert "by lot" not in " ".join(found["notes"])
     html = page.read_text()
     assert "Accuracy over tokens" in html
     assert "<svg" in html
+    for room in ("recipes", "evaluation"):
+        monkeypatch.setattr(f"backflip.{room}.compute.DRAWS", 5)
     shown = CliRunner().invoke(app, words)
     assert "picture" in shown.output
-    assert "weighted" in shown.output
+    assert "weighted votes of 2 of 4 answers are means over 5 draws" in shown.output
 
 
 def test_a_reward_without_verdicts_is_refused(tmp_path: Path):

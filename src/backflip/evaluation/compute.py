@@ -20,13 +20,14 @@ from backflip.functional.pass_at_k import majority, majority_at_k, pass_at_k
 from backflip.functional.process import AGGREGATES, Aggregate, aggregated
 from backflip.functional.statistics import Interval, share_interval
 
-__all__ = ["ComputePoint", "Question", "compute_curves"]
+__all__ = ["DRAWS", "WEIGHED", "ComputePoint", "Question", "compute_curves"]
 
 Way: TypeAlias = Callable[["Question", int], float]
 """Expected value of choosing among n of the answers to a question."""
 DRAWS = 300
 """Draws of n answers by which a weighted vote is estimated where there are more of them."""
 ANY = "any right (pass@k)"
+WEIGHED = "weighted vote"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def compute_curves(questions: Sequence[Question]) -> list[ComputePoint]:
     if all(question.good for question in questions):
         for how in AGGREGATES:
             ways[f"best of n, {how}"] = _best_by(how)
-        ways["weighted vote"] = _weighed
+        ways[WEIGHED] = _weighed
     found: list[ComputePoint] = []
     for name, way in ways.items():
         for n in sizes:

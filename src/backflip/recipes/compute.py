@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from backflip.data.batches import Ragged, Rollouts, TokenSteps
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Prompt
 from backflip.errors import UserError
-from backflip.evaluation.compute import ComputePoint, Question, compute_curves
+from backflip.evaluation.compute import DRAWS, WEIGHED, ComputePoint, Question, compute_curves
 from backflip.functional.pass_at_k import settled
 from backflip.functional.statistics import share_interval
 from backflip.generate.sampler import Sampler
@@ -138,6 +139,12 @@ def _report(model: str, settings: dict[str, Any], how: _How) -> ComputeReport:
     if work.process is not None:
         points += work.beams(work.process, [w for w in (4, 16, 64) if w <= max(n, 4)])
     points += work.longer(rollouts, waits)
+    votes = [point.budget for point in points if point.method == WEIGHED]
+    if sampled := [str(k) for k in votes if math.comb(n, k) > DRAWS]:
+        said.append(
+            f"weighted votes of {', '.join(sampled)} of {n} answers are means over {DRAWS} draws, "
+            "drawn by lot, not over all of them."
+        )
     if not points[0].accuracy.enough:
         said.append(f"{standing(len(work.prompts), 'question')}: {TOO_FEW}.")
     report = ComputeReport(tuple(points), out, len(work.prompts), tuple(said))
