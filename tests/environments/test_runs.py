@@ -67,3 +67,38 @@ def test_a_policy_learns_in_an_environment_from_a_file(
     assert len(steps) == run.summary["steps"] == 2
     assert all(1 <= e.metrics["reward_turns"] <= 3 for e in steps)
     assert any(e.metrics["reward"] > 0 for e in steps)
+
+
+def test_greedy_answers_to_held_out_prompts_are_played_in_their_own_environments(
+    model: str, prompts: str, tmp_path: Path
+):
+    """The judge sees the reference of the very row that its environment was reset with."""
+    (tmp_path / "game.py").write_text(
+        f"""
+class Game:
+    def reset(self, seed=None, answer="", prompt="", **columns):
+        self.answer = answer
+        return f"Say {{answer}}.", {{}}
+
+    def step(self, action):
+        return "", 0.0, True, False, {{}}
+
+
+def judge(prompt, answer, reference):
+    with open({str(tmp_path / "seen")!r}, "a") as seen:
+        print(reference, f"Say {{reference}}." in prompt, file=seen)
+    return len(answer) % 2 == 0
+"""
+    )
+    bf.train(
+        "grpo",
+        model=model,
+        data={"source": prompts, "columns.reference": "answer"},
+        run=str(tmp_path / "run"),
+        environment={"path": f"{tmp_path / 'game.py'}:Game", "turns": 1},
+        reward=f"{tmp_path / 'game.py'}:judge",
+        **QUICK,
+    )
+    seen = (tmp_path / "seen").read_text().split()
+    assert seen[1::2] == ["True"] * (len(seen) // 2)
+    assert len(seen) // 2 > 2 * 6, "held-out prompts are judged beside the twelve answers learnt"

@@ -30,6 +30,6 @@ def test_verdicts_are_counted_over_the_steps():
 def test_shares_of_being_right_are_counted_apart_and_rewards_without_verdicts_say_nothing():
     assert said(answers=[8], reward_correct=[0.5]) == (
         "Verdicts on the 8 answers learnt from: 4 correct, 0 incorrect, 0 unparsable, "
-        "4 right in part."
+        "4 scored by a number."
     )
     assert said(answers=[8], reward=[0.5]) == ""

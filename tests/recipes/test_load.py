@@ -14,6 +14,7 @@ from backflip.algorithms.preference.dpo import DPO
 from backflip.algorithms.preference.simpo import SimPO
 from backflip.errors import UserError
 from backflip.recipes.describe import paths, settings
+from backflip.recipes.in_memory import written
 from backflip.recipes.load import load_recipe, parse, to_yaml
 from backflip.recipes.names import HERE, shipped
 from backflip.recipes.registry import FAMILIES, RECIPES
@@ -355,3 +356,19 @@ def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeyp
         run = load_recipe("sft", {"data": "demo:demonstrations"}).run
         assert run.name == expected
         run.mkdir(parents=True)
+
+
+def test_names_with_dots_inside_of_a_group_are_groups_too(tmp_path: Path):
+    data = {"source": "demo:prompts", "columns.reference": "key", "columns": {"prompt": "asked"}}
+    recipe = load_recipe("grpo", {"reward": "exact", "data": data, "sampling": {"logit_bias": {}}})
+    assert (recipe.data.columns.reference, recipe.data.columns.prompt) == ("key", "asked")
+    path = tmp_path / "mine.yaml"
+    path.write_text("stage: online\nreward: exact\ndata: {source: x.jsonl, columns.reference: key}")
+    assert load_recipe(path).data.columns.reference == "key"
+    with pytest.raises(UserError, match="unknown setting"):
+        load_recipe("grpo", {"data": {"columns.refrence": "key"}})
+
+
+def test_keys_that_are_numbers_are_no_names_of_settings():
+    with written("grpo", {"sampling": {"logit_bias": {29: 3.0}}, "reward": "exact"}) as recipe:
+        assert recipe.sampling.logit_bias == {29: 3.0}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 
+from backflip.data.chat import ChatTemplate
+from backflip.recipes.load import load_recipe
 from backflip.reward.ensemble import Ensemble
 from backflip.reward.mix import Mix
 from backflip.reward.protocol import Judgement
 from backflip.reward.shaping import Shaped, Shaping
+from backflip.stages.rewards.context import RewardContext
+from tests.data.tiny import CHATML, byte_tokenizer
 from tests.stages.test_rewards import rollouts
 
 
@@ -40,7 +45,8 @@ def test_scores_of_a_mix_are_bounded_then_whitened_and_what_has_none_keeps_none(
     """By hand: 9 is cut to 3; (1, 3) has mean 2 and deviation 1; equal scores whiten to 0."""
     far = Judgement(torch.tensor([1.0, 9.0, math.nan]), {"timeout": torch.tensor([0.0, 0.0, 1.0])})
     flat = Judgement(torch.tensor([5.0, 5.0, 5.0]), {"correct": torch.ones(3)})
-    mix = Mix({"far": lambda _: far, "flat": lambda _: flat}, [2.0, 1.0], clip=3.0, whiten=True)
+    both = {"far": lambda _: far, "flat": lambda _: flat}
+    mix = Mix(both, [2.0, 1.0], clip=3.0, whiten=True)
     judged = mix(rollouts(3))
     assert judged.scores[:2].tolist() == [-2.0, 2.0]
     assert judged.scores[2].isnan()
@@ -81,3 +87,21 @@ def test_a_step_that_is_worth_nothing_is_a_step_all_the_same():
     assert Judgement(torch.tensor([0.0])).step_ends(mask).tolist() == [[False, True]]
     mix = Mix({"a": lambda _: said, "b": lambda _: Judgement(torch.tensor([0.0]))}, [1.0, 1.0])
     assert mix(rollouts(1)).step_ends(mask).tolist() == [[True, True]]
+
+
+def test_of_several_verifiers_the_one_that_asks_for_a_reference_says_what_is_right():
+    terms = ["{name: length, most: 9}", "mathematics", "exact"]
+    recipe = load_recipe("grpo", ["reward=[" + ", ".join(terms) + "]"])
+    said: list[str] = []
+    context = SimpleNamespace(
+        template=ChatTemplate(byte_tokenizer(CHATML)), say=said.append, recipe=recipe
+    )
+    mix = recipe.reward.build(RewardContext(context, None, (), None))  # pyright: ignore
+    assert mix.verdicts == "mathematics"
+    assert said == ["accuracy is by the verdicts of mathematics, one of several verifiers."]
+    assert recipe.reward.final("first \\boxed{2}") == "2"
+    right, wrong = ({"correct": torch.tensor([x])} for x in (1.0, 0.0))
+    given = {"length": right, "mathematics": wrong, "exact": right}
+    sources = {n: lambda _, p=p: Judgement(torch.tensor([1.0]), p) for n, p in given.items()}
+    judged = replace(mix, sources=sources)(rollouts(1))
+    assert judged.parts["correct"].tolist() == [0.0]

@@ -145,7 +145,7 @@ def whiten(
     mean alone. Whiten the whole batch once, never a micro-batch.
     """
     chosen = x[mask]
-    mean = chosen.mean()
+    mean = chosen.double().mean().to(x.dtype)  # equal numbers have just that mean
     std = ((chosen - mean) ** 2).mean().sqrt()
     noise = NOISE * chosen.abs().mean()
     white = torch.where(std > noise, (x - mean) / std, 0.0)

@@ -116,11 +116,17 @@ def spread(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tenso
 def group_mean(
     x: Float[Tensor, " B"], group: Int[Tensor, " B"]
 ) -> tuple[Float[Tensor, " B"], Int[Tensor, " B"]]:
-    """Per row, the mean of ``x`` over its group and the group's size; any integers will do."""
+    """Per row, the mean of ``x`` over its group and the group's size; any integers will do.
+
+    Summed in float64, so that the mean of equal float32 scores is that score, whatever its size.
+    """
     if not len(group):
         return x, torch.zeros_like(group)
     ordered, order = group.sort()
     number = nnf.pad((ordered.diff() != 0).long().cumsum(0), (1, 0))
     row = torch.empty_like(order).scatter_(0, order, number)
     sizes = torch.bincount(row)
-    return (x.new_zeros(len(sizes)).index_add(0, row, x) / sizes)[row], sizes[row]
+    sums = torch.zeros(len(sizes), dtype=torch.float64, device=x.device).index_add(
+        0, row, x.double()
+    )
+    return (sums / sizes).to(x.dtype)[row], sizes[row]

@@ -47,8 +47,8 @@ def written(name: str | Path, given: Mapping[str, Any]) -> Generator[Recipe, Non
                 run.rmdir()
 
 
-def _is_source(name: str, value: Any) -> bool:
-    return name.rpartition(".")[2] in SOURCES and is_rows(value)
+def _is_source(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and name.rpartition(".")[2] in SOURCES and is_rows(value)
 
 
 def _holds_rows(given: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from backflip.errors import UserError
 from backflip.recipes.describe import paths, settings
-from backflip.recipes.names import TAGGED, find_recipe, hint, pairs, read_yaml
+from backflip.recipes.names import TAGGED, find_recipe, hint, nested, pairs, read_yaml
 from backflip.recipes.registry import RECIPES, Recipe
 from backflip.recipes.slips import meant, wanted
 from backflip.stages.chain import STAGES, Chain
@@ -42,13 +42,13 @@ def load_recipe(
 
     """
     path = find_recipe(name)
-    raw = _spread(read_yaml(path))
+    raw = _spread(nested(read_yaml(path)))
     stage = stage_in(raw, path)
     del raw["stage"]
     for key, value in _ordered(pairs({**pairs(overrides), **more})):
         if key not in paths(stage) and not is_alias(key, stage):
             raise UserError(f"unknown setting {key!r}. {meant(key, stage, settings(stage))}")
-        _set(raw, key.split("."), value, chain=_shares(RECIPES[stage]))
+        _set(raw, key.split("."), nested(value), chain=_shares(RECIPES[stage]))
     raw.setdefault("run", default_run(path.stem))
     return parse(pin_all(raw), stage, f"recipe {name}")
 

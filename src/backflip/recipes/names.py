@@ -71,6 +71,19 @@ def pairs(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def nested(value: Any) -> Any:
+    """Settings whose names have dots, as groups within groups; anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    out: dict[Any, Any] = {}
+    for name, inner in cast("Mapping[Any, Any]", value).items():
+        first, dot, rest = name.partition(".") if isinstance(name, str) else (name, "", "")
+        inner, old = nested({rest: inner} if dot else inner), out.get(first)
+        both = isinstance(inner, Mapping) and isinstance(old, Mapping)
+        out[first] = {**old, **inner} if both else inner
+    return out
+
+
 def _pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:

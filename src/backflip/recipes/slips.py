@@ -70,8 +70,8 @@ class Named(Protocol):
 def meant(key: str, stage: str, settings: Sequence[Named]) -> str:
     """The nearest setting: one spelt alike, or one of the same name in another group."""
     names = sorted(known.groups(setting.path for setting in settings))
-    if key in names:
-        only = {s.choice for s in settings if s.path == key and s.choice}
+    only = {s.choice for s in settings if s.path == key and s.choice}
+    if only:
         return f"It belongs to {any_of(sorted(only))}, which the recipe does not use."
     group, _, last = key.rpartition(".")
     siblings = [name for name in names if name.rpartition(".")[0] == group]

@@ -27,13 +27,15 @@ class Mix:
     """Σ weight · score over several sources, each of them watched under its name.
 
     Shares of outcomes stand among the parts by the name of their source; failures of any, and the
-    verdicts where one source alone gives some, stand there by their own names too.
+    verdicts of one source, stand there by their own names too.
     """
 
     sources: Mapping[str, RewardSource]
     weights: Sequence[float]
     clip: float | None = None
     """Scores of each source beyond ±clip are cut to it."""
+    verdicts: str | None = None
+    """The source whose verdicts say which answers are right; None takes the only one with some."""
     whiten: bool = False
     """Scores of each source get mean 0 and deviation 1 over the batch, after clipping."""
 
@@ -43,7 +45,7 @@ class Mix:
         parts = {name: j.scores for name, j in judged.items()}
         for name, judgement in judged.items():
             parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
-        parts |= _outcomes(list(judged.values()))
+        parts |= _outcomes(judged, self.verdicts)
         failures = Tally()
         for judgement in judged.values():
             failures.update(judgement.failures)
@@ -83,12 +85,15 @@ def _with_end(
     return None if steps is None else steps + at_end(more, mask)
 
 
-def _outcomes(judged: Sequence[Judgement]) -> dict[str, Tensor]:
-    """Failures of any source, and the verdicts of the only one that gives some."""
-    found = {name: _any(j.parts[name] for j in judged if name in j.parts) for name in FAILED}
-    giving = [j for j in judged if any(name in j.parts for name in VERDICTS)]
-    if len(giving) == 1:
-        found |= {name: giving[0].parts.get(name) for name in VERDICTS}
+def _outcomes(judged: Mapping[str, Judgement], whose: str | None) -> dict[str, Tensor]:
+    """Failures of any source, and the verdicts of one."""
+    parts = [one.parts for one in judged.values()]
+    found = {name: _any(part[name] for part in parts if name in part) for name in FAILED}
+    giving = [part for part in parts if any(name in part for name in VERDICTS)]
+    if whose is not None:
+        found |= {name: judged[whose].parts.get(name) for name in VERDICTS}
+    elif len(giving) == 1:
+        found |= {name: giving[0].get(name) for name in VERDICTS}
     return {name: share for name, share in found.items() if share is not None}
 
 

@@ -16,7 +16,7 @@ from backflip.reward.protocol import Judgement
 
 __all__ = ["Accuracy", "right"]
 
-VERDICTS = ("correct", "incorrect", "unparsable")
+VERDICTS, FAILED = ("correct", "incorrect", "unparsable"), ("error", "timeout")
 
 
 def right(judgement: Judgement) -> Float[Tensor, " B"] | None:
@@ -37,6 +37,8 @@ class Accuracy:
     finals: Sequence[Sequence[Hashable]]
     """Of each question, the final answers by which votes are counted; None abstains."""
     greedy: Float[Tensor, " Q"] | None = None
+    unchecked: int = 0
+    """Sampled answers whose check failed or took too long; they count as wrong."""
 
     @staticmethod
     def of(
@@ -52,7 +54,9 @@ class Accuracy:
             return None
         ends = [final(text) for text in texts]
         rows = [ends[at : at + each] for at in range(0, len(ends), each)]
-        return Accuracy(found.reshape(-1, each), rows, None if greedy is None else right(greedy))
+        likeliest = None if greedy is None else right(greedy)
+        failed = sum(int(judgement.parts[name].sum()) for name in FAILED if name in judgement.parts)
+        return Accuracy(found.reshape(-1, each), rows, likeliest, failed)
 
     def by_question(self) -> dict[str, Float[Tensor, " Q"]]:
         """``pass_at_1``, ``pass_at_k`` for powers of 2 up to N, ``maj_at_N``, ``greedy``."""

@@ -197,8 +197,8 @@ class PromptEval:
         if isinstance(getattr(sampler, "params", None), SamplingParams):
             params = replace(sampler.params, temperature=0.0)
             likeliest = replace(sampler, params=params, group_size=1, allow_filters=True)
-            drawn = likeliest(self.questions.tokens, seed=self.context.recipe.seed)
-            greedy = self.judge(replace(drawn, row=self.questions.rows[drawn.group]))
+            asked, seed = self.questions, self.context.recipe.seed
+            greedy = self.judge(likeliest(asked.tokens, seed=seed, rows=asked.rows))
         decode: Callable[[Any], str] = self.context.tokenizer.decode
         said = [
             plain(decode, a.tolist(), self.context) for a in answers.rollouts.steps.answer.rows()
@@ -246,6 +246,8 @@ def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
     if before.accuracy is not None and after.accuracy is not None:
         summary["accuracy_before"] = before.accuracy.summary()
         summary["accuracy_after"] = after.accuracy.summary()
+        summary["unchecked_before"] = before.accuracy.unchecked
+        summary["unchecked_after"] = after.accuracy.unchecked
     if "heldout" in after.judgement.parts:
         old, new = before.part("heldout"), after.part("heldout")
         summary["reward_heldout_before"] = _interval(old)

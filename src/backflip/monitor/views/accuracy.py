@@ -54,7 +54,15 @@ def accuracy_sentence(stage: Stage) -> str:
     parts = [_went(_label(name), before[name], after[name]) for name in both]
     last = after[both[0]]
     doubt = f": {last.doubt}" if last.doubt else ""
-    return f"Held-out accuracy, {standing(last.units)}: {'; '.join(parts)}{doubt}."
+    return f"Held-out accuracy, {standing(last.units)}: {'; '.join(parts)}{doubt}.{_failed(stage)}"
+
+
+def _failed(stage: Stage) -> str:
+    """How many of the sampled answers were never checked; empty where all were."""
+    before, after = (stage.summary.get(f"unchecked_{end}") or 0 for end in ("before", "after"))
+    if not before and not after:
+        return ""
+    return f" Counted as wrong, as their check failed or took too long: {before:,} and {after:,}."
 
 
 def verdict_sentence(stage: Stage) -> str:
@@ -75,7 +83,7 @@ def verdict_sentence(stage: Stage) -> str:
         return ""
     right = ", ".join(f"{whole[name]:,} {name}" for name in VERDICTS if name not in FAILED)
     shared = round(learnt) - sum(whole[name] for name in VERDICTS if name not in FAILED)
-    shared_too = f", {shared:,} right in part" if shared else ""
+    shared_too = f", {shared:,} scored by a number" if shared else ""
     failed = [f"{whole[name]:,} {name}" for name in FAILED if whole[name]]
     not_made = f"; checks that were not made: {', '.join(failed)}" if failed else ""
     return f"Verdicts on the {learnt:,.0f} answers learnt from: {right}{shared_too}{not_made}."

@@ -44,10 +44,18 @@ class MixOfRewards(RewardSettings):
     def lacks(self, record: Prompt) -> str:
         return next(filter(None, (term.lacks(record) for term in self.terms)), "")
 
+    def _checking(self) -> int | None:
+        """The place of the term that says which answers are right, where there is a verifier.
+
+        The first that compares with a reference answer or runs tests, or else the first of all.
+        """
+        found = [i for i, term in enumerate(self.terms) if isinstance(term, Verifier)]
+        asking = [i for i in found if self.terms[i].needs_reference or self.terms[i].needs_columns]
+        return next(iter(asking or found), None)
+
     def final(self, answer: str) -> str | None:
-        """That of the first verifier among the terms, or else of the first term."""
-        verifiers = (term for term in self.terms if isinstance(term, Verifier))
-        return next(verifiers, self.terms[0]).final(answer)
+        """That of the verifier that says which answers are right, or else of the first term."""
+        return self.terms[self._checking() or 0].final(answer)
 
     def faults(self, where: str) -> Iterator[str]:
         for number, weight in enumerate(self.weights, start=1):
@@ -62,7 +70,11 @@ class MixOfRewards(RewardSettings):
         names = [name_of(term) for term in self.terms]
         numbered = [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names, 1)]
         built = {n: given.source(term) for n, term in zip(numbered, self.terms, strict=True)}
-        return Mix(built, self.weights, self.clip, self.whiten)
+        place = self._checking()
+        whose = None if place is None else numbered[place]
+        if whose and sum(isinstance(term, Verifier) for term in self.terms) > 1:
+            given.context.say(f"accuracy is by the verdicts of {whose}, one of several verifiers.")
+        return Mix(built, self.weights, self.clip, verdicts=whose, whiten=self.whiten)
 
 
 def name_of(term: Any) -> str:
