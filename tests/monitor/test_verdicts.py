@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from backflip.monitor.folder import read_run
+from backflip.monitor.log import MetricsLog
 from backflip.monitor.run import Stage
-from backflip.monitor.views.accuracy import verdict_sentence
+from backflip.monitor.views.accuracy import accuracy_panels, verdict_sentence
 from tests.monitor.folders import entries
 
 
@@ -33,3 +35,32 @@ def test_shares_of_being_right_are_counted_apart_and_rewards_without_verdicts_sa
         "4 scored by a number."
     )
     assert said(answers=[8], reward=[0.5]) == ""
+
+
+def test_a_step_in_which_no_answer_had_a_verdict_counts_all_the_same(tmp_path):
+    """Two of three steps of a reward that also gives numbers have no verdict among their answers:
+    shares of none are 0, in the picture as in the sentence, whether or not the log has them.
+    """
+    log = MetricsLog(tmp_path)
+    for step, verdicts in enumerate([{}, {"reward_correct": 0.25}, {}], start=1):
+        log.append(step, "online", {"reward": 0.5, "answers": 8.0} | verdicts)
+    log.close()
+    (stage,) = read_run(tmp_path).stages
+    assert verdict_sentence(stage) == (
+        "Verdicts on the 24 answers learnt from: 2 correct, 0 incorrect, 0 unparsable, "
+        "22 scored by a number."
+    )
+    drawn = next(panel for panel in accuracy_panels(stage) if panel.title == "Verdicts")
+    assert stage.series("reward_correct") == ([1, 2, 3], [0, 0.25, 0])
+    assert stage.series("reward_incorrect")[1] == [0, 0, 0]
+    (between,) = (name for name, label in drawn.metrics.items() if label == "scored by a number")
+    assert stage.series(between)[1] == [1, 0.75, 1]
+
+
+def test_programs_that_take_too_long_and_score_are_no_numbers_between():
+    assert said(
+        answers=[10], reward_correct=[0.5], reward_timeout=[0.5], answers_drawn=[10], reward=[0.5]
+    ) == (
+        "Verdicts on the 10 answers learnt from: 5 correct, 0 incorrect, 0 unparsable; "
+        "checks that were not made: 5 timeout, of which 5 have a score all the same."
+    )

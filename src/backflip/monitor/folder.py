@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from backflip.monitor.log import (
     read_lines,
     read_metrics,
 )
+from backflip.monitor.outcomes import givers, whole
 from backflip.monitor.run import Run, Stage, algorithm_of
 from backflip.monitor.views import place_of
 
@@ -82,7 +84,7 @@ def _stages(folder: Path, *, alone: bool) -> list[Stage]:
     return [
         Stage(
             name=name,
-            entries=[e for e in entries if e.stage == name],
+            entries=_whole([e for e in entries if e.stage == name]),
             samples=[s for s in samples if not alone or s.get("stage", names[-1]) == name],
             alarms=[a for a in alarms if not alone or (a.get("stage") or names[-1]) == name],
             summary=summary if name == names[-1] else {},
@@ -90,6 +92,12 @@ def _stages(folder: Path, *, alone: bool) -> list[Stage]:
         )
         for name in names
     ]
+
+
+def _whole(entries: Sequence[Entry]) -> list[Entry]:
+    """A stage's entries with the shares that nobody had as 0, also before the first verdict."""
+    giving = {name for entry in entries for name in givers(entry.metrics)}
+    return [replace(e, metrics=whole(e.metrics, giving)) for e in entries] if giving else [*entries]
 
 
 def _method(folder: Path) -> str:

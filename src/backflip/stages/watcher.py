@@ -11,6 +11,7 @@ from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.metrics import derived
+from backflip.monitor.outcomes import givers, whole
 from backflip.monitor.progress import Progress, StageProgress
 from backflip.monitor.run import algorithm_of
 from backflip.monitor.trackers import open_trackers
@@ -40,6 +41,8 @@ class Watcher:
         self.progress = progress
         self.kl_stop = kl_stop = getattr(recipe, "kl_stop", None)
         self.alarms = Alarms(self.view.rules(kl_stop, 0))
+        self.giving: set[str] = set()
+        """Who has given verdicts in this run: see ``outcomes.givers``."""
         self.bar: StageProgress | None = None
         self.total: int | None = 0
 
@@ -66,12 +69,15 @@ class Watcher:
         self.log.truncate_after(step)
         self.alarms = Alarms(self.view.rules(self.kl_stop, self.total or 0))
         self.alarms.replay(self.log.history)
+        self.giving = {name for entry in self.log.history for name in givers(entry.metrics)}
         self.bar = self.progress.stage(
             self.name, total=self.total, done=step, headlines=self.view.headlines
         )
 
     def __call__(self, index: int, metrics: Mapping[str, float], loop: Any) -> str | None:
         numbers = {**self.view.measured(loop), **derived(metrics)}
+        self.giving |= givers(numbers)
+        numbers = whole(numbers, self.giving)
         self.log.append(index, self.stage, numbers)
         fired = self.alarms.check(self.log.history)
         self.log.alarms(fired)

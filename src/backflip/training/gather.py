@@ -17,13 +17,12 @@ from backflip.data.curriculum import PromptPool
 from backflip.data.records import Tally
 from backflip.errors import UserError
 from backflip.functional.group_credit import has_signal
+from backflip.monitor.outcomes import FAILED
 from backflip.reward.protocol import Judgement, RewardSource
 from backflip.text import counted
 
 __all__ = ["Gathering", "gather"]
 
-FAILED = ("error", "timeout")
-"""Parts of a judgement that say that a check was not made: seen before such answers are left."""
 APART = 7_368_787
 """Between the seeds of two rounds of one step."""
 
@@ -49,9 +48,9 @@ class Gathering:
         self.rounds += 1
         self.drawn += len(rollouts)
         self.failures.update(judgement.failures)
-        for name in FAILED:
-            if name in judgement.parts:
-                self.failed[name] += int(judgement.parts[name].sum())
+        for name, part in judgement.parts.items():  # of the terms of a mix too
+            if name.rpartition("_")[2] in FAILED:
+                self.failed[name] += int(part.nansum())
         drawn = len(rollouts)
         rollouts, judgement = with_scores(rollouts, judgement)
         self.unscored += drawn - len(rollouts)

@@ -7,28 +7,25 @@ A summary has ``accuracy_before`` and ``accuracy_after``: by the names ``pass_at
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from backflip.monitor.charts import intervals
+from backflip.monitor.outcomes import FAILED, SCORED, VERDICTS, drawn
 from backflip.monitor.run import Stage
 from backflip.monitor.text import Estimate, estimate, interval_said, share_ranged, standing
 from backflip.monitor.views.base import Card, Panel
 
 __all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sentence"]
 
-VERDICTS = ("correct", "incorrect", "unparsable", "error", "timeout")
-"""Outcomes of a check, as shares of a step's answers."""
-FAILED = ("error", "timeout")
-"""Those that leave an answer without a score: shares of all that were drawn."""
-
-
 def accuracy_panels(stage: Stage) -> list[Panel]:
     """Held-out accuracy, verdicts on the step's answers, prompts with signal."""
     tries = [f"val_pass_at_{2**power}" for power in range(8)]
     found = [name for name in (*tries, *_votes(), "val_greedy") if stage.series(name)[1]]
     accuracy = {name: _label(name.removeprefix("val_")) for name in found}
-    verdicts = {f"reward_{name}": name for name in VERDICTS if stage.series(f"reward_{name}")[1]}
+    verdicts = {f"reward_{name}": name for name in VERDICTS}
+    rare = {SCORED: "scored by a number"} | {f"reward_{name}": name for name in FAILED}
+    verdicts |= {name: label for name, label in rare.items() if any(stage.series(name)[1])}
     panels = [
         Panel("Held-out accuracy", "share of questions", accuracy, percent=True, zero=True),
         Panel("Verdicts", "share of answers", verdicts, percent=True, zero=True),
@@ -67,26 +64,36 @@ def _failed(stage: Stage) -> str:
 
 def verdict_sentence(stage: Stage) -> str:
     """How many answers of the run were found right, wrong and so on; empty without verdicts."""
-    counts = dict.fromkeys(VERDICTS, 0.0)
-    learnt = 0.0
-    for entry in stage.entries:
-        said = entry.metrics
-        if not any(f"reward_{name}" in said for name in VERDICTS):
-            continue
-        kept = said.get("answers", 0.0)
-        drawn = kept / max(1 - said.get("unscored", 0.0), 1e-9)
-        learnt += kept
-        for name in VERDICTS:
-            counts[name] += said.get(f"reward_{name}", 0.0) * (drawn if name in FAILED else kept)
-    whole = {name: round(count) for name, count in counts.items()}
-    if not sum(whole.values()):
+    if not any(stage.series(f"reward_{name}")[1] for name in VERDICTS):
         return ""
-    right = ", ".join(f"{whole[name]:,} {name}" for name in VERDICTS if name not in FAILED)
-    shared = round(learnt) - sum(whole[name] for name in VERDICTS if name not in FAILED)
-    shared_too = f", {shared:,} scored by a number" if shared else ""
-    failed = [f"{whole[name]:,} {name}" for name in FAILED if whole[name]]
-    not_made = f"; checks that were not made: {', '.join(failed)}" if failed else ""
-    return f"Verdicts on the {learnt:,.0f} answers learnt from: {right}{shared_too}{not_made}."
+    steps = [entry.metrics for entry in stage.entries if "answers" in entry.metrics]
+    learnt = round(sum(said["answers"] for said in steps))
+    counts = {
+        name: round(sum(said.get(f"reward_{name}", 0.0) * said["answers"] for said in steps))
+        for name in VERDICTS
+    }
+    failures, late = _failures(steps)
+    right = ", ".join(f"{counts[name]:,} {name}" for name in VERDICTS)
+    shared = learnt - sum(counts.values()) - late
+    shared_too = f", {shared:,} scored by a number" if shared > 0 else ""
+    return f"Verdicts on the {learnt:,} answers learnt from: {right}{shared_too}{failures}."
+
+
+def _failures(steps: Sequence[Mapping[str, float]]) -> tuple[str, int]:
+    """The checks that failed, and how many of them have a score all the same, as code that takes
+    too long has.
+    """
+    counts = {
+        name: round(sum(said.get(f"reward_{name}", 0.0) * drawn(said) for said in steps))
+        for name in FAILED
+    }
+    unscored = round(sum(said.get("unscored", 0.0) * drawn(said) for said in steps))
+    if not any(counts.values()):
+        return "", 0
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    late = max(0, sum(counts.values()) - unscored)
+    scored = f", of which {late:,} have a score all the same" if late else ""
+    return f"; checks that were not made: {said}{scored}", late
 
 
 def accuracy_card(stage: Stage) -> Card | None:
