@@ -18,6 +18,7 @@ from backflip.monitor.views.base import Card, Panel
 
 __all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sentence"]
 
+
 def accuracy_panels(stage: Stage) -> list[Panel]:
     """Held-out accuracy, verdicts on the step's answers, prompts with signal."""
     tries = [f"val_pass_at_{2**power}" for power in range(8)]
