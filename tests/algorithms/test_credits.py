@@ -90,6 +90,9 @@ def test_dr_grpo_is_grpo_without_its_normalisers():
     """−(R − m)/(B·L) for every token; GRPO's is that times L, over its deviation and its length."""
     recipe = load_recipe("dr_grpo", ["reward=some/model", "sampling.max_tokens=7"])
     assert recipe.algorithm.length == 7
+    for environment, length in (("guessing_game", 8 * 7), ({"name": "calculator", "tokens": 9}, 9)):
+        given = {"reward": "exact", "sampling.max_tokens": 7, "environment": environment}
+        assert load_recipe("dr_grpo", given).algorithm.length == length
     batch = scored([3, 0, 0], [0] * 3, [1, 2, 4])
     ours = gradient(recipe.algorithm, batch)
     mask = batch.rollouts.mask
@@ -304,7 +307,7 @@ def test_maxrl_refuses_negative_scores():
         MaxRL().credit(scored([1, -1], [0, 0], [1, 1]))
 
 
-@pytest.mark.parametrize("kind", [GDPO, ProcessGRPO])
+@pytest.mark.parametrize("kind", [GDPO, ProcessGRPO, RAFTPP, MaxRL])
 def test_a_kl_that_would_be_lost_in_the_normalising_is_refused(kind: Any):
     with pytest.raises(UserError, match="kl_in=loss"):
         kind(kl_in="reward", kl_kind="k1")
@@ -334,3 +337,6 @@ def test_a_critic_alone_can_learn_before_the_policy():
     given = ["reward=some/model", "values=monte_carlo", "algorithm.value_steps=5"]
     (fault,) = load_recipe("ppo", given).faults()
     assert "value_steps is 5" in fault
+    (fault,) = load_recipe("vapo", ["reward=some/model", "steps=10"]).faults()
+    assert "the policy never" in fault
+    assert not list(load_recipe("vapo", ["reward=some/model", "steps=11"]).faults())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from backflip.algorithms.discover import ONLINE
+from backflip.errors import UserError
 from backflip.training.learner import Learner, Work
 from tests.algorithms.tabular import PROMPTS, off_policy, table_loop
 
@@ -67,3 +68,24 @@ def test_the_corrections_weight_scales_what_is_learnt_from_each_answer(name: str
     learnt = gradients[1] - gradients[0]
     assert learnt.abs().max() > 1e-4
     torch.testing.assert_close(gradients[2] - gradients[1], learnt, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_a_price_of_kl_is_paid_where_it_is_asked_for_or_refused(name: str):
+    """Paid in the reward, it moves what is learnt when the reference moves."""
+    settings = {"kl_in": "reward", "kl_kind": "k1", "kl_coef": 0.5}
+    if "kl_in" not in {field.name for field in dataclasses.fields(ONLINE[name])}:
+        return
+    if name in {"raft_pp", "maxrl", "gdpo", "grpo_process"}:
+        with pytest.raises(UserError, match="kl_in=loss"):
+            made(name, **settings)
+        return
+    algorithm = made(name, **settings)
+    moved = []
+    for far in (0.0, 1.0):
+        _, experience = off_policy(algorithm)
+        s = experience.scored
+        away = far * torch.arange(len(s.logp_ref))[:, None]
+        credited = algorithm.credit(dataclasses.replace(s, logp_ref=s.logp_old - away))
+        moved.append(credited.advantages)
+    assert (moved[0] - moved[1]).abs().max() > 1e-3

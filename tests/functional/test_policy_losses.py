@@ -102,6 +102,39 @@ def test_the_surrogate_agrees_with_trl_under_each_reduction(oracle, case, reduce
     torch.testing.assert_close(torch.tensor(ours), oracle(case), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("case", "whole"),
+    [
+        ("grpo/grpo_ga2", lambda mask: 2 * len(mask)),
+        ("grpo/dapo_items40_ga2_spg4", lambda mask: 40 * 2 / 4),
+    ],
+)
+def test_trls_loss_of_one_of_two_micro_batches_is_a_total_over_the_counts_of_all(
+    oracle, case, whole
+):
+    """TRL's 40 tokens are those of a generation batch of four steps, of which a step has a half."""
+    logp, old, mask = (oracle("grpo", name) for name in ("logp", "old", "mask"))
+    advantages = oracle("grpo", "adv")[:, None].expand_as(logp)
+    loss = clipped_surrogate(logp, old, advantages)
+    by_answers = case == "grpo/grpo_ga2"
+    total = (loss * mask).sum(1) / mask.sum(1) if by_answers else loss * mask
+    torch.testing.assert_close(total.sum() / whole(mask), oracle(case), rtol=1e-5, atol=1e-7)
+
+
+def test_trls_delta_within_the_clip_is_a_tighter_clip_of_good_choices_alone(oracle):
+    """It is 1.1 where the clip ends at 1.2: a bad choice costs up to 1.2, as by a dual clip there.
+
+    So it bounds what it should not, and not what it should; here a cap within the clip is refused.
+    """
+    logp, old, mask = (oracle("grpo", name) for name in ("logp", "old", "mask"))
+    advantages = oracle("grpo", "adv")[:, None].expand_as(logp)
+    good = clipped_surrogate(logp, old, advantages, eps_high=0.1)
+    bad = dual_clip(logp, old, advantages, cap=1.2)
+    trl = torch.where(advantages > 0, good, bad)
+    ours = torch.tensor(token_mean(trl, mask).mean())
+    torch.testing.assert_close(ours, oracle("grpo/dapo_delta1.1"), rtol=1e-5, atol=1e-7)
+
+
 def test_the_surrogate_of_whole_answers_is_trls_rloo(oracle):
     logp, old, mask = (oracle("grpo", name) for name in ("logp", "old", "mask"))
     whole, whole_old = (logp * mask).sum(1), (old * mask).sum(1)

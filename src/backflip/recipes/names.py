@@ -78,9 +78,10 @@ def nested(value: Any) -> Any:
     out: dict[Any, Any] = {}
     for name, inner in cast("Mapping[Any, Any]", value).items():
         first, dot, rest = name.partition(".") if isinstance(name, str) else (name, "", "")
-        inner, old = nested({rest: inner} if dot else inner), out.get(first)
-        both = isinstance(inner, Mapping) and isinstance(old, Mapping)
-        out[first] = {**old, **inner} if both else inner
+        new, old = nested({rest: inner} if dot else inner), out.get(first)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            new = {**cast("Any", old), **cast("Any", new)}
+        out[first] = new
     return out
 
 

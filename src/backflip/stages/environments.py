@@ -38,6 +38,7 @@ __all__ = [
     "episodes",
     "judged_by",
     "longest",
+    "longest_of",
     "opposite",
 ]
 
@@ -195,8 +196,18 @@ def environment_in(raw: Any) -> Any:
 
 def longest(recipe: Any) -> int:
     """Most tokens of an answer, or of all that the policy writes in an episode."""
-    turn, settings = recipe.sampling.max_tokens, recipe.environment
-    return turn if settings is None else min(settings.tokens, settings.turns * turn)
+    return longest_of({"environment": recipe.environment}, recipe.sampling.max_tokens)
+
+
+def longest_of(raw: Mapping[str, Any], turn: int) -> int:
+    """The same of settings as they are written, whose turns have ``turn`` tokens at most."""
+    if (said := raw.get("environment")) is None:
+        return turn
+    given = (
+        said if isinstance(said, Mapping) else {n: getattr(said, n) for n in ("turns", "tokens")}
+    )
+    turns, tokens = (given.get(n, getattr(EnvironmentSettings, n)) for n in ("turns", "tokens"))
+    return min(tokens, turns * turn)
 
 
 def opposite(recipe: Any) -> str:

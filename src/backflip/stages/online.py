@@ -24,7 +24,7 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
 from backflip.stages.engines import Embedded, Engines, engine_in
-from backflip.stages.environments import Environments, environment_in, longest, opposite
+from backflip.stages.environments import Environments, environment_in, longest, longest_of, opposite
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
 from backflip.stages.rewards.kinds import Rewards, reward_in
@@ -238,5 +238,5 @@ def with_length(out: dict[str, Any], algorithm: Any) -> dict[str, Any]:
         return out
     sampling = out.get("sampling") or {}
     given = sampling.get("max_tokens") if isinstance(sampling, Mapping) else sampling.max_tokens
-    longest = given or OnlineRecipe.model_fields["sampling"].default.max_tokens
-    return out | {"algorithm": {**said, "length": longest}}
+    turn = given or OnlineRecipe.model_fields["sampling"].default.max_tokens
+    return out | {"algorithm": {**said, "length": longest_of(out, turn)}}

@@ -9,7 +9,7 @@ from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
 from backflip.stages.choices import NAMES
 from backflip.stages.corrections import correction_faults
-from backflip.stages.environments import asks_environment
+from backflip.stages.environments import asks_environment, longest
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
@@ -46,17 +46,24 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
             f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "
             "from another distribution than the one that learns. Leave it out."
         )
-    buffer, limit = recipe.shaping.overlong_buffer, recipe.sampling.max_tokens
+    buffer, limit = recipe.shaping.overlong_buffer, longest(recipe)
     if buffer is not None and not 1 <= buffer <= limit:
         yield (
             f"{prefix}shaping.overlong_buffer is {buffer}; it is the last tokens of an answer's "
-            f"{limit} ({prefix}sampling.max_tokens). Set {prefix}shaping.overlong_buffer="
+            f"{limit}. Set {prefix}shaping.overlong_buffer="
             f"{max(limit // 5, 1)}."
         )
 
 
 def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
-    """Sentences on optimiser steps that a round's answers do not allow."""
+    """Sentences on optimiser steps that there are none of, or that answers do not allow."""
+    alone = getattr(recipe.algorithm, "value_steps", 0)
+    if alone >= recipe.steps:
+        yield (
+            f"{prefix}algorithm.value_steps is {alone} of {prefix}steps={recipe.steps}: only the "
+            f"critic would learn, the policy never. Set {prefix}algorithm.value_steps="
+            f"{recipe.steps // 4}, or more steps."
+        )
     if recipe.minibatches > recipe.prompts_per_step:
         yield (
             f"{prefix}minibatches is {recipe.minibatches}, but a round has only "
@@ -128,7 +135,7 @@ def online_remarks(recipe: Any, prefix: str) -> Iterator[str]:
             "it were whole, and the policy may learn never to stop."
         )
     sure = isinstance(recipe.reward, Verifier | TeacherModel)  # which are not fooled
-    buffer, limit = shaping.overlong_buffer, recipe.sampling.max_tokens
+    buffer, limit = shaping.overlong_buffer, longest(recipe)
     if buffer is not None and buffer > limit // 2:
         yield (
             f"{prefix}shaping.overlong_buffer is {buffer} of the {limit} tokens that an answer may "

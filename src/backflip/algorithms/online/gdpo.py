@@ -31,7 +31,7 @@ class GDPO(OverSiblings, AsymmetricClip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_kl_in_loss()
+        self.check_kl_in_loss("normalises rewards one by one")
 
     def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
         weights = scored.terms.new_tensor(scored.weights)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from backflip.algorithms.online.kl_penalty import KLPenalty
 from backflip.data.batches import Experience, Scored
-from backflip.errors import UserError
 from backflip.functional.group_credit import group_relative
 
 __all__ = ["GroupRelative", "OverSiblings", "Siblings", "WholeAnswer"]
@@ -41,14 +40,6 @@ class Siblings(KLPenalty):
             yield (
                 f"{where} is {answers}: {self.title} compares an answer with others to its prompt. "
                 f"Set {where}=8."
-            )
-
-    def check_kl_in_loss(self) -> None:
-        """Raises UserError where a KL in the reward would be lost in the normalising."""
-        if self.kl_in == "reward":
-            raise UserError(
-                f"kl_in=reward: {self.title} normalises rewards one by one, and KL is none of "
-                "them. Set kl_in=loss with kl_kind=k2 or k3."
             )
 
 

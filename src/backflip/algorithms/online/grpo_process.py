@@ -34,7 +34,7 @@ class ProcessGRPO(Siblings, AsymmetricClip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_kl_in_loss()
+        self.check_kl_in_loss("normalises rewards one by one")
 
     def credit(self, scored: Scored) -> Experience:
         r = scored.rollouts

@@ -61,6 +61,14 @@ class KLPenalty(OnlineAlgorithm):
                 f"that of {self.kl_kind} is KL(π‖reference)'s already. Set kl_unbiased=false."
             )
 
+    def check_kl_in_loss(self, why: str) -> None:
+        """Raises UserError where a KL in the reward would be lost: ``why`` that is so."""
+        if self.kl_in == "reward":
+            raise UserError(
+                f"kl_in=reward: {self.title} {why}, so that the KL would be lost. Set kl_in=loss "
+                "with kl_kind=k2 or k3."
+            )
+
     def scores(self, scored: Scored) -> Float[Tensor, " B"]:
         """Σ of each answer's rewards, less its KL where that is paid in the reward."""
         if self.kl_in == "loss":

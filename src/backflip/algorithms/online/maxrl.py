@@ -27,12 +27,16 @@ class MaxRL(OverSiblings, OnPolicy):
 
     title: ClassVar[str] = "MaxRL"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_kl_in_loss("divides by the mean score, which a KL would take below 0")
+
     def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
         scores = self.scores(scored)
         if negative := int((scores < 0).sum()):
             raise UserError(
                 f"MaxRL divides by the mean score of a prompt's answers, and {negative} of "
                 f"{len(scores)} scores are negative, the lowest {float(scores.min()):g}. Score "
-                "from 0 up, and set shaping.missing_eos=0 and kl_in=loss."
+                "from 0 up, and set shaping.missing_eos=0."
             )
         return max_likelihood(scores, scored.rollouts.group)

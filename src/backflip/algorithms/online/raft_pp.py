@@ -28,6 +28,10 @@ class RAFTPP(WholeAnswer, AsymmetricClip):
     reduction: Reduction = "sequence_mean"
     """Within each answer, then over answers; or over all tokens of the batch (``token_mean``)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_kl_in_loss("takes answers by the sign of their reward")
+
     def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
         return (scored.total() > 0).float()
 
