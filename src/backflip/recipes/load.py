@@ -151,7 +151,7 @@ def _merged(old: Any, new: Mapping[str, Any], group: str) -> dict[str, Any]:
             k: v for k, v in kept.items() if k not in ("source", "format", "columns", "validation")
         }
     if new.get("name", kept.get("name")) != kept.get("name"):
-        if group in ANY_WORD:
+        if group in ANY_WORD or group == "algorithm":  # another one comes with its own settings
             return dict(new)
         allowed = _fields_of(str(new["name"]))
         kept = {k: v for k, v in kept.items() if k in allowed}
