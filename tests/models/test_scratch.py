@@ -14,6 +14,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.load import load_causal, load_tokenizer, resolve
+from backflip.recipes.load import load_recipe
 
 
 def test_the_same_weights_are_made_in_every_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -47,3 +48,15 @@ def test_a_token_is_a_character_and_an_answer_ends_where_the_template_says(
 def test_sizes_that_cannot_be_are_refused(name: str):
     with pytest.raises(UserError, match="scratch:96x3"):
         resolve(name)
+
+
+def test_published_rates_say_nothing_of_models_of_a_few_megabytes(tmp_path: Path):
+    """A run of a tiny model counts as one too; what is larger, or not here, does not."""
+    for folder, size in (("run/model", 10_000_000), ("large", 30_000_000)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.safetensors").write_bytes(bytes(size))
+    given = {"scratch:24x1": 0, str(tmp_path / "run"): 0, str(tmp_path / "large"): 1, "a/b": 1}
+    for model, notes in given.items():
+        more = {"model": model, "reward": "exact", "lora": None, "optimizer.lr": 1e-4}
+        said = [note for note in load_recipe("grpo", more).advice() if "optimizer.lr" in note]
+        assert len(said) == notes

@@ -15,7 +15,7 @@ from typing import Any
 from backflip.errors import UserError
 from backflip.models.smollm2 import cache_folder
 
-__all__ = ["find", "is_one", "sizes"]
+__all__ = ["find", "is_one", "is_tiny", "sizes"]
 
 NAME = "scratch"
 ADDRESS = re.compile(r"scratch(?::(\d+)x(\d+))?")
@@ -23,6 +23,8 @@ WIDTH, LAYERS = 96, 3
 HEAD = 24
 """Width of an attention head."""
 POSITIONS = 1024
+TINY = 20_000_000
+"""Bytes of weights below which nobody's published rates apply: 5 million parameters."""
 SPECIAL = ("<pad>", "</s>", "<unk>")
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
 TEMPLATE = (
@@ -55,6 +57,12 @@ def find(name: str) -> str:
 def is_one(name: str) -> bool:
     """Whether a name asks for a model from scratch."""
     return name.partition(":")[0] == NAME
+
+
+def is_tiny(name: str) -> bool:
+    """Whether a name asks for a model of a few megabytes: from scratch, or trained from there."""
+    weights = [Path(name) / inner / "model.safetensors" for inner in ("", "model")]
+    return is_one(name) or any(file.is_file() and file.stat().st_size < TINY for file in weights)
 
 
 def sizes(name: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from backflip.algorithms.ranges import Usual, Within, declared
 from backflip.data.records import Labelled
-from backflip.models.scratch import is_one
+from backflip.models.scratch import is_tiny
 from backflip.stages.choices import NAMES
 from backflip.stages.settings import SHUFFLE_BUFFER
 from backflip.stages.sources import Address
@@ -51,7 +51,7 @@ def advice_on(stage: Any, prefix: str) -> Iterator[str]:
         found += [(f"{group}.{n}", value, one) for n, value, one in declared(algorithm, Usual)]
     for path, value, usual in found:
         applies = usual.adapted in (None, stage.lora is not None)
-        applies &= not (path == "optimizer.lr" and is_one(stage.model))  # rates of trained models
+        applies &= not (path == "optimizer.lr" and is_tiny(stage.model))  # rates of trained models
         if applies and value is not None and not usual.low <= value <= usual.high:
             yield f"{prefix}{path} is {value:g}; the literature has {usual.source}."
     yield from stage.remarks(prefix)
