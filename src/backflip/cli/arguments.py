@@ -12,7 +12,10 @@ import typer
 
 from backflip.cli import complete as completing
 
-RECIPE = "sft, reward_model, ppo, rlhf; dpo, kto, simpo, …; iterative_dpo, raft, …; or a YAML file."
+RECIPE = (
+    "sft, reward_model, process_reward_model; ppo, grpo, rloo, …; dpo, kto, simpo, …; "
+    "iterative_dpo, raft, …; rlhf, sorting, calculator; or a YAML file."
+)
 Settings = Annotated[
     list[str] | None,
     typer.Argument(

@@ -28,7 +28,7 @@ def train(
         bool, typer.Option("--help-recipe", help="List the recipe's settings instead.")
     ] = False,
 ) -> None:
-    """Train by a recipe: fine-tuning, a reward model, PPO, all three, or the direct family."""
+    """Train by a recipe: fine-tuning, a reward model, RL from rewards, or the direct family."""
     from backflip.recipes import slips
 
     slips.check(recipe, settings or [])  # answered before anything heavy is imported
