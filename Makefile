@@ -18,16 +18,16 @@ PEER ?= .venv-peer
 BIN = $(VENV)/bin
 # One thread a process; a process that has nothing left takes tests over from the other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-SECONDS_EACH = not slow and not browser and not database and not fuzz
+SECONDS_EACH = not slow and not browser and not database and not fuzz and not distributed
 UNITS = $(addprefix tests/,algorithms data feedback/statistics functional models reward)
 PIP = python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test some units loops parts slow lint style types layers bench bench-cuda wheel clean
+.PHONY: help demo test some units loops parts test-distributed slow lint style types layers bench bench-cuda wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## the whole loop on a small model, about 8 minutes on two cores
 	$(BIN)/backflip demo $(ARGS)
@@ -45,6 +45,9 @@ loops: $(VENV)/.dev  # whole runs, servers, commands
 
 parts: $(VENV)/.dev  ## the tests that need a browser or a database server, or send a great many requests
 	BACKFLIP_TYPES=0 $(PYTEST) -m "not slow and (browser or database or fuzz)" $(ARGS)
+
+test-distributed: $(VENV)/.dev  ## the tests that start several processes, about 5 minutes on two cores
+	BACKFLIP_TYPES=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m distributed tests/distributed $(ARGS)
 
 slow: $(VENV)/.dev  ## the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)

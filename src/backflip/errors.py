@@ -25,6 +25,12 @@ class WaitingForLabels(Exception):  # noqa: N818 (not an error)
     exit_code = 75
 
 
+class RankError(RuntimeError):
+    """One of several processes is gone or does not come; says which."""
+
+    exit_code = 1
+
+
 class NonFiniteError(RuntimeError):
     """Several steps in a row had gradients that are not numbers."""
 

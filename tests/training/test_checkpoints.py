@@ -176,7 +176,7 @@ def test_too_little_room_is_noticed_before_a_byte_is_written(store, monkeypatch)
     save(store, 1)
     usage = shutil.disk_usage(store.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2_000_000))
-    monkeypatch.setattr(checkpoints, "_write_all", lambda *args: pytest.fail("it wrote"))
+    monkeypatch.setattr(checkpoints, "write_all", lambda *args: pytest.fail("it wrote"))
     needed = 8_000_000 + checkpoints.SLACK
     weights = {"m": {"w": torch.zeros(1_000_000)}}
     with pytest.raises(UserError, match=rf"0.00 GB are free.*: {needed:,} bytes \(0.01 GB\)"):

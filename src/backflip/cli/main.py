@@ -24,11 +24,12 @@ from backflip.cli.push import push
 from backflip.cli.recipe import recipe, schema
 from backflip.cli.show import show
 from backflip.cli.train import demo, resume, train
-from backflip.errors import Interrupted, NonFiniteError, UserError, WaitingForLabels
+from backflip.distributed.joining import rank_given, several
+from backflip.errors import Interrupted, NonFiniteError, RankError, UserError, WaitingForLabels
 
 BUG = 1
 """The exit code of whatever is a mistake in the code."""
-OURS = (UserError, Interrupted, WaitingForLabels, NonFiniteError)
+OURS = (UserError, Interrupted, WaitingForLabels, NonFiniteError, RankError)
 """Ends of a command that are nobody's mistake in the code; each bears its exit code."""
 
 app = typer.Typer(
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug and not sys.warnoptions:  # advice of libraries to whoever calls them
         warnings.simplefilter("ignore", FutureWarning)
     try:
+        if several():
+            _one_of_several(command)
         with contextlib.nullcontext() if debug else _notes():
             code = _run(command)
     except BaseException as error:
@@ -60,6 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _failed(error)
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _one_of_several(command: Sequence[str]) -> None:
+    """Of the processes of torchrun one prints; all of them can train, and nothing else."""
+    if rank_given():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until we leave)
+    if not command or command[0] not in ("train", "resume") or "--sweep" in command:
+        raise UserError(
+            "torchrun starts several processes, which can do `backflip train RECIPE` and `backflip "
+            "resume RUN` together, and nothing else. Start this command without torchrun."
+        )
 
 
 def _run(command: list[str]) -> Any:

@@ -36,6 +36,7 @@ def train(
         print_recipe(recipe, everything=True)
         return
     from backflip import api
+    from backflip.distributed.joining import joined
     from backflip.monitor.progress import starting
 
     with starting():
@@ -44,9 +45,10 @@ def train(
     if sweep:
         print_sweep(api.sweep(recipe, sweep, settings or []))
         return
-    ready = load_recipe(recipe, settings or [])
-    notes(ready.advice())
-    print_result(api.train(ready))
+    with joined():
+        ready = load_recipe(recipe, settings or [])
+        notes(ready.advice())
+        print_result(api.train(ready))
 
 
 def resume(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.distributed.world import ALONE, World
+from backflip.distributed.world import here
 from backflip.progress import task
 
 __all__ = ["evaluate_all", "read_in_parts"]
@@ -29,7 +29,6 @@ def read_in_parts(
     *,
     told: str = "",
     unit: str = "rows",
-    world: World = ALONE,
 ) -> list[tuple[Tensor, Any]]:
     """(rows, result on the CPU) of ``read`` for each piece of ``record`` that fits the budget.
 
@@ -40,16 +39,17 @@ def read_in_parts(
         read: a piece of the record → a tensor, a mapping of tensors, or anything else.
         told: name of the work on the progress bar; empty shows none.
         unit: of its count.
-        world: ranks that share the pieces out.
 
     """
-    found: list[tuple[Tensor, Any]] = []
     with task(told or "reading", len(record), unit) if told else nullcontext() as reading:
-        for rows in world.deal(list(model.plan(record, token_budget))):
-            found.append((rows, _on_cpu(read(record[rows]))))
+
+        def one(rows: Tensor) -> tuple[Tensor, Any]:
+            found = _on_cpu(read(record[rows]))
             if reading is not None:
                 reading.advance(len(rows))
-    return world.gather(found)
+            return rows, found
+
+        return here().spread(model.plan(record, token_budget), one)
 
 
 def evaluate_all(

@@ -1,23 +1,27 @@
 """The world of ranks: processes that hold the same batch and share out its forward passes.
 
 Every decision of control, every sum of losses and every reading of many rows goes through a
-``World``; with one process it is ``Alone``, where nothing is exchanged.
+``World``; with one process it is ``Alone``, where nothing is exchanged. Code above finds the one
+that it runs in by ``here``, so that no signature names a rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["ALONE", "Alone", "World"]
+__all__ = ["ALONE", "Alone", "World", "here", "settled"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @runtime_checkable
 class World(Protocol):
-    """Ranks that work on the same batch."""
+    """Ranks that run the same program on the same batch."""
 
     @property
     def rank(self) -> int:
@@ -29,20 +33,42 @@ class World(Protocol):
         """Number of processes."""
         ...
 
-    def deal(self, pieces: Sequence[T]) -> list[T]:
-        """The pieces that this rank computes."""
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0, which alone writes files and prints."""
         ...
 
-    def gather(self, found: list[T]) -> list[T]:
-        """The results of all ranks, in the same order on each."""
+    @property
+    def began(self) -> float | None:
+        """Seconds since the epoch at which the ranks met, by rank 0's clock; None alone."""
         ...
 
-    def agree(self, flag: bool) -> bool:
-        """True on every rank where it is true on any."""
+    def deal(self, pieces: Sequence[T]) -> list[tuple[T, bool]]:
+        """(piece, whether its result counts) that this rank computes: as many on each rank.
+
+        Pieces are told largest first. A rank without work repeats the smallest piece, so that it
+        joins in whatever the others do together; the result does not count.
+        """
         ...
 
-    def tell(self, said: Any) -> Any:
+    def spread(self, pieces: Sequence[T], work: Callable[[T], R]) -> list[R]:
+        """The result of ``work`` for each piece, computed where it was dealt to, on every rank."""
+        ...
+
+    def everyone(self, said: T) -> list[T]:
+        """The objects of all ranks, by rank."""
+        ...
+
+    def tell(self, said: T) -> T:
         """Rank 0's object, on every rank."""
+        ...
+
+    def once(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, which rank 0 alone does; what it raises is raised everywhere."""
+        ...
+
+    def shard(self, model: Any) -> Any:
+        """A model with its parameters laid out over the ranks."""
         ...
 
 
@@ -52,18 +78,43 @@ class Alone:
 
     rank: int = 0
     size: int = 1
+    leads: bool = True
+    began: float | None = None
 
-    def deal(self, pieces: Sequence[T]) -> list[T]:
-        return list(pieces)
+    def deal(self, pieces: Sequence[T]) -> list[tuple[T, bool]]:
+        return [(piece, True) for piece in pieces]
 
-    def gather(self, found: list[T]) -> list[T]:
-        return found
+    def spread(self, pieces: Sequence[T], work: Callable[[T], R]) -> list[R]:
+        return [work(piece) for piece in pieces]
 
-    def agree(self, flag: bool) -> bool:
-        return flag
+    def everyone(self, said: T) -> list[T]:
+        return [said]
 
-    def tell(self, said: Any) -> Any:
+    def tell(self, said: T) -> T:
         return said
+
+    def once(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def shard(self, model: Any) -> Any:
+        return model
 
 
 ALONE = Alone()
+_HERE: ContextVar[World] = ContextVar("world", default=ALONE)
+
+
+def here() -> World:
+    """The world that this code runs in. A thread of its own is alone: it may wait for nobody."""
+    return _HERE.get()
+
+
+@contextlib.contextmanager
+def settled(world: World) -> Generator[World, None, None]:
+    """Inside, ``world`` is the one that code runs in."""
+    before = _HERE.get()
+    _HERE.set(world)
+    try:
+        yield world
+    finally:
+        _HERE.set(before)

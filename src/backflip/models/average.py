@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backflip.errors import UserError
 from backflip.models.load import resolve
-from backflip.models.save import written_whole
+from backflip.models.whole_folder import written_whole
 from backflip.text import counted
 
 __all__ = ["average"]

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.distributed.layout import is_sharded
 from backflip.errors import UserError
 from backflip.functional.logprobs import linear_entropy, linear_logp
 from backflip.models.dropout import evaluating
@@ -86,6 +87,16 @@ class CausalPolicy(nn.Module):
             values = self.value_head(hidden.to(self.value_head.weight.dtype))
             out["values"] = values.float()[:, 0]
         return {name: dense(out[name], steps) for name in want}
+
+    def read(self, steps: TokenSteps) -> tuple[Float[Tensor, "M D"], dict[str, Any]]:
+        """Hidden states before each token of the answers, and the head to read them by."""
+        sequences = [steps.sequence(row) for row in range(len(steps))]
+        hidden = self.trunk(sequences, *before_answer(steps))
+        head = head_of(self.trunk, self.temperature)
+        if is_sharded(self):  # what the head is made of is let go of behind this method
+            head["weight"] = head["weight"].clone()
+            head["bias"] = None if head["bias"] is None else head["bias"].clone()
+        return hidden.to(head["weight"].dtype), head
 
     def plan(self, batch: TensorRecord, token_budget: int) -> list[Int[Tensor, " n"]]:
         """Cut a batch into micro-batches of at most ``token_budget`` forest tokens."""

@@ -13,8 +13,8 @@ from backflip.data.batches import Rollouts, TokenSteps
 from backflip.distributed.reading import read_in_parts
 from backflip.functional.kl import kl_exact
 from backflip.functional.logprobs import ROWS
-from backflip.models.causal import AdaptersOff, CausalPolicy, head_of
-from backflip.models.trunk import before_answer, dense
+from backflip.models.causal import AdaptersOff, CausalPolicy
+from backflip.models.trunk import dense
 
 
 @torch.no_grad()
@@ -58,10 +58,7 @@ def _hidden(
     if isinstance(model, AdaptersOff):
         with model.policy.model.disable_adapter():
             return _hidden(model.policy, steps)
-    sequences = [steps.sequence(row) for row in range(len(steps))]
-    head = head_of(model.trunk, model.temperature)
-    hidden = model.trunk(sequences, *before_answer(steps))
-    return hidden.to(head["weight"].dtype), head
+    return model.read(steps)
 
 
 def _logp(hidden: Float[Tensor, "M D"], head: dict[str, Any]) -> Float[Tensor, "M V"]:

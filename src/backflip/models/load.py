@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models import scratch, smollm2
 from backflip.models.memory import keep_freed_memory
@@ -151,10 +152,10 @@ def resolve(name: str, *, of: tuple[str, ...] = POLICIES) -> str:
     ``of``: the stages of a chain whose model is wanted, where its folder is named.
     """
     if name == smollm2.NAME:
-        return smollm2.find()
+        return here().once(smollm2.find)
     if scratch.is_one(name):
         with quiet():
-            return scratch.find(name)
+            return here().once(lambda: scratch.find(name))
     path = Path(name).expanduser()
     if path.is_dir():
         found = model_folder(path, of=of)

@@ -11,8 +11,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from backflip.data.batches import TensorRecord
+from backflip.distributed.world import here
 from backflip.models.forest import forest_size
 
+UNEVEN = 1.1
+"""Longest share of a rank over the mean one, above which groups are cut finer."""
 Size: TypeAlias = Callable[[list[list[int]]], int]
 CPU_TOKENS = 1536
 """Of a micro-batch on a CPU, where its activations are to stay near the caches."""
@@ -33,7 +36,8 @@ def plan(batch: TensorRecord, token_budget: int, *, forest: bool = True) -> list
 
     Rows of one group (answers to one prompt) stay together, since they share its tokens; a group
     over the budget is split and its prompt computed again. A single row over the budget is a
-    micro-batch of its own. Without a ``forest``, sizes are those of padded rows.
+    micro-batch of its own. Without a ``forest``, sizes are those of padded rows. Several processes
+    get as many each, the largest first, where there are rows enough.
     """
     steps, row_of_sequence, group_of_row = batch.sequences()
     sequences = [steps.sequence(i) for i in range(len(steps))]
@@ -44,10 +48,12 @@ def plan(batch: TensorRecord, token_budget: int, *, forest: bool = True) -> list
     groups: dict[int, list[int]] = {}
     for row, group in enumerate(group_of_row.tolist()):
         groups.setdefault(group, []).append(row)
-    pieces: list[tuple[int, list[int]]] = []
-    for rows in groups.values():
-        pieces += _cut(rows, of_row, token_budget, size)
-    return [torch.tensor(sorted(rows)) for rows in _balance(pieces, token_budget)]
+    if (ranks := here().size) > 1:
+        bins = _shared(list(groups.values()), of_row, token_budget, size, ranks)
+    else:
+        pieces = [p for rows in groups.values() for p in _cut(rows, of_row, token_budget, size)]
+        bins = [rows for _, rows in _balance(pieces, token_budget)]
+    return [torch.tensor(sorted(rows)) for rows in bins]
 
 
 def _padded_size(sequences: list[list[int]]) -> int:
@@ -65,9 +71,35 @@ def _cut(
     return _cut(rows[:middle], of_row, budget, size) + _cut(rows[middle:], of_row, budget, size)
 
 
-def _balance(pieces: list[tuple[int, list[int]]], budget: int) -> list[list[int]]:
-    """Largest piece first into the emptiest bin, with as few bins as the budget allows."""
+def _shared(
+    groups: list[list[int]],
+    of_row: list[list[list[int]]],
+    budget: int,
+    size: Size,
+    ranks: int,
+) -> list[list[int]]:
+    """Bins for several ranks, the largest first: groups are cut where shares would be uneven."""
+    total, tried = sum(size([s for row in rows for s in of_row[row]]) for rows in groups), []
+    for parts in (ranks, 2 * ranks, 4 * ranks, 8 * ranks):
+        most = min(budget, max(1, math.ceil(total / parts)))
+        pieces = [piece for rows in groups for piece in _cut(rows, of_row, most, size)]
+        bins = sorted(_balance(pieces, budget, ranks), key=lambda bin: -bin[0])
+        longest = sum(load for load, _ in bins[::ranks])
+        tried.append((longest, [rows for _, rows in bins]))
+        if longest <= UNEVEN * total / ranks:
+            break
+    return min(tried, key=lambda one: one[0])[1]
+
+
+def _balance(
+    pieces: list[tuple[int, list[int]]], budget: int, ranks: int = 1
+) -> list[tuple[int, list[int]]]:
+    """Largest piece first into the emptiest bin, with as few bins as the budget allows.
+
+    A number of bins that is a multiple of ``ranks``. Returns (size, rows) of each.
+    """
     bins_needed = max(1, math.ceil(sum(size for size, _ in pieces) / budget))
+    bins_needed += -bins_needed % ranks
     while True:
         loads, bins = [0] * bins_needed, [list[int]() for _ in range(bins_needed)]
         crowded = False
@@ -77,5 +109,5 @@ def _balance(pieces: list[tuple[int, list[int]]], budget: int) -> list[list[int]
             loads[emptiest] += size
             bins[emptiest] += rows
         if not crowded:
-            return [rows for rows in bins if rows]
-        bins_needed += 1
+            return [(load, rows) for load, rows in zip(loads, bins, strict=True) if rows]
+        bins_needed += ranks

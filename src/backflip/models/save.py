@@ -7,19 +7,18 @@ model gives the same score alone, padded, and on a text as its chat template wri
 from __future__ import annotations
 
 import json
-import shlex
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as nnf
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from backflip.distributed.layout import plain
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy, is_adapted
 from backflip.models.heads import Reading, RewardModel
@@ -40,7 +39,7 @@ from backflip.models.special_tokens import (
     template_of,
     with_padding,
 )
-from backflip.progress import task
+from backflip.models.whole_folder import written_whole
 
 LAST = "the last token that is not padding, as transformers reads it"
 MEAN = (
@@ -63,18 +62,23 @@ def save_policy(
 
     ``dtype``: of the weights on disk; None, as they are in memory.
     """
-    if is_adapted(policy.model):
-        written_whole(folder / "adapter", policy.model.save_pretrained)
-    plain = merged(policy.model)
-    written_whole(folder / "model", lambda tmp: _save_policy(plain, tokenizer, tmp, dtype))
+    whole = plain(policy, only_leader=True).model
+
+    def save() -> None:
+        if is_adapted(whole):
+            written_whole(folder / "adapter", whole.save_pretrained)
+        alone = merged(whole)
+        written_whole(folder / "model", lambda tmp: _save_policy(alone, tokenizer, tmp, dtype))
+
+    here().once(save)
 
 
-def _save_policy(plain: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None) -> None:
+def _save_policy(alone: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None) -> None:
     template = template_of(tokenizer)
-    rows = plain.get_input_embeddings().weight.shape[0]
-    stops = dict.fromkeys((*ends(tokenizer, template), *other_ends(tokenizer, plain)))
+    rows = alone.get_input_embeddings().weight.shape[0]
+    stops = dict.fromkeys((*ends(tokenizer, template), *other_ends(tokenizer, alone)))
     saved = with_padding(tokenizer, template, stops, rows, needed=False)
-    _save(plain, saved, folder, dtype)
+    _save(alone, saved, folder, dtype)
     padding = {} if saved.pad_token_id is None else {"pad_token_id": saved.pad_token_id}
     _amend(folder / "config.json", padding)
     _amend(
@@ -98,18 +102,29 @@ def save_reward_model(
     learnt. ``dtype``: of the weights on disk; None, as they are in memory. ``process``: of a model
     of steps, how it cuts them; its logits are those of the step that ends the text.
     """
+    whole = plain(model, only_leader=True)
+    here().once(lambda: _save_reward_model(whole, tokenizer, folder, dtype, process))
+
+
+def _save_reward_model(
+    model: RewardModel,
+    tokenizer: Any,
+    folder: Path,
+    dtype: torch.dtype | None,
+    process: Mapping[str, Any] | None,
+) -> None:
     if is_adapted(model.trunk.model):
         adapted: Any = model.trunk.model
         written_whole(folder / "adapter", adapted.save_pretrained)
-    plain = merged(model.trunk.model)
+    alone = merged(model.trunk.model)
     template = template_of(tokenizer)
-    rows = plain.get_input_embeddings().weight.shape[0]
+    rows = alone.get_input_embeddings().weight.shape[0]
     stops = ends(tokenizer, template)
     saved = with_padding(tokenizer, template, stops, rows, needed=True)
     saved.padding_side = "right"
     if template is not None:
         saved.chat_template = ended_template(template)
-    classifier = _classifier(model, plain, saved.pad_token_id, process)
+    classifier = _classifier(model, alone, saved.pad_token_id, process)
 
     def write(tmp: Path) -> None:
         _save(classifier, saved, tmp, dtype)
@@ -122,18 +137,18 @@ def save_reward_model(
 
 
 def _classifier(
-    model: RewardModel, plain: Any, padding: int, process: Mapping[str, Any] | None
+    model: RewardModel, alone: Any, padding: int, process: Mapping[str, Any] | None
 ) -> Any:
     """A sequence classifier of transformers with the weights of a reward model."""
-    config = type(plain.config).from_dict(plain.config.to_dict())
+    config = type(alone.config).from_dict(alone.config.to_dict())
     names = LABELS if process is None else STEP_LABELS[model.heads]
     labels = [*names, *(f"score_{i}" for i in range(2, model.heads))][: model.heads]
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     config.pad_token_id = padding
     text = config.get_text_config()
-    body = dict(plain.base_model.state_dict())
-    known = plain.get_input_embeddings().weight
+    body = dict(alone.base_model.state_dict())
+    known = alone.get_input_embeddings().weight
     if padding >= len(known):
         name = next(k for k, v in body.items() if v.data_ptr() == known.data_ptr())
         body[name] = nnf.pad(known.detach(), (0, 0, 0, padding + 1 - len(known)))
@@ -144,10 +159,10 @@ def _classifier(
         "pooling": model.pooling,
         "reads": LAST if model.pooling == "last" else MEAN,
     } | ({} if process is None else {"process": dict(process)})
-    classifier = _empty_classifier(config, plain.dtype)
+    classifier = _empty_classifier(config, alone.dtype)
     prefix = classifier.base_model_prefix
     state = {f"{prefix}.{k}": v for k, v in body.items()}
-    state["score.weight"] = model.score.weight.detach().to(plain.dtype)
+    state["score.weight"] = model.score.weight.detach().to(alone.dtype)
     classifier.load_state_dict(state, assign=True, strict=False)
     return classifier
 
@@ -337,48 +352,3 @@ def _amend(path: Path, values: dict[str, Any]) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     text = json.dumps(known | values, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def written_whole(folder: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the folder and rename: what bears the name is complete.
-
-    Whatever goes wrong, the temporary folder goes, and what bore the name before stays.
-
-    Raises:
-        UserError: the disk is full, or may not be written to.
-
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        )
-        with task(f"saving {folder.name}"), temporary as beside:
-            new, old = Path(beside) / "new", Path(beside) / "old"
-            new.mkdir()
-            write(new)
-            _replace(folder, new, old)
-    except Exception as error:
-        if not _by_disk(error):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"{folder} could not be written: {reason}. Set that right (free some space), then: "
-            f"backflip resume {shlex.quote(str(folder.parent))}"
-        ) from error
-
-
-def _replace(folder: Path, new: Path, old: Path) -> None:
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-
-
-def _by_disk(error: Exception) -> bool:
-    """Whether the system refused to write: safetensors and tokenizers say so in their own ways."""
-    return isinstance(error, OSError | SafetensorError) or "(os error " in str(error)

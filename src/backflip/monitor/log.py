@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.monitor.trackers import Tracker
 
@@ -117,7 +118,7 @@ class MetricsLog:
             kept = [line for line in lines if not _is_later(line, step, stage)]
             if len(kept) < len(lines):
                 _replace(path, kept)
-        self.history = read_metrics(self.folder)
+        self.history = [e for e in self.history if not _is_later(asdict(e), step, stage)]
         self._start_clock()
 
     def seconds(self) -> float:
@@ -188,7 +189,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Add lines in one write, or none of them."""
+    """Add lines in one write, or none of them; of several processes only rank 0 writes."""
+    if not here().leads:
+        return
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     before = path.stat().st_size if path.exists() else 0
     try:
@@ -208,6 +211,8 @@ def _append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _replace(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    if not here().leads:
+        return
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     _append(temporary, lines)
@@ -217,7 +222,7 @@ def _replace(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cut_half_line(path: Path) -> None:
-    if path.is_file():
+    if path.is_file() and here().leads:
         data = path.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole < len(data):

@@ -9,11 +9,16 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from rich.console import Console
+
+from backflip.distributed.joining import joined, restarted
+from backflip.distributed.world import here
 from backflip.errors import Interrupted, UserError
 from backflip.models.load import model_folder
 from backflip.monitor.progress import Progress
 from backflip.monitor.report import write_report
 from backflip.progress import listener
+from backflip.recipes.alike import alike
 from backflip.recipes.load import parse, stage_in, to_yaml
 from backflip.recipes.model_card import write_card
 from backflip.recipes.names import read_yaml
@@ -45,8 +50,19 @@ def train(
 
     """
     _check_asked(recipe, functions or {})
-    with _created(recipe) as run:
-        return _with_progress(recipe, run, progress, functions)
+    with joined():
+        recipe = alike(recipe)
+        if restarted() and (run := here().once(lambda: _begun_as(recipe))) is not None:
+            return run.path if run.finished else _with_progress(recipe, run, progress, functions)
+        with _created(recipe) as run:
+            return _with_progress(recipe, run, progress, functions)
+
+
+def _begun_as(recipe: Recipe) -> RunFolder | None:
+    """The run that was begun by this recipe in its folder; None where there is none."""
+    run = RunFolder(recipe.run)
+    begun = RunFolder.holds_run(run.path)
+    return run if begun and run.recipe_path.read_text() == to_yaml(recipe) else None
 
 
 def resume(
@@ -67,7 +83,8 @@ def resume(
         made = model_folder(folder)
         raise UserError(f"{folder} is finished: its model is {made}. Nothing to resume.")
     _check_asked(recipe, functions or {})
-    return _with_progress(recipe, run, progress, functions)
+    with joined():
+        return _with_progress(alike(recipe), run, progress, functions)
 
 
 def _check_asked(recipe: Recipe, functions: Functions) -> None:
@@ -94,12 +111,12 @@ def _leaves(value: Any) -> list[Any]:
 def _created(recipe: Recipe) -> Generator[RunFolder, None, None]:
     """A new run's folder, which is gone again where a mistake shows before the first step."""
     was_there = recipe.run.exists()
-    run = RunFolder.create(recipe.run, to_yaml(recipe))
+    run = here().once(lambda: RunFolder.create(recipe.run, to_yaml(recipe)))
     with run.locked():
         try:
             yield run
         except UserError:
-            if not _begun(run):
+            if here().leads and not _begun(run):
                 _undo(run, keep_folder=was_there)
             raise
 
@@ -126,7 +143,8 @@ def _with_progress(
     progress = progress or _around()
     if progress is not None:
         return _run(recipe, run, progress, functions)
-    with Progress() as bars:
+    quiet = None if here().leads else Console(quiet=True)
+    with Progress(quiet) as bars:
         return _run(recipe, run, bars, functions)
 
 
@@ -148,20 +166,31 @@ def _run(
     try:
         with run.locked():
             summary = recipe.carry_out(RunContext(run, progress, learn, functions or {}, rows))
-            write_card(run, recipe, summary)
-            run.write_summary(summary)
+            here().once(lambda: _finish(run, recipe, summary))
     except KeyboardInterrupt as error:
         go_on = resume_command(run.path)
         raise Interrupted(f"interrupted; what was saved stays. Go on with: {go_on}") from error
-    write_report(run.path)
+    here().once(lambda: write_report(run.path))
     return run.path
+
+
+def _finish(run: RunFolder, recipe: Recipe, summary: dict[str, Any]) -> None:
+    write_card(run, recipe, summary)
+    run.write_summary(summary)
 
 
 def _begin_or_go_on(stage: Any, rows: Any = None, *, progress: Progress) -> dict[str, Any]:
     """The summary of a stage, which is trained as far as it is not."""
-    if not RunFolder.holds_run(stage.run):
+    begun, finished = here().once(lambda: _state(stage.run))
+    if not begun:
         with _created(stage) as run:
             _run(stage, run, progress, rows=rows)
-    elif not (run := RunFolder.open(stage.run)).finished:
-        _run(stage, run, progress, rows=rows)
+    elif not finished:
+        _run(stage, RunFolder.open(stage.run), progress, rows=rows)
     return json.loads((stage.run / "summary.json").read_text())
+
+
+def _state(folder: Path) -> tuple[bool, bool]:
+    """(whether there is a run, whether it is finished)."""
+    begun = RunFolder.holds_run(folder)
+    return begun, begun and RunFolder.open(folder).finished

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backflip.data.batches import Rollouts, rewarded
 from backflip.data.records import Tally
+from backflip.distributed.world import here
 from backflip.functional.credit import at_end
 
 
@@ -55,3 +56,13 @@ class RewardSource(Protocol):
     """A reward model, a verifier, a judge, or a mix of them."""
 
     def __call__(self, rollouts: Rollouts) -> Judgement: ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """A source that rank 0 alone asks: a clock or a program may say something else each time."""
+
+    source: RewardSource
+
+    def __call__(self, rollouts: Rollouts) -> Judgement:
+        return here().once(lambda: self.source(rollouts))

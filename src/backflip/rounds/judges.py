@@ -8,7 +8,8 @@ import torch
 
 from backflip.data.batches import Rollouts
 from backflip.data.records import Messages
-from backflip.reward.protocol import RewardSource
+from backflip.distributed.world import here
+from backflip.reward.protocol import RewardSource, Told
 from backflip.rounds.folders import RoundFolders
 from backflip.rounds.people import People, asks_people, labeller
 from backflip.rounds.policy_sampler import PolicySampler, grader
@@ -35,6 +36,9 @@ class Judges:
     @property
     def relative(self) -> bool:
         """Whether people compare answers with one another, so that scores of rounds differ."""
+        return here().once(self._relative)
+
+    def _relative(self) -> bool:
         with labeller(self.people) as raters:
             return raters.relative
 
@@ -74,7 +78,7 @@ class Judges:
             return self.own_reward_model(number)
         if judge.model == PYTHON:
             assert self.given is not None, "the judge is checked before anything is sampled"
-            return self.given
+            return Told(self.given)
         if judge.model == SELF:
             return grader(speaker, judge, self.recipe.seed)
         speaker.forget()

@@ -19,6 +19,7 @@ import torch
 
 from backflip.data.batches import Rollouts
 from backflip.data.records import Messages
+from backflip.distributed.world import here
 from backflip.errors import UserError, WaitingForLabels
 from backflip.reward.protocol import Judgement
 from backflip.stages.sources import PREFIX, Address, store_for
@@ -83,6 +84,9 @@ class People:
 
         Raises WaitingForLabels where people have not said everything yet.
         """
+        return here().once(lambda: self._wait(rollouts))
+
+    def _wait(self, rollouts: Rollouts) -> str:
         with labeller(self.judge) as raters:
             numbers, groups = self._groups(rollouts, least=2 if raters.relative else 1)
             self.alike = 0.0 if raters.relative else math.nan
@@ -100,11 +104,9 @@ class People:
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         """A score for each answer; ``wait`` has read them."""
-        return Judgement(
-            torch.tensor(
-                [self._score(n, text) for n, text in self._texts(rollouts)], dtype=torch.float32
-            )
-        )
+        texts = self._texts(rollouts)
+        scores = here().once(lambda: [self._score(number, text) for number, text in texts])
+        return Judgement(torch.tensor(scores, dtype=torch.float32))
 
     def _score(self, number: int, text: str) -> float:
         return self.known.get((number, text), self.alike)

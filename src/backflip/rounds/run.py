@@ -17,12 +17,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.collate import tokenize_prompts
 from backflip.data.records import Messages, Prompt
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.average import average
 from backflip.monitor.log import MetricsLog
@@ -65,11 +67,12 @@ def run_rounds(recipe: IterativeRecipe, given: RunContext) -> dict[str, Any]:
     check_judge(recipe, context, judge)
     prompts, messages, held = _prompts(context, recipe)
     folders = RoundFolders(recipe, run.path)
-    before = folders.rows_so_far()
-    trackers = open_trackers(recipe.trackers, run.path, recipe.model_dump(mode="json"))
+    before = here().once(folders.rows_so_far)
+    named = recipe.trackers if here().leads else ()
+    trackers = open_trackers(named, run.path, recipe.model_dump(mode="json"))
     log = MetricsLog(run.path, trackers=trackers)
     try:
-        note_environment(run)
+        here().once(lambda: note_environment(run))
         log.truncate_after(len(before) - 1)
         judges = Judges(recipe, folders, judge, context, messages)
         answers = RoundAnswers(recipe, folders, judges, context, prompts)
@@ -77,7 +80,7 @@ def run_rounds(recipe: IterativeRecipe, given: RunContext) -> dict[str, Any]:
         rows = rounds.go(before)
     finally:
         log.close()
-    link(Path(folders.policy(recipe.rounds)), run.model_path)
+    here().once(lambda: link(Path(folders.policy(recipe.rounds)), run.model_path))
     return summary_of(rows)
 
 
@@ -124,7 +127,7 @@ class _Rounds:
             for number in range(start, self.recipe.rounds + 1):
                 self.progress.say(f"round {number} of {self.recipe.rounds}")
                 rows += self._round(number, first=not rows)
-                self.folders.prune(number)
+                here().once(partial(self.folders.prune, number))
                 rounds.reach(number)
         return rows
 
@@ -142,7 +145,7 @@ class _Rounds:
             self.progress.say(
                 f"  averaging the policies of the last {counted(len(models), 'round')}"
             )
-            average(models, self.folders.folder(number))
+            here().once(lambda: average(models, self.folders.folder(number)))
         return [*rows, self._measured(number, (scoring, chosen), judged=number)]
 
     # ---- sampling and judging
@@ -211,7 +214,7 @@ class _Rounds:
             for name, one in chosen.items()
         }
         path = self.folders.folder(number) / "chosen.json"
-        write_atomically(path, json.dumps(said, indent=2) + "\n")
+        here().once(lambda: write_atomically(path, json.dumps(said, indent=2) + "\n"))
         for name, one in chosen.items():
             self.progress.say(
                 f"  {name} learns from {counted(len(one.data), 'row')}{_left_out(one)}"
@@ -228,7 +231,8 @@ class _Rounds:
         self.log.append(number, "iterative", metrics_of(row))
         self.log.sync()
         path = self.folders.folder(number) / "summary.json"
-        write_atomically(path, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(row, indent=2, ensure_ascii=False) + "\n"
+        here().once(lambda: write_atomically(path, text))
         self.progress.say(f"  {_in_words(row)}")
         return row
 

@@ -21,6 +21,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts
 from backflip.data.records import Tally
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.progress import each
 from backflip.reward.protocol import Judgement, RewardSource
@@ -82,12 +84,12 @@ class RoundFolder:
 
     def drawn(self, number: int) -> Rollouts | None:
         """The answers of a chunk; None where it is not written yet."""
-        found = read(self.chunk("draws", number))
+        found = here().once(lambda: read(self.chunk("draws", number)))
         return unpack(found[0]) if found else None
 
     def scored(self, number: int, rollouts: Rollouts) -> Scoring | None:
         """The scores of a chunk; None where they are not written yet."""
-        found = read(self.chunk("scores", number))
+        found = here().once(lambda: read(self.chunk("scores", number)))
         return unpack_scores(*found, rollouts) if found else None
 
     def begin(self, facts: Mapping[str, Any]) -> None:
@@ -152,7 +154,7 @@ class Round:
     @property
     def finished(self) -> bool:
         """Whether all is sampled and scored."""
-        return self._files.whole.is_file()
+        return here().once(self._files.whole.is_file)
 
     def sample(self, sampler: Actor, source: RewardSource, *, show: Show | None = None) -> Scoring:
         """Draw, score and write down what is not there yet; all that is, in any case."""
@@ -167,13 +169,14 @@ class Round:
         Raises UserError where the folder was begun with other prompts or settings.
         """
         files, group = self._files, getattr(sampler, "group_size", None)
-        files.begin(self._facts() | {"answers_per_prompt": group})
+        facts = self._facts() | {"answers_per_prompt": group}
+        here().once(lambda: files.begin(facts))
         drawn: list[Rollouts] = []
         for number, start in enumerate(self._starts()):
             rollouts = files.drawn(number)
             if rollouts is None:
                 rollouts = self._answered(sampler, number, start)
-                write(files.chunk("draws", number), pack(rollouts), {})
+                here().once(partial(write, files.chunk("draws", number), pack(rollouts), {}))
             drawn.append(rollouts)
             if tell is not None:
                 tell(min(start + self.chunk, len(self.prompts)), len(self.prompts))
@@ -203,19 +206,20 @@ class Round:
             before = files.scored(number, piece)
             now = judge_all(source, piece, before)
             if before is None or now.failed != before.failed:
-                write(files.chunk("scores", number), pack_scores(now), reasons(now))
+                file = files.chunk("scores", number)
+                here().once(partial(write, file, pack_scores(now), reasons(now)))
             done.append(now)
             self._check(done, answers)
             if tell is not None:
                 tell(min((number + 1) * self.chunk, len(self.prompts)), len(self.prompts))
         scoring = together(done)
-        files.finish(scoring, show)
+        here().once(lambda: files.finish(scoring, show))
         return scoring
 
     def load(self) -> Scoring:
         """The scores that a finished round wrote. Raises UserError where it was another round."""
         files = self._files
-        found = read(files.whole)
+        found = here().once(lambda: read(files.whole))
         if found is None:
             raise UserError(f"{files.whole} cannot be read: remove it to sample the round again.")
         tensors, facts = found

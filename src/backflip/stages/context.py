@@ -16,6 +16,8 @@ from backflip.data.conversions import plural, singular
 from backflip.data.memory import PREFIX as MEMORY
 from backflip.data.records import Prompt, Record
 from backflip.data.splits import opening_key, split_by_prompt
+from backflip.distributed.alike import check_rows
+from backflip.distributed.world import here
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
 from backflip.models import smollm2
@@ -146,6 +148,7 @@ class StageContext:
             self.say(f"  left out: {line}")
         if tokenized.cut:
             self.say(f"  cut on the left to fit: {counted(tokenized.cut, 'prompt')}")
+        check_rows("rows", tokenized.data)
         return tokenized.data
 
     def sampling(self, params: SamplingParams, model: Any) -> SamplingParams:
@@ -153,7 +156,11 @@ class StageContext:
         return suited(params, self.template, model)
 
     def learner(self, model: Any, optimizer: OptimizerSettings, total: int | None) -> Learner:
-        """A learner for ``total`` optimiser steps of ``model``; None where nobody knows."""
+        """A learner for ``total`` optimiser steps of ``model``; None where nobody knows.
+
+        Several processes share the parameters out, from now on.
+        """
+        model = here().shard(model)
         if total is None and optimizer.warmup:
             self.say("  no warm-up, which is a share of the steps: their number is not known")
         total = total or 0

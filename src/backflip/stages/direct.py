@@ -19,6 +19,7 @@ from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Tokenized
 from backflip.data.records import Comparison, Labelled
 from backflip.data.streaming import StreamedBatches
+from backflip.distributed.world import here
 from backflip.evaluation.implicit import implicit_report
 from backflip.functional.statistics import mean_interval
 from backflip.generate.engine import SamplingParams
@@ -153,6 +154,9 @@ class DirectRecipe(Stage):
         streamed = isinstance(rows.train, StreamedBatches)
         reference = _reference(context, self, policy, beside=streamed)
         stated = _stated(context, self, reference or policy, rows)
+        here().shard(policy)
+        if isinstance(reference, CausalPolicy):
+            here().shard(reference)
         samples = _samples(context, self, rows, policy, reference, watcher.log)
         before = samples.at(0, write=run.latest_step() is None) if samples else None
         outcome = learn_offline(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.generate.engine import Engine
+from backflip.generate.led import Led
 from backflip.generate.openai.client import Client
 from backflip.generate.openai.engine import OpenAIEngine
 from backflip.generate.openai.meeting import address
@@ -87,7 +89,7 @@ class Server:
         key = os.environ.get(self.key_env) if self.key_env else None
         url = address(self.url)
         client = Client(url=url, key=key, timeout=self.timeout, retries=self.retries)
-        return OpenAIEngine(
+        engine = OpenAIEngine(
             model,
             client,
             served=self.model,
@@ -95,6 +97,7 @@ class Server:
             adapters=Path(self.adapters) if self.adapters else None,
             concurrency=self.concurrency,
         )
+        return engine if here().size == 1 else Led(engine, model)
 
 
 ENGINES: dict[str, type[Any]] = {"torch": Embedded, "openai": Server}

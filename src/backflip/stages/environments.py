@@ -13,6 +13,7 @@ from backflip.data.records import Prompt, Tally
 from backflip.environments.calculator import Calculator
 from backflip.environments.episodes import EpisodeSampler
 from backflip.environments.guessing_game import GuessingGame
+from backflip.environments.led import led
 from backflip.environments.made import Made, check_environment, rewards
 from backflip.environments.protocol import Limits
 from backflip.environments.python import Python
@@ -244,13 +245,13 @@ def episodes(
         engine=sampler.engine,
         params=sampler.params,
         template=context.template,
-        make=make,
+        make=led(make),
         records=records,
         limits=limits,
         positions=_positions(sampler.engine),
         group_size=sampler.group_size,
         troubles=troubles,
-        pool=[make()],
+        pool=[led(make)()],
     )
 
 

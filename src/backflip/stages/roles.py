@@ -11,6 +11,7 @@ from backflip.data.collate import Fit, tokenize_demonstrations
 from backflip.data.curriculum import PromptPool
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
+from backflip.distributed.world import here
 from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
@@ -59,6 +60,9 @@ class Roles:
         reference = policy.reference()
         if isinstance(recipe.values, SharedValues):
             policy.add_value_head()
+        here().shard(policy)
+        if isinstance(reference, CausalPolicy):
+            here().shard(reference)
         params = context.sampling(recipe.sampling, policy.model)
         engine = recipe.engine.build(policy.model, context.tokenizer, max_rows=recipe.max_rows)
         sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)

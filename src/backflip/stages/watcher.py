@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from backflip.distributed.world import here
 from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
 from backflip.monitor.log import MetricsLog
@@ -33,7 +34,7 @@ class Watcher:
         progress: Progress,
     ) -> None:
         settings = recipe.model_dump(mode="json")
-        trackers = open_trackers(recipe.trackers, run.path, settings)
+        trackers = open_trackers(recipe.trackers if here().leads else (), run.path, settings)
         self.log = MetricsLog(run.path, trackers=trackers)
         self.stage = recipe.stage  # pyright: ignore
         self.name = recipe.name

@@ -2,54 +2,48 @@
 
 ``RUN/checkpoints/step_000123/`` holds one safetensors file per module, ``state.pt`` (optimiser,
 loop, data, random numbers; loads with ``weights_only``) and ``manifest.json`` with the size and
-SHA-256 of each. Everything is written into a folder of another name, forced onto the disk, and
-renamed: a process that is killed at any moment leaves the checkpoints before it as they were.
+SHA-256 of each. Several processes write their parts of the tensors into ``pieces/`` instead, by
+``torch.distributed.checkpoint``, from where any number of processes reads them. Everything is
+written into a folder of another name, forced onto the disk, and renamed: a process that is killed at any moment leaves the checkpoints before it as they were.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
-import os
 import shlex
 import shutil
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from backflip.distributed.layout import laid_out
+from backflip.distributed.world import here
 from backflip.errors import UserError
+from backflip.training import pieces
+from backflip.training.checkpoint_files import (
+    MANIFEST,
+    STATE,
+    Files,
+    Weights,
+    digest,
+    size_of,
+    sync_folder,
+    write_all,
+)
 
 __all__ = ["Checkpoint", "CheckpointStore", "learnt", "restore"]
 
-MANIFEST, STATE = "manifest.json", "state.pt"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Ways in which an operating system says that no more fits."""
 SLACK = 1 << 20
 """Bytes beside the tensors themselves: names, headers, the manifest."""
-NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""Types by the names of the safetensors format."""
-
-Weights = Mapping[str, Mapping[str, Tensor]]
-"""Tensors of each module, by name."""
 
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
@@ -68,7 +62,7 @@ def learnt(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(module: nn.Module, saved: Mapping[str, Tensor], where: Path) -> None:
+def restore(module: nn.Module, saved: Mapping[str, Tensor | pieces.Piece], where: Path) -> None:
     """Copy saved tensors into a module, in place. Raises UserError when it is another model."""
     own = learnt(module)
     strangers = sorted(own.keys() ^ saved.keys())
@@ -80,7 +74,7 @@ def restore(module: nn.Module, saved: Mapping[str, Tensor], where: Path) -> None
             "new run."
         )
     for name, tensor in own.items():
-        tensor.copy_(saved[name])
+        tensor.copy_(laid_out(saved[name], tensor))
 
 
 @dataclass(frozen=True)
@@ -92,10 +86,15 @@ class Checkpoint:
     about: Mapping[str, Any]
     """Small facts that can be read without loading anything."""
 
-    def weights(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one module, on the CPU. Raises UserError when there is no such module."""
+    def weights(self, name: str) -> Mapping[str, Tensor | pieces.Piece]:
+        """The tensors of one module: on the CPU, or still on the disk where ranks wrote them.
+
+        Raises UserError when there is no such module.
+        """
         from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
+        if found := pieces.of_module(self.path, name):
+            return found
         file = self.path / f"{name}.safetensors"
         if not file.is_file():
             there = ", ".join(sorted(p.stem for p in self.path.glob("*.safetensors")))
@@ -104,7 +103,8 @@ class Checkpoint:
 
     def state(self) -> dict[str, Any]:
         """Optimiser, loop and data; nothing in it can run code."""
-        return torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        state = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        return pieces.whole_state(state, self.path)
 
 
 class CheckpointStore:
@@ -136,18 +136,20 @@ class CheckpointStore:
             TypeError: ``state`` holds something that could not be loaded again.
 
         """
-        needed = SLACK + sum(_bytes(t) for part in weights.values() for t in part.values())
+        needed = SLACK + sum(size_of(t) for part in weights.values() for t in part.values())
         needed += _checked(state, "state")
         temporary = self.folder / f".tmp-{self.path(step).name}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._room(needed)
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            _write_all(temporary, weights, state, about)
-            self._publish(temporary, self.path(step))
+            here().once(lambda: self._begin(temporary, needed))
+            files: Files = {}
+            if here().size > 1:
+                state, files = pieces.write(weights, state, temporary)
+                weights = {}
+            here().once(lambda: write_all(temporary, weights, state, about, files))
+            here().once(lambda: self._publish(temporary, self.path(step)))
         except BaseException as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if here().leads:
+                shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, OSError):
                 raise unwritable(error, self.folder, needed) from error
             raise
@@ -158,9 +160,12 @@ class CheckpointStore:
 
         A damaged one is passed over with a warning. Raises UserError when all are damaged.
         """
+        return here().once(self._latest)
+
+    def _latest(self) -> Checkpoint | None:
         steps = self.steps()
         for step in reversed(steps):
-            if checkpoint := self.at(step):
+            if checkpoint := self._at(step):
                 return checkpoint
         if steps:
             raise UserError(
@@ -172,6 +177,9 @@ class CheckpointStore:
 
     def at(self, step: int) -> Checkpoint | None:
         """The checkpoint of a step, or None with a warning when it is damaged."""
+        return here().once(lambda: self._at(step))
+
+    def _at(self, step: int) -> Checkpoint | None:
         path = self.path(step)
         damage = self._damage(path)
         if damage is None:
@@ -198,6 +206,13 @@ class CheckpointStore:
         path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
+    def _begin(self, temporary: Path, needed: int) -> None:
+        """Make the folder that a checkpoint is written into."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._room(needed)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+
     def _publish(self, temporary: Path, final: Path) -> None:
         if final.exists():
             self._remove(final)
@@ -218,7 +233,7 @@ class CheckpointStore:
                 size = (path / name).stat().st_size
                 if size != facts["bytes"]:
                     return f"{name} has {size:,} bytes where {facts['bytes']:,} were written"
-                if _digest(path / name) != facts["sha256"]:
+                if digest(path / name) != facts["sha256"]:
                     return f"{name} is not what was written (its SHA-256 differs)"
         except FileNotFoundError as error:
             return f"{Path(str(error.filename)).name} is missing"
@@ -231,13 +246,14 @@ def unwritable(error: OSError, folder: Path, needed: int) -> UserError:
     """The error where ``needed`` bytes did not get into a folder of a run."""
     run = folder.parent if folder.name == "checkpoints" else folder
     size = f"{needed:,} bytes ({needed / 1e9:.2f} GB)"
+    rank = f"{error.filename}: " if str(error.filename).startswith("rank ") else ""
     if error.errno in FULL:
         return UserError(
-            f"{folder}: the disk is full ({error.strerror}): {size} are needed. What was written "
-            f"before is untouched. Free some space, then: {resume_command(run)}"
+            f"{rank}{folder}: the disk is full ({error.strerror}): {size} are needed. What was "
+            f"written before is untouched. Free some space, then: {resume_command(run)}"
         )
     return UserError(
-        f"{folder}: {size} cannot be written: {error.strerror}. Put that right, then: "
+        f"{rank}{folder}: {size} cannot be written: {error.strerror}. Put that right, then: "
         f"{resume_command(run)}"
     )
 
@@ -250,109 +266,10 @@ def resume_command(run: Path) -> str:
     return f"backflip resume {shlex.quote(str(whole))}"
 
 
-def sync_folder(folder: Path) -> None:
-    """Force the names in a folder onto the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_all(
-    folder: Path, weights: Weights, state: Mapping[str, Any], about: Mapping[str, Any]
-) -> None:
-    files: dict[str, dict[str, Any]] = {}
-    for name, tensors in weights.items():
-        with _HashedFile(folder / f"{name}.safetensors") as file:
-            _write_tensors(tensors, file)
-        files[file.path.name] = file.facts()
-    with _HashedFile(folder / STATE) as file:
-        torch.save(dict(state), cast("Any", file))
-    files[STATE] = file.facts()
-    with _HashedFile(folder / MANIFEST) as file:
-        manifest = {"version": 1, "about": about, "files": files}
-        file.write(json.dumps(manifest, indent=1, allow_nan=False).encode())
-    sync_folder(folder)
-
-
-class _HashedFile:
-    """A file that knows its digest. An error of the disk is raised at the end of the block.
-
-    Not where it happens: torch.save writes from C++, which turns the error into another one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._sha, self._size = hashlib.sha256(), 0
-        self._error: OSError | None = None
-
-    def __enter__(self) -> _HashedFile:
-        self._file = self.path.open("wb")
-        return self
-
-    def write(self, data: bytes | memoryview) -> int:
-        size = memoryview(data).nbytes
-        if self._error is None:
-            try:
-                self._file.write(data)
-                self._sha.update(data)
-                self._size += size
-            except OSError as error:
-                self._error = error
-        return size
-
-    def flush(self) -> None:
-        """Part of what torch.save expects of a file; done at the end of the block."""
-
-    def facts(self) -> dict[str, Any]:
-        return {"bytes": self._size, "sha256": self._sha.hexdigest()}
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if self._error is None and kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
-        if self._error is not None:
-            raise self._error
-
-
-def _write_tensors(tensors: Mapping[str, Tensor], file: _HashedFile) -> None:
-    """The safetensors format, in one pass: sizes first, so nothing is held twice in memory."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, tensor in tensors.items():
-        start, end = end, end + _bytes(tensor)
-        shape = list(tensor.shape)
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for tensor in tensors.values():
-        flat = tensor.detach().cpu().reshape(-1)
-        file.write(memoryview(cast("Any", flat.view(torch.uint8).numpy())))
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _checked(value: Any, where: str) -> int:
     """Bytes of the tensors in a state. Raises TypeError for what could not be loaded again."""
     if isinstance(value, Tensor):
-        return _bytes(value)
+        return size_of(value)
     if isinstance(value, Mapping):
         parts = cast("Mapping[Any, Any]", value).items()
         return sum(_checked(part, f"{where}.{key}") for key, part in parts)

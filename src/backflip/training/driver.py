@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from backflip.distributed.alike import check_rows
+from backflip.distributed.world import here
 from backflip.errors import Interrupted, UserError
 from backflip.progress import task
 from backflip.training.checkpoints import Checkpoint, finite, learnt, restore, resume_command
@@ -174,7 +176,7 @@ class _Driver:
     """Step of the newest checkpoint."""
 
     def go(self) -> Outcome:
-        note_environment(self.run)
+        here().once(lambda: note_environment(self.run))
         self._resume()
         begin = getattr(self.watch, "begin", None)
         if begin is not None:
@@ -189,11 +191,11 @@ class _Driver:
                     self._end()
                     break
                 self._step(batch)
-                if signals.first is not None:
+                if _first(signals) is not None:
                     break
             self._save()
-            if signals.first is not None:
-                raise Interrupted(self._farewell(signals.first))
+            if (signal := _first(signals)) is not None:
+                raise Interrupted(self._farewell(signal))
         return self.now
 
     def _goes_on(self) -> bool:
@@ -202,11 +204,13 @@ class _Driver:
 
     def _step(self, batch: Any) -> None:
         step = self.now.steps + 1
+        check_rows(f"rows in step {step}", batch)
         metrics = dict(self.loop.step(step, batch))
         validated = self.plan.validates(step)
         if validated:
             metrics |= self._validated(step)
         stopped = self.watch(step, metrics, self.loop) or getattr(self.loop, "over", None)
+        stopped = here().tell(stopped)  # clocks of several processes differ
         if stopped is not None and not validated:
             last = self._validated(step)
             metrics |= last
@@ -261,7 +265,9 @@ class _Driver:
             self.run.checkpoints.save(self.now.steps, weights, self._state(), about)
         self.saved = self.now.steps
         best = () if self.now.best_step is None else (self.now.best_step,)
-        self.run.checkpoints.retain(self.plan.keep_last, up_to=self.saved, also=best)
+        here().once(
+            lambda: self.run.checkpoints.retain(self.plan.keep_last, up_to=self.saved, also=best)
+        )
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -343,6 +349,8 @@ def keep_batches(run: RunFolder) -> Callable[[int, tuple[Work, ...]], None]:
         content = io.BytesIO()
         torch.save({"step": step, "work": pieces}, content)
         folder = run.kept_batches_path
+        if not here().leads:
+            return
         try:
             folder.mkdir(exist_ok=True)
             write_atomically(folder / f"step_{step:06d}_{names}.pt", content.getvalue())
@@ -352,6 +360,11 @@ def keep_batches(run: RunFolder) -> Callable[[int, tuple[Work, ...]], None]:
             old.unlink(missing_ok=True)
 
     return keep
+
+
+def _first(signals: Signals) -> str | None:
+    """A signal that came to any process."""
+    return next((name for name in here().everyone(signals.first) if name is not None), None)
 
 
 def _random_state() -> dict[str, Any]:

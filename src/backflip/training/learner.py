@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from backflip.algorithms.base import Objective
 from backflip.data.batches import TensorRecord
+from backflip.distributed.layout import laid_out, reduces, whole
+from backflip.distributed.world import here
 from backflip.errors import NonFiniteError
 from backflip.functional.reductions import Loss
 from backflip.models.packing import token_budget_here
@@ -95,18 +97,37 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(self._laid_out(state["optimizer"]))
         self.steps, self.skipped_in_a_row = state["steps"], state["skipped_in_a_row"]
 
+    def _laid_out(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state of the optimiser with its tensors where their parameters lie."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {
+            number: {
+                name: laid_out(v, parameters[number]) if hasattr(v, "shape") else v
+                for name, v in of_one.items()
+            }
+            for number, of_one in state["state"].items()
+        }
+        return {**state, "state": moments}
+
     def _backward(self, work: Work) -> dict[str, Loss]:
-        """Add the gradient of Σ total/count over the terms; return sums of losses and metrics."""
+        """Add the gradient of Σ total/count over the terms; return sums of losses and metrics.
+
+        Several processes share the micro-batches out and add their sums and gradients up; what one
+        without work computes is weighed with 0.
+        """
         objective = work.objective
         with torch.no_grad():
             batch = objective.prepare(self.model, work.batch, self.token_budget)
         counts = objective.counts(batch)
         sums: dict[str, Loss] = {}
-        plan = self.model.plan(batch, self.token_budget)
-        for rows in each(plan, "learning", len(plan), "micro-batches"):
+        plan = here().deal(self.model.plan(batch, self.token_budget))
+        for number, (rows, counted) in enumerate(
+            each(plan, "learning", len(plan), "micro-batches")
+        ):
+            reduces(self.model, last=number == len(plan) - 1)
             piece = batch[rows].to(self.model.device)
             outcome = objective.loss(self.model, piece)
             terms = [
@@ -115,14 +136,17 @@ class Learner:
                 if float(counts[name]) != 0  # NaN goes on, to be noticed in the gradient.
             ]
             if terms:
-                torch.autograd.backward(torch.stack(terms).sum())
+                total = torch.stack(terms).sum()
+                torch.autograd.backward(total if counted else total * 0)
+            if not counted:
+                continue
             detached = {name: loss.detached() for name, loss in outcome.losses.items()}
             _merge(sums, detached | dict(outcome.metrics))
-        return sums
+        return _added_up(sums)
 
     def _norm(self) -> float:
         gradients = self._gradients()
-        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        return float(whole(nn.utils.get_total_norm(gradients))) if gradients else 0.0
 
     def _update(self, norm: float, lr_factor: float) -> None:
         if norm > self.max_norm:
@@ -149,6 +173,16 @@ class Learner:
 def _merge(sums: dict[str, Loss], new: dict[str, Loss]) -> None:
     for name, loss in new.items():
         sums[name] = sums[name] + loss if name in sums else loss
+
+
+def _added_up(sums: dict[str, Loss]) -> dict[str, Loss]:
+    """The sums of all processes: the same numbers on each."""
+    if here().size == 1:
+        return sums
+    added: dict[str, Loss] = {}
+    for theirs in here().everyone({k: Loss(v.total.cpu(), v.count.cpu()) for k, v in sums.items()}):
+        _merge(added, theirs)
+    return added
 
 
 def make_optimizer(

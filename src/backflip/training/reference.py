@@ -29,6 +29,8 @@ from backflip.data.batches import (
     offsets_of,
 )
 from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
+from backflip.distributed.layout import is_sharded, laid_out
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.progress import Task, task
@@ -225,14 +227,17 @@ class _Pass:
         return torch.tensor([known[key] for key in keys], dtype=torch.float32)
 
     def _window(self, answers: _Answers, keys: list[bytes], known: dict[bytes, float]) -> None:
-        found = self.rows.look_up(keys) if self.rows is not None else {}
+        found = here().once(lambda: self.rows.look_up(keys) if self.rows is not None else {})
         known |= found
         self._further(hits=len(found))
         missing = torch.tensor([key not in found for key in keys])
-        for part in self._micro_batches(answers, missing):
-            names: list[bytes] = [keys[i] for i in _numbers(part)]
-            new = dict(zip(names, _sums(self.model, answers[part]), strict=True))
-            known |= new if self.rows is None else self.rows.add(new)
+        parts, size = self._micro_batches(answers, missing), here().size
+        for start in range(0, len(parts), size):
+            here_and_there = parts[start : start + size]
+            sums = here().spread(here_and_there, lambda part: _sums(self.model, answers[part]))
+            names: list[bytes] = [keys[i] for part in here_and_there for i in _numbers(part)]
+            new = dict(zip(names, itertools.chain.from_iterable(sums), strict=True))
+            known |= here().once(lambda new=new: self.rows.add(new) if self.rows else new)
             self._further(computed=len(new))
 
     def _micro_batches(
@@ -366,7 +371,7 @@ class MovingReference:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, tensor in self._held.items():
-            tensor.copy_(state["held"][name])
+            tensor.copy_(laid_out(state["held"][name], tensor))
 
     def _learning(self) -> dict[str, Tensor]:
         model: torch.nn.Module = self.policy.model
@@ -377,10 +382,18 @@ class MovingReference:
         """Inside, the policy has the reference's weights."""
         learning = self._learning()
         own = {name: parameter.data for name, parameter in learning.items()}
+        if is_sharded(self.policy):  # what lies on several ranks is known by where it lies
+            own = {name: tensor.clone() for name, tensor in own.items()}
         try:
-            for name, parameter in learning.items():
-                parameter.data = self._held[name]
+            self._exchange(learning, self._held)
             yield
         finally:
-            for name, parameter in learning.items():
-                parameter.data = own[name]
+            self._exchange(learning, own)
+
+    @torch.no_grad()
+    def _exchange(self, learning: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in learning.items():
+            if is_sharded(self.policy):
+                parameter.copy_(weights[name])
+            else:
+                parameter.data = weights[name]

@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from backflip.distributed.world import here
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
 from backflip.models.smollm2 import cache_folder
 from backflip.progress import each
@@ -84,7 +85,7 @@ class ReferenceCache:
     def rows(self, model: CausalPolicy | AdaptersOff) -> ReferenceRows:
         """The log-probabilities of this model so far; close it, or use it in ``with``."""
         rows = ReferenceRows(self.path(model))
-        if self.name:
+        if self.name and here().leads:
             rows.about(self.name)
         return rows
 
@@ -99,7 +100,8 @@ class ReferenceRows:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self._open()
+        if here().leads:
+            self._open()
 
     def __enter__(self) -> ReferenceRows:
         return self

@@ -12,12 +12,13 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+from backflip.distributed.world import here
 from backflip.errors import UserError
+from backflip.training.checkpoint_files import sync_folder
 from backflip.training.checkpoints import (
     CheckpointStore,
     finite,
     resume_command,
-    sync_folder,
     unwritable,
 )
 from backflip.training.place import RECIPE, check_run
@@ -198,7 +199,7 @@ class RunFolder:
 
         Blocks may be nested. Raises UserError when another process is in it.
         """
-        if self._lock.held:
+        if self._lock.held or not here().leads:
             yield
             return
         self._lock.take()

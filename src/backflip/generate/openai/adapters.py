@@ -9,7 +9,7 @@ from typing import Any
 
 from backflip.errors import UserError
 from backflip.generate.openai.client import Client, RefusedError
-from backflip.models.save import written_whole
+from backflip.models.whole_folder import written_whole
 
 
 class Adapters:

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from backflip.distributed.layout import plain
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.generate.engine import (
     Completion,
@@ -179,8 +181,7 @@ class TorchEngine:
         begin first.
         """
         self._check(prompts, params, group)
-        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-        queue = [Waiting(i, j, prompts[i], group) for i in order for j in range(group)]
+        queue = dealt(prompts, group)
         with torch.no_grad():
             decoder = self._ready()
             decoder.start(min(self.max_rows, max(1, len(queue))), params.max_tokens)
@@ -191,6 +192,7 @@ class TorchEngine:
                     done = answers(decoder, queue, end, seed, self.max_rows, told)
             finally:
                 decoder.finish()
+        done = [completion for theirs in here().everyone(done) for completion in theirs]
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
@@ -200,17 +202,18 @@ class TorchEngine:
         if params.stop_strings and self.decode is None:
             raise UserError("stop_strings need an engine with decode=: tokens to text.")
         if self._causal_up_to is None:
-            self._causal_up_to = causal_up_to(self.model)
+            self._causal_up_to = causal_up_to(plain(self.model))
         longest = max((len(p) for p in prompts), default=0)
         check_length(config, longest, params.max_tokens, causal=self._causal_up_to)
 
     def _ready(self) -> Decoder:
         if self._decoder is None:
             self.slow_because = why_not(self.model)
+            model = plain(self.model)
             if self.slow_because is None:
                 try:
                     narrow = None if self.exact else torch.bfloat16
-                    self._decoder = LlamaDecoder(self.model, narrow)
+                    self._decoder = LlamaDecoder(model, narrow)
                 except UnsupportedLayerError as layer:
                     self.slow_because = f"it holds a layer that cannot be packed: {layer}"
             if self._decoder is None:
@@ -219,9 +222,16 @@ class TorchEngine:
                         f"engine: no copy in {self.precision} can be made of this model: "
                         f"{self.slow_because}. Leave engine.precision at same."
                     )
-                self._decoder = own_forward(self.model, self._cached)
+                self._decoder = own_forward(model, self._cached)
                 self._cached = self._decoder.cached
         return self._decoder
+
+
+def dealt(prompts: Sequence[Sequence[int]], group: int) -> list[Waiting]:
+    """The answers that this process writes, long prompts first: each has the numbers of its own."""
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    mine = [i for i, counted in here().deal(order) if counted]
+    return [Waiting(i, j, prompts[i], group) for i in mine for j in range(group)]
 
 
 def own_forward(model: nn.Module, cached: bool | None) -> ModelDecoder:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backflip.data.records import Prompt, Tally
+from backflip.distributed.world import here
 from backflip.environments.reward import LastTurn
 from backflip.errors import UserError
 from backflip.generate.engine import Engine
-from backflip.reward.protocol import RewardSource
+from backflip.reward.protocol import RewardSource, Told
 from backflip.stages.context import StageContext
 
 __all__ = ["PYTHON", "SELF", "RewardContext", "RewardSettings", "checkable", "is_python"]
@@ -43,6 +44,8 @@ class RewardContext:
         answer, unless it says that it looks at ``whole_episodes``.
         """
         built, recipe = setting.build(self), self.context.recipe
+        if here().size > 1 and not getattr(setting, "reads_models", False):
+            built = Told(built)
         alone = getattr(recipe, "environment", None) is None
         return built if alone or getattr(setting, "whole_episodes", False) else LastTurn(built)
 
@@ -50,8 +53,9 @@ class RewardContext:
 class RewardSettings(Protocol):
     """A kind of reward in a recipe: a dataclass whose fields are its settings.
 
-    Its ``uses_policy``, of the class or of the object, says whether it asks the policy itself. All
-    but ``build`` has a default.
+    Its ``uses_policy``, of the class or of the object, says whether it asks the policy itself. Of
+    several processes rank 0 alone judges and tells the others, unless ``reads_models`` says that
+    they share its work out. All but ``build`` has a default.
     """
 
     def scorers(self) -> list[str]:

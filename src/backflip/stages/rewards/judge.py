@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from backflip.data.chat import ChatTemplate
 from backflip.generate.engine import SamplingParams
@@ -29,6 +29,8 @@ class Judge(RewardSettings):
         default_factory=lambda: SamplingParams(max_tokens=256, temperature=0.7, top_p=0.9)
     )
     """How gradings are drawn."""
+
+    reads_models: ClassVar[bool] = True
 
     @property
     def uses_policy(self) -> bool:

@@ -32,6 +32,7 @@ class MixOfRewards(RewardSettings):
     """Whether scores of each term get mean 0 and deviation 1 over a step's answers."""
 
     whole_episodes: ClassVar[bool] = True
+    reads_models: ClassVar[bool] = True
     """Its terms see to it themselves."""
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from backflip.algorithms.ranges import Usual
+from backflip.distributed.world import here
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model
 from backflip.reward.ensemble import Ensemble
@@ -27,6 +28,7 @@ class Model(RewardSettings):
     """Folder of a reward model, or of the run that trained it. Needed, outside of a chain."""
 
     uses_policy: ClassVar[bool] = False
+    reads_models: ClassVar[bool] = True
 
     def scorers(self) -> list[str]:
         return [self.model] if self.model else []
@@ -45,6 +47,7 @@ class EnsembleOfModels(RewardSettings):
     combine: Literal["mean", "worst", "uncertainty"] = "mean"
     """The members' mean, the worst of them, or the mean less uncertainty_coef·variance."""
     uses_policy: ClassVar[bool] = False
+    reads_models: ClassVar[bool] = True
     uncertainty_coef: Annotated[float, Usual(0.01, 1.0, "0.1 (Coste et al., 2023)")] = 0.1
     """λ of ``combine: uncertainty``."""
 
@@ -70,4 +73,4 @@ def reward_model(context: StageContext, name: str) -> RewardSource:
     template = context.template.source
     model = load_reward_model(name, precision=recipe.precision, template=template)
     model.requires_grad_(requires_grad=False)
-    return RewardModelSource(model, token_budget=recipe.token_budget)
+    return RewardModelSource(here().shard(model), token_budget=recipe.token_budget)

@@ -25,6 +25,7 @@ class Process(RewardSettings):
     """score: P(good) of each step; gain: by how much a step changes it; mean: P(good) over the
     number of steps."""
     uses_policy: ClassVar[bool] = False
+    reads_models: ClassVar[bool] = True
 
     def faults(self, where: str) -> Iterator[str]:
         if self.model is None:

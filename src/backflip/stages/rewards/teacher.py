@@ -23,6 +23,7 @@ class TeacherModel(RewardSettings):
     model: str | None = None
     """Folder or hub name of the teacher. Needed."""
     uses_policy: ClassVar[bool] = False
+    reads_models: ClassVar[bool] = True
     whole_episodes: ClassVar[bool] = True
 
     def faults(self, where: str) -> Iterator[str]:

@@ -1,0 +1,24 @@
+"""Runs of many recipes in one start of Python: `python -m tests.distributed.many_runs FILE WAY`.
+
+FILE holds {name: [recipe, settings]}; the run of each goes into a folder NAME/WAY beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from backflip import api
+from backflip.distributed.joining import joined
+
+
+def main(file: Path, way: str) -> None:
+    for name, (recipe, settings) in json.loads(file.read_text()).items():
+        of = {k: str(file.parent / v[1:]) if str(v)[:1] == "@" else v for k, v in settings.items()}
+        api.train(recipe, run=file.parent / name / way, **of)
+
+
+if __name__ == "__main__":
+    with joined():
+        main(Path(sys.argv[1]), sys.argv[2])

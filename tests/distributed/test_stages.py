@@ -1,0 +1,84 @@
+"""Every stage ends where one process does, and draws, scores and says the same on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.distributed.torchrun import assert_same_run, environment, torchrun
+
+TINY: dict[str, Any] = {
+    "model": "scratch:48x2",
+    "steps": 3,
+    "token_budget": 300,
+    "checkpoint_every": 2,
+    "eval_every": 2,
+    "optimizer": {"lr": 1e-3},
+}
+ROWS: dict[str, Any] = TINY | {"data": {"source": "demo:comparisons", "limit": 16}, "batch_size": 3}
+SAMPLED: dict[str, Any] = {"sampled_prompts": 2, "sampled_tokens": 8}
+ONLINE: dict[str, Any] = TINY | {
+    "data": {"source": "task:sorting", "limit": 16, "held_out": 0.25},
+    "sampling": {"max_tokens": 8},
+    "prompts_per_step": 3,
+    "validation_prompts": 3,
+}
+ALL: dict[str, Any] = {"lora": None}
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sft": (
+        "sft",
+        TINY
+        | ALL
+        | SAMPLED
+        | {"data": {"source": "demo:demonstrations", "limit": 16}, "batch_size": 3}
+        | {"activation_checkpointing": True},
+    ),
+    "reward_model": ("reward_model", ROWS | ALL | {"held_out_head": True}),
+    "dpo_lora": ("dpo", ROWS | SAMPLED),
+    "kto": ("kto", ROWS | ALL | SAMPLED | {"batch_size": 6}),
+    "tr_dpo": ("tr_dpo", ROWS | ALL | SAMPLED),
+    "process": ("process_reward_model", TINY | {"data": {"source": "demo:solutions", "limit": 12}}),
+    "ppo_critic": ("ppo", ONLINE | ALL | {"reward": "@reward_model/one"}),
+    "ppo_shared": (
+        "ppo",
+        ONLINE | {"reward": "exact", "values": "shared", "algorithm": {"vf_coef": 0.1}},
+    ),
+    "grpo": ("grpo", ONLINE | {"reward": "exact", "answers_per_prompt": 4, "minibatches": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs of every stage: by one process, and by two."""
+    folder = tmp_path_factory.mktemp("runs")
+    file = folder / "runs.json"
+    file.write_text(json.dumps(RUNS))
+    cache = {"BACKFLIP_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    many = ["tests.distributed.many_runs", str(file)]
+    alone = subprocess.run(
+        [sys.executable, "-m", *many, "one"],
+        env=environment(**cache),
+        text=True,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    other = {"BACKFLIP_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    several = torchrun([*many, "two"], **other)
+    (folder / "said").write_text(several.stderr)
+    return folder
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_end_where_one_does(runs: Path, name: str):
+    two = runs / name / "two"
+    assert (two / "summary.json").is_file(), (runs / "said").read_text()[-3000:]
+    settings = RUNS[name][1]
+    names = ("model",) if settings.get("lora", True) is None else ("model", "adapter")
+    assert_same_run(runs / name / "one", two, names=names)
