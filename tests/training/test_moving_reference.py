@@ -15,10 +15,10 @@ from backflip.data.stream import Batches
 from backflip.errors import Interrupted, UserError
 from backflip.models.causal import CausalPolicy
 from backflip.training.driver import Plan, drive
-from backflip.training.offline import OfflineLoop
-from backflip.training.reference import (
+from backflip.training.moving_reference import (
     MovingReference,
 )
+from backflip.training.offline import OfflineLoop
 from backflip.training.run_folder import RunFolder
 from tests.models.families import tiny
 from tests.training.little import Watch, assert_same, learner, result

@@ -39,9 +39,8 @@ from backflip.stages.preferences import PreferenceRows, tokenized
 from backflip.stages.prompt_eval import Answers, EvalPrompts, answered, shown_rows
 from backflip.stages.settings import Count
 from backflip.stages.watcher import Watcher
+from backflip.training.moving_reference import FixedReference, MovingReference
 from backflip.training.reference import (
-    FixedReference,
-    MovingReference,
     ReferenceWork,
     check_same_vocabulary,
     with_reference,

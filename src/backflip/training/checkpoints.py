@@ -4,7 +4,8 @@
 loop, data, random numbers; loads with ``weights_only``) and ``manifest.json`` with the size and
 SHA-256 of each. Several processes write their parts of the tensors into ``pieces/`` instead, by
 ``torch.distributed.checkpoint``, from where any number of processes reads them. Everything is
-written into a folder of another name, forced onto the disk, and renamed: a process that is killed at any moment leaves the checkpoints before it as they were.
+written into a folder of another name, forced onto the disk, and renamed: a process that is killed
+at any moment leaves the checkpoints before it as they were.
 """
 
 from __future__ import annotations
