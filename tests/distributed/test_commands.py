@@ -32,7 +32,8 @@ def test_two_processes_end_where_one_does_and_speak_with_one_voice(tmp_path: Pat
     assert_same_run(one, two)
     assert sum("DPO: " in line for line in several.stdout.splitlines()) == 1
     files = [{str(p.relative_to(run)) for p in run.rglob("*")} for run in (one, two)]
-    assert files[0] == files[1]
+    apart = {file.partition("/")[0] for file in files[0] ^ files[1]}
+    assert apart == {"checkpoints"}, "there the tensors lie in pieces"
     summary = json.loads((two / "summary.json").read_text())
     assert summary["steps"] == 3
 
