@@ -95,8 +95,9 @@ def table(run: Path, minutes: float) -> str:
         f"`python benchmarks/follows.py`: {len(rewards)} steps of {answers} answers of up to "
         f"{SETTINGS['sampling']['max_tokens']} tokens in {minutes:g} minutes of training on "
         f"{machine()}, one seed. The reward is the share of a prompt's instructions that its "
-        "answer follows. Held-out figures are of prompts that were never trained on, four answers to "
-        "each, with intervals over prompts; those of steps are over steps, whose prompts differ.\n",
+        "answer follows. Held-out figures are of prompts that were never trained on, four "
+        "answers to each, with intervals over prompts; those of steps are over steps, whose "
+        "prompts differ.\n",
         "| | mean | 95 % |",
         "|---|---|---|",
         *rows,
