@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("math_verify", reason="the extra backflip[math]")
 
 from backflip.data.references import boxed
-from backflip.reward.verifiers.mathematics import Mathematics, compared_as_text, parsed
+from backflip.reward.verifiers.algebra import same_formulas
+from backflip.reward.verifiers.comparison import compared
+from backflip.reward.verifiers.mathematics import Mathematics
 from backflip.reward.verifiers.notation import plain
 from backflip.reward.verifiers.pool import Pool
 from backflip.reward.verifiers.source import check_of
@@ -205,18 +207,10 @@ SAME = {
 
 
 def called_equal(pairs: list[tuple[str, str]]) -> set[frozenset[str]]:
-    from math_verify import verify
-
-    read = {
-        one: parsed(plain(one), whole=True) for one in {part for pair in pairs for part in pair}
-    }
-    found: set[frozenset[str]] = set()
-    for gold, piece in pairs:
-        same = compared_as_text(plain(gold), plain(piece))
-        if same is None:
-            same = verify(read[gold], read[piece], timeout_seconds=None)
-        found |= {frozenset((gold, piece))} if same else set()
-    return found
+    right = (
+        (one, other) for one, other in pairs if compared(plain(one), plain(other), same_formulas)
+    )
+    return {frozenset(pair) for pair in right}
 
 
 def test_different_answers_of_math500_differ_but_for_those_that_are_one(answers: list[str]):
@@ -237,7 +231,7 @@ def test_no_other_answers_of_math500_are_one(answers: list[str]):
         (r"so \boxed{12}, no: \boxed{1{,}000}", "1000"),
         ("The total is $1,000.\n#### 1,000.0", "1000"),
         ("First 3 apples, then 7 more, so 10", "10"),
-        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{\frac{1}{2}}", "0.5"),
         ("I do not know", None),
         ("", None),
     ],

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from decimal import Decimal, InvalidOperation
 
-__all__ = ["final", "is_words", "number_of", "plain"]
+__all__ = ["is_words", "number_of", "plain", "ungrouped", "unlabelled"]
 
 
 class Signs(dict[int, str | None]):
@@ -51,6 +51,9 @@ SIGNS = Signs(
             "∪": r"\cup ",
             "≤": r"\le ",
             "≥": r"\ge ",
+            "≡": r"\equiv ",
+            "≠": r"\ne ",
+            "≈": r"\approx ",
             "∈": r"\in ",
             "±": r"\pm ",
             "٪": "%",
@@ -75,8 +78,28 @@ TRIGONOMETRIC = re.compile(
     r"(\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\^\s*\{?\d\}?\s*)?(?:\\left)?[({]?\s*)"
     r"(-?\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?"
 )
-MARK = re.compile(r"(?:^|\n)[ \t*]*(?:####|A:)|(?i:\banswer\b)")
+SCIENTIFIC = re.compile(
+    r"(?<![\w.\\])(\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})[eE]([-+]?\d{1,6})(?![\w.]*\w)"
+)
+NUMERALS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
+RADIX = rf"(\d{{1,2}}|{'|'.join(NUMERALS)})"
+LABEL = r"\\(?:text|mathrm|mbox|operatorname)\s*\{"
+BELOW = re.compile(r"_\s*(?:\{((?:[^{}]|\{[^{}]*\}){1,40})\}|(?<=\d_)(\d{1,2})(?!\d))")
+IN_BASE = re.compile(
+    rf"(?<=[\dA-F)])\s*(?:{LABEL}(?P<said>[^{{}}]{{0,9}}\bbase\b[^{{}}]{{0,12}})\}}\s*"
+    r"(?P<behind>\d{0,2})\)?"
+    rf"|(?P<open>\()?\s*(?:in\s+)?base[\s-]+(?P<bare>{RADIX[1:-1]})\b(?(open)\s*\)))"
+)
+MODULO = re.compile(
+    rf"(?P<open>\(\s*)?(?P<label>{LABEL}\s*)?(?P<inner>\(\s*)?\\?\b(?:pmod|bmod|modulo|mod)(?![A-Za-z])\s*"
+    r"(?(label)(?P<mid>\})?)\s*(?P<group>\{)?\s*(?P<by>[^\s{}(),.$;]+)\s*(?(group)\})"
+    r"(?(inner)\s*\))(?(mid)|(?(label)\s*\}))(?(open)\s*\))"
+)
+REPEATING = re.compile(r"(?<![\d.])(\d{0,20})\.(\d{0,40})\\overline\s*\{(\d{1,40})\}")
+DOTS = re.compile(r"\\(?:[lc]?dots[bcimo]?)\b|…|\.{3,}")
 WORDS = re.compile(r"[^\W\d_][^\W\d_' .-]*(?:[ '.-]+[^\W\d_]+)*\.?")
+SHORT = ("no", "on", "No", "On")
+"""Words that could be products."""
 
 
 def plain(text: str) -> str:
@@ -84,9 +107,18 @@ def plain(text: str) -> str:
 
     Controls such as NUL and marks without width are gone. Signs of mathematics become LaTeX.
     """
+    text = re.sub(r"\s{9,}", lambda m: "\n" if "\n" in m[0] else " ", text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: f"^{{{m[0].translate(POWERS)}}}", text)
     text = text.translate(SIGNS)
+    text = re.sub(r"(?<!\\)\\[()]", "$", re.sub(r"(?<!\\)\\[\[\]]", "$$", text))
     text = text.replace(r"\%", "%").replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
+    text = re.sub(r"(?<=\d)\s*(?:percent|per cent)\b", "%", DOTS.sub(r"\\ldots ", text))
+    text = re.sub(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))", r"\\times ", text)
+    text = SCIENTIFIC.sub(_times_ten, text)
+    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi ", text)
+    text = MODULO.sub(r"\\pmod{\g<by>}", text)
+    text = REPEATING.sub(_repeating, IN_BASE.sub(_below, BELOW.sub(_below, text)))
     text = re.sub(
         r"(?<=[A-Za-z:=({,$\n])([ \t]*)-[ \t]+(?=[\d.\\])|^(\s*)-[ \t]+(?=[\d.\\])", r"\1\2-", text
     )
@@ -95,22 +127,33 @@ def plain(text: str) -> str:
     return TRIGONOMETRIC.sub(r"\1\\frac{\2\\pi}{180}", text)
 
 
+def _times_ten(found: re.Match[str]) -> str:
+    said = rf"{found[1]}\times 10^{{{found[2]}}}"
+    return f"({said})" if found.string[: found.start()].endswith(("/", "^")) else said
+
+
+def _below(found: re.Match[str]) -> str:
+    """A subscript that names a base, as _{8}; any other as it is."""
+    said = re.sub(
+        r"\bin\b|\bbase\b|[-\s(){}]", " ", unlabelled(" ".join(filter(None, found.groups())))
+    )
+    radix = "".join(dict.fromkeys(said.split()))
+    if re.fullmatch(RADIX, radix):
+        return f"_{{{NUMERALS.index(radix) + 2 if radix in NUMERALS else radix}}}"
+    return found[0]
+
+
+def _repeating(found: re.Match[str]) -> str:
+    whole, once, again = found.groups()
+    above = int(whole + once + again) - int(whole + once or 0)
+    return rf"\frac{{{above}}}{{{10 ** len(once) * (10 ** len(again) - 1)}}}"
+
+
 def _improper(found: re.Match[str]) -> str:
     sign, whole, above, below = found.groups()
     if not int(below) or int(above) >= int(below):
         return found[0]
     return f"{sign}{int(whole) * int(below) + int(above)}/{below}"
-
-
-def final(text: str) -> str | None:
-    """The text behind the last mark of an answer: ``####``, ``A:``, or the word answer."""
-    marks = list(MARK.finditer(text))
-    if not marks:
-        return None
-    rest = text[marks[-1].end() :].lstrip("* \t:=")
-    if marks[-1][0].rstrip()[-1] in "#:":
-        return rest.partition("\n")[0].strip()
-    return re.sub(r"^(?:is|=|:|to .{0,60}? is)\s*:?\s*", "", rest).strip()
 
 
 def number_of(piece: str) -> Decimal | None:
@@ -132,7 +175,14 @@ def ungrouped(piece: str) -> str:
     return GROUPED.sub(lambda m: m[1] + re.sub(r"\D", "", m[2]), piece)
 
 
+def unlabelled(piece: str) -> str:
+    r"""A piece without the marks of upright text: of \text{even}, even."""
+    return re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r" \1 ", piece)
+
+
 def is_words(piece: str) -> bool:
-    """Whether a piece is words and no formula."""
-    bare = re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}", r" \1 ", piece).strip(" $.")
-    return bool(WORDS.fullmatch(bare) and re.search(r"[^\W\d_]{4}", bare))
+    """Whether a piece is words and no formula: ABC, abc and no are words, xy is a product."""
+    bare = unlabelled(piece).strip(" $.")
+    if not WORDS.fullmatch(bare):
+        return False
+    return bool(re.search(r"[^\W\d_]{3}|[A-Z]{2}", bare)) or bare in SHORT
