@@ -41,6 +41,7 @@ def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
     6 for each weight of the body's matrices and token; 12 for each query's visible key, layer and
     channel; 6 for each weight of the vocabulary head and row that it runs on.
     """
+    from backflip.models.causal import CausalPolicy
     from backflip.models.forest import plant
     from backflip.models.packing import token_budget_here
 
@@ -53,10 +54,12 @@ def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
     channels = config.num_attention_heads * getattr(
         config, "head_dim", config.hidden_size // config.num_attention_heads
     )
+    last = -1 if isinstance(model, CausalPolicy) else None  # a policy does not read its last choice
     tokens = keys = 0
     for rows in model.plan(record, token_budget_here()):
         steps = record[rows].sequences()[0]
-        forest = plant([steps.sequence(row) for row in range(len(steps))])
+        read = [steps.sequence(row)[:last] for row in range(len(steps))]
+        forest = plant(read)
         tokens += len(forest)
         keys += int((forest.positions + 1).sum())
     attention = 12 * channels * config.num_hidden_layers * keys

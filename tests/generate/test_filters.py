@@ -76,13 +76,31 @@ def test_bias_vocabulary_and_forbidden_tokens_touch_nothing_else():
 def test_a_draw_is_the_inverse_of_the_cumulative_distribution():
     """Cumulative 0.1, 0.5, 0.55, 0.85, 1; the ends of [0, 1) included."""
     u = torch.tensor([0.0, 0.09, 0.11, 0.49, 0.51, 0.56, 0.84, 0.86, 1 - 1e-17]).double()
-    tokens = filters.draw(P.log().expand(len(u), -1), u)
+    tokens, logp = filters.draw(P.log().expand(len(u), -1), u)
     assert tokens.tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4]
+    torch.testing.assert_close(logp.exp(), P[0, tokens])
+
+
+def test_a_draw_from_a_long_vocabulary_passes_u_where_the_exact_sum_does():
+    """600 tokens are three blocks, the last one torn; u lies in the middle of a token's share."""
+    torch.manual_seed(0)
+    logits = torch.randn(1, 600) * 3
+    shares = logits.double().softmax(-1)[0]
+    middles = shares.cumsum(0) - shares / 2
+    wide = shares > 1e-5  # of narrower ones float32 cannot hit the middle
+    tokens, logp = filters.draw(logits.expand(int(wide.sum()), -1), middles[wide])
+    assert tokens.tolist() == wide.nonzero()[:, 0].tolist()
+    torch.testing.assert_close(logp.double(), shares[wide].log(), atol=1e-5, rtol=0)
 
 
 def test_a_forbidden_token_is_never_drawn_not_even_at_the_ends():
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).expand(3, -1)
-    assert filters.draw(logits, torch.tensor([0.0, 0.5, 1 - 1e-17]).double()).tolist() == [1, 3, 3]
+    u = torch.tensor([0.0, 0.5, 1 - 1e-17]).double()
+    assert filters.draw(logits, u)[0].tolist() == [1, 3, 3]
+    for first, last in ((255, 256), (3, 511), (300, 301)):
+        wide = torch.full((3, 512), -math.inf)
+        wide[:, [first, last]] = 0.0
+        assert filters.draw(wide, u)[0].tolist() == [first, last, last]
 
 
 def test_the_behaviour_is_what_was_drawn_from_and_the_policy_is_not_filtered():

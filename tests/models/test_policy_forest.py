@@ -182,6 +182,17 @@ def test_a_value_is_expected_before_the_token_is_chosen():
     assert abs(a[3] - b[3]) > 1e-3
 
 
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_the_last_token_of_an_answer_is_chosen_and_never_read(family):
+    """Two answers of 3 to a prompt of 5: 5 + 2·2 tokens in the forest, or two padded rows of 7."""
+    steps = TokenSteps.of([[5, 6, 7, 8, 9]] * 2, [[10, 11, 12], [20, 21, 22]])
+    policy, read = CausalPolicy(tiny(family)), list[int]()
+    table = policy.model.get_input_embeddings()
+    table.register_forward_hook(lambda _, tokens, __: read.append(tokens[0].numel()))
+    policy.evaluate(steps)
+    assert read == [9 if policy.trunk.forest else 14]
+
+
 def test_scores_are_standardised_on_the_answers_given():
     reward = RewardModel(tiny("llama"), heads=2)
     raw = reward.raw_scores(ragged_steps()).detach()

@@ -83,6 +83,8 @@ class Trunk(nn.Module):
         """
         settle(self.model)
         positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
+        if not self.rotary:  # else a row's own length says how its positions turn
+            sequences = as_far_as_read(sequences, rows, columns)
         with computing_in(self.compute, self.device):
             groups = self._companies(sequences)
             if len(groups) == 1:
@@ -177,6 +179,18 @@ class Trunk(nn.Module):
             return [out[row] for row in range(len(rows))]
 
         return read
+
+
+def as_far_as_read(
+    sequences: Sequence[list[int]], rows: Int[Tensor, " M"], columns: Int[Tensor, " M"]
+) -> list[list[int]]:
+    """Sequences without the tokens behind the last one whose hidden state is asked for.
+
+    Nothing before sees them: of an answer that is judged token by token, the last is only chosen.
+    """
+    ends = torch.ones(len(sequences), dtype=torch.long)  # a row of which nothing is asked keeps one
+    ends.scatter_reduce_(0, rows.cpu(), columns.cpu() + 1, "amax")
+    return [s[:end] for s, end in zip(sequences, ends.tolist(), strict=True)]
 
 
 def unwrapped(model: nn.Module) -> Any:

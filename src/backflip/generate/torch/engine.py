@@ -367,9 +367,9 @@ def _chosen(
     if params.temperature == 0:
         tokens = drawn.argmax(-1)
         return tokens, filters.log_prob(policy, tokens), policy.new_zeros(len(tokens))
-    tokens = filters.draw(drawn, uniform)
-    logp = filters.log_prob(policy, tokens)
-    return tokens, logp, logp if drawn is policy else filters.log_prob(drawn, tokens)
+    tokens, behaviour = filters.draw(drawn, uniform)
+    logp = behaviour if drawn is policy else filters.log_prob(policy, tokens)
+    return tokens, logp, behaviour
 
 
 def stream(seed: int, waiting: Waiting, length: int) -> list[float]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as nnf
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NEVER = float("-inf")
 QUICK_CANDIDATES = 256
+BLOCK = 256
+"""Tokens whose probabilities are added up together before a draw."""
 
 
 def tempered(logits: Float[Tensor, "R V"], temperature: float) -> Float[Tensor, "R V"]:
@@ -82,16 +85,35 @@ def min_p(logits: Float[Tensor, "R V"], p: float) -> Float[Tensor, "R V"]:
     return logits.masked_fill(logits < floor, NEVER)
 
 
-def draw(logits: Float[Tensor, "R V"], uniform: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
-    """The token where the cumulative probability passes u ∈ [0, 1): inverse transform sampling.
+def draw(
+    logits: Float[Tensor, "R V"], uniform: Float[Tensor, " R"]
+) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
+    """The token where the cumulative probability passes u ∈ [0, 1), and its log-probability.
 
-    One number per row decides, so a row's token depends on its own number and logits only.
+    One number per row decides, so a row's token depends on its own number and logits only. The
+    mass is added up ``BLOCK`` tokens at a time, and token by token only where it passes u: a
+    running sum over a whole vocabulary takes longer than all else here.
     """
-    cumulative = logits.softmax(-1).cumsum(-1)
-    total = cumulative[:, -1]
-    below = torch.nextafter(total, torch.zeros_like(total))
-    target = torch.minimum(uniform.to(total.dtype) * total, below)
-    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    top, size = logits.amax(-1, keepdim=True), logits.shape[1]
+    mass = (logits - top).exp_()
+    if size % BLOCK:
+        mass = nnf.pad(mass, (0, -size % BLOCK))
+    blocks = mass.unflatten(1, (-1, BLOCK))
+    reached = blocks.sum(-1).cumsum(-1)
+    total = reached[:, -1:]
+    target = torch.minimum(uniform[:, None].to(total.dtype) * total, _below(total))
+    block = torch.searchsorted(reached, target, right=True)
+    before = nnf.pad(reached, (1, 0)).gather(1, block)
+    within = blocks.take_along_dim(block[:, :, None], 1)[:, 0].cumsum(-1)
+    rest = torch.minimum(target - before, _below(within[:, -1:]))
+    tokens = block * BLOCK + torch.searchsorted(within, rest, right=True)
+    logp = logits.gather(1, tokens) - top - total.log()
+    return tokens[:, 0], logp[:, 0]
+
+
+def _below(x: Tensor) -> Tensor:
+    """The next smaller numbers: a sum that is reached exactly belongs to no token."""
+    return torch.nextafter(x, torch.zeros_like(x))
 
 
 def log_prob(logits: Float[Tensor, "R V"], tokens: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
