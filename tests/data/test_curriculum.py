@@ -69,12 +69,71 @@ def test_replay_asks_mixed_prompts_again_beside_those_whose_turn_it_is():
         assert sum(110 <= row < 115 for row in batch) >= 2
 
 
-def test_a_pool_where_nothing_is_left_ends_in_words():
+ROWS, NONE = torch.arange(PROMPTS) + 100, torch.zeros(PROMPTS, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("found", [torch.zeros(PROMPTS), torch.ones(PROMPTS)])
+def test_a_pool_where_nothing_is_left_ends_in_words(found: torch.Tensor):
     made = pool(solved=0.0, unsolved=0.0)
-    rows = torch.arange(PROMPTS) + 100
-    made.note(rows, torch.zeros(PROMPTS), torch.zeros(PROMPTS, dtype=torch.bool))
-    with pytest.raises(UserError, match=r"100% are solved.*raise curriculum\.solved"):
+    made.note(ROWS, found, NONE, found)
+    solved, unsolved = ("100%", "0%") if found.all() else ("0%", "100%")
+    said = rf"{solved} are solved, {unsolved} unsolved.*raise curriculum\.solved"
+    with pytest.raises(UserError, match=said):
         next(iter(made))
+
+
+@pytest.mark.parametrize("score", [0.0, -1.0, 0.37, 1.0])
+def test_while_all_prompts_scored_the_same_without_verdicts_nobody_knows_and_all_are_asked(score):
+    made = pool(solved=0.0, unsolved=0.0)
+    made.note(ROWS, torch.full((PROMPTS,), score), NONE)
+    assert set(made.shares().values()) == {0.0}
+    assert sorted(row for batch in asked(made, 5, learn=False) for row in batch) == ROWS.tolist()
+    assert made.account() == ""
+
+
+def test_prompts_that_nobody_has_got_right_yet_are_not_solved():
+    """At the start of a run all answers are wrong, and the mean score is as low as theirs."""
+    made = pool(solved=0.0)
+    for start in range(0, PROMPTS, SIZE):
+        rows = ROWS[start : start + SIZE]
+        made.note(rows, torch.zeros(SIZE), NONE[:SIZE], torch.zeros(SIZE))
+    assert made.shares()["prompts_unsolved"] == 1.0
+    made.note(ROWS[:1], torch.ones(1), NONE[:1], torch.ones(1))
+    later = {row for batch in asked(made, 5, learn=False) for row in batch}
+    assert later == set(ROWS[1:].tolist())
+
+
+def test_without_verdicts_scores_are_compared_with_the_mean_at_the_time_of_asking():
+    """−2 was above the mean when it was seen, and is below it now."""
+    made = pool(solved=0.0)
+    made.note(ROWS[:5], torch.full((5,), -8.0), NONE[:5])
+    made.note(ROWS[5:6], torch.tensor([-2.0]), NONE[:1])
+    assert made.shares()["prompts_solved"] == 1 / 6
+    made.note(ROWS[6:], torch.full((14,), 3.0), NONE[6:])
+    assert made.shares() == {
+        "prompts_mixed": 0.0, "prompts_solved": 14 / 20, "prompts_unsolved": 6 / 20,
+    }  # fmt: skip
+    later = {row for batch in asked(made, 5, learn=False) for row in batch}
+    assert later == set(ROWS[:6].tolist())
+
+
+def test_an_answer_that_is_right_in_part_does_not_solve_its_prompt():
+    made = pool(unsolved=0.0)
+    made.note(ROWS, torch.full((PROMPTS,), 0.9), NONE, torch.zeros(PROMPTS))
+    assert made.shares()["prompts_unsolved"] == 1.0
+
+
+def test_prompts_that_are_asked_less_are_counted_in_a_sentence():
+    made = pool(solved=0.0, unsolved=0.25)
+    asked(made, 5)
+    assert made.account().startswith(
+        "curriculum: 20 of 20 prompts were asked; by their last answers 5 solved prompts asked no "
+        "more, 10 unsolved prompts asked with chance 0.25; 0 turns"
+    )
+    asked(made, 20)
+    assert made.passed > 20
+    assert f"; {made.passed} turns passed over in all" in made.account()
+    assert pool().account() == pool(solved=0.5).account() == ""
 
 
 def test_a_resumed_pool_goes_on_where_it_was():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backflip.data.formats import load
-from backflip.data.records import Prompt
+from backflip.data.records import Prompt, messages
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.code import Code, last_block, problem_of
 from tests.reward.forged import FORGERIES
@@ -65,10 +65,34 @@ def test_a_share_of_the_tests_is_paid_where_it_is_asked_for():
     half = verdict("def double(x): return 4", pay="share", incorrect=-1.0)
     assert (half.outcome, half.score) == ("scored", 0.5)
     assert Code(incorrect=-1.0).score(half) == 0.0
+    assert verdict(RIGHT, pay="share").outcome == "correct", "of all tests: it counts as right"
+    assert verdict("def double(x): return 0", pay="share").outcome == "incorrect"
     assert outcome("def double(x): return 4") == "incorrect"
 
 
+@pytest.mark.parametrize(
+    ("info", "why"),
+    [
+        ({"input_output": {"inputs": ["1", "2"], "outputs": ["1"]}}, "2 inputs and 1 output"),
+        ({"input_output": '{"fn_name": "f", "inputs": [[1]]}'}, "1 input and 0 outputs"),
+        ({"tests": {"inputs": ["1"], "outputs": ["1", "2"]}}, "1 input and 2 outputs"),
+        ({"tests": [{"input": "1", "output": "1"}, {"input": "2"}]}, "1 of 2 tests without an"),
+        ({"test_list": []}, "no tests"),
+    ],
+)
+def test_a_question_of_whose_tests_some_would_be_dropped_is_left_out_in_words(info, why: str):
+    record = Prompt(messages(("user", "f?")), info=info)
+    assert why in Code().lacks(record)
+    assert verdict("f = 1", info).outcome == "error"
+
+
 PAIR = "class Pair:\n  def __init__(self, a, b): self.a, self.b = a, b\n"
+NAMED = """import typing
+class Q(typing.NamedTuple):
+  x: int
+  y: int = 2
+  def norm(self): return self.x + self.y
+"""
 VALUES = "[d.date(2020, 1, 2), {decimal.Decimal(1)}, 2 ** 99, (1j, b'x', None)]"
 FORMS: list[tuple[dict[str, Any], str, str]] = [
     (
@@ -80,6 +104,46 @@ FORMS: list[tuple[dict[str, Any], str, str]] = [
         {"input_output": {"fn_name": "f", "inputs": [[1, 2]], "outputs": [[1, 2]]}},
         "class Solution:\n  def f(self, a, b): return (a, b)",
         "def f(a, b): return (b, a)",
+    ),
+    (
+        {"input_output": {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[2], [[3, 0]]]}},
+        "def f(a): return 2 if a == 1 else (3, 0)",
+        "def f(a): return [2] if a == 1 else [3]",
+    ),
+    (
+        {"input_output": {"fn_name": "f", "inputs": [[{"1": 5}]], "outputs": [[3, 4]]}},
+        "def f(d): return [3, d[1] - 1]",
+        "def f(d): return 3",
+    ),
+    (
+        {"tests": [{"input": 3, "output": 6}], "entry_point": "f"},
+        "def f(x): return 2 * x",
+        "def f(x=3): return x",
+    ),
+    (
+        {"tests": [{"input": "", "output": "x 3.0 [1000.0]\n007"}]},
+        "print('x 3.000 [1e3]'); print('007')",
+        "print('x 3.000 [1e3]'); print('7')",
+    ),
+    (
+        {"tests": [{"input": "", "output": "123456.78 0.3333333333333333 1.10.2"}]},
+        "print('123456.780 0.333333333 1.10.2')",
+        "print('123456.79 0.333333333 1.1.2')",
+    ),
+    (
+        {"test_list": ["assert f(1).x == 1 and f(3).norm() == 5", "assert f(1) == (1, 2)"]},
+        f"{NAMED}f = Q",
+        f"{NAMED}def f(x): return (x, 2)",
+    ),
+    (
+        {"test_list": ["import collections as c", "assert f(c.namedtuple('P', 'x y')(1, 2)) == 3"]},
+        "def f(p): return p.x + p.y",
+        "def f(p): return p.x",
+    ),
+    (
+        {"test_list": ["assert f() == 2 and f().name == 'B' and f() + 1 == 3"]},
+        "import enum\nclass C(enum.IntEnum):\n  B = 2\ndef f(): return C.B",
+        "def f(): return 2",
     ),
     (
         {"tests": [{"input": "a b", "output": "b a"}]},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -269,7 +271,13 @@ def service() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             1,
         ),
         ([(503, ""), (429, ""), (200, False)], Verdict("incorrect"), 3),
-        ([(0, ""), (200, 1)], Verdict("scored", 1.0), 2),
+        ([(0, ""), (200, 1)], Verdict("correct"), 2),
+        ([(200, 0.0)], Verdict("incorrect"), 1),
+        ([(200, {"score": 1.0, "reason": "ok"})], Verdict("correct", None, "ok"), 1),
+        ([(200, {"score": 0.5, "outcome": "correct"})], Verdict("correct", 0.5), 1),
+        ([(200, {"score": 0.5, "outcome": "scored"})], Verdict("scored", 0.5), 1),
+        ([(200, {"score": 0.5, "outcome": "fine"})], "outcome is 'fine', none of correct", 1),
+        ([(200, {"score": 7, "outcome": "correct"})], "no score from 0 to 1", 1),
         ([(500, "")], "replied with status 500", 3),
         ([(404, "")], "replied with status 404", 1),
         ([(200, "<html>")], "no JSON", 1),
@@ -307,6 +315,43 @@ def test_a_service_that_does_not_reply_is_a_timeout_and_one_that_is_not_there_an
     nobody = HTTP(url="http://127.0.0.1:9/", retries=0).check("a", "", "", {})
     assert nobody.outcome == "error"
     assert "cannot be reached" in nobody.reason
+
+
+def test_a_share_that_a_service_states_beside_its_outcome_is_what_is_paid():
+    how = HTTP(url="http://a/", correct=2.0, incorrect=-1.0, unparsable=-3.0)
+    assert how.score(Verdict("correct", 0.5)) == 0.5
+    assert how.score(Verdict("correct", 1.0)) == how.score(Verdict("correct")) == 2.0
+    assert how.score(Verdict("unparsable", 0.0)) == how.score(Verdict("unparsable")) == -3.0
+    assert how.score(Verdict("incorrect", 0.0)) == -1.0
+    assert how.score(Verdict("error", 0.5)) is None
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["its head", "its body"])
+def test_a_reply_that_drips_is_a_timeout_when_patience_ends(head: bool):
+    stop = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        talk, _ = listening.accept()
+        talk.recv(4096)
+        with contextlib.suppress(OSError):
+            talk.sendall(b"HTTP/1.1 200 OK\r\n" + (b"X-A: " if head else b"\r\n "))
+            while not stop.wait(0.05):
+                talk.sendall(b" ")
+        talk.close()
+        stop.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
+        dripping.start()
+        how = HTTP(url=f"http://127.0.0.1:{listening.getsockname()[1]}/", retries=0, patience=0.3)
+        before = set(threading.enumerate())
+        found = how.check("a", "", "", {})
+        assert not stop.is_set(), "the check is over while the reply still drips"
+        assert found == Verdict("timeout", None, "no reply within 0.3 s")
+        for thread in set(threading.enumerate()) - before:
+            thread.join(10)
+            assert not thread.is_alive(), "nobody goes on reading"
+        stop.set()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import backflip as bf
+from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Prompt, messages
 from backflip.data.sources import write_jsonl
@@ -22,7 +24,10 @@ from backflip.reward.function import Texts
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.discover import VERIFIERS
 from backflip.reward.verifiers.exact import Exact
+from backflip.reward.verifiers.format import Format
+from backflip.reward.verifiers.repetition import Repetition
 from backflip.reward.verifiers.source import VerifierReward
+from backflip.stages.accuracy import right
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.recipes.tiny import tiny_model
 
@@ -121,6 +126,31 @@ def test_data_without_any_key_is_refused(model: str, tmp_path: Path):
     rows = [{"prompt": f"{n} + 1?"} for n in range(40)]
     with pytest.raises(UserError, match=r"no prompt can be judged.*data\.columns\.reference"):
         bf.train("grpo", model=model, data=rows, run=tmp_path / "r", reward="exact", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "shares", "correct"),
+    [(Format(share=True), [0.2, 0.4], [0, 0]), (Repetition(partial=True, n=1), [2 / 3, 1.0], None)],
+)
+def test_where_every_answer_is_right_in_part_none_is_right(verifier, shares, correct):
+    """Repetition measures, and says of no answer that it is right or wrong."""
+    texts = ["<think> a a", "<answer> <think>"]
+    template = ChatTemplate(byte_tokenizer(CHATML))
+    tokens = [template.tokenizer.encode(one) for one in texts]
+    steps = TokenSteps.of([[65], [65]], tokens)
+    rollouts = Rollouts(
+        steps=steps,
+        mask=steps.mask,
+        logp=torch.zeros(steps.mask.shape),
+        group=torch.tensor([0, 0]),
+        finished=torch.tensor([True, True]),
+        row=torch.tensor([0, 0]),
+    )
+    record = Prompt(messages(("user", "q")))
+    made = VerifierReward(verifier=verifier, template=template, records=[record])(rollouts)
+    assert made.scores.tolist() == pytest.approx(shares)
+    found = right(made)
+    assert (None if found is None else found.tolist()) == correct
 
 
 def test_a_linear_check_is_made_here_and_an_error_of_it_is_one_answers(

@@ -58,6 +58,37 @@ def test_one_round_takes_whatever_comes():
     assert step.metrics() == {"signal": 0.25}
 
 
+def test_a_short_batch_does_not_end_a_step_that_is_not_full():
+    """The pool hands out 2, 4, 1, 4, … prompts: a step is full with 4 that have signal."""
+    made = pool(9)
+    whole = iter(made)
+
+    class Short:
+        batches, curriculum, note = made.batches, made.curriculum, made.note
+        sizes = iter([2, 4, 1, 4, 4, 4, 4])
+
+        def __iter__(self) -> Any:
+            yield next(whole)[torch.arange(next(self.sizes))]
+
+    short: Any = Short()
+    step = gather(draw, third, next(iter(short)), short, seed=0)
+    assert step.wanted == 4
+    assert step.answers(step.wanted)[0].row.tolist() == [5, 5, 8, 8, 14, 14, 17, 17]
+
+
+def test_verdicts_tell_the_pool_which_prompts_are_solved():
+    made = pool(1)
+    made.curriculum = Curriculum(solved=0.5)
+
+    def judge(rollouts: Rollouts) -> Judgement:
+        right = (rollouts.row < 3).float()
+        return Judgement(torch.zeros(len(rollouts)), {"correct": right})
+
+    step = gather(draw, judge, next(iter(made)), made, seed=0)
+    shares = {"prompts_mixed": 0.0, "prompts_solved": 0.75, "prompts_unsolved": 0.25}
+    assert step.metrics() == {"signal": 0.0, **shares}
+
+
 def test_rounds_go_on_until_the_step_is_full_of_signal_by_the_unshaped_score():
     made = pool(9)
     step = gather(draw, third, next(iter(made)), made, seed=0)

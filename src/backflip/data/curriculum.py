@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +27,10 @@ class Curriculum:
     """Prompts that are left out, asked again, or replaced where their answers teach nothing.
 
     A prompt has signal where its answers differ in score. By its last asking it is mixed (there
-    was signal), solved (none, all at or above the run's mean score) or unsolved (none, all below).
+    was signal), solved or unsolved. Without signal it is solved where verdicts call all its answers
+    correct, and else unsolved. Where there are no verdicts it is solved if its score is at least
+    the mean of all that the run has asked so far; as long as all prompts scored the same, nobody
+    knows, and it is asked as ever.
     """
 
     rounds: int = 1
@@ -125,9 +128,11 @@ class PromptPool:
     def __init__(self, batches: Batches[PromptBatch], curriculum: Curriculum) -> None:
         self.batches, self.curriculum = batches, curriculum
         self.seen = torch.full((len(batches.data),), math.nan)
-        """Of each prompt, the mean score less the run's own, when it was last asked."""
+        """Of each prompt, the mean score when it was last asked."""
+        self.right = torch.full((len(batches.data),), math.nan)
+        """The share of its answers that were found correct; NaN without verdicts."""
         self.mixed = torch.zeros(len(batches.data), dtype=torch.bool)
-        self.mean, self.asked, self.drawn = 0.0, 0, 0
+        self.mean, self.asked, self.drawn, self.passed = 0.0, 0, 0, 0
         self._row = {int(row): place for place, row in enumerate(batches.data.row)}
         self._left: list[int] = []
 
@@ -143,23 +148,51 @@ class PromptPool:
         rows: Int[Tensor, " G"],
         scores: Float[Tensor, " G"],
         signal: Bool[Tensor, " G"],
+        right: Float[Tensor, " G"] | None = None,
     ) -> None:
-        """Learn from the mean score of each prompt's answers, and whether they differed."""
+        """Learn from the mean score of each prompt's answers, and whether they differed.
+
+        ``right``: the share of them that were found correct; None without verdicts.
+        """
         self.mean += (float(scores.sum()) - len(scores) * self.mean) / (self.asked + len(scores))
         self.asked += len(scores)
         places = torch.tensor([self._row[int(row)] for row in rows], dtype=torch.long)
-        self.seen[places] = scores.to(self.seen.dtype) - self.mean
+        self.seen[places] = scores.to(self.seen.dtype)
+        self.right[places] = math.nan if right is None else right.to(self.right.dtype)
         self.mixed[places] = signal
 
     def shares(self) -> dict[str, float]:
-        """Shares of the prompts asked so far: mixed, solved, unsolved."""
-        known = self.seen.isfinite()
-        flat, count = known & ~self.mixed, max(int(known.sum()), 1)
-        return {
-            "prompts_mixed": int((known & self.mixed).sum()) / count,
-            "prompts_solved": int((flat & (self.seen >= 0)).sum()) / count,
-            "prompts_unsolved": int((flat & (self.seen < 0)).sum()) / count,
-        }
+        """Shares of the prompts asked so far: mixed, solved, unsolved.
+
+        They fall short of 1 by those of which nobody knows, see ``Curriculum``.
+        """
+        asked, (solved, unsolved) = self.seen.isfinite(), self._flat()
+        states = {"mixed": asked & self.mixed, "solved": solved, "unsolved": unsolved}
+        count = max(int(asked.sum()), 1)
+        return {f"prompts_{name}": int(state.sum()) / count for name, state in states.items()}
+
+    def account(self) -> str:
+        """A sentence on the prompts that are asked less than in their turn; empty for none."""
+        curriculum, states = self.curriculum, zip(("solved", "unsolved"), self._flat(), strict=True)
+        found = [
+            f"{counted(count, f'{name} prompt')} {_asked(getattr(curriculum, name))}"
+            for name, state in states
+            if (count := int(state.sum())) and getattr(curriculum, name) < 1
+        ]
+        if not found:
+            return ""
+        asked = f"{int(self.seen.isfinite().sum()):,} of {len(self.seen):,} prompts were asked"
+        passed = f"{counted(self.passed, 'turn')} passed over in all"
+        return f"curriculum: {asked}; by their last answers {', '.join(found)}; {passed}"
+
+    def _flat(self) -> tuple[Bool[Tensor, " P"], Bool[Tensor, " P"]]:
+        """(solved prompts, unsolved ones)."""
+        asked, judged = self.seen.isfinite(), self.right.isfinite()
+        scores = self.seen[asked]
+        differ = len(scores) > 0 and bool(scores.max() > scores.min())
+        high = torch.where(judged, self.right == 1, self.seen.double() >= self.mean)
+        flat = asked & ~self.mixed & (judged | differ)
+        return flat & high, flat & ~high
 
     def _chosen(self) -> Int[Tensor, " G"]:
         """Places of the next batch's prompts, none of them twice."""
@@ -169,7 +202,7 @@ class PromptPool:
         again = torch.nonzero(self.mixed)[:, 0]
         again = again[torch.randperm(len(again), generator=draw)]
         chosen = {int(place): None for place in again[: round(self.curriculum.replay * size)]}
-        passed = 0
+        chances, passed = self._chances(), 0
         while len(chosen) < size:
             if not self._left:
                 self._left = [
@@ -178,18 +211,22 @@ class PromptPool:
                 self.batches.epoch += 1
             place = self._left.pop()
             passed += 1
-            if place not in chosen and torch.rand((), generator=draw) < self._chance(place):
+            held = place not in chosen
+            if held and torch.rand((), generator=draw) < chances[place]:
                 chosen[place] = None
-            elif passed > 2 * len(self._row) + size:
+                continue
+            self.passed += held
+            if passed > 2 * len(self._row) + size:
                 self._check_any(len(chosen))
                 break
         return torch.tensor(list(chosen), dtype=torch.long)
 
-    def _chance(self, place: int) -> float:
-        seen = float(self.seen[place])
-        if math.isnan(seen) or self.mixed[place]:
-            return 1.0
-        return self.curriculum.solved if seen >= 0 else self.curriculum.unsolved
+    def _chances(self) -> list[float]:
+        """Of each prompt, the chance that it is asked when its turn comes."""
+        chances = torch.ones(len(self.seen), dtype=torch.double)
+        solved, unsolved = self._flat()
+        chances[solved], chances[unsolved] = self.curriculum.solved, self.curriculum.unsolved
+        return cast("list[float]", chances.tolist())
 
     def _check_any(self, chosen: int) -> None:
         if not chosen:
@@ -203,12 +240,20 @@ class PromptPool:
     def state_dict(self) -> dict[str, Any]:
         pool = {"seen": self.seen.clone(), "mixed": self.mixed.clone(), "left": list(self._left)}
         pool |= {"mean": self.mean, "asked": self.asked, "drawn": self.drawn}
+        pool |= {"right": self.right.clone(), "passed": self.passed}
         return {**self.batches.state_dict(), "pool": pool}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.batches.load_state_dict(state)
         pool = state.get("pool")
-        if pool is not None:  # else a run of before there were curricula
-            self.seen, self.mixed = pool["seen"].clone(), pool["mixed"].clone()
-            self.mean, self.asked, self.drawn = pool["mean"], pool["asked"], pool["drawn"]
-            self._left = list(pool["left"])
+        if pool is None:  # a run of before there were curricula
+            return
+        self.mean, self.asked, self.drawn = pool["mean"], pool["asked"], pool["drawn"]
+        self._left, self.mixed = list(pool["left"]), pool["mixed"].clone()
+        if "right" in pool:  # else scores are relative to means of then: all is asked anew
+            self.seen, self.right = pool["seen"].clone(), pool["right"].clone()
+            self.passed = pool["passed"]
+
+
+def _asked(chance: float) -> str:
+    return f"asked with chance {chance:g}" if chance else "asked no more"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -34,6 +35,15 @@ class Judgement:
     """Scores of K sources whose weighted sum is the score; None where there is one."""
     weights: tuple[float, ...] = (1.0,)
     """Weights of these K."""
+
+    def right(self) -> Float[Tensor, " B"] | None:
+        """1 where an answer was found right, 0 elsewhere; None where nobody gives verdicts.
+
+        A check that failed or took too long has found nothing.
+        """
+        if not any(name in self.parts for name in ("correct", "incorrect", "unparsable")):
+            return None
+        return self.parts.get("correct", torch.zeros_like(self.scores))
 
     def rewards(self, mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Rewards in time: a score of the whole answer stands on the last choice of ``mask``."""

@@ -43,6 +43,13 @@ class Verdict:
         return Verdict("scored", number)
 
     @staticmethod
+    def share(share: float, reason: str = "") -> Verdict:
+        """The verdict of a share of being right: all of it is correct, none of it incorrect."""
+        if share in (0, 1):
+            return Verdict("correct" if share else "incorrect", reason=reason)
+        return Verdict("scored", share, reason)
+
+    @staticmethod
     def failed(error: BaseException) -> Verdict:
         """The verdict of a check that has raised."""
         return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])

@@ -16,17 +16,12 @@ from backflip.reward.protocol import Judgement
 
 __all__ = ["Accuracy", "right"]
 
-VERDICTS, FAILED = ("correct", "incorrect", "unparsable"), ("error", "timeout")
+FAILED = ("error", "timeout")
 
 
 def right(judgement: Judgement) -> Float[Tensor, " B"] | None:
-    """1 where an answer was found right, 0 elsewhere; None where nobody gives verdicts.
-
-    A check that failed or took too long has found nothing.
-    """
-    if not any(name in judgement.parts for name in VERDICTS):
-        return None
-    return judgement.parts.get("correct", torch.zeros_like(judgement.scores))
+    """As ``Judgement.right``."""
+    return judgement.right()
 
 
 @dataclass(frozen=True)

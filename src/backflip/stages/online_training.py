@@ -56,8 +56,9 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
         assess=evaluation.metrics,
         best=best,
     )
-    for line in _went_wrong(cast, loop):
-        watcher.say(line)
+    for line in (*_went_wrong(cast, loop), pool.account()):
+        if line:
+            watcher.say(line)
     now, summary = _kept(cast, loop, (run, outcome, best), watcher)
     after = evaluation.at(now)
     dtype = context.saved_dtype(cast.policy.model)

@@ -42,6 +42,10 @@ class Gathering:
     signal: int = 0
     """Prompts whose answers differ in score, of all that were asked."""
     failed: Counter[str] = field(default_factory=Counter[str])
+    wanted: int = 0
+    """Prompts with signal that make the step full."""
+    course: dict[str, float] = field(default_factory=dict[str, float])
+    """What a curriculum did: shares of its prompts, rounds, answers drawn."""
 
     def add(self, rollouts: Rollouts, judgement: Judgement, pool: PromptPool | None) -> Tensor:
         """Take in a round's answers; True for those to a prompt with signal, by unshaped scores."""
@@ -66,7 +70,10 @@ class Gathering:
         self.signal += int(mixed.sum())
         if pool is not None:
             asked = torch.zeros_like(groups).index_put((row,), rollouts.row)
-            pool.note(asked, means, mixed)
+            right = judgement.right()
+            if right is not None:
+                right = scores.new_zeros(len(groups)).index_add(0, row, right) / size
+            pool.note(asked, means, mixed, right)
         return differs
 
     def metrics(self) -> dict[str, float]:
@@ -77,9 +84,7 @@ class Gathering:
             metrics["signal"] = self.signal / self.prompts
         if self.unscored:
             metrics["unscored"] = self.unscored / self.drawn
-        if self.rounds > 1:
-            metrics |= {"rounds": float(self.rounds), "answers_drawn": float(self.drawn)}
-        return metrics
+        return metrics | self.course
 
     def answers(self, prompts: int) -> tuple[Rollouts, Judgement]:
         """What was kept, of the first so many prompts."""
@@ -106,17 +111,22 @@ def gather(
     are kept: they still hold a policy to its reference.
     """
     rounds = 1 if pool is None else pool.curriculum.rounds
-    made, found = Gathering(), list[tuple[Rollouts, Judgement]]()
+    wanted = len(prompts) if pool is None else max(len(prompts), pool.batches.size)
+    made, found = Gathering(wanted=wanted), list[tuple[Rollouts, Judgement]]()
     for number in range(rounds):
         rollouts = draw(prompts, seed + APART * number)
         differs = made.add(rollouts, reward(rollouts), pool)
         if rounds > 1 and differs.any():
             rollouts, judgement = made.kept[-1]
             found.append((rollouts[differs], judgement.of(differs)))
-        if made.signal >= len(prompts) or pool is None or number == rounds - 1:
+        if made.signal >= wanted or pool is None or number == rounds - 1:
             break
         prompts = next(iter(pool))
     made.kept = found or made.kept[-1:]
+    if pool is not None and pool.curriculum.selects:
+        made.course |= pool.shares()
+    if rounds > 1:
+        made.course |= {"rounds": float(made.rounds), "answers_drawn": float(made.drawn)}
     return made
 
 

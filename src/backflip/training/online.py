@@ -119,7 +119,7 @@ class OnlineLoop:
             gathered = gather(draw, judge, prompts, self.pool, seed=seed)
             self.unscored.update(gathered.failures)
             self.spent.add(gathered.drawn, gathered.signal, self.pool)
-            rollouts, judgement = gathered.answers(len(prompts))
+            rollouts, judgement = gathered.answers(gathered.wanted)
             with clock.part("scoring"):
                 scored = self._judged(policy, rollouts, judgement)
             with clock.part("learning"):

@@ -20,7 +20,7 @@ __all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sen
 
 
 def accuracy_panels(stage: Stage) -> list[Panel]:
-    """Held-out accuracy, verdicts on the step's answers, prompts with signal."""
+    """Held-out accuracy, verdicts on the step's answers, prompts with signal, the curriculum."""
     tries = [f"val_pass_at_{2**power}" for power in range(8)]
     found = [name for name in (*tries, *_votes(), "val_greedy") if stage.series(name)[1]]
     accuracy = {name: _label(name.removeprefix("val_")) for name in found}
@@ -37,8 +37,22 @@ def accuracy_panels(stage: Stage) -> list[Panel]:
             percent=True,
             zero=True,
         ),
+        *_curriculum_panels(stage),
     ]
     return [panel for panel in panels if any(stage.series(name)[1] for name in panel.metrics)]
+
+
+def _curriculum_panels(stage: Stage) -> list[Panel]:
+    """What a curriculum knows of its prompts, and how often a step asked."""
+    states = {f"prompts_{name}": name for name in ("mixed", "solved", "unsolved")}
+    drawn = {"answers_drawn": "drawn", "answers": "learnt from"}
+    drawn = drawn if stage.series("answers_drawn")[1] else {}
+    title, unit = "Prompts by their last answers", "share of prompts asked so far"
+    return [
+        Panel(title, unit, states, percent=True, zero=True),
+        Panel("Rounds of sampling", "rounds of a step", {"rounds": "rounds"}, zero=True),
+        Panel("Answers drawn", "answers of a step", drawn, zero=True),
+    ]
 
 
 def accuracy_sentence(stage: Stage) -> str:

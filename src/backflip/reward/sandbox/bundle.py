@@ -34,4 +34,4 @@ def answering() -> str:
 @functools.cache
 def checking() -> str:
     """The source of the process that runs the tests."""
-    return _bundle("remote", "checking")
+    return _bundle("remote", "comparing", "checking")

@@ -2,16 +2,18 @@
 
 A message is a length and a text of JSON. Plain values (numbers, texts, containers of them) are
 copied, with the content of the plain type that they derive from: an integer with an ``__eq__`` of
-its own arrives as an integer. All else stays where it is and is named by a number.
+its own arrives as an integer. Named tuples keep the names of their fields. All else stays where it
+is and is named by a number.
 """
 
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import json
 import os
-from collections import Counter, deque
+from collections import Counter, deque, namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,6 +79,12 @@ def _no_list(form: Any) -> Any:
     if isinstance(form, list):
         raise TypeError("a bare list")
     return form
+
+
+@functools.cache
+def _named(name: str, fields: tuple[str, ...]) -> Any:
+    """A type of named tuples; whatever is no name of a field is a ValueError."""
+    return namedtuple(name, fields)  # pyright: ignore
 
 
 class Link:
@@ -157,6 +165,9 @@ class Link:
         for name, (kind, write, _) in PLAIN.items():
             if isinstance(value, kind):
                 return {name: write(value)}
+        fields = getattr(type(value), "_fields", None)
+        if isinstance(value, tuple) and fields is not None:
+            return {"named": [type(value).__name__, [*fields], [*map(self.pack, value)]]}
         for name, (kind, _) in CONTAINERS.items():
             if isinstance(value, kind):
                 inside: Any = value.items() if isinstance(value, dict) else value
@@ -189,11 +200,13 @@ class Link:
         kind, inside = next(iter(form.items()))
         if kind in CONTAINERS:
             return CONTAINERS[kind][1](self.unpack_any(one) for one in inside)
+        if kind == "named":
+            values = map(self.unpack_any, inside[2])
+            return _named(str(inside[0]), tuple(map(str, inside[1])))(*values)
         if kind in PLAIN:
             return PLAIN[kind][2](inside)
         if kind in WRITTEN:
             module, _, read = WRITTEN[kind]
             return read(getattr(importlib.import_module(module), kind), inside)
-        if kind == "type":
-            return TYPES[inside]
-        return self.held[inside] if kind == "yours" else self.refer(self, int(form["mine"]))
+        known: dict[str, Any] = {"type": TYPES, "yours": self.held}
+        return known[kind][inside] if kind in known else self.refer(self, int(form["mine"]))

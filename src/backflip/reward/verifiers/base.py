@@ -35,6 +35,8 @@ class Verifier(ABC):
     linear: ClassVar[bool] = False
     """Whether a check is string operations whose time grows as the answer's length, so that no
     process has to be killed: it is made where it is asked for."""
+    decides: ClassVar[bool] = True
+    """Whether an answer that is right in part alone is known not to be right."""
     uses_policy: ClassVar[bool] = False
     """Whether it asks the policy itself; see ``stages/rewards``."""
 
@@ -85,8 +87,8 @@ class Verifier(ABC):
             prompt: all that stands before the answer, as text.
             info: further columns of the row.
 
-        ``Verdict("scored", share)`` is a share of being right, from 0 to 1. Whatever it raises is
-        the outcome ``error``: the answer has no score.
+        ``Verdict.share(share)`` is a share of being right, from 0 to 1, of which 1 is correct and 0
+        incorrect. Whatever it raises is the outcome ``error``: the answer has no score.
 
         """
 
@@ -109,15 +111,17 @@ class Verifier(ABC):
     def score(self, verdict: Verdict) -> float | None:
         """The score of a verdict by these settings.
 
-        None for error, and for timeout unless the verdict has a share: then it was the answer that
-        took too long, not its check.
+        A share that is not its outcome's own (1 of correct, 0 of the others) is what is paid. None
+        for error, and for timeout unless the verdict has a share: then it was the answer that took
+        too long, not its check.
         """
-        shared = verdict.outcome == "timeout" and verdict.score is not None
-        if shared or verdict.outcome == "scored":
-            share = verdict.score or 0.0
-            return self.incorrect + share * (self.correct - self.incorrect)
         scores = {"correct": self.correct, "incorrect": self.incorrect}
-        return (scores | {"unparsable": self.unparsable}).get(verdict.outcome)
+        scores |= {"unparsable": self.unparsable}
+        share, outcome = verdict.score, verdict.outcome
+        own = float(outcome == "correct") if outcome in scores else None
+        if outcome == "error" or share is None or share == own:
+            return scores.get(outcome)
+        return self.incorrect + share * (self.correct - self.incorrect)
 
     # ---- as a source of reward in a recipe
 

@@ -61,7 +61,7 @@ class Citation(Verifier):
         if share == 1 and len(quoted) >= self.least:
             return Verdict("correct")
         share *= min(1, len(quoted) / self.least)
-        return Verdict("scored", share) if self.partial and share else Verdict("incorrect")
+        return Verdict.share(share) if self.partial else Verdict("incorrect")
 
     def _stands(self, quotation: str, source: str) -> bool:
         """Whether its parts between omissions stand in the source, in their order."""

@@ -14,6 +14,7 @@ from backflip.reward.sandbox.runner import Limits
 from backflip.reward.sandbox.suite import Problem, check
 from backflip.reward.verifier import Verdict
 from backflip.reward.verifiers.base import Verifier
+from backflip.text import counted
 
 if TYPE_CHECKING:
     from backflip.data.records import Prompt
@@ -56,6 +57,8 @@ class Code(Verifier):
     def lacks(self, record: Prompt) -> str:
         try:
             absent = problem_of(record.info, record.reference) is None
+        except TestsError as error:
+            return str(error)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             return f"tests that cannot be read ({type(error).__name__})"
         return f"no tests (no column {COLUMNS})" if absent else ""
@@ -78,7 +81,10 @@ class Code(Verifier):
 
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
         del prompt
-        problem = problem_of(info, reference)
+        try:
+            problem = problem_of(info, reference)
+        except TestsError as error:
+            return Verdict("error", reason=str(error))
         if problem is None:
             return Verdict("error", reason=f"the question has no tests: no column {COLUMNS}")
         program = last_block(answer)
@@ -94,9 +100,13 @@ class Code(Verifier):
             late = found.outcome == "timeout"  # the program's fault: it is scored as wrong
             return Verdict(found.outcome, 0.0 if late else None, found.reason)
         if self.pay == "share":
-            return Verdict("scored", found.passed / found.total, found.reason)
+            return Verdict.share(found.passed / found.total, found.reason)
         right = found.passed == found.total
         return Verdict("correct" if right else "incorrect", reason=found.reason)
+
+
+class TestsError(ValueError):
+    """Tests of which some have no input or no output."""
 
 
 def last_block(text: str) -> str | None:
@@ -111,9 +121,9 @@ def problem_of(info: Mapping[str, Any], reference: str) -> Problem | None:
     """The tests in the columns of a question; None where there are none."""
     trusted = last_block(reference) or reference
     entry = str(info.get("entry_point") or "")
-    if (tests := info.get("test_list")) is not None:
+    more = [*_list(info.get("test_list")), *_list(info.get("challenge_test_list"))]
+    if more:
         setup = [info.get("test_setup_code"), *_list(info.get("test_imports"))]
-        more = [*_list(tests), *_list(info.get("challenge_test_list"))]
         return Problem(
             setup="\n".join(map(str, filter(None, setup))), tests=tuple(more), trusted=trusted
         )
@@ -141,16 +151,30 @@ def _opened(value: Any) -> Any:
 
 
 def _input_output(given: Mapping[str, Any]) -> Problem | None:
-    """Tests in APPS's form: lists of inputs and of outputs, of a function where one is named."""
-    pairs = list(zip(_list(given.get("inputs")), _list(given.get("outputs")), strict=False))
+    """Tests in APPS's form: lists of inputs and of outputs, of a function where one is named.
+
+    Of a function, ``checking.Suite.called`` says what lists around outputs and keys mean. Raises
+    TestsError.
+    """
+    inputs, outputs = (_list(given.get(name)) for name in ("inputs", "outputs"))
+    if len(inputs) != len(outputs):
+        said = f"{counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}"
+        raise TestsError(f"tests with {said}: each input has an output")
+    pairs = list(zip(inputs, outputs, strict=True))
     if not pairs:
         return None
     if name := given.get("fn_name"):
-        calls = tuple({"args": one, "output": out} for one, out in pairs)
+        calls = tuple({"args": _arguments(x), "output": y, "apps": True} for x, y in pairs)
         return Problem(entry=str(name), calls=calls)
     return Problem(
         programs=tuple({"input": _text(one), "output": _text(out)} for one, out in pairs)
     )
+
+
+def _arguments(given: Any) -> list[Any]:
+    """The arguments of a call: those in a list, or the only one."""
+    found = _opened(given)
+    return list(found) if isinstance(found, list | tuple) else [given if found is None else found]
 
 
 def _text(value: Any) -> str:
@@ -166,10 +190,10 @@ def _listed(tests: Any, entry: str, trusted: str) -> Problem | None:
         return None
     if all(isinstance(one, str) for one in rows):
         return Problem(tests=tuple(rows), entry=entry, trusted=trusted)
-    if not all(isinstance(one, Mapping) and "output" in one for one in rows):
-        return None
+    if lost := sum(not isinstance(one, Mapping) or "output" not in one for one in rows):
+        raise TestsError(f"{lost} of {counted(len(rows), 'test')} without an output")
     if entry:
-        calls = [{"args": _list(one.get("input")), "output": one["output"]} for one in rows]
+        calls = [{"args": _arguments(one.get("input")), "output": one["output"]} for one in rows]
         return Problem(entry=entry, calls=tuple(calls), trusted=trusted)
     pairs = [{"input": _text(one.get("input", "")), "output": _text(one["output"])} for one in rows]
     return Problem(programs=tuple(pairs))

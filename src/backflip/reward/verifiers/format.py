@@ -38,9 +38,8 @@ class Format(Verifier):
         if not self.share:
             return Verdict("incorrect")
         paid = once[1:] if self.opened else once
-        return Verdict(
-            "scored", sum(paid) / (len(paid) + 1)
-        )  # all of it is paid for the order only
+        share = sum(paid) / (len(paid) + 1)  # all of it is paid for the order only
+        return Verdict("scored" if share else "incorrect", share)
 
     def faults(self, where: str) -> Iterator[str]:
         yield from super().faults(where)

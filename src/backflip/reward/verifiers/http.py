@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -22,7 +26,7 @@ PAUSE = 0.5
 """Seconds before the first retry; each further one waits twice as long, up to a random half."""
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Status codes after which the same request may succeed."""
-OUTCOMES = ("correct", "incorrect", "unparsable", "error", "timeout")
+OUTCOMES = ("correct", "incorrect", "unparsable", "error", "timeout", "scored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +34,21 @@ class HTTP(Verifier):
     """A service is sent an answer as JSON and replies with its score, or with an outcome.
 
     It is sent ``{"answer", "reference", "prompt", "info"}`` by POST. It replies with a number, true
-    or false, ``{"score": 0.5}`` or ``{"outcome": "correct"}``; a number is the share of being
-    right, from 0 to 1. Connections that fail, replies that do not come, and the status codes 408,
-    425, 429, 500, 502, 503 and 504 are tried again.
+    or false, ``{"score": 0.5}``, ``{"outcome": "correct"}`` or both of these. A number is the share
+    of being right that is paid, from 0 to 1; by itself, 1 is correct, 0 incorrect, and between them
+    an answer is right in part. Connections that fail, replies that do not come, and the status
+    codes 408, 425, 429, 500, 502, 503 and 504 are tried again.
     """
 
     needs_reference: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
 
     url: str = ""
     """Address of the service: http://… or https://…"""
     retries: int = 3
     """Further tries after one that failed."""
     patience: float = 10.0
-    """Seconds in which a reply has to come."""
+    """Seconds in which a reply has to come, to its last byte."""
     token: str = ""
     """Name of an environment variable whose value is sent as a bearer token."""
     seconds: float = 60.0
@@ -68,8 +74,7 @@ class HTTP(Verifier):
             headers["Authorization"] = f"Bearer {os.environ[self.token]}"
         request = urllib.request.Request(self.url, body, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=self.patience) as reply:
-                return _read(reply.read(LONGEST + 1)), None
+            return _read(_Try(request, self.patience).reply()), None
         except urllib.error.HTTPError as error:
             wait = error.headers.get("Retry-After", "")
             pause = float(wait) if wait.isdigit() else 0.0
@@ -81,7 +86,7 @@ class HTTP(Verifier):
             if isinstance(error.reason, TimeoutError):
                 return Verdict("timeout", reason=f"no reply within {self.patience:g} s"), 0.0
             return Verdict("error", reason=f"{self.url} cannot be reached: {error.reason}"), 0.0
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             return Verdict("error", reason=f"{self.url} broke off: {error}"), 0.0
 
     def faults(self, where: str) -> Iterator[str]:
@@ -97,6 +102,71 @@ class HTTP(Verifier):
             yield f"{where}.patience is {self.patience:g}; it must be above 0."
 
 
+@dataclass
+class _Try:
+    """One request, whose reply is awaited so long and no longer, however slowly it drips."""
+
+    request: urllib.request.Request
+    patience: float
+    ended: threading.Event = field(default_factory=threading.Event)
+    connections: list[HTTPConnection] = field(default_factory=list[HTTPConnection])
+    body: bytes = b""
+    error: Exception | None = None
+
+    def reply(self) -> bytes:
+        """The body of the reply. Raises TimeoutError, and whatever a request raises."""
+        threading.Thread(target=self._run, daemon=True).start()
+        if not self.ended.wait(self.patience):
+            for connection in self.connections:
+                with contextlib.suppress(OSError, AttributeError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+            raise TimeoutError
+        if self.error is not None:
+            raise self.error
+        return self.body
+
+    def _run(self) -> None:
+        until = time.monotonic() + self.patience
+        try:
+            opener = urllib.request.build_opener(_Plain(self._made), _Secure(self._made))
+            with opener.open(self.request, timeout=self.patience) as reply:
+                while len(self.body) <= LONGEST and time.monotonic() < until:
+                    if not (part := reply.read1(1 << 16)):
+                        break
+                    self.body += part
+        except Exception as error:  # the caller's
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def _made(self, kind: type[HTTPConnection]) -> Callable[..., HTTPConnection]:
+        """Makes connections of a kind, which are kept so that they can be broken off."""
+
+        def make(host: str, **settings: Any) -> HTTPConnection:
+            self.connections.append(kind(host, **settings))
+            return self.connections[-1]
+
+        return make
+
+
+class _Plain(urllib.request.HTTPHandler):
+    def __init__(self, made: Callable[..., Any]) -> None:
+        super().__init__()
+        self.made = made
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self.made(HTTPConnection), req)
+
+
+class _Secure(urllib.request.HTTPSHandler):
+    def __init__(self, made: Callable[..., Any]) -> None:
+        super().__init__()
+        self.made = made
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self.made(HTTPSConnection), req)
+
+
 def _read(reply: bytes) -> Verdict:
     """A verdict out of the body of a reply."""
     if len(reply) > LONGEST:
@@ -105,14 +175,20 @@ def _read(reply: bytes) -> Verdict:
         said = json.loads(reply)
     except (ValueError, RecursionError):
         return Verdict("error", reason=f"the reply is no JSON: {reply[:60]!r}")
-    reason = ""
-    if isinstance(said, dict):
-        reason = str(said.get("reason", ""))
-        if said.get("outcome") in OUTCOMES:
-            return Verdict(said["outcome"], reason=reason)
-        said = said.get("score")
-    if isinstance(said, bool):
-        return Verdict("correct" if said else "incorrect", reason=reason)
-    if not isinstance(said, int | float) or not 0 <= said <= 1:
-        return Verdict("error", reason=f"the reply has no score from 0 to 1: {reply[:60]!r}")
-    return Verdict("scored", float(said), reason)
+    stated = said if isinstance(said, dict) else {"score": said}
+    return _verdict(**{name: stated.get(name) for name in ("outcome", "score", "reason")})
+
+
+def _verdict(outcome: Any, score: Any, reason: Any) -> Verdict:
+    """A verdict out of what a reply states; None where it states nothing."""
+    said = str(reason or "")
+    if outcome not in (None, *OUTCOMES):
+        told = f"the reply's outcome is {str(outcome)[:40]!r}, none of {', '.join(OUTCOMES)}"
+        return Verdict("error", reason=told)
+    if outcome == "error" or (score is None and outcome not in (None, "scored")):
+        return Verdict(outcome, reason=said)
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        return Verdict("error", reason=f"the reply has no score from 0 to 1, but {score!r:.60}")
+    if outcome not in (None, "scored"):
+        return Verdict(outcome, float(score), said)
+    return Verdict.share(float(score), said)

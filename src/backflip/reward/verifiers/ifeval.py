@@ -38,7 +38,7 @@ class IFEval(Verifier):
         share = sum(one.followed(answer, loose=self.loose) for one in known) / len(known)
         if share == 1:
             return Verdict("correct")
-        return Verdict("scored", share) if self.partial and share else Verdict("incorrect")
+        return Verdict.share(share) if self.partial else Verdict("incorrect")
 
     def lacks(self, record: Prompt) -> str:
         known, refused = instructions_of(record.info)

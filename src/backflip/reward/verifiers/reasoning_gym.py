@@ -69,7 +69,7 @@ class ReasoningGym(Verifier):
         share = max(0.0, (score - floor) / (1 - floor))
         if share >= 1:
             return Verdict("correct")
-        return Verdict("scored", share) if self.partial and share else Verdict("incorrect")
+        return Verdict.share(share) if self.partial else Verdict("incorrect")
 
     def _said(self, answer: str) -> str:
         if self.tag is None:

@@ -20,6 +20,7 @@ class Repetition(Verifier):
     """
 
     needs_reference: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
 
     n: int = 3
     """Words, or characters, of an n-gram."""

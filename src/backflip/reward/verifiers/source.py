@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+import torch
+
 from backflip.data.batches import Rollouts
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Prompt
@@ -32,7 +34,11 @@ class VerifierReward:
     def __call__(self, rollouts: Rollouts) -> Judgement:
         texts = Texts.of(rollouts, self.template, self.records)
         verdicts = self.verdicts(texts)
-        return judged([replace(v, score=self.verifier.score(v)) for v in verdicts], texts)
+        found = judged([replace(v, score=self.verifier.score(v)) for v in verdicts], texts)
+        if self.verifier.decides and any(one.outcome == "scored" for one in verdicts):
+            none = {"correct": torch.zeros_like(found.scores)}
+            found = replace(found, parts={**none, **found.parts})
+        return found
 
     def verdicts(self, texts: Sequence[Texts]) -> list[Verdict]:
         """The verdicts on answers, each made in a worker of the pool unless it is linear."""
