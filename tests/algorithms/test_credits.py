@@ -307,6 +307,26 @@ def test_maxrl_refuses_negative_scores():
         MaxRL().credit(scored([1, -1], [0, 0], [1, 1]))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("shaping.missing_eos=-0.5", "shaping.missing_eos is -0.5"),
+        ("shaping.length_penalty=0.1", "shaping.length_penalty is 0.1"),
+        ("shaping.overlong_buffer=4", "shaping.overlong_buffer is 4"),
+        ("reward={name: exact, incorrect: -1}", "reward.incorrect is -1"),
+        ("reward={name: mix, terms: [exact, {name: format, unparsable: -2}], weights: [1, 1]}",
+         "reward.terms.1.unparsable is -2"),
+        ("reward={name: mix, terms: [exact, format], weights: [1, -1]}", "reward.weights is"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_negative_scores_are_refused_before_maxrl_loads_anything(setting, said):
+    assert not list(load_recipe("maxrl", ["reward=exact"]).faults())
+    (fault,) = load_recipe("maxrl", ["reward=exact", setting]).faults()
+    assert said in fault
+    assert "Score from 0 up" in fault
+    assert not list(load_recipe("grpo", ["reward=exact", setting]).faults())
+
+
 @pytest.mark.parametrize("kind", [GDPO, ProcessGRPO, RAFTPP, MaxRL])
 def test_a_kl_that_would_be_lost_in_the_normalising_is_refused(kind: Any):
     with pytest.raises(UserError, match="kl_in=loss"):

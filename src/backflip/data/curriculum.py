@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -226,7 +226,7 @@ class PromptPool:
         chances = torch.ones(len(self.seen), dtype=torch.double)
         solved, unsolved = self._flat()
         chances[solved], chances[unsolved] = self.curriculum.solved, self.curriculum.unsolved
-        return cast("list[float]", chances.tolist())
+        return chances.tolist()  # pyright: ignore
 
     def _check_any(self, chosen: int) -> None:
         if not chosen:

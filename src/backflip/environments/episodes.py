@@ -139,7 +139,10 @@ class EpisodeSampler:
             if episode.state == "playing":
                 episode.state = "cut off"
             episode.guarded(failures, self._end)
-        self._renew(episodes)
+        for place, episode in enumerate(episodes):
+            if episode.state == "broken":  # its environment is not used again
+                closed([self.pool[place]], self.troubles)
+                self.pool[place] = self.make()
         return as_rollouts(episodes, numbers, self.group_size, failures)
 
     @property
@@ -229,11 +232,21 @@ class EpisodeSampler:
                 room = episode.room(self.limits, self.positions)
                 episode.guarded(failures, self._act, completion, room, turn + 1)
 
-    def _renew(self, episodes: Sequence[Episode]) -> None:
-        """An environment that broke is not used again."""
-        for place, episode in enumerate(episodes):
-            if episode.state == "broken":
-                self.pool[place] = self.make()
+    def close(self) -> None:
+        """End all environments by their ``close``; whatever that raises is counted."""
+        closed(self.pool, self.troubles)
+        self.pool.clear()
+
+
+def closed(environments: Sequence[Environment], troubles: Tally) -> None:
+    """Call ``close`` of those that have one; whatever it raises is counted among ``troubles``."""
+    for environment in environments:
+        try:
+            if callable(close := getattr(environment, "close", None)):
+                close()
+        except (Exception, SystemExit) as error:
+            why = f"close of the environment: {type(error).__name__}: {error}"
+            troubles.add(why[:200], "the end of an environment")
 
 
 def in_calls(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from backflip.data.chat import ChatTemplate
 from backflip.data.following import Following
-from backflip.data.records import BadRecordError, Message, Tally
+from backflip.data.records import BadRecordError, Message, Prompt, Tally
 from backflip.environments.calls import native_calls
+from backflip.environments.columns import reset_arguments
 from backflip.environments.protocol import Environment, Limits
 from backflip.environments.stepped import SteppedEnvironment
-from backflip.environments.tools import Schemas, ToolEnvironment
+from backflip.environments.tools import Schemas, ToolEnvironment, closed
 from backflip.environments.watchdog import Watchdog
 from backflip.errors import UserError
 
-__all__ = ["Made", "check_environment", "has_tools", "rewards"]
+__all__ = ["Made", "check_environment", "has_tools", "made_by", "rewards"]
 
 NEXT = (Message("user", "Next."),)
 RESULT = (Message("tool", "Done.", extra='{"name": "tool", "tool_call_id": "call00000"}'),)
@@ -38,12 +40,41 @@ def has_tools(kind: type[Any]) -> bool:
         return inspect.signature(step).return_annotation in (str, "str")
 
 
-def rewards(kind: Any) -> bool:
-    """Whether episodes of a class have a reward of their own."""
-    if not isinstance(kind, type) or not has_tools(kind):
+def rewards(factory: Any, records: Sequence[Prompt] = (), watchdog: Watchdog | None = None) -> bool:
+    """Whether episodes of a factory's objects have a reward of their own.
+
+    One object is made and an episode of the first record begun: ``__init__`` or ``reset`` may set
+    ``reward``. Where none can begin, it is believed, and the run will say why. Raises UserError as
+    ``made_by``.
+    """
+    thing, watchdog = made_by(factory), watchdog or Watchdog(Limits().seconds)
+    try:
+        if not has_tools(type(thing)) or hasattr(thing, "get_reward"):
+            return True
+        for record in records[:1]:
+            watchdog(thing.reset, **reset_arguments(thing.reset, record, 0))
+        return hasattr(thing, "reward")
+    except UserError:
+        raise
+    except (Exception, SystemExit):
         return True
-    fields = {name for one in kind.__mro__ for name in getattr(one, "__annotations__", {})}
-    return hasattr(kind, "get_reward") or hasattr(kind, "reward") or "reward" in fields
+    finally:
+        with contextlib.suppress(Exception, SystemExit):
+            closed(thing, watchdog)
+
+
+def made_by(factory: Callable[[], Any]) -> Any:
+    """A factory's object. Raises UserError where there is none, or it is no environment."""
+    name = getattr(factory, "__name__", str(factory))
+    try:
+        thing = factory()
+    except Exception as error:
+        raise UserError(
+            f"environment {name} cannot be made: {type(error).__name__}: {error}. It is called "
+            "without arguments."
+        ) from error
+    check_environment(type(thing), name)
+    return thing
 
 
 def check_environment(kind: Any, name: str) -> None:
@@ -80,15 +111,7 @@ class Made:
 
     def __call__(self) -> Environment:
         """Raises UserError where the object cannot be made, or is no environment."""
-        name = getattr(self.factory, "__name__", str(self.factory))
-        try:
-            thing = self.factory()
-        except Exception as error:
-            raise UserError(
-                f"environment {name} cannot be made: {type(error).__name__}: {error}. It is called "
-                "without arguments."
-            ) from error
-        check_environment(type(thing), name)
+        thing = made_by(self.factory)
         if not has_tools(type(thing)):
             return SteppedEnvironment(thing, self.limits, self.watchdog)
         return ToolEnvironment(

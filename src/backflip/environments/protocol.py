@@ -37,7 +37,11 @@ class Step:
 
 @runtime_checkable
 class Environment(Protocol):
-    """Episodes, one after another."""
+    """Episodes, one after another.
+
+    A method ``close``, where there is one, is called when the run ends, and when an environment
+    that broke is replaced by a fresh one.
+    """
 
     def reset(self, prompt: Prompt, seed: int) -> Said:
         """Begin an episode: the conversation that the policy is given. Siblings of a group get the

@@ -10,7 +10,7 @@ from typing import Any
 from backflip.data.records import Message, Prompt
 from backflip.environments.columns import asked_with, reset_arguments
 from backflip.environments.protocol import BrokenError, Limits, Said, Step
-from backflip.environments.tools import number
+from backflip.environments.tools import closed, number
 from backflip.environments.watchdog import Watchdog
 
 __all__ = ["SteppedEnvironment", "is_ours"]
@@ -67,6 +67,10 @@ class SteppedEnvironment:
     def end(self) -> float:
         asked = getattr(self.thing, "end", None)
         return 0.0 if asked is None else number(self.watchdog(asked), "end returned")
+
+    def close(self) -> None:
+        """The object's own ``close``, where it has one."""
+        closed(self.thing, self.watchdog)
 
     def _said(self, observation: Any, prompt: Prompt | None) -> Said:
         """What the policy reads; a text of ``reset`` stands behind the prompt's last message."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from backflip.data.records import Message, Messages, Prompt, Tally
+from backflip.environments.arguments import coerced, hints_of, read
 from backflip.environments.calls import Call, CallFormat, Malformed, PlainCalls
 from backflip.environments.columns import asked_with, reset_arguments, system_with
 from backflip.environments.protocol import BrokenError, Limits, Step
@@ -28,8 +29,6 @@ OWN = ("reset", "get_reward", "close")
 """Public methods that are no tools."""
 MOST_CALLS = 8
 """Calls in one turn that are made."""
-READ: Mapping[Any, Callable[[str], Any]] = {int: int, float: float}
-"""Types of a single argument that plain calls turn their text into."""
 
 
 def tools_of(kind: type[Any]) -> dict[str, Callable[..., Any]]:
@@ -45,6 +44,8 @@ class Schemas:
     listed: Sequence[Mapping[str, Any]]
     """JSON schemas, as chat templates take them."""
     plain: PlainCalls
+    hints: Mapping[str, Mapping[str, Any]]
+    """By tool and argument, its type; ** for arguments of other names."""
 
     @staticmethod
     def of(kind: type[Any]) -> Schemas:
@@ -60,21 +61,41 @@ class Schemas:
             raise UserError(
                 f"{kind.__name__} has no tool. Give it a public method beside {', '.join(OWN[:2])}."
             )
-        listed: list[Mapping[str, Any]] = []
+        listed, hints = list[Mapping[str, Any]](), dict[str, dict[str, Any]]()
         for name, method in found.items():
             try:
                 listed.append(get_json_schema(method.__get__(object())))
-            except (DocstringParsingException, TypeHintParsingException, TypeError) as error:
+                hints[name] = hints_of(method)
+            except (
+                DocstringParsingException,
+                TypeHintParsingException,
+                TypeError,
+                NameError,
+            ) as error:
                 raise UserError(
                     f"{kind.__name__}.{name} cannot be a tool: {str(error)[:160]}. Give it type "
                     "hints and a docstring with a line under Args: for each argument, or begin its "
                     "name with _ where it is none."
                 ) from error
-        return Schemas(listed, PlainCalls({n: _readers(m) for n, m in found.items()}))
+        readers = {
+            name: {argument: partial(read, hint=hint) for argument, hint in of.items()}
+            for name, of in hints.items()
+        }
+        return Schemas(listed, PlainCalls(readers), hints)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.plain.parameters)
+
+    def typed(self, call: Call) -> dict[str, Any]:
+        """A call's arguments as its tool's hints name them. Raises ValueError."""
+        hints, found = self.hints[call.name], dict[str, Any]()
+        for name, value in call.arguments.items():
+            try:
+                found[name] = coerced(value, hints.get(name, hints.get("**", Any)))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return found
 
     def words(self) -> str:
         """The tools and the plain form of calls, for a system message."""
@@ -86,12 +107,6 @@ class Schemas:
             lines.append(f"{about['name']}: {shape}\n  {about.get('description', '')}")
             lines += [f"  {n}: {field.get('description', '')}" for n, field in fields.items()]
         return "\n".join([*lines, "The result comes in the next message."])
-
-
-def _readers(method: Callable[..., Any]) -> dict[str, Callable[[str], Any]]:
-    hints = typing.get_type_hints(method)
-    names = [name for name in inspect.signature(method).parameters if name != "self"]
-    return {name: READ.get(hints.get(name), str) for name in names}
 
 
 @dataclass
@@ -145,6 +160,10 @@ class ToolEnvironment:
         reward = self.watchdog(asked) if callable(asked) else getattr(self.thing, "reward", 0.0)
         return number(reward, "get_reward returned" if callable(asked) else "reward is")
 
+    def close(self) -> None:
+        """The object's own ``close``, where it has one."""
+        closed(self.thing, self.watchdog)
+
     def _made(self, call: Call | Malformed) -> tuple[str, str, str]:
         """(name, text for the policy, ``malformed``, ``failed`` or nothing) of one call."""
         if isinstance(call, Malformed):
@@ -159,10 +178,11 @@ class ToolEnvironment:
             )
         try:
             inspect.signature(tool).bind(**call.arguments)
-        except TypeError as error:
+            arguments = self.schemas.typed(call)
+        except (TypeError, ValueError) as error:
             return call.name, self._wrong(f"{call.name}: {error}"), "malformed"
         try:
-            return call.name, self.watchdog(self._text, tool, call.arguments), ""
+            return call.name, self.watchdog(self._text, tool, arguments), ""
         except TooLongError as error:
             if error.lost:
                 raise
@@ -208,6 +228,12 @@ class ToolEnvironment:
             )
             for place, (name, text) in enumerate(told)
         )
+
+
+def closed(thing: Any, watchdog: Watchdog) -> None:
+    """Calls an object's ``close``, where it has one, within the time of the watchdog."""
+    if callable(close := getattr(thing, "close", None)):
+        watchdog(close)
 
 
 def number(said: Any, what: str) -> float:

@@ -19,6 +19,7 @@ from backflip.recipes.load import load_recipe
 from backflip.reward.judge import as_text
 from backflip.sampling.guided import continued
 from backflip.stages.rewards.context import PYTHON
+from backflip.text import counted
 from backflip.training.run_folder import write_atomically
 
 __all__ = ["LabelledSteps", "label_steps"]
@@ -74,6 +75,9 @@ def label_steps(
         work = _work(str(model), str(data), reward, settings, said)
         made = _labelled(work, StepFinder(work.context.template, separator), n, continuations)
     rows = [_row(work, one, hard=estimate == "hard") for one in made]
+    if empty := sum(not row["steps"] for row in rows):
+        rows = [row for row in rows if row["steps"]]
+        said.append(f"{counted(empty, 'solution')} left out: without a step, as nothing was said")
     write_atomically(Path(out), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     return _counted(rows, Path(out), len(work.prompts), said)
 

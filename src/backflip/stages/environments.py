@@ -43,6 +43,11 @@ __all__ = [
     "opposite",
 ]
 
+REWARDLESS = (
+    "{prefix}environment gives no reward of its own: say who judges the last turn, as "
+    "{prefix}reward=my_rewards.py:NAME, or give its class a method get_reward, or an attribute "
+    "reward by the end of reset."
+)
 PYTHON = "python"
 """The address of a class that is handed over in Python."""
 
@@ -73,8 +78,8 @@ class EnvironmentSettings(ABC):
         """Makes objects of the environment; ``given``: a class handed over in Python, or None."""
 
     @abstractmethod
-    def rewarding(self, given: Any = None) -> bool:
-        """Whether episodes have a reward of their own."""
+    def rewarding(self) -> bool | None:
+        """Whether episodes have a reward of their own; None where only an object can tell."""
 
     def faults(self, where: str) -> Iterator[str]:
         """Sentences on settings that cannot be; ``where`` is the setting's name."""
@@ -93,7 +98,7 @@ class CalculatorSettings(EnvironmentSettings):
     def factory(self, given: Any) -> Callable[[], Any]:
         return partial(Calculator, self.operations)
 
-    def rewarding(self, given: Any = None) -> bool:
+    def rewarding(self) -> bool | None:
         return False
 
 
@@ -107,7 +112,7 @@ class PythonSettings(EnvironmentSettings):
     def factory(self, given: Any) -> Callable[[], Any]:
         return partial(Python, self.sandbox, 0.8 * self.seconds)
 
-    def rewarding(self, given: Any = None) -> bool:
+    def rewarding(self) -> bool | None:
         return False
 
 
@@ -123,7 +128,7 @@ class GuessingGameSettings(EnvironmentSettings):
     def factory(self, given: Any) -> Callable[[], Any]:
         return partial(GuessingGame, self.low, self.high)
 
-    def rewarding(self, given: Any = None) -> bool:
+    def rewarding(self) -> bool | None:
         return True
 
     def faults(self, where: str) -> Iterator[str]:
@@ -149,10 +154,8 @@ class CustomSettings(EnvironmentSettings):
             )
         return given
 
-    def rewarding(self, given: Any = None) -> bool:
-        if self.path == PYTHON and given is None:
-            return True  # nobody knows before it is handed over
-        return rewards(self.factory(given))
+    def rewarding(self) -> bool | None:
+        return None
 
     def faults(self, where: str) -> Iterator[str]:
         yield from super().faults(where)
@@ -263,10 +266,15 @@ def judged_by(recipe: Any, given: RewardContext, made: Any) -> RewardSource:
     settings, reward = recipe.environment, recipe.reward
     if settings is None:
         return given.source(reward)
+    paid = settings.rewarding()
+    if paid is None:
+        paid = rewards(settings.factory(made), given.records, Watchdog(settings.seconds))
     if reward == Model():
+        if not paid:
+            raise UserError(REWARDLESS.format(prefix=""))
         return OfEpisodes(EnvironmentReward())
     source = given.source(reward)
-    if settings.rewarding(made) and not asks_environment(reward):
+    if paid and not asks_environment(reward):
         given.context.say(
             "rewards of the environment are added to those of reward=, 1 to 1; "
             "reward={name: mix, terms: [environment, …], weights: [1, 0.5]} weighs them"

@@ -9,7 +9,7 @@ from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
 from backflip.stages.choices import NAMES
 from backflip.stages.corrections import correction_faults
-from backflip.stages.environments import asks_environment, longest
+from backflip.stages.environments import REWARDLESS, asks_environment, longest
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
@@ -41,6 +41,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from correction_faults(recipe, prefix)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     yield from update_faults(recipe, prefix)
+    yield from _faults_of_signs(recipe, prefix)
     if recipe.sampling.filters:
         yield (
             f"{prefix}sampling uses {', '.join(recipe.sampling.filters)}: answers would be drawn "
@@ -92,6 +93,38 @@ def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
         )
 
 
+def _faults_of_signs(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on negative scores, where the algorithm takes none."""
+    if getattr(recipe.algorithm, "from_zero", False):
+        for name, value in _below_zero(recipe):
+            yield (
+                f"{prefix}{name} is {value}, so that scores may be negative, and "
+                f"{type(recipe.algorithm).title} divides by the mean score of a prompt's answers. "
+                "Score from 0 up, and set shaping.missing_eos=0."
+            )
+
+
+def _below_zero(recipe: Any) -> Iterator[tuple[str, Any]]:
+    """Settings by which a score, or what is left of it, may be negative."""
+    shaping, reward = recipe.shaping, recipe.reward
+    if (shaping.missing_eos or 0) < 0:
+        yield "shaping.missing_eos", f"{shaping.missing_eos:g}"
+    if shaping.length_penalty > 0:
+        yield "shaping.length_penalty", f"{shaping.length_penalty:g}"
+    if shaping.overlong_buffer is not None:
+        yield "shaping.overlong_buffer", shaping.overlong_buffer
+    if getattr(reward, "whiten", False):
+        yield "reward.whiten", "true"
+    weights = getattr(reward, "weights", (1.0,))
+    if min(weights) < 0:
+        yield "reward.weights", list(weights)
+    for number, term in enumerate(terms := getattr(reward, "terms", (reward,))):
+        where = "reward" if len(terms) == 1 else f"reward.terms.{number}"
+        for name in ("correct", "incorrect", "unparsable"):
+            if isinstance(value := getattr(term, name, None), int | float) and value < 0:
+                yield f"{where}.{name}", f"{value:g}"
+
+
 def _faults_of_episodes(recipe: Any, prefix: str) -> Iterator[str]:
     """Sentences on an environment that cannot be, or that nobody could learn in."""
     environment = recipe.environment
@@ -104,11 +137,8 @@ def _faults_of_episodes(recipe: Any, prefix: str) -> Iterator[str]:
         return
     found = list(environment.faults(f"{prefix}environment"))
     yield from found
-    if not found and recipe.reward == Model() and not environment.rewarding():
-        yield (
-            f"{prefix}environment gives no reward of its own: say who judges the last turn, as "
-            f"{prefix}reward=my_rewards.py:NAME, or give its class a method get_reward."
-        )
+    if not found and recipe.reward == Model() and environment.rewarding() is False:
+        yield REWARDLESS.format(prefix=prefix)
     if not isinstance(recipe.values, NoValues | CriticValues | SharedValues):
         yield (
             f"{prefix}values is {NAMES[type(recipe.values)]}, which draws further answers, and in "

@@ -39,6 +39,20 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
     run, context = given.run, StageContext.of(recipe, watcher.say)
     prompts, held, records = _prompts(context, recipe)
     cast = Roles.of(context, records, given.functions)
+    try:
+        return _trained(recipe, (run, context, cast), (prompts, held), watcher)
+    finally:
+        for line in cast.close()[:REASONS]:
+            watcher.say(line)
+
+
+def _trained(
+    recipe: Any,
+    given: tuple[RunFolder, StageContext, Roles],
+    data: tuple[PromptBatch, EvalPrompts],
+    watcher: Watcher,
+) -> dict[str, Any]:
+    (run, context, cast), (prompts, held) = given, data
     pool = _pool(recipe, prompts)
     total = recipe.total(pool.batches.per_epoch)
     watcher.announce(recipe, cast.policy, rows=len(prompts), steps=total)

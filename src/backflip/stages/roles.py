@@ -113,6 +113,15 @@ class Roles:
         """Sentences on calls that failed, and on what episodes lost, with counts."""
         return self.sampler.troubles.lines() if self.recipe.environment is not None else []
 
+    def close(self) -> list[str]:
+        """End what was opened for episodes; sentences on what could not be ended."""
+        if self.recipe.environment is None:
+            return []
+        troubles = self.sampler.troubles
+        troubles.clear()
+        self.sampler.close()
+        return troubles.lines()
+
     def modules(self, loop: OnlineLoop) -> dict[str, Any]:
         """The models that learn, by their names in checkpoints."""
         modules: dict[str, Any] = {"policy": self.policy}

@@ -26,6 +26,8 @@ class MaxRL(OverSiblings, OnPolicy):
     """
 
     title: ClassVar[str] = "MaxRL"
+    from_zero: ClassVar[bool] = True
+    """Negative scores are refused: before anything is loaded, where settings can make some."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
