@@ -34,6 +34,7 @@ NOT_RUN = {
     "pip install": "asks a package index",
     "make": "makes environments of its own, and this very test is a part of it",
     "bash .ci/run": "runs all tests, this one among them",
+    "torchrun": "starts several processes: tests/distributed",
     "docker": "asks a registry for the image that ours is built on",
     "backflip push": "publishes: tests/cli/test_push.py pushes to a hub of its own",
     "backflip resume": "goes on with a run that broke off: tests/training/test_resume.py",

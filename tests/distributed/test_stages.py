@@ -49,6 +49,19 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         ONLINE | {"reward": "exact", "values": "shared", "algorithm": {"vf_coef": 0.1}},
     ),
     "grpo": ("grpo", ONLINE | {"reward": "exact", "answers_per_prompt": 4, "minibatches": 2}),
+    "calculator": (
+        "calculator",
+        ONLINE
+        | {"data": {"source": "task:arithmetic", "limit": 12, "held_out": 0.25}}
+        | {"reward": "exact", "environment": {"name": "calculator", "turns": 2, "tokens": 64}},
+    ),
+    "rounds": (
+        "iterative_dpo",
+        {"model": "scratch:48x2", "judge": "@reward_model/one", "rounds": 1, "lora": None}
+        | {"data": {"source": "demo:prompts", "limit": 12}, "sampling": {"max_tokens": 8}}
+        | {"prompts_per_round": 6, "answers_per_prompt": 3, "validation_prompts": 4}
+        | {"token_budget": 300, "filters": {"cut_off": True}},
+    ),
 }
 
 
@@ -80,5 +93,6 @@ def test_two_processes_end_where_one_does(runs: Path, name: str):
     two = runs / name / "two"
     assert (two / "summary.json").is_file(), (runs / "said").read_text()[-3000:]
     settings = RUNS[name][1]
-    names = ("model",) if settings.get("lora", True) is None else ("model", "adapter")
+    adapted = settings.get("lora", True) is not None
+    names = ("model", "adapter") if adapted else ("model",)
     assert_same_run(runs / name / "one", two, names=names)
