@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backflip.distributed.joining import joined
 from backflip.errors import UserError
 from backflip.monitor.progress import shown, starting
 
@@ -102,7 +103,7 @@ def train(recipe: str | Path | Recipe, **overrides: Any) -> Run:
     else:
         named = {key: _named(key, value) for key, value in overrides.items()}
         recipes = written(recipe, named)
-    with recipes as ready:
+    with joined(), recipes as ready:
         with shown():
             check_recipe(ready)
         return Run(stages.train(ready, functions=functions))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backflip.data.sources import HUB_NAME
+from backflip.distributed.joining import restarted
 from backflip.errors import UserError
 from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.models.smollm2 import NAME as SMOLLM2
@@ -38,6 +39,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 def check_free(run: Path) -> None:
     """Raises UserError where a run's folder is taken, or cannot be one."""
+    if restarted():  # the run that was begun is gone on with
+        return
     if run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file. Give the name of a folder that is not there yet.")
     RunFolder(run).check_free()

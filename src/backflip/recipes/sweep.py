@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from backflip.distributed.joining import several
 from backflip.errors import Interrupted, UserError
 from backflip.monitor.progress import shown
 from backflip.progress import Task, task
@@ -67,6 +68,7 @@ def train_sweep(
         Interrupted: a signal came; the message says how to go on.
 
     """
+    _check_alone()
     given = pairs(overrides)
     folder = Path(given.pop("run", None) or default_run(f"{Path(name).stem}-sweep"))
     if (folder / SWEEP).exists() or RunFolder.holds_run(folder):
@@ -87,7 +89,16 @@ def train_sweep(
 
 def resume_sweep(folder: Path, *, before: Callable[[Point], None] = lambda point: None) -> Path:
     """Go on with the runs that are not finished."""
+    _check_alone()
     return _go_on(folder, _saved(folder), before)
+
+
+def _check_alone() -> None:
+    if several():
+        raise UserError(
+            "a sweep is started without torchrun: its runs take one process each. Start the runs "
+            "that are to have several one by one, with torchrun."
+        )
 
 
 def results(folder: Path) -> list[tuple[Point, dict[str, Any]]]:
