@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -19,6 +20,7 @@ from backflip.algorithms.online.ppo import PPO
 from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
 from backflip.distributed.joining import joined
 from backflip.distributed.layout import whole
+from backflip.distributed.sharding import shard
 from backflip.distributed.world import ALONE, here, settled
 from backflip.models.causal import CausalPolicy
 from backflip.models.lora import LoraSettings, add_lora
@@ -33,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "checkpointing": {"checkpointing": True},
     "LoRA on a bfloat16 base": {"lora": True, "base": torch.bfloat16},
     "products in bfloat16": {"compute": torch.bfloat16, "groups": 4, "budget": 60},
+    "two nodes of one rank": {"nodes": 2},
     "averaged": {"averaged": True},
 }
 
@@ -81,7 +84,10 @@ def learner(how: dict[str, Any]) -> Learner:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
     model = add_lora(model, LoraSettings(rank=4)) if how.get("lora") else model
-    policy = here().shard(CausalPolicy(model, compute=how.get("compute")))
+    policy = CausalPolicy(model, compute=how.get("compute"))
+    if how.get("nodes") and here().size > 1:  # copied between nodes, cut within each
+        shard(policy, init_device_mesh("cpu", (2, 1), mesh_dim_names=("nodes", "local")))
+    here().shard(policy)
     if how.get("averaged"):
         for module in policy.modules():
             if isinstance(module, FSDPModule):

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from backflip.distributed.faults import Faults
 from backflip.distributed.sharding import shard
 from backflip.distributed.world import ALONE, settled
+from backflip.errors import RankError
 
 __all__ = ["Gang", "join"]
 
@@ -111,12 +112,22 @@ def _portable(error: Exception) -> Exception:
 
 
 def join(patience: float) -> tuple[Gang, Faults]:
-    """Meet the other processes that ``torchrun`` started; ``patience``: seconds to wait for any."""
+    """Meet the other processes that ``torchrun`` started; ``patience``: seconds to wait for any.
+
+    Raises RankError where they do not meet.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=datetime.timedelta(seconds=patience))
+    try:
+        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=patience))
+    except RuntimeError as error:
+        raise RankError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has not met the others "
+            f"({str(error).splitlines()[0][:200]}). After a rank has died the first new start may "
+            "end so: torchrun --max-restarts 3 tries again."
+        ) from error
     rank, size = dist.get_rank(), dist.get_world_size()
     faults = Faults(rank, size, patience)
     told: list[Any] = [_began()]
