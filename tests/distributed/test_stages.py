@@ -38,6 +38,10 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"data": {"source": "demo:demonstrations", "limit": 16}, "batch_size": 3}
         | {"activation_checkpointing": True},
     ),
+    "sft_lora": (
+        "sft",
+        TINY | SAMPLED | {"data": {"source": "demo:demonstrations", "limit": 16}, "batch_size": 3},
+    ),
     "reward_model": ("reward_model", ROWS | ALL | {"held_out_head": True}),
     "dpo_lora": ("dpo", ROWS | SAMPLED),
     "kto": ("kto", ROWS | ALL | SAMPLED | {"batch_size": 6}),

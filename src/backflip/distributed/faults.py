@@ -42,12 +42,15 @@ class Faults:
         self._store, self._looking = store, store.clone()  # pyright: ignore
         self._left, self._said = threading.Event(), False
         threading.Thread(target=self._watch, daemon=True).start()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._ended)
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._ended)
 
     def leave(self) -> None:
         """Look no more: the work is done."""
         self._left.set()
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
 
     def explained(self, error: BaseException) -> BaseException:
         """The error as this rank is to end with it, once all have had time to speak.
@@ -59,7 +62,6 @@ class Faults:
         lost = _of_others(error)
         self._post(LOST if lost else RAISED, str(error))
         said = self._collected()
-        self.leave()
         raised = {rank: words for rank, (kind, words) in said.items() if kind == RAISED}
         code = getattr(error, "exit_code", 1)
         if lost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -28,6 +28,8 @@ class Mirror:
     """Name of the part that is asked for; empty, the whole."""
     once: bool = True
     """Whether gradients may lie whole on each rank until the last micro-batch of a step."""
+    frozen: set[str] = field(default_factory=set[str])
+    """Whose copies have the weights that never change: of ``all``, or of the ``leader``."""
 
     @torch.no_grad()
     def filled(self, *, only_leader: bool = False) -> Any:
@@ -36,17 +38,18 @@ class Mirror:
         ``only_leader``: rank 0 alone keeps them; the others get the copy without weights.
         """
         kept, own = here().leads or not only_leader, dict(self.copy[0].named_parameters())
+        there = "all" in self.frozen or (only_leader and "leader" in self.frozen)
         made: dict[nn.Parameter, nn.Parameter] = {}
         for name, parameter in self.model[0].named_parameters():
-            empty = own[name].is_meta
-            if not (empty or parameter.requires_grad):
+            if there and not parameter.requires_grad:
                 continue
             full = whole(parameter.detach())
-            if kept and empty:
+            if kept and own[name].is_meta:
                 made[own[name]] = nn.Parameter(full.clone(), parameter.requires_grad)
             elif kept:
                 own[name].copy_(full)
         _replace(self.copy[0], made)
+        self.frozen.add("leader" if only_leader else "all")
         for name, buffer in self.model[0].named_buffers():
             self.copy[0].get_buffer(name).copy_(buffer)
         return attrgetter(self.part)(self.copy[0]) if self.part else self.copy[0]

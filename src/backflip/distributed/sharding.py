@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def shard(model: Any, mesh: Any) -> Any:
     check_weights(model)
     skeleton = _skeleton(model)
     model.mirror = Mirror([model], [skeleton], once=_fits(model))
-    model.trunk.model.mirror = Mirror([model], [skeleton], part="trunk.model")
+    model.trunk.model.mirror = replace(model.mirror, part="trunk.model")
     for layer in layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
@@ -67,6 +68,12 @@ def _check(model: Any) -> None:
         raise UserError(
             f"{config.model_type} is read row by row, which several processes cannot share. "
             "Train it in one process."
+        )
+    if model.trunk.rotary:
+        raise UserError(
+            f"{config.model_type} changes its rope with the length of a row, so that rows are read "
+            "in as many passes as it takes, which several processes cannot share. Train it in one "
+            "process."
         )
     experts = ("num_experts", "num_local_experts", "n_routed_experts")
     if any(getattr(text, name, None) for name in experts):

@@ -20,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from backflip.distributed.joining import rank_given
 from backflip.progress import Task, listener, listening, task
 from backflip.text import duration, percent
 
@@ -46,7 +47,8 @@ class Progress:
 
     def __init__(self, console: Console | None = None, *, every: float | int = 10.0) -> None:
         """``every`` is the number of seconds between lines where there is no terminal."""
-        self._console = console or Console()
+        # Of several processes one shows what all of them do.
+        self._console = console or Console(quiet=rank_given() > 0)
         self._tasks: list[Task] = []
         self._pace, self._told = _Pace(every), 0.0
         self._stage: StageProgress | None = None

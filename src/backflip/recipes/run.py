@@ -9,8 +9,6 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rich.console import Console
-
 from backflip.distributed.joining import joined, restarted
 from backflip.distributed.world import here
 from backflip.errors import Interrupted, UserError
@@ -143,8 +141,7 @@ def _with_progress(
     progress = progress or _around()
     if progress is not None:
         return _run(recipe, run, progress, functions)
-    quiet = None if here().leads else Console(quiet=True)
-    with Progress(quiet) as bars:
+    with Progress() as bars:
         return _run(recipe, run, bars, functions)
 
 
