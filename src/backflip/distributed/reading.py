@@ -7,7 +7,7 @@ losses. Several processes share the pieces out, and the results come back whole 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from backflip.distributed.world import here
 from backflip.progress import task
 
-__all__ = ["evaluate_all", "read_in_parts"]
+__all__ = ["evaluate_all", "read_in_parts", "resident"]
 
 
 @torch.no_grad()
@@ -41,7 +41,8 @@ def read_in_parts(
         unit: of its count.
 
     """
-    with task(told or "reading", len(record), unit) if told else nullcontext() as reading:
+    bar = task(told or "reading", len(record), unit) if told else nullcontext()
+    with resident(model), bar as reading:
 
         def one(rows: Tensor) -> tuple[Tensor, Any]:
             found = _on_cpu(read(record[rows]))
@@ -69,6 +70,11 @@ def evaluate_all(
         for name, value in values.items():
             out[name][rows] = value
     return out
+
+
+def resident(model: Any) -> AbstractContextManager[None]:
+    """Inside, the weights of a model that lies elsewhere are on the device that it reads on."""
+    return getattr(model, "resident", nullcontext)()
 
 
 def _on_cpu(value: Any) -> Any:

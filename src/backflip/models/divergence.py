@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import Rollouts, TokenSteps
-from backflip.distributed.reading import read_in_parts
+from backflip.distributed.reading import read_in_parts, resident
 from backflip.functional.kl import kl_exact
 from backflip.functional.logprobs import ROWS
 from backflip.models.causal import AdaptersOff, CausalPolicy
@@ -37,8 +37,9 @@ def exact_kl(
         found, chosen = _each(policy, reference, piece.sequences()[0]), piece.mask
         return torch.where(chosen.to(found.device), found, 0.0).sum(-1)
 
-    for rows, kl in read_in_parts(policy, record, budget, each):
-        out[rows] = kl
+    with resident(reference):
+        for rows, kl in read_in_parts(policy, record, budget, each):
+            out[rows] = kl
     return out
 
 

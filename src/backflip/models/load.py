@@ -17,8 +17,9 @@ from torch import nn
 from backflip.data.hub import hub_answers, hub_refusal, offline_variable
 from backflip.distributed.world import here
 from backflip.errors import UserError
-from backflip.models import scratch, smollm2
+from backflip.models import quantized, scratch, smollm2
 from backflip.models.memory import keep_freed_memory
+from backflip.models.quantized import Quantization
 from backflip.progress import task
 
 CLASSIFIER = "ForSequenceClassification"
@@ -37,21 +38,53 @@ def load_tokenizer(name: str) -> Any:
     return _load(AutoTokenizer, name)
 
 
-def load_causal(name: str, *, precision: str = "auto") -> Any:
+def load_causal(
+    name: str, *, precision: str = "auto", quantization: Quantization | None = None
+) -> Any:
     """A causal language model, on CUDA where there is a device.
 
     ``precision``: float32, bfloat16, or auto (float32 on a CPU, bfloat16 on CUDA).
+    ``quantization``: of its linear layers; files that are quantised already stay so.
+
+    Raises:
+        UserError: another kind of model, or one that cannot be held so.
+
     """
     from transformers import AutoModelForCausalLM
 
-    kind = architecture(load_config(name))
+    config = load_config(name)
+    check_language_model(name, config)
+    packed = quantized.check(name, config, quantization)
+    keep_freed_memory()
+    dtype = dtype_of(precision)
+    if not packed:
+        return _load(AutoModelForCausalLM, name, dtype=dtype).to(device())
+    made: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device())}}
+    if quantization and not quantized.stored(config):
+        made["quantization_config"] = quantized.settings(quantization, dtype)
+    quantized.check_device(device())
+    model = _load(AutoModelForCausalLM, name, **made)
+    quantized.settle(model, dtype)
+    return model
+
+
+def check_language_model(name: str, config: Any) -> None:
+    """Raises UserError for a config of something that does not write text."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind = architecture(config)
     if kind.endswith(CLASSIFIER):
         raise UserError(
             f"{name} is a {kind}: a reward model, not a language model. "
             "Give the model that is to write, for example the folder of an SFT run."
         )
-    keep_freed_memory()
-    return _load(AutoModelForCausalLM, name, dtype=dtype_of(precision)).to(device())
+    known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or hasattr(config, "auto_map")
+    if not known or config.is_encoder_decoder:
+        raise UserError(
+            f"{name} is a {config.model_type}, which is no causal language model. Models of audio, "
+            "video or pictures, and those with an encoder, are not supported: give one that only "
+            "writes."
+        )
 
 
 def masters(precision: str, *, adapted: bool) -> tuple[str, torch.dtype | None]:
@@ -69,6 +102,11 @@ def load_classifier(name: str, *, precision: str = "auto") -> Any:
     """A sequence classifier: what a reward model is on disk."""
     from transformers import AutoModelForSequenceClassification
 
+    if quantized.check(name, load_config(name, of=REWARD_MODELS), None):
+        raise UserError(
+            f"{name} is a reward model in {quantized.stored(load_config(name, of=REWARD_MODELS))}. "
+            "Reward models are read in 16 or 32 bits: give one that is not quantised."
+        )
     keep_freed_memory()
     dtype = dtype_of(precision)
     model = _load(AutoModelForSequenceClassification, name, of=REWARD_MODELS, dtype=dtype)
@@ -98,7 +136,7 @@ def parameters_of(name: str) -> int:
 
 def parameter_count(model: nn.Module) -> tuple[int, int]:
     """(all, trainable) parameters."""
-    total = sum(p.numel() for p in model.parameters())
+    total = sum(quantized.size(p) for p in model.parameters())
     return total, sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from backflip.errors import UserError
 from backflip.models.causal import is_adapted
+from backflip.models.quantized import dequantized, is_quantized
 
 ALL = "all-linear"
 
@@ -100,7 +101,12 @@ def _targets(model: Any, target: str | tuple[str, ...]) -> list[str]:
 
 
 def merged(model: nn.Module) -> Any:
-    """A plain transformers model with the adapters' updates added in; ``model`` stays as it is."""
+    """A plain transformers model with the adapters' updates added in; ``model`` stays as it is.
+
+    A quantised base is dequantised.
+    """
+    if is_quantized(model):  # or peft would round the sum to 4 bits again
+        return dequantized(model)
     if not is_adapted(model):
         return model
     return copy.deepcopy(model).merge_and_unload()  # pyright: ignore

@@ -148,6 +148,12 @@ def _ends(model: Path) -> str:
     return f"An answer ends at {listed}, as `generation_config.json` has it."
 
 
+def merged_into(recipe: Any) -> str:
+    """The weights that adapters were added to."""
+    kind = recipe.quantization
+    return f"the base's weights as {kind} has them, dequantised" if kind else "the weights"
+
+
 def _training(recipe: Any) -> Iterator[str]:
     """The settings that a reader asks for first."""
     if recipe.parts()[0][1]:  # a chain, or rounds
@@ -159,7 +165,7 @@ def _training(recipe: Any) -> Iterator[str]:
         yield "all weights were trained"
     else:
         lora = recipe.lora
-        yield f"LoRA of rank {lora.rank} (alpha {lora.alpha:g}), merged into the weights"
+        yield f"LoRA of rank {lora.rank} (alpha {lora.alpha:g}), merged into {merged_into(recipe)}"
     size = getattr(recipe, "batch_size", None) or getattr(recipe, "prompts_per_step", None)
     adam = recipe.optimizer
     yield f"AdamW, learning rate {adam.lr:g} ({adam.schedule}), {size} rows a step"

@@ -24,6 +24,7 @@ SHARED = (
     "tokenizer",
     "template",
     "precision",
+    "quantization",
     "saved_precision",
     "activation_checkpointing",
     "token_budget",

@@ -18,9 +18,10 @@ from backflip.data.records import Prompt, Record
 from backflip.data.splits import opening_key, split_by_prompt
 from backflip.distributed.alike import check_rows
 from backflip.distributed.world import here
+from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import suited
-from backflip.models import smollm2
+from backflip.models import quantized, smollm2
 from backflip.models.load import (
     DTYPES,
     dtype_on_disk,
@@ -29,6 +30,7 @@ from backflip.models.load import (
     masters,
 )
 from backflip.models.lora import add_lora
+from backflip.models.offload import offload
 from backflip.stages.base import Stage
 from backflip.stages.settings import OptimizerSettings
 from backflip.stages.sources import account, load
@@ -70,7 +72,10 @@ class StageContext:
 
     def causal(self) -> Any:
         """The language model that the recipe starts from, adapted where it says so."""
-        return self.adapted(load_causal(self.recipe.model, precision=self.masters[0]))
+        model = self.adapted(_base(self.recipe, self.masters[0]))
+        for line in quantized.remarks(self.recipe.model, model):
+            self.say(line)
+        return model
 
     @property
     def masters(self) -> tuple[str, torch.dtype | None]:
@@ -173,8 +178,31 @@ class StageContext:
                 betas=optimizer.betas,
                 eps=optimizer.eps,
                 weight_decay=optimizer.weight_decay,
+                state_bits=optimizer.state_bits,
             ),
             schedule=SCHEDULES[optimizer.schedule](total, warmup=warmup),
             max_norm=optimizer.max_norm,
             token_budget=self.recipe.token_budget,
         )
+
+
+def placed(context: StageContext, reference: Any, place: str) -> Any:
+    """The reference where ``reference_device`` wants it."""
+    if place != "cpu":
+        return reference
+    if reference.device.type == "cpu":
+        context.say("reference_device=cpu changes nothing here: the run is on the CPU as it is")
+    return offload(reference)
+
+
+def _base(recipe: Stage, precision: str) -> Any:
+    """The model as it is loaded. Raises UserError for files in few bits that were not asked for."""
+    model = load_causal(recipe.model, precision=precision, quantization=recipe.quantization)
+    kind = quantized.stored(model.config)
+    if kind and recipe.quantization is None:
+        raise UserError(
+            f"{recipe.model} is stored in {kind}, which does not learn."
+            + (f" Set quantization={kind} to learn adapters on it." if kind != "fp4" else "")
+            + " Otherwise give it in 16 or 32 bits."
+        )
+    return model

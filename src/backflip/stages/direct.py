@@ -32,7 +32,7 @@ from backflip.models.save import save_policy
 from backflip.monitor.log import MetricsLog
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, one_of
-from backflip.stages.context import StageContext
+from backflip.stages.context import StageContext, placed
 from backflip.stages.course import basics, learn_offline, rows_learnt
 from backflip.stages.plans import Plan
 from backflip.stages.preferences import PreferenceRows, tokenized
@@ -76,6 +76,8 @@ class DirectRecipe(Stage):
     """Prompts in an optimiser step, each with all of its answers; for labels, answers."""
     reference: str | None = None
     """Another model to hold on to; null holds on to the model as it starts."""
+    reference_device: Literal["same", "cpu"] = "same"
+    """Where a reference with weights of its own lies; cpu: on the device only while it reads."""
     reference_cache: bool = True
     """Keep the reference's log-probabilities on disk, for every run on the same rows."""
     mask_formatting: bool = False
@@ -190,10 +192,13 @@ def _reference(
     if recipe.reference is None:
         asked = beside and recipe.objective.needs_reference
         adapted = recipe.lora is not None
-        return policy.reference() if adapted or asked or recipe.sampled_prompts else None
+        if not (adapted or asked or recipe.sampled_prompts):
+            return None
+        return placed(context, policy.reference(), recipe.reference_device)
     check_same_vocabulary(context.tokenizer, load_tokenizer(recipe.reference), recipe.reference)
     model = load_causal(recipe.reference, precision=recipe.precision)
-    return CausalPolicy(model.requires_grad_(requires_grad=False))
+    other = CausalPolicy(model.requires_grad_(requires_grad=False))
+    return placed(context, other, recipe.reference_device)
 
 
 def _reference_update(

@@ -101,6 +101,8 @@ class OnlineRecipe(Stage):
     """Answers drawn side by side: more is faster and takes more memory."""
     shaping: Shaping = Shaping()
     """What becomes of a score before it is a reward."""
+    reference_device: Literal["same", "cpu"] = "same"
+    """Where a reference with weights of its own lies; cpu: on the device only while it reads."""
     curriculum: Curriculum = Curriculum()
     """Which prompts are asked, when they are replaced, and when the run has spent enough."""
     pretraining: Pretraining | None = None

@@ -16,7 +16,7 @@ from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
-from backflip.stages.context import StageContext
+from backflip.stages.context import StageContext, placed
 from backflip.stages.corrections import settled
 from backflip.stages.environments import episodes, judged_by, longest
 from backflip.stages.rewards.context import RewardContext
@@ -57,7 +57,7 @@ class Roles:
             temperature=recipe.sampling.temperature,
             compute=context.masters[1],
         )
-        reference = policy.reference()
+        reference = placed(context, policy.reference(), recipe.reference_device)
         if isinstance(recipe.values, SharedValues):
             policy.add_value_head()
         here().shard(policy)

@@ -10,6 +10,7 @@ from backflip.algorithms.ranges import Usual, Within, declared
 from backflip.data.records import Labelled
 from backflip.models.scratch import is_tiny
 from backflip.stages.choices import NAMES
+from backflip.stages.memory import memory_faults
 from backflip.stages.settings import SHUFFLE_BUFFER
 from backflip.stages.sources import Address
 
@@ -34,6 +35,7 @@ def faults_of(stage: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     before it makes its reward model.
     """
     yield from _streamed(stage, prefix)
+    yield from memory_faults(stage, prefix)
     if stage.data.validation is None and stage.data.held_out == 0 and stage.NEEDS_HELD_OUT:
         yield (
             f"{prefix}data.held_out is 0 and {prefix}data.validation null: nothing is left to "

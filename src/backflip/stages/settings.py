@@ -19,6 +19,7 @@ from backflip.distributed.joining import restarted
 from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.packing import token_budget_here
+from backflip.models.quantized import Quantization
 
 SHORT_FORMS = {
     "data": "source",
@@ -136,6 +137,8 @@ class OptimizerSettings(Group):
     """Share of the steps in which the rate rises from 0."""
     max_norm: Positive = 1.0
     """Gradients longer than this are shortened to it."""
+    state_bits: Literal[8, 32] = 32
+    """Of each number of the moments; 8, through bitsandbytes, a quarter of their memory."""
 
 
 class Pretraining(Group):
@@ -167,6 +170,8 @@ class Common(Group):
     """The run's folder; runs/NAME-DATE unless given."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of weights and activations; auto is float32 on a CPU, bfloat16 on CUDA."""
+    quantization: Quantization | None = None
+    """Hold the frozen base in 4 bits (nf4) or 8 (int8), through bitsandbytes; only with lora."""
     saved_precision: Literal["base", "float32", "bfloat16", "float16"] = "base"
     """Of the weights in ``model/``; base is that of the files of the model that was trained."""
     activation_checkpointing: bool = False

@@ -57,6 +57,7 @@ class Watcher:
         """Say what is about to happen; None is a number that nobody knows yet."""
         everything, trainable = parameter_count(model)
         how = f"LoRA rank {recipe.lora.rank}" if recipe.lora else "all weights"
+        how += f" on a base in {recipe.quantization}" if recipe.quantization else ""
         self.say(
             f"{self.title}: {millions(everything)} parameters, "
             f"{millions(trainable)} trainable ({how}); "

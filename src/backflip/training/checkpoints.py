@@ -54,11 +54,8 @@ def learnt(module: nn.Module) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     state = cast("Mapping[str, Any]", module.state_dict(keep_vars=True))
-    buffers = {
-        name: value
-        for name, value in state.items()
-        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
-    }
+    known = dict(module.named_buffers(remove_duplicate=False))  # not scales of quantised weights
+    buffers = {name: value for name, value in state.items() if name in known}
     return found | buffers
 
 

@@ -19,6 +19,7 @@ from backflip.errors import NonFiniteError
 from backflip.functional.reductions import Loss
 from backflip.models.packing import token_budget_here
 from backflip.progress import each
+from backflip.training.adamw_8bit import adamw_8bit
 
 MOST_SKIPS_IN_A_ROW = 3
 
@@ -192,8 +193,11 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-5,
     weight_decay: float = 0.0,
+    state_bits: int = 32,
 ) -> torch.optim.Optimizer:
     """AdamW over what needs a gradient; vectors (norms, biases) are not decayed.
+
+    ``state_bits``: 8 holds the moments of tensors of 4,096 numbers or more in 8 bits.
 
     eps 1e-5 is that of the OpenAI line of RLHF code; PyTorch's own default is 1e-8.
     """
@@ -205,6 +209,8 @@ def make_optimizer(
         for params, decay in ((matrices, weight_decay), (vectors, 0.0))
         if params
     ]
+    if state_bits == 8:
+        return adamw_8bit(groups, lr=lr, betas=betas, eps=eps)
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 

@@ -29,6 +29,7 @@ from backflip.data.batches import (
     offsets_of,
 )
 from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
+from backflip.distributed.reading import resident
 from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy, adapters_are_new
@@ -218,7 +219,8 @@ class _Pass:
         once = {key: number for number, key in reversed(list(enumerate(keys)))}
         self.work = ReferenceWork(len(once))
         known: dict[bytes, float] = {}
-        with task("the reference reads", len(once), "answers") as self.reading:
+        bar = task("the reference reads", len(once), "answers")
+        with resident(self.model), bar as self.reading:
             for window in _windows(sorted(once.values()), _numbers(answers.prompt)):
                 self._window(answers[torch.tensor(window)], [keys[row] for row in window], known)
         return torch.tensor([known[key] for key in keys], dtype=torch.float32)

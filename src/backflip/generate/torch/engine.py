@@ -7,7 +7,6 @@ the next answer in the queue takes its place.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,11 +30,12 @@ from backflip.generate.engine import (
 from backflip.generate.torch import filters
 from backflip.generate.torch.decoder import LlamaDecoder
 from backflip.generate.torch.decoding import Decoder, Waiting
-from backflip.generate.torch.fallback import ModelDecoder, causal_up_to
+from backflip.generate.torch.fallback import causal_up_to, own_forward
 from backflip.generate.torch.llama import why_not
 from backflip.generate.torch.prefixes import Prefixes
 from backflip.generate.torch.weights import UnsupportedLayerError, has_bfloat16
 from backflip.models.positions import check_growth
+from backflip.models.quantized import is_quantized, no_room
 from backflip.models.trunk import unwrapped
 from backflip.progress import Task, task
 
@@ -130,6 +130,7 @@ class TorchEngine:
         self.slow_because: str | None = why_not(model)
         self._decoder: Decoder | None = None
         self._cached: bool | None = None
+        self._conversing = False
         self._causal_up_to: float | None = math.inf if self.slow_because is None else None
 
     @property
@@ -159,11 +160,12 @@ class TorchEngine:
         if not isinstance(decoder, LlamaDecoder):
             yield
             return
-        decoder.prefixes = Prefixes()
+        decoder.prefixes, self._conversing = Prefixes(), True
         try:
             yield
         finally:
-            decoder.prefixes = None
+            decoder.prefixes, self._conversing = None, False
+            self._release_dequantized()
 
     def generate(
         self,
@@ -192,8 +194,15 @@ class TorchEngine:
                     done = answers(decoder, queue, end, seed, self.max_rows, told)
             finally:
                 decoder.finish()
+                if not self._conversing:
+                    self._release_dequantized()
         done = [completion for theirs in here().everyone(done) for completion in theirs]
         return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
+
+    def _release_dequantized(self) -> None:
+        """Learning needs the room that a dequantised copy took; it is soon made again."""
+        if self.slow_because is None and is_quantized(self.model):
+            self.release()
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> None:
         config = unwrapped(self.model).config.get_text_config()
@@ -208,7 +217,7 @@ class TorchEngine:
 
     def _ready(self) -> Decoder:
         if self._decoder is None:
-            self.slow_because = why_not(self.model)
+            self.slow_because = why_not(self.model) or no_room(self.model)
             model = plain(self.model)
             if self.slow_because is None:
                 try:
@@ -232,19 +241,6 @@ def dealt(prompts: Sequence[Sequence[int]], group: int) -> list[Waiting]:
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     mine = [i for i, counted in here().deal(order) if counted]
     return [Waiting(i, j, prompts[i], group) for i in mine for j in range(group)]
-
-
-def own_forward(model: nn.Module, cached: bool | None) -> ModelDecoder:
-    """Decoding through the model itself; its cache is put to the test where nobody has yet."""
-    decoder = ModelDecoder(model, cached=cached)
-    if cached is None and not decoder.cached:
-        warnings.warn(
-            f"{unwrapped(model).config.model_type} reads its own answers in another way from its "
-            "cache than at once, or has none: answers are read anew for each token, which takes "
-            "several times as long.",
-            stacklevel=5,
-        )
-    return decoder
 
 
 def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,3 +161,16 @@ def causal_up_to(model: Any) -> float:
         positions.reset(positions.rotary(model))
         vocabulary = int(model.config.get_text_config().vocab_size)
         return probing.causal_up_to(vocabulary, model, alone)
+
+
+def own_forward(model: nn.Module, cached: bool | None) -> ModelDecoder:
+    """Decoding through the model itself; its cache is put to the test where nobody has yet."""
+    decoder = ModelDecoder(model, cached=cached)
+    if cached is None and not decoder.cached:
+        warnings.warn(
+            f"{unwrapped(model).config.model_type} reads its own answers in another way from its "
+            "cache than at once, or has none: answers are read anew for each token, which takes "
+            "several times as long.",
+            stacklevel=5,
+        )
+    return decoder

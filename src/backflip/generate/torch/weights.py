@@ -7,10 +7,14 @@ for 135 million of them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from backflip.models.quantized import dense
 
 ROWS_EXPECTED = 16
 
@@ -70,21 +74,24 @@ def has_bfloat16() -> bool:
 def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a linear layer, active LoRA adapters added: W + Σ scale · B A.
 
+    Those of a quantised layer are dequantised.
+
     Raises:
         UnsupportedLayerError: not a plain linear layer, nor one with plain LoRA adapters.
 
     """
-    if type(module) is nn.Linear:
-        return module.weight, module.bias
+    linear: Any = module
+    if (weight := _plain_weight(linear)) is not None:
+        return weight, linear.bias
     layer = _lora_linear(module)
     base = layer.base_layer
-    if type(base) is not nn.Linear:
+    weight = _plain_weight(base)
+    if weight is None:
         raise UnsupportedLayerError(f"LoRA over {type(base).__name__}")
     if layer.disable_adapters:
         if layer.merged:
             raise UnsupportedLayerError("adapters that are merged and disabled at once")
-        return base.weight, base.bias
-    weight = base.weight
+        return weight, base.bias
     for name in layer.active_adapters:
         if name not in layer.lora_A or name in layer.merged_adapters:
             continue
@@ -94,11 +101,19 @@ def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, base.bias
 
 
-def _lora_linear(module: nn.Module):  # noqa: ANN202 - peft is imported only where it is in use
-    if hasattr(module, "base_layer"):
-        from peft.tuners.lora import Linear as LoraLinear
+def _plain_weight(module: Any) -> Tensor | None:
+    return module.weight if type(module) is nn.Linear else dense(module)
 
-        if type(module) is LoraLinear:
+
+def _lora_linear(module: nn.Module) -> Any:
+    """A layer of peft with plain LoRA; peft is imported only where it is in use."""
+    if hasattr(module, "base_layer"):
+        from peft.tuners import lora
+
+        kinds = [lora.Linear]
+        if dense(module.base_layer) is not None:  # pyright: ignore[reportArgumentType]
+            kinds += [lora.Linear4bit, lora.Linear8bitLt]
+        if type(module) in kinds:
             return module
     raise UnsupportedLayerError(type(module).__name__)
 
