@@ -18,6 +18,8 @@ SAID = {
     "sleep": "rank 1 of 2 has not come for 15 s",
     "recipe": "rank 1 has another setting optimizer.lr: 0.5, where rank 0 has 0.001",
     "data": "rank 1 has another setting data.limit",
+    "rows": "rank 1 has other rows than rank 0",
+    "weights": "rank 1 has other weights than rank 0",
     "disk": "rank 1: ",
 }
 """What the one message says of each fault."""

@@ -47,7 +47,13 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "kto": ("kto", ROWS | ALL | SAMPLED | {"batch_size": 6}),
     "tr_dpo": ("tr_dpo", ROWS | ALL | SAMPLED),
     "process": ("process_reward_model", TINY | {"data": {"source": "demo:solutions", "limit": 12}}),
-    "ppo_critic": ("ppo", ONLINE | ALL | {"reward": "@reward_model/one"}),
+    "ppo_critic": (
+        "ppo",
+        ONLINE
+        | ALL
+        | {"reward": "@reward_model/one"}
+        | {"pretraining": {"source": "demo:demonstrations", "batch_size": 3}},
+    ),
     "ppo_shared": (
         "ppo",
         ONLINE | {"reward": "exact", "values": "shared", "algorithm": {"vf_coef": 0.1}},
