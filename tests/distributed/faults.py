@@ -1,7 +1,7 @@
 """A run of DPO in which one rank fails: `python -m tests.distributed.faults FAULT RUN [SETTING…]`.
 
-FAULT: raise, kill, kill_once, sleep, stop or disk, in the third step; recipe, data, rows or weights;
-or none.
+FAULT: raise, kill, kill_once, sleep, stop or disk, in the third step; recipe, data, rows or
+weights, before the first; or none.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from backflip.algorithms.online.ppo import PPO
 from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "LoRA on a bfloat16 base": {"lora": True, "base": torch.bfloat16},
     "products in bfloat16": {"compute": torch.bfloat16, "groups": 4, "budget": 60},
     "two nodes of one rank": {"nodes": 2},
+    "GPT-2": {"family": "gpt2"},
     "averaged": {"averaged": True},
 }
 
@@ -68,8 +69,11 @@ def experience(groups: int, size: int, seed: int) -> Experience:
     )
 
 
-def learner(how: dict[str, Any]) -> Learner:
+def model_of(family: str) -> Any:
     torch.manual_seed(0)
+    if family == "gpt2":  # its layers have another name
+        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+        return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **sizes))
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -79,7 +83,11 @@ def learner(how: dict[str, Any]) -> Learner:
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    model: Any = LlamaForCausalLM(config).to(how.get("base", torch.float32))
+    return LlamaForCausalLM(config)
+
+
+def learner(how: dict[str, Any]) -> Learner:
+    model: Any = model_of(how.get("family", "llama")).to(how.get("base", torch.float32))
     if how.get("checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
