@@ -73,11 +73,6 @@ def table(run: Path, minutes: float) -> str:
     first, last = (mean_interval(part) for part in (rewards[:few], rewards[-few:]))
     answers = SETTINGS["prompts_per_step"] * SETTINGS["answers_per_prompt"]
 
-    def ends(found: dict[str, Any], least: float = 0.0) -> str:
-        mean = found.get("mean", found.get("estimate"))
-        low, high = max(found["low"], least), min(found["high"], 1.0)
-        return f"{mean:.3f} | {low:.3f} to {high:.3f}"
-
     kinds = [("sampled, all instructions followed", "pass_at_1"), ("greedy, the same", "greedy")]
     rows = [
         f"| reward, first {few} steps | {ends(vars(first))} |",
@@ -105,6 +100,13 @@ def table(run: Path, minutes: float) -> str:
         f"KL from the reference after it: {summary['kl_after']:.1f} nats an answer.",
     ]
     return "\n".join(text) + "\n"
+
+
+def ends(found: dict[str, Any], least: float = 0.0) -> str:
+    """Two cells: a mean, and its interval within what can be."""
+    mean = found.get("mean", found.get("estimate"))
+    low, high = max(found["low"], least), min(found["high"], 1.0)
+    return f"{mean:.3f} | {low:.3f} to {high:.3f}"
 
 
 if __name__ == "__main__":
