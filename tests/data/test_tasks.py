@@ -22,13 +22,37 @@ def test_answers_are_right():
         digits = row["question"].removeprefix("sort ")
         assert "".join(sorted(digits)) == row["answer"]
         assert 6 <= len(digits) <= 10
-    for row in questions("arithmetic", 200):
-        assert int(row["reference"]) == eval(row["question"])
-        assert [eval(left) == int(right) for left, right in _sides(row["steps"])] == [True, True]
 
 
-def _sides(steps: list[str]) -> list[list[str]]:
-    return [step.split("=") for step in steps]
+@pytest.mark.parametrize("settings", ["", ":numbers=5,largest=9,seed=3", ":numbers=2,largest=20"])
+def test_every_step_of_arithmetic_is_right_and_says_what_the_question_says(settings: str):
+    for row in questions(f"arithmetic{settings}", 200):
+        rest = row["question"]
+        for step in row["steps"]:
+            left, right = step.split("=")
+            assert rest.startswith(left)
+            assert eval(left) == int(right)
+            rest = right + rest.removeprefix(left)
+        assert rest == row["reference"] == str(eval(row["question"]))
+        assert row["answer"] == "\n".join(row["steps"])
+
+
+def test_settings_of_a_task_are_counted_out_and_checked():
+    rows = load("task:arithmetic:numbers=4,largest=12,size=30", Prompt).records
+    assert {len(row.info["steps"]) for row in rows} == {3}
+    assert len(rows) == 30
+    seen = [questions(f"sorting:seed={seed},size=20") for seed in (1, 1, 2)]
+    assert seen[0] == seen[1] != seen[2]
+    for wrong, said in (
+        ("arithmetic:terms=4", "no setting 'terms'; it has largest, numbers, seed, size"),
+        ("sorting:numbers=4", "no setting 'numbers'; it has seed, size"),
+        ("arithmetic:numbers=1", "2 or more"),
+        ("arithmetic:largest=x", "largest is 'x'"),
+        ("arithmetic:numbers", "numbers is ''"),
+        ("arithmetic:numbers=2,largest=1", "hardly more than 8 different questions"),
+    ):
+        with pytest.raises(UserError, match=said):
+            questions(wrong)
 
 
 def test_a_task_is_read_as_demonstrations_and_as_prompts_with_a_reference():

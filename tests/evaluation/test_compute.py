@@ -229,3 +229,43 @@ def test_steps_are_as_good_as_what_follows_them(estimate: str, tmp_path: Path):
     assert {row["labels"][-1] for row in rows} <= {0.0, 1.0}
     soft = any(0 < label < 1 for label in labels)
     assert soft == (estimate == "soft")
+
+
+def test_labels_are_compared_with_the_steps_that_a_question_names(tmp_path: Path):
+    """Of the steps that a random model writes, those are right that the question is given."""
+    model, asked = str(tiny_model(tmp_path / "tiny")), tmp_path / "asked.jsonl"
+    settings: dict[str, Any] = {"n": 2, "separator": "e", "max_tokens": 48}
+
+    def labelled(estimate: str, known: list[list[str]]) -> tuple[Any, list[dict[str, Any]]]:
+        rows = [{"prompt": f"{n}?", "steps": steps} for n, steps in enumerate(known)]
+        write_jsonl(asked, rows)
+        given: Any = settings | {"estimate": estimate, "out": tmp_path / f"{estimate}.jsonl"}
+        found = bf.label_steps(model, asked, len_is_even, continuations=2, **given)
+        return found, [json.loads(line) for line in found.out.read_text().splitlines()]
+
+    _, drawn = labelled("soft", [["x"]] * 4)
+    known = [[step.strip() for step in row["steps"]] for row in drawn[::2]]
+    assert max(map(len, known)) > 2
+    known[0][1:2] = ["another step", *known[0][1:2]]
+    known[1].append("one more step")
+    found, rows = labelled("known", known)
+    assert [row["steps"] for row in rows] == [row["steps"] for row in drawn]
+    assert rows[0]["labels"] == [1.0] + [0.0] * (len(rows[0]["labels"]) - 1)
+    assert rows[2]["labels"] == [1.0] * (len(rows[2]["labels"]) - 1) + [0.0]
+    assert rows[4]["labels"] == [1.0] * len(rows[4]["labels"])
+    assert found.noise == 0.0
+    found, soft = labelled("soft", known)
+    pairs = [
+        (a > 0.5) != (b > 0.5)
+        for x, y in zip(soft, rows, strict=True)
+        for a, b in zip(x["labels"], y["labels"], strict=True)
+        if a is not None
+    ]
+    assert found.noise == pytest.approx(sum(pairs) / len(pairs))
+    write_jsonl(asked, [{"prompt": "1?"}, {"prompt": "2?", "steps": ["a"]}])
+    with pytest.raises(UserError, match="1 question of 2 have none"):
+        bf.label_steps(model, asked, len_is_even, estimate="known", **settings)
+
+
+def len_is_even(answer: str) -> bool:
+    return len(answer) % 2 == 0

@@ -9,6 +9,7 @@ import typer
 
 from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
+from backflip.text import percent
 
 if TYPE_CHECKING:
     from backflip.recipes.compute import ComputeReport
@@ -52,8 +53,9 @@ def label_steps(
         list[str],
         typer.Argument(
             metavar="DATA KEY=VALUE...",
-            help="Questions, then reward=VERIFIER, estimate=soft (or hard), continuations=8, n=2, "
-            "out=steps.jsonl, separator, max_tokens, temperature, limit, seed.",
+            help="Questions, then reward=VERIFIER, estimate=soft (or hard, known), "
+            "continuations=8, n=2, out=steps.jsonl, separator, max_tokens, temperature, limit, "
+            "seed.",
             show_default=False,
         ),
     ],
@@ -73,6 +75,9 @@ def label_steps(
         return
     say(f"{found.steps} steps of {found.solutions} solutions to {found.questions} questions")
     say(f"mean label {found.good:.3f}; {found.unjudged} steps without a label")
+    if found.noise is not None:
+        noise = percent(found.noise, 1)
+        say(f"{noise} of labels are on the wrong side, by the questions' own steps")
     notes(found.notes)
     say(f"steps {found.out}")
 
