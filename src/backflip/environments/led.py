@@ -28,6 +28,11 @@ class Led:
     def end(self) -> float:
         return here().once(lambda: self.environment.end())  # noqa: PLW0108 (others have none)
 
+    def close(self) -> None:
+        """Close rank 0's, where it can be closed; whatever it raises is counted there."""
+        if callable(close := getattr(self.environment, "close", None)):
+            close()
+
 
 def led(make: Callable[[], Environment]) -> Callable[[], Environment]:
     """Of several processes, one makes environments and plays them; alone, as it is."""
