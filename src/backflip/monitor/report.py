@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from backflip.monitor.folder import flat_recipe, read_run
+from backflip.monitor.paired import paired_sentences
 from backflip.monitor.run import Run, Stage
 from backflip.monitor.text import number
 from backflip.monitor.views import kind_of, title, view_of
@@ -71,6 +72,7 @@ def compare(folders: Sequence[Path | str]) -> str:
         live="",
         heading=f"{len(runs)} runs compared",
         table=table(runs),
+        paired=paired_sentences(runs),
         settings=_differences(runs),
         keys=[(name, _colour(i)) for i, (name, _) in enumerate(runs)],
         stages=[_compared(stages) for stages in kinds.values()],
@@ -103,12 +105,16 @@ def table(runs: Sequence[tuple[str, Run]]) -> Table:
     for name, run in runs:
         for place, card in _placed_cards(run):
             places[card.label] = max(place, places.get(card.label, place))
-        values = {card.label: card.value for card in cards(run)}
+        values = {card.label: _with_ends(card) for card in cards(run)}
         alarms = sum(len(stage.alarms) for stage in run.stages)
         rows.append({"Run": name, "State": run.state, **values, "Alarms": str(alarms)})
     time = ["Time"] if any("Time" in row for row in rows) else []
     head = ["Run", "State", *sorted(places, key=places.__getitem__), *time, "Alarms"]
     return head, [[row.get(label, "—") for label in head] for row in rows]
+
+
+def _with_ends(card: Card) -> str:
+    return f"{card.value} [{card.ends}]" if card.ends else card.value
 
 
 def _placed_cards(run: Run) -> list[tuple[tuple[int, int], Card]]:

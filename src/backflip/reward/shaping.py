@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,16 @@ class Shaping:
     overlong_buffer: int | None = None
     """Tokens before the length limit over which up to 1 is taken off (DAPO: Yu et al., 2025,
     eq. 13: 4096 of 20480); None takes nothing off."""
+
+    def bounds(self, known: tuple[float, float] | None, *, cut: bool) -> tuple[float, float] | None:
+        """Of shaped scores, from those of the scores; ``cut``: whether answers were cut off."""
+        if known is None or self.length_penalty:
+            return None
+        most = math.inf if self.clip is None else self.clip
+        low, high = (min(max(end, -most), most) for end in known)
+        if cut and self.missing_eos is not None:
+            low, high = min(low, self.missing_eos), max(high, self.missing_eos)
+        return low - float(self.overlong_buffer is not None), high
 
 
 @dataclass(frozen=True)

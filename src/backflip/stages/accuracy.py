@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.functional.pass_at_k import majority_at_k, pass_at_k, settled
-from backflip.functional.statistics import share_interval
+from backflip.functional.statistics import bounded_interval
 from backflip.reward.protocol import Judgement
 
 __all__ = ["Accuracy", "right"]
@@ -71,7 +71,10 @@ class Accuracy:
 
     def summary(self) -> dict[str, dict[str, float | int | None]]:
         """The same with 95 % intervals over questions, by name: mean, low, high, units."""
-        found = {name: share_interval(shares) for name, shares in self.by_question().items()}
+        found = {name: bounded_interval(shares) for name, shares in self.by_question().items()}
+        questions, each = self.sampled.shape
+        asked = torch.arange(questions).repeat_interleave(each)
+        found["pass_at_1"] = bounded_interval(self.sampled.reshape(-1), asked)
         return {
             name: {"mean": i.estimate, "low": i.low, "high": i.high, "units": i.units}
             for name, i in found.items()

@@ -59,6 +59,7 @@ def _trained(
     loop = cast.loop(total, run, pool)
     evaluation = _evaluation(cast, held, watcher)
     before = evaluation.sit(0, write=run.latest_step() is None)
+    watcher.validated(0, before.metrics())
     best = _best(before) if recipe.best else None
     outcome = drive_stage(
         context,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backflip.data.batches import Ragged, Rollouts
@@ -17,9 +17,9 @@ from backflip.distributed.reading import evaluate_all
 from backflip.functional.kl import answer_kl
 from backflip.functional.statistics import (
     Interval,
+    bounded_interval,
     mean_interval,
     paired_difference,
-    share_interval,
 )
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
@@ -27,6 +27,7 @@ from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
 from backflip.stages.accuracy import Accuracy, right
 from backflip.stages.context import StageContext
+from backflip.stages.spoken import asked_after_reset, plain, spoken
 
 __all__ = [
     "Answers",
@@ -38,6 +39,7 @@ __all__ = [
     "shown_rows",
 ]
 
+ROUNDING = 1e-5
 SHOWN = 5
 """Held-out prompts whose replies a summary shows."""
 
@@ -81,6 +83,10 @@ class Answers:
         """The mean of a number over the answers to each question, those that lack it left out."""
         return x.reshape(-1, self.each).nanmean(1)
 
+    def share(self, x: Bool[Tensor, " B"]) -> Interval:
+        """The share of answers for which something is true, with its interval over questions."""
+        return bounded_interval(x.float(), torch.arange(len(x)) // self.each)
+
     def means(self) -> dict[str, float]:
         """KL in nats, length in tokens, and the share that the policy ended by itself."""
         return {
@@ -94,9 +100,7 @@ class Answers:
         return {
             **mean_interval(self.by_question(self.kl)).named(f"kl_{when}"),
             f"length_{when}": self.means()["length"],
-            **share_interval(
-                self.by_question(self.rollouts.finished.float()),
-            ).named(f"finished_{when}"),
+            **self.share(self.rollouts.finished).named(f"finished_{when}"),
         }
 
 
@@ -113,10 +117,13 @@ def answered(
     several = replace(sampler, group_size=each)
     rollouts = several(questions.tokens, seed=recipe.seed, rows=questions.rows)
     ref = evaluate_all(reference, rollouts, {"logp"}, recipe.token_budget)["logp"]
-    decode: Callable[[Any], str] = context.tokenizer.decode
-    first = rollouts.steps.answer[torch.arange(0, len(rollouts), each)]
-    written = [plain(decode, a.tolist(), context) for a in first.rows()]
-    texts = list(zip(questions.texts, written, strict=True))
+    texts = [
+        (
+            asked_after_reset(rollouts, row, asked, context.template),
+            spoken(rollouts, row, context.template),
+        )
+        for row, asked in zip(range(0, len(rollouts), each), questions.texts, strict=True)
+    ]
     return Answers(rollouts, answer_kl(rollouts.logp, ref, rollouts.mask), texts, each)
 
 
@@ -128,6 +135,8 @@ class EvalResult:
     judgement: Judgement
     accuracy: Accuracy | None = None
     """Where the judge gives verdicts."""
+    bounds: tuple[float, float] | None = None
+    """The lowest and the highest score that there can be, where those are known."""
 
     @property
     def scores(self) -> Float[Tensor, " Q"]:
@@ -137,6 +146,17 @@ class EvalResult:
     def part(self, name: str) -> Float[Tensor, " Q"]:
         """The mean of a part of the scores, likewise."""
         return self.answers.by_question(self.judgement.parts[name])
+
+    def reward(self) -> Interval:
+        """The mean score with its interval over questions; as that of an accuracy, where the
+        scores have known bounds.
+        """
+        scores, each = self.judgement.scores, self.answers.each
+        known, asked = scores.isfinite(), torch.arange(len(scores)) // each
+        held, bounds = scores[known], self.bounds
+        if bounds is None or not len(held) or not _inside(held, bounds):
+            return mean_interval(self.scores[self.scores.isfinite()])
+        return bounded_interval(held.clamp(*bounds), asked[known], within=bounds)
 
     def metrics(self) -> dict[str, float]:
         """Its means, as those of a validation."""
@@ -176,16 +196,20 @@ class PromptEval:
             self.context, self.questions, self.sampler, self.reference, each=self.each
         )
         judgement = self.judge(answers.rollouts)
-        result = EvalResult(answers, judgement, self._accuracy(answers, judgement))
+        recipe: Any = self.context.recipe
+        cut = not bool(answers.rollouts.finished.all())
+        bounds = recipe.shaping.bounds(recipe.reward.bounds, cut=cut)
+        result = EvalResult(answers, judgement, self._accuracy(answers, judgement), bounds)
         if write:
             scores, kl = result.scores.tolist(), answers.by_question(answers.kl).tolist()
-            self.log.samples(
-                step,
-                [
-                    {"prompt": p, "answer": a, "score": s, "kl": k}
-                    for (p, a), s, k in zip(answers.texts, scores, kl, strict=True)
-                ],
-            )
+            rows = [
+                {"prompt": p, "answer": a, "score": s, "kl": k}
+                for (p, a), s, k in zip(answers.texts, scores, kl, strict=True)
+            ]
+            if result.accuracy is not None:  # by question, so that runs can be compared
+                for row, share in zip(rows, result.accuracy.sampled.mean(1).tolist(), strict=True):
+                    row["right"] = share
+            self.log.samples(step, rows)
         self.sittings[step] = result
         return result
 
@@ -199,18 +223,10 @@ class PromptEval:
             likeliest = replace(sampler, params=params, group_size=1, allow_filters=True)
             asked, seed = self.questions, self.context.recipe.seed
             greedy = self.judge(likeliest(asked.tokens, seed=seed, rows=asked.rows))
-        decode: Callable[[Any], str] = self.context.tokenizer.decode
-        said = [
-            plain(decode, a.tolist(), self.context) for a in answers.rollouts.steps.answer.rows()
-        ]
+        rows = answers.rollouts.steps.answer.rows()
+        said = [plain(row.tolist(), self.context.template) for row in rows]
         recipe: Any = self.context.recipe
         return Accuracy.of(judgement, said, answers.each, recipe.reward.final, greedy)
-
-
-def plain(decode: Callable[[Any], str], tokens: list[int], context: StageContext) -> str:
-    """An answer as people read it, without the token that ended it."""
-    ends = set(context.template.stop_tokens)
-    return decode([t for t in tokens if t not in ends]).strip()
 
 
 def shown_prompt(messages: Messages) -> str:
@@ -237,11 +253,11 @@ def shown_rows(count: int) -> tuple[list[int], str]:
 def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
     """Rewards and accuracy with their intervals, KL, and a few prompts with both replies."""
     summary: dict[str, Any] = {
-        "reward_before": _interval(before.scores),
-        "reward_after": _interval(after.scores),
+        "reward_before": _parts(before.reward()),
+        "reward_after": _parts(after.reward()),
         **before.answers.intervals("before"),
         **after.answers.intervals("after"),
-        "reward_gain": _gain(before.scores, after.scores),
+        "reward_gain": _parts(_gain(before, after)),
     }
     if before.accuracy is not None and after.accuracy is not None:
         summary["accuracy_before"] = before.accuracy.summary()
@@ -252,7 +268,7 @@ def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
         old, new = before.part("heldout"), after.part("heldout")
         summary["reward_heldout_before"] = _interval(old)
         summary["reward_heldout_after"] = _interval(new)
-        summary["reward_heldout_gain"] = _gain(old, new)
+        summary["reward_heldout_gain"] = _parts(_paired(old, new))
     return summary | _examples(before, after)
 
 
@@ -274,10 +290,29 @@ def _examples(before: EvalResult, after: EvalResult) -> dict[str, Any]:
     return {"examples_rule": rule, "examples": examples}
 
 
-def _gain(before: torch.Tensor, after: torch.Tensor) -> dict[str, float | int | None]:
+def _gain(before: EvalResult, after: EvalResult) -> Interval:
+    """Of the scores, within what the bounds of the scores allow."""
+    found, bounds = _paired(before.scores, after.scores), (before.bounds, after.bounds)
+    if None in bounds:
+        return found
+    most = max(end for pair in bounds if pair for end in pair)
+    least = min(end for pair in bounds if pair for end in pair)
+    if not all(_inside(one.scores.nan_to_num(least), (least, most)) for one in (before, after)):
+        return found
+    width = most - least
+    return replace(found, low=max(found.low, -width), high=min(found.high, width))
+
+
+def _paired(before: torch.Tensor, after: torch.Tensor) -> Interval:
     """Of the same prompts, one by one: how hard they are cancels."""
     both = after.isfinite() & before.isfinite()
-    return _parts(paired_difference(after[both], before[both]))
+    return paired_difference(after[both], before[both])
+
+
+def _inside(scores: torch.Tensor, bounds: tuple[float, float]) -> bool:
+    """Whether scores keep their bounds, up to the rounding of float32."""
+    low, high = bounds
+    return low < high and bool(((scores - scores.clamp(low, high)).abs() <= ROUNDING).all())
 
 
 def _interval(scores: torch.Tensor) -> dict[str, float | int | None]:

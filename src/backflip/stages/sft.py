@@ -25,8 +25,9 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.context import StageContext
 from backflip.stages.course import basics, learn_offline, rows_learnt
 from backflip.stages.plans import Plan
-from backflip.stages.prompt_eval import EvalPrompts, plain
+from backflip.stages.prompt_eval import EvalPrompts
 from backflip.stages.settings import Count
+from backflip.stages.spoken import plain
 from backflip.stages.streams import StageRows
 from backflip.stages.watcher import Watcher
 
@@ -163,8 +164,8 @@ class _Replies:
         self.sampler.sync(self.policy)
         drawn = self.sampler(self.questions.tokens, seed=self.context.recipe.seed)
         self.sampler.engine.release()  # pyright: ignore[reportAttributeAccessIssue]
-        decode, answers = self.context.tokenizer.decode, drawn.steps.answer.rows()
-        written = [plain(decode, answer.tolist(), self.context) for answer in answers]
+        answers = drawn.steps.answer.rows()
+        written = [plain(answer.tolist(), self.context.template) for answer in answers]
         if write:
             rows = zip(self.questions.texts, written, self.references, strict=True)
             said = [{"prompt": p, "answer": a, "reference": r} for p, a, r in rows]

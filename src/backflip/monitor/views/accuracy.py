@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from backflip.monitor.charts import intervals
-from backflip.monitor.outcomes import FAILED, SCORED, VERDICTS, drawn
+from backflip.monitor.outcomes import FAILED, SCORED, VERDICTS, drawn, givers
 from backflip.monitor.run import Stage
 from backflip.monitor.text import Estimate, estimate, interval_said, share_ranged, standing
 from backflip.monitor.views.base import Card, Panel
 
-__all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sentence"]
+__all__ = ["accuracy_card", "accuracy_panels", "accuracy_sentence", "verdict_sentences"]
 
 
 def accuracy_panels(stage: Stage) -> list[Panel]:
@@ -24,12 +24,9 @@ def accuracy_panels(stage: Stage) -> list[Panel]:
     tries = [f"val_pass_at_{2**power}" for power in range(8)]
     found = [name for name in (*tries, *_votes(), "val_greedy") if stage.series(name)[1]]
     accuracy = {name: _label(name.removeprefix("val_")) for name in found}
-    verdicts = {f"reward_{name}": name for name in VERDICTS}
-    rare = {SCORED: "scored by a number"} | {f"reward_{name}": name for name in FAILED}
-    verdicts |= {name: label for name, label in rare.items() if any(stage.series(name)[1])}
     panels = [
         Panel("Held-out accuracy", "share of questions", accuracy, percent=True, zero=True),
-        Panel("Verdicts", "share of answers", verdicts, percent=True, zero=True),
+        *(_verdict_panel(stage, source) for source in _shown(stage)),
         Panel(
             "Prompts with signal",
             "share of prompts whose answers differ in score",
@@ -77,29 +74,64 @@ def _failed(stage: Stage) -> str:
     return f" Counted as wrong, as their check failed or took too long: {before:,} and {after:,}."
 
 
-def verdict_sentence(stage: Stage) -> str:
-    """How many answers of the run were found right, wrong and so on; empty without verdicts."""
-    if not any(stage.series(f"reward_{name}")[1] for name in VERDICTS):
-        return ""
+def verdict_sentences(stage: Stage) -> list[str]:
+    """How many answers of the run were found right, wrong and so on; none without verdicts.
+
+    Of a mix, by the term whose verdicts count, or by each where none does.
+    """
+    sources = sorted(givers(stage.metrics()))
+    counted = [source for source in sources if source == "reward_"] or sources
+    return [_verdicts(stage, source) for source in counted]
+
+
+def _whose(stage: Stage, source: str) -> str:
+    """`` of exact``: the term of a mix that gave verdicts; empty where there is one source."""
+    named = sorted(givers(stage.metrics()) - {"reward_"})
+    if source == "reward_":
+        series = [stage.series(f"{source}{name}")[1] for name in VERDICTS]
+        named = [one for one in named if [stage.series(f"{one}{n}")[1] for n in VERDICTS] == series]
+    else:
+        named = [source]
+    return f" of {named[0].removeprefix('reward_').rstrip('_')}" if named else ""
+
+
+def _shown(stage: Stage) -> list[str]:
+    """Sources whose verdicts are drawn: the reward as a whole, and terms that say otherwise."""
+    sources = sorted(givers(stage.metrics()))
+    whole = _whose(stage, "reward_") if "reward_" in sources else ""
+    return [one for one in sources if one == "reward_" or _whose(stage, one) != whole]
+
+
+def _verdict_panel(stage: Stage, source: str) -> Panel:
+    verdicts = {f"{source}{name}": name for name in VERDICTS}
+    rare = {SCORED: "scored by a number"} if source == "reward_" else {}
+    rare |= {f"{source}{name}": name for name in FAILED}
+    verdicts |= {name: label for name, label in rare.items() if any(stage.series(name)[1])}
+    title = f"Verdicts{_whose(stage, source)}"
+    return Panel(title, "share of answers", verdicts, percent=True, zero=True)
+
+
+def _verdicts(stage: Stage, source: str) -> str:
     steps = [entry.metrics for entry in stage.entries if "answers" in entry.metrics]
     learnt = round(sum(said["answers"] for said in steps))
     counts = {
-        name: round(sum(said.get(f"reward_{name}", 0.0) * said["answers"] for said in steps))
+        name: round(sum(said.get(f"{source}{name}", 0.0) * said["answers"] for said in steps))
         for name in VERDICTS
     }
-    failures, late = _failures(steps)
+    failures, late = _failures(steps, source)
     right = ", ".join(f"{counts[name]:,} {name}" for name in VERDICTS)
     shared = learnt - sum(counts.values()) - late
     shared_too = f", {shared:,} scored by a number" if shared > 0 else ""
-    return f"Verdicts on the {learnt:,} answers learnt from: {right}{shared_too}{failures}."
+    whose = f"Verdicts{_whose(stage, source)}"
+    return f"{whose} on the {learnt:,} answers learnt from: {right}{shared_too}{failures}."
 
 
-def _failures(steps: Sequence[Mapping[str, float]]) -> tuple[str, int]:
+def _failures(steps: Sequence[Mapping[str, float]], source: str) -> tuple[str, int]:
     """The checks that failed, and how many of them have a score all the same, as code that takes
     too long has.
     """
     counts = {
-        name: round(sum(said.get(f"reward_{name}", 0.0) * drawn(said) for said in steps))
+        name: round(sum(said.get(f"{source}{name}", 0.0) * drawn(said) for said in steps))
         for name in FAILED
     }
     unscored = round(sum(said.get("unscored", 0.0) * drawn(said) for said in steps))
@@ -119,7 +151,7 @@ def accuracy_card(stage: Stage) -> Card | None:
     rows = [(n, m.value, m.low, m.high) for n, m in (("before", before), ("after", after))]
     was, (now, ends) = share_ranged(before)[0], share_ranged(after)
     detail = f"after: {interval_said(ends)}, {standing(after.units)}"
-    return Card("Held-out accuracy, sampled", f"{was} → {now}", detail, intervals(rows))
+    return Card("Held-out accuracy, sampled", f"{was} → {now}", detail, intervals(rows), ends)
 
 
 def _went(label: str, before: Estimate, after: Estimate) -> str:

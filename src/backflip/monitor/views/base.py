@@ -64,6 +64,8 @@ class Card:
     value: str
     detail: str = ""
     picture: Markup = field(default_factory=Markup)
+    ends: str = ""
+    """The 95 % interval of the number, of the last one where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,7 @@ class View:
         names, ends = stage.metrics(), ("_low", "_high", "_units")
         drawn = first | {metric for panel in engine for metric in panel.metrics}
         drawn |= {f"{metric}{end}" for metric in (*names, "val") for end in ends}
-        new = [metric for metric in names if metric not in drawn]
+        new = [m for m in names if m not in drawn and not _copied(stage, m, drawn)]
         shown = [panel for panel in engine if not first & set(panel.metrics)]
         return [*shown, *(Panel(m.replace("_", " "), "", {m: m}) for m in new)]
 
@@ -196,6 +198,12 @@ ENGINE = (
     Panel("Speed", "tokens a second", {"tokens_per_s": "tokens"}, zero=True),
 )
 """Of every optimiser."""
+
+
+def _copied(stage: Stage, metric: str, drawn: set[str]) -> bool:
+    """Whether a metric is that of a term whose like of the whole reward is drawn, and the same."""
+    last, series = metric.rpartition("_")[2], stage.series(metric)
+    return any(m == f"reward_{last}" and stage.series(m) == series for m in drawn)
 
 
 def _band(stage: Stage, metric: str) -> list[tuple[float, float]]:
@@ -268,7 +276,7 @@ def golden_card(stage: Stage) -> Card | None:
         return None
     value, ends = share_ranged(accuracy)
     detail = _pairs(golden) + (f"; {interval_said(ends)}" if ends else "")
-    return Card("Golden judgements", value, detail, _beside(accuracy, "model"))
+    return Card("Golden judgements", value, detail, _beside(accuracy, "model"), ends)
 
 
 def _golden(stage: Stage) -> Mapping[str, Any]:
@@ -292,7 +300,7 @@ def accuracy_card(
         detail.append(standing(accuracy.units))
     if baseline is not None:
         detail.append(f"“the {baseline[0]} reply wins”: {share(baseline[1])}")
-    return Card(label, value, "; ".join(detail), _beside(accuracy, who, baseline))
+    return Card(label, value, "; ".join(detail), _beside(accuracy, who, baseline), ends)
 
 
 def _beside(accuracy: Estimate, who: str, baseline: tuple[str, float] | None = None) -> Markup:
@@ -345,5 +353,5 @@ def kl_card(stage: Stage, *, by: Mapping[str, str]) -> Card | None:
     value, ends = nats(kl)
     detail = f"{called}, per answer; " + (f"{interval_said(ends)}; " if ends else "")
     return Card(
-        "KL to the reference", f"{value} nats", f"{detail}the leash is {LARGE_KL:g}", picture
+        "KL to the reference", f"{value} nats", f"{detail}the leash is {LARGE_KL:g}", picture, ends
     )

@@ -16,6 +16,7 @@ from typing import Any
 from backflip.monitor import metrics
 from backflip.monitor.alarms import pointer
 from backflip.monitor.charts import intervals
+from backflip.monitor.outcomes import terms
 from backflip.monitor.rules.answers import (
     ENDS,
     CutOff,
@@ -47,7 +48,7 @@ from backflip.monitor.views.accuracy import (
     accuracy_card,
     accuracy_panels,
     accuracy_sentence,
-    verdict_sentence,
+    verdict_sentences,
 )
 from backflip.monitor.views.base import (
     KL_ALARM_LINE,
@@ -67,7 +68,6 @@ PARTS = ("sampling", "scoring", "learning", "waiting")
 """Of a step's time; ``scoring`` is of rewards, reference and values, and the thread that drives the
 step ``waiting`` for a server, for worker processes, or for a processor."""
 PANELS = (
-    REWARD,
     Panel(
         "KL to the reference",
         "nats per answer",
@@ -104,8 +104,27 @@ ENGINE = (
     Panel("Corrected choices", "share", {"correction_held": "cut or dropped"}, True, True),
     Panel("Time of a step", "share", {f"share_{name}": name for name in PARTS}, True, True),
 )
+COURSES = Panel(
+    "Episodes",
+    "an episode",
+    {
+        "reward_turns": "turns",
+        "reward_calls": "calls",
+        "reward_malformed": "malformed calls",
+        "reward_failed": "failed calls",
+    },
+    zero=True,
+)
 UNTOLD = 2
 """A way that a reward went where there is too little to say which."""
+
+
+def _panels(stage: Stage) -> list[Panel]:
+    """Accuracy and verdicts, the course of episodes, the reward and its terms, and the rest."""
+    named = {f"reward_{name}": name for name in terms(stage.metrics())}
+    mixed = [Panel("Terms of the reward", "mean score", named)] if named else []
+    played = [COURSES] if stage.series("reward_turns")[1] else []
+    return [*accuracy_panels(stage), *played, REWARD, *mixed, *PANELS]
 
 
 def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
@@ -219,7 +238,7 @@ def reward_sentences(stage: Stage) -> list[str]:
     """The results in words; an alarm that explains them is named last."""
     reward, heldout = (_Reward.of(stage, name) for name in ("reward", "reward_heldout"))
     cut = _cut_off(stage)
-    lines = [cut, verdict_sentence(stage), accuracy_sentence(stage), _raised(stage, reward)]
+    lines = [cut, *verdict_sentences(stage), accuracy_sentence(stage), _raised(stage, reward)]
     lines += [_heldout(reward, heldout), _best(stage)]
     good = reward is not None and reward.way == 1
     good = good and (heldout is None or heldout.way in (1, None))
@@ -342,9 +361,9 @@ def _reward_card(stage: Stage, name: str, label: str) -> Card | None:
     if not (before.known and after.known):
         return Card(label, value, "before and after")
     rows = [(n, m.value, m.low, m.high) for n, m in (("before", before), ("after", after))]
-    ends = interval_said(ranged(after, digits=2)[1])
+    ends = ranged(after, digits=2)[1]
     on = f", {standing(after.units)}" if after.units is not None else ""
-    return Card(label, value, f"after: {ends}{on}", intervals(rows))
+    return Card(label, value, f"after: {interval_said(ends)}{on}", intervals(rows), ends)
 
 
 VIEW = View(
@@ -353,7 +372,7 @@ VIEW = View(
     title="PPO",
     titled_by_algorithm=True,
     headlines=("reward", "reward_heldout", "val_pass_at_1", "kl"),
-    panels=lambda stage: (*accuracy_panels(stage), *PANELS),
+    panels=_panels,
     engine=ENGINE,
     rules=_rules,
     sentences=reward_sentences,

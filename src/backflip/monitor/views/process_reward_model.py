@@ -46,7 +46,7 @@ def _card(stage: Stage, key: str, label: str) -> Card | None:
     if (found := estimate(stage.summary, key, units=f"{key}_units")) is None:
         return None
     value, ends = share_ranged(found)
-    return Card(label, value, interval_said(ends) if ends else "")
+    return Card(label, value, interval_said(ends) if ends else "", ends=ends)
 
 
 VIEW = View(

@@ -123,7 +123,7 @@ def _win_card(stage: Stage) -> Card | None:
     on = f"{standing(last.units, 'held-out prompt')}" if last.units else "held-out prompts"
     drawn = [(f"round {step}", rate.value, rate.low, rate.high) for step, rate in rows]
     picture = intervals(drawn) if len(rows) <= 6 else Markup()
-    return Card("Win rate against round 0", value, f"{interval_said(ends)}, on {on}", picture)
+    return Card("Win rate against round 0", value, f"{interval_said(ends)}, on {on}", picture, ends)
 
 
 def _wins(stage: Stage, metric: str, who: str) -> str:

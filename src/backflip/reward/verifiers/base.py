@@ -125,6 +125,12 @@ class Verifier(ABC):
 
     # ---- as a source of reward in a recipe
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest score that an answer can have; None where it is not known."""
+        scores = (self.correct, self.incorrect, self.unparsable)
+        return min(scores), max(scores)
+
     def scorers(self) -> list[str]:
         """Reward models that it loads: none."""
         return []

@@ -56,6 +56,11 @@ class HTTP(Verifier):
     workers: int = 8
     """Worker processes that ask side by side."""
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Not known: the service may reply with any number."""
+        return None
+
     def check(self, answer: str, reference: str, prompt: str, info: Mapping[str, Any]) -> Verdict:
         sent = {"answer": answer, "reference": reference, "prompt": prompt, "info": dict(info)}
         body = json.dumps(sent, default=str).encode()

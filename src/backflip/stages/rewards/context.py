@@ -78,6 +78,11 @@ class RewardSettings(Protocol):
         """
         return next((" ".join(x.split()) for x in reversed(answer.splitlines()) if x.strip()), None)
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest score that an answer can have, where those are known."""
+        return None
+
     @abstractmethod
     def build(self, given: RewardContext) -> RewardSource:
         """The source of reward."""

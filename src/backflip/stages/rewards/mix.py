@@ -39,6 +39,19 @@ class MixOfRewards(RewardSettings):
     def uses_policy(self) -> bool:
         return any(term.uses_policy for term in self.terms)
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Sums of the terms' own, where each term has some."""
+        ends = [term.bounds for term in self.terms]
+        if self.whiten or None in ends:
+            return None
+        most = math.inf if self.clip is None else self.clip
+        weighed = [
+            sorted(weight * min(max(end, -most), most) for end in pair)
+            for weight, pair in zip(self.weights, ends, strict=True)
+        ]
+        return sum(low for low, _ in weighed), sum(high for _, high in weighed)
+
     def scorers(self) -> list[str]:
         return [model for term in self.terms for model in term.scorers()]
 
