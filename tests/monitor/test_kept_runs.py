@@ -29,7 +29,7 @@ def texts(page, pattern):
 def test_a_kept_run_says_what_it_said(name):
     page = render(DATA / name)
     assert {
-        "verdict": " ".join(texts(page, r'<p class="verdict">(.*?)</p>')),
+        "verdict": " ".join(texts(page, r"<li>(.*?)</li>")),
         "cards": texts(page, r'<div class="card">(.*?)</div>'),
         "charts": texts(page, r'viewBox="0 0 420 230" role="img" aria-label="(.*?)">'),
         "alarms": texts(page, r'<div class="alarm-row[^>]*>(.*?)</div>'),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import MetricsLog
+from backflip.monitor.rules.answers import FailedChecks
 from backflip.monitor.run import Stage
+from backflip.monitor.views import view_of
 from backflip.monitor.views.accuracy import accuracy_panels, verdict_sentences
 from tests.monitor.folders import entries
 
@@ -64,3 +66,26 @@ def test_programs_that_take_too_long_and_score_are_no_numbers_between():
         "Verdicts on the 10 answers learnt from: 5 correct, 0 incorrect, 0 unparsable; "
         "checks that were not made: 5 timeout, of which 5 have a score all the same."
     )
+
+
+def test_checks_that_fail_ring_with_their_count():
+    """38 of 100 in five steps; a tenth and less is silent, and so is what a run begins with."""
+    often = entries("online", reward=[0.1] * 5, answers=[20.0] * 5, reward_timeout=[0.38] * 5)
+    alarm = FailedChecks().check(often)
+    assert alarm is not None
+    assert "38 % of the checks of the last 5 steps failed (38 timeout, of 100 answers)" in (
+        alarm.sentence
+    )
+    assert FailedChecks().check(often[:4]) is None
+    seldom = entries("online", reward=[0.1] * 5, answers=[20.0] * 5, reward_error=[0.1] * 5)
+    assert FailedChecks().check(seldom) is None
+
+
+def test_rounds_and_short_steps_of_a_curriculum_are_counted():
+    columns = {"reward": [0.5] * 4, "answers": [16, 12, 16, 8], "rounds": [None, 3, 2, 3]}
+    columns |= {"prompts_short": [None, 1, 0, 2]}
+    stage = Stage("online", entries("online", **columns), [], [], {})
+    assert (
+        "Of 4 steps, 1 drew 2 rounds, 2 drew 3 rounds; 2 stayed short all the same, by 3 prompts "
+        "in all, and learnt from fewer answers (52 in 4 steps)."
+    ) in view_of("online").sentences(stage)

@@ -180,8 +180,8 @@ def bounded_interval(
     variance = max(float(more.var(ddof=1)) / units, float(values.var()) / rows)
     worth = max(middle * (1 - middle) / variance, rows**2 / float((sizes**2).sum()))
     low, high = wilson_bounds(p, worth, float(stdtrit(units - 1, (1 + level) / 2)))
-    ends = (bottom + float(end) * width for end in (p, low, high))
-    return Interval(*ends, level, units)
+    mean, least, most = (bottom + float(end) * width for end in (p, low, high))
+    return Interval(mean, least, most, level, units)
 
 
 def wilson(successes: float | int, trials: float | int, *, level: float = 0.95) -> Interval:

@@ -20,6 +20,7 @@ CALM = 3
 RANK = (
     "non_finite",
     "answers_cut_off",
+    "checks_failed",
     "score_saturation",
     "reward_hacking",
     "likelihood_displacement",

@@ -190,6 +190,8 @@ def _axes(chart: Chart, series: Sequence[Series]) -> Axes:
     low, high = min(xs), max(xs)
     if low == high:
         low, high = low - 1, high + 1
+    if chart.percent and min(ys) == max(ys) == 0:  # shares lie between 0 and 1
+        ticks = [0.0, 1.0]
     top = min(ticks[-1], 1.0) if chart.percent and max(ys) <= 1 else ticks[-1]
     return Axes((low, high), (ticks[0], top))
 

@@ -138,8 +138,13 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        flat |= _flat(value, name + ".") if isinstance(value, Mapping) else {name: str(value)}
+        flat |= _flat(value, name + ".") if isinstance(value, Mapping) else {name: _word(value)}
     return flat
+
+
+def _word(value: Any) -> str:
+    """A setting as YAML spells it: null and true."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _yaml(text: str) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from backflip.monitor.views.base import Card, Table, View
 from backflip.text import duration, fixed
 
 HERE = Path(__file__).parent
+EMPTY = "(empty)"
 MOST_STEPS, MOST_SAMPLES, MOST_LETTERS = 20, 12, 2000
 
 
@@ -187,7 +189,7 @@ def _samples(stage: Stage) -> list[dict[str, Any]]:
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "prompt": _text(sample.get("prompt")),
-        "answer": _text(sample.get("answer")),
+        "answer": _answer(sample.get("answer")),
         "score": _score(sample.get("score")),
         "cut": sample.get("finished") is False,
     }
@@ -201,8 +203,8 @@ def _examples(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "prompt": _text(example.get("prompt")),
-            "before": _text(example.get("before")),
-            "after": _text(example.get("after")),
+            "before": _answer(example.get("before")),
+            "after": _answer(example.get("after")),
             "score_before": _score(example.get("score_before")),
             "score_after": _score(example.get("score_after")),
             "reference": _text(example.get("reference")),
@@ -260,9 +262,19 @@ def _text(value: Any) -> str:
     return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + " …"
 
 
+def _answer(value: Any) -> str:
+    """An answer as text; one without a letter is said to be empty."""
+    return _text(value) if value is None or _text(value).strip() else EMPTY
+
+
 def _score(value: Any) -> str | None:
     score = number(value)
     return None if score is None else fixed(score, 2)
+
+
+def _tied(text: str) -> str:
+    """Text in which no line breaks between a number and its percent sign."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def _page(template: str, **values: Any) -> str:
@@ -270,6 +282,7 @@ def _page(template: str, **values: Any) -> str:
 
     loader = jinja2.FileSystemLoader(HERE)
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages.filters["tied"] = _tied
     script = (HERE / "script.html").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = Markup((HERE / "style.html").read_text(encoding="utf-8"))

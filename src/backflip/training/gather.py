@@ -41,6 +41,8 @@ class Gathering:
     prompts: int = 0
     signal: int = 0
     """Prompts whose answers differ in score, of all that were asked."""
+    short: int = 0
+    """Prompts that are missing of those asked for, after the last round."""
     failed: Counter[str] = field(default_factory=Counter[str])
     wanted: int = 0
     """Prompts with signal that make the step full."""
@@ -84,12 +86,15 @@ class Gathering:
             metrics["signal"] = self.signal / self.prompts
         if self.unscored:
             metrics["unscored"] = self.unscored / self.drawn
+        if self.short:
+            metrics["prompts_short"] = float(self.short)
         return metrics | self.course
 
     def answers(self, prompts: int) -> tuple[Rollouts, Judgement]:
         """What was kept, of the first so many prompts."""
         rollouts, judgement = joined(self.kept)
         groups = cast("Tensor", torch.unique(rollouts.group))  # pyright: ignore
+        self.short = max(0, self.wanted - len(groups)) if self.rounds > 1 else 0
         if len(groups) <= prompts:
             return rollouts, judgement
         first = rollouts.group < groups[prompts]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from backflip.monitor.log import Entry
+from backflip.monitor.outcomes import FAILED, drawn
 from backflip.monitor.rules.base import (
     HIGHER,
     LOWER,
@@ -174,6 +175,37 @@ class CutOff(Rule):
         return (
             f"Only {ended} % of the answers end by themselves; the rest are cut off at the length "
             f"limit, and their reward says little. {ENDS}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedChecks(Rule):
+    """Many answers are not checked: their checks raise, or take too long."""
+
+    name = "checks_failed"
+    needs: tuple[str, ...] = ("reward", "answers")
+    eased: ClassVar[Mapping[str, float]] = {"share": LOWER}
+    share: float = 0.1
+    """Of the answers drawn in the window."""
+    window: int = 5
+    fewest: int = 10
+    """Failed checks, below which nothing is said."""
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        steps = [e.metrics for e in history if self.applies(e)][-self.window :]
+        counts = {
+            name: round(sum(said.get(f"reward_{name}", 0.0) * drawn(said) for said in steps))
+            for name in FAILED
+        }
+        failed, asked = sum(counts.values()), sum(map(drawn, steps))
+        if len(steps) < self.window or failed < self.fewest or failed <= self.share * asked:
+            return None
+        shown, _ = apart([failed / asked, self.share], digits=0, percent=True)
+        kinds = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        return (
+            f"{shown} % of the checks of the last {self.window} steps failed ({kinds}, of "
+            f"{asked:,.0f} answers). See the reasons at the end of the run; give checks more "
+            "time (reward.seconds) or memory, or mend the reward function."
         )
 
 

@@ -144,7 +144,7 @@ class View:
 
     def _chart(self, panel: Panel, stage: Stage) -> Chart:
         series = [
-            Series(label, *stage.series(metric), colour, _band(stage, metric))
+            Series(label, *_series(stage, metric), colour, _band(stage, metric))
             for colour, (metric, label) in enumerate(panel.metrics.items(), start=1)
         ]
         baseline = length_baseline(stage.summary) if "val_accuracy" in panel.metrics else None
@@ -185,6 +185,7 @@ class View:
         )
 
 
+KLS = ("kl", "val_kl", "kl_k3")
 KL_ALARM_LINE = ((f"alarm at {LARGE_KL:g}", LARGE_KL),)
 REWARD = Panel("Reward", "score", {"reward": "reward", "reward_heldout": "held-out"})
 LIKELIHOOD = Panel(
@@ -206,6 +207,14 @@ def _copied(stage: Stage, metric: str, drawn: set[str]) -> bool:
     return any(m == f"reward_{last}" and stage.series(m) == series for m in drawn)
 
 
+def _series(stage: Stage, metric: str) -> tuple[list[float], list[float]]:
+    """The curve of a metric; what arithmetic leaves of a KL between a model and itself is 0."""
+    steps, values = stage.series(metric)
+    if metric in KLS:
+        values = [0.0 if abs(value) < ROUNDING else value for value in values]
+    return steps, values
+
+
 def _band(stage: Stage, metric: str) -> list[tuple[float, float]]:
     """The intervals of a metric, where each of its points has one."""
     steps, low, high = (stage.series(f"{metric}{end}") for end in ("", "_low", "_high"))
@@ -224,6 +233,7 @@ def _reward_for_kl(stage: Stage) -> Markup:
     if not any(len(curve.x) > 1 for curve in curves):
         return Markup()
     note = "Where held-out reward bends down while reward climbs, the reward model may be gamed."
+    note = note if len(curves[-1].x) > 1 else ""
     label = f"{KL_BY_ANSWERS}, nats per answer"
     return line_chart(Chart("Reward bought with KL", curves, "score", label, note=note))
 

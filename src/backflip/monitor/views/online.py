@@ -22,6 +22,7 @@ from backflip.monitor.rules.answers import (
     CutOff,
     DuplicateAnswers,
     EntropyCollapse,
+    FailedChecks,
     FewerWords,
     LengthDrift,
     LengthRewarded,
@@ -40,7 +41,6 @@ from backflip.monitor.text import (
     interval_said,
     number,
     ranged,
-    share,
     share_ranged,
     standing,
 )
@@ -61,12 +61,9 @@ from backflip.monitor.views.base import (
     kl_card,
     nats,
 )
-from backflip.text import counted
+from backflip.monitor.views.steps import PARTS, rounds_sentence, time_sentence
 
 KL_METRICS = {"kl": KL_BY_ANSWERS}
-PARTS = ("sampling", "scoring", "learning", "waiting")
-"""Of a step's time; ``scoring`` is of rewards, reference and values, and the thread that drives the
-step ``waiting`` for a server, for worker processes, or for a processor."""
 PANELS = (
     Panel(
         "KL to the reference",
@@ -136,6 +133,7 @@ def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
         RewardHacking(),
         Saturation(),
         CutOff(),
+        FailedChecks(),
         *finite(),
         LengthDrift(),
         LengthRewarded(),
@@ -244,17 +242,7 @@ def reward_sentences(stage: Stage) -> list[str]:
     good = good and (heldout is None or heldout.way in (1, None))
     if stage.summary.get("reward_after") is not None and not good and ENDS not in cut:
         lines.append(pointer(stage))
-    return [*lines, _time_of_a_step(stage)]
-
-
-def _time_of_a_step(stage: Stage) -> str:
-    """Shares of the parts, each the mean over the steps."""
-    spent = [stage.series(f"share_{name}")[1] for name in PARTS]
-    if not all(spent):
-        return ""
-    parts = zip(PARTS, spent, strict=True)
-    said = ", ".join(f"{share(sum(part) / len(part))} {name}" for name, part in parts)
-    return f"Time of a step, over {counted(len(spent[0]), 'step')}: {said}."
+    return [*lines, rounds_sentence(stage), time_sentence(stage)]
 
 
 def _cut_off(stage: Stage) -> str:
