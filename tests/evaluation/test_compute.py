@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,21 @@ def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
     write_jsonl(tmp_path / "steps.jsonl", rows)
     data, prm = str(tmp_path / "steps.jsonl"), str(tmp_path / "prm")
     bf.train("process_reward_model", model=model, data=data, run=prm, steps=1)
+    write_jsonl(tmp_path / "copy.jsonl", [row | {"id": n} for n, row in enumerate(rows)])
+    told = bf.evaluate(prm, str(tmp_path / "copy.jsonl")).sentences  # some were held out
+    assert any(re.match(r"1[5-9] of these 20 questions were trained on", line) for line in told)
+    write_jsonl(tmp_path / "new.jsonl", [row | {"prompt": f"{row['prompt']}!"} for row in rows])
+    assert "trained" not in " ".join(bf.evaluate(prm, str(tmp_path / "new.jsonl")).sentences)
     (tmp_path / "rule.py").write_text("def even(answer):\n    return len(answer) % 2 == 0\n")
-    page = tmp_path / "compute.html"
+    page = tmp_path / "compute.v1.html"
     words = ["evaluate", model, data, "limit=6", f"reward={tmp_path}/rule.py:even", "n=4"]
-    words += [f"process={prm}", "waits=1", f"out={page}", "max_tokens=8", "--compute"]
+    words += [
+        f"process={prm}",
+        "waits=1",
+        f"out={tmp_path}/compute.v1",
+        "max_tokens=8",
+        "--compute",
+    ]
     done = CliRunner().invoke(app, [*words, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.output.splitlines()[-1])
@@ -189,7 +201,10 @@ def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
     assert "by lot" not in " ".join(found["notes"])
     html = page.read_text()
     assert "Accuracy over tokens" in html
-    assert "<svg" in html
+    assert html.count("<svg") == 1
+    assert len(set(re.findall(r'class="line (c\d+)"', html))) == len(methods), "colours"
+    assert "whisker c8" in html
+    assert "area band" not in html
     for room in ("recipes", "evaluation"):
         monkeypatch.setattr(f"backflip.{room}.compute.DRAWS", 5)
     shown = CliRunner().invoke(app, words)

@@ -237,13 +237,15 @@ def test_a_direct_run_knows_objective_and_reference(
     policy, start = models
     run = a_direct_run(tmp_path / "run", models, objective={"name": "dpo", "beta": 0.25})
     said = bf.evaluate(run, rows).to_json()
-    assert said == bf.evaluate(policy, rows, reference=start, beta=0.25).to_json()
+    assert "elsewhere.jsonl" in said["sentences"][0], "what was learnt from cannot be read here"
+    alone = bf.evaluate(policy, rows, reference=start, beta=0.25).to_json()
+    assert said | {"sentences": said["sentences"][1:]} == alone
     assert bf.evaluate(bf.Run(run), rows, beta=0.1).to_json() != said
     other = a_direct_run(tmp_path / "other", models, objective="dpo", reference=policy)
     assert bf.evaluate(other, rows).scores.std == pytest.approx(0, abs=1e-6)
     chain = tmp_path / "chain"
     a_direct_run(chain / "direct", models, objective={"name": "dpo", "beta": 0.25})
-    assert bf.evaluate(chain, rows).to_json() == said
+    assert bf.evaluate(chain, rows).accuracy == bf.evaluate(run, rows).accuracy
 
 
 def test_formatting_that_was_masked_in_training_is_masked_here(

@@ -47,7 +47,7 @@ def test_runs_on_the_same_questions_are_compared_question_by_question(tmp_path):
     cell = rows[0][head.index("Held-out accuracy, sampled")]
     assert cell.count("%") == 3
     assert " to " in cell
-    assert chance in compare([r.folder for _, r in runs])
+    assert chance in compare([r.folder for _, r in runs]).replace("\u00a0", " ")
 
 
 NAMED = {"a": 0.0, "b": 0.0, "c": 0.15}

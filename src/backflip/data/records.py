@@ -305,7 +305,7 @@ class Tally:
         """Count one more row under ``reason``."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         shown = self.examples.setdefault(reason, [])
-        if len(shown) < self.KEPT:
+        if len(shown) < self.KEPT and str(where) not in shown:
             shown.append(str(where))
 
     def clear(self) -> None:
@@ -318,7 +318,8 @@ class Tally:
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             shown = self.examples.setdefault(reason, [])
-            shown.extend(other.examples[reason][: self.KEPT - len(shown)])
+            new = [where for where in other.examples[reason] if where not in shown]
+            shown.extend(new[: self.KEPT - len(shown)])
 
     @property
     def total(self) -> int:

@@ -1,6 +1,6 @@
 """Charts as small SVG drawings: no library to load, readable in light, dark, print and by keyboard.
 
-Colours are classes (``c1`` … ``c6``) that the page's style sheet gives a meaning; what a pointer
+Colours are classes (``c1`` … ``c10``) that the page's style sheet gives a meaning; what a pointer
 shows is in ``data-chart``, as JSON.
 """
 
@@ -21,7 +21,8 @@ MOST_POINTS = 300
 FEW_POINTS = 16
 """Up to here each point gets a dot; above, the raw line is faint and a smoothed one is drawn."""
 
-
+COLOURS = 10
+"""Of curves; they repeat after these."""
 WHOLE = ("step", "round", "day", "week")
 """Axes that are counted in whole numbers."""
 
@@ -54,6 +55,8 @@ class Chart:
     marks: Sequence[tuple[float, str]] = ()
     """Steps at which an alarm fired, and its sentence."""
     note: str = ""
+    whiskers: bool = False
+    """Whether intervals are lines at each point, for many curves, and not surfaces."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,10 @@ def line_chart(chart: Chart) -> Markup:
         return Markup()
     axes = _axes(chart, series)
     body = [*_grid(axes, chart), *_rules(axes, chart)]
-    body += [_band(axes, curve) for curve in series if len(curve.band) > 1]
+    if chart.whiskers:
+        body += [whisker for curve in series for whisker in _whiskers(axes, curve)]
+    else:
+        body += [_band(axes, curve) for curve in series if len(curve.band) > 1]
     for curve in series:
         body += _curve(axes, curve)
     return _figure(chart, series, axes, body)
@@ -154,6 +160,11 @@ def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
 
 NOISE = 1e-9
 """A spread below this share of the numbers is rounding: an axis shows them as equal."""
+
+
+def colour_of(place: int) -> int:
+    """The colour of a curve by its place among others, from 0."""
+    return place % COLOURS + 1
 
 
 def nice_ticks(low: float, high: float, *, most: int = 5) -> list[float]:
@@ -242,6 +253,15 @@ def _rules(axes: Axes, chart: Chart) -> list[Markup]:
     return body
 
 
+def _whiskers(axes: Axes, series: Series) -> list[Markup]:
+    """The interval of each point of a curve as an upright line."""
+    line = '<line class="whisker c{}" x1="{x}" x2="{x}" y1="{}" y2="{}"/>'
+    return [
+        Markup(line).format(series.colour, axes.py(low), axes.py(high), x=axes.px(x))
+        for x, (low, high) in zip(series.x, series.band, strict=False)
+    ]
+
+
 def _band(axes: Axes, series: Series) -> Markup:
     """The intervals of a curve as a surface behind it."""
     ends = list(zip(series.x, series.band, strict=True))
@@ -258,9 +278,16 @@ def _curve(axes: Axes, series: Series) -> list[Markup]:
         smooth = [(x, axes.py(y)) for (x, _), y in zip(raw, _smoothed(series.y), strict=True)]
         faint = Markup(line).format("raw", series.colour, _points(raw))
         return [faint, Markup(line).format("line", series.colour, _points(smooth))]
-    dot = '<circle class="dot c{}" cx="{}" cy="{}" r="3"/>'
-    dots = [Markup(dot).format(series.colour, x, y) for x, y in raw]
+    dots = [_mark(series.colour, x, y) for x, y in raw]
     return [Markup(line).format("line", series.colour, _points(raw)), *dots]
+
+
+def _mark(colour: int, x: float, y: float) -> Markup:
+    """A point; beyond six curves a square, so that colours that are near stay apart."""
+    if colour <= 6:
+        return Markup('<circle class="dot c{}" cx="{}" cy="{}" r="3"/>').format(colour, x, y)
+    square = '<rect class="dot c{}" x="{}" y="{}" width="6" height="6"/>'
+    return Markup(square).format(colour, round(x - 3, 1), round(y - 3, 1))
 
 
 def _figure(

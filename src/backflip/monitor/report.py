@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from backflip.monitor.charts import colour_of
 from backflip.monitor.folder import flat_recipe, read_run
 from backflip.monitor.paired import paired_sentences
 from backflip.monitor.run import Run, Stage
@@ -68,7 +69,7 @@ def compare(folders: Sequence[Path | str]) -> str:
     kinds: dict[str, list[tuple[int, str, Stage]]] = {}
     for colour, (name, run) in enumerate(runs):
         for stage in run.stages:
-            kinds.setdefault(kind_of(stage.name), []).append((_colour(colour), name, stage))
+            kinds.setdefault(kind_of(stage.name), []).append((colour_of(colour), name, stage))
     return _page(
         "compare.html",
         live="",
@@ -76,7 +77,7 @@ def compare(folders: Sequence[Path | str]) -> str:
         table=table(runs),
         paired=paired_sentences(runs),
         settings=_differences(runs),
-        keys=[(name, _colour(i)) for i, (name, _) in enumerate(runs)],
+        keys=[(name, colour_of(i)) for i, (name, _) in enumerate(runs)],
         stages=[_compared(stages) for stages in kinds.values()],
     )
 
@@ -143,11 +144,6 @@ def _time_card(run: Run) -> Card | None:
 
 def _view(stage: Stage) -> View:
     return view_of(stage.name, stage.metrics())
-
-
-def _colour(index: int) -> int:
-    """Colours repeat after six."""
-    return index % 6 + 1
 
 
 def _compared(stages: Sequence[tuple[int, str, Stage]]) -> dict[str, Any]:

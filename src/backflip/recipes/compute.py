@@ -21,7 +21,7 @@ from backflip.functional.statistics import share_interval
 from backflip.generate.sampler import Sampler
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.process import ProcessModel, load_process_model
-from backflip.monitor.charts import Chart, Series, line_chart
+from backflip.monitor.charts import Chart, Series, colour_of, line_chart
 from backflip.monitor.progress import shown
 from backflip.monitor.text import TOO_FEW, Estimate, share_ranged, standing
 from backflip.recipes.load import load_recipe
@@ -39,7 +39,6 @@ __all__ = ["SHORT", "ComputeReport", "Work", "compute"]
 STYLE = Path(__file__).parents[1] / "monitor" / "style.html"
 WAIT = "\nWait"
 """Words that stand in place of an end (Muennighoff et al., 2025)."""
-MOST_CURVES = 6
 SHORT = {
     "max_tokens": "sampling.max_tokens",
     "temperature": "sampling.temperature",
@@ -102,7 +101,7 @@ def compute(
     given = {"sampling.max_tokens": 256} | named
     given |= {"data.source": str(data), "reward": PYTHON if callable(reward) else reward}
     judge = None if process is None else str(process)
-    how = _How(judge, n, waits, Path(out), reward if callable(reward) else None)
+    how = _How(judge, n, waits, _as_page(Path(out)), reward if callable(reward) else None)
     with shown(aside=True):
         return _report(str(model), given, how)
 
@@ -294,19 +293,23 @@ class Work:
         return found.tolist(), [final(text) for text in texts]
 
 
+def _as_page(out: Path) -> Path:
+    """The file of a page: with an ending by which a browser knows it."""
+    return out if out.suffix.lower() in (".html", ".htm") else out.with_name(f"{out.name}.html")
+
+
 def _page(report: ComputeReport) -> str:
     """The curves and the table as a page that needs nothing but a browser."""
     names = list(dict.fromkeys(point.method for point in report.points))
     series: list[Series] = []
-    for number, name in enumerate(names, start=1):
+    for place, name in enumerate(names):
         some = [p for p in report.points if p.method == name]
         band = [(p.accuracy.low, p.accuracy.high) for p in some]
-        colour = (number - 1) % MOST_CURVES + 1
         x, y = [p.tokens for p in some], [p.accuracy.estimate for p in some]
-        series.append(Series(name, x, y, colour, band))
-    figure = line_chart(
-        Chart("Accuracy over tokens", series, "questions right", "tokens a question", percent=True)
-    )
+        series.append(Series(name, x, y, colour_of(place), band))
+    title, unit = "Accuracy over tokens", "questions right"
+    chart = Chart(title, series, unit, "tokens a question", percent=True, whiskers=True)
+    figure = line_chart(chart)
     rows = Markup("").join(
         Markup("<tr><td>{}</td><td>{}</td><td>{:.0f}</td><td>{} [{}]</td></tr>").format(
             p.method, p.budget, p.tokens, *share_ranged(Estimate.of(p.accuracy))
@@ -318,6 +321,6 @@ def _page(report: ComputeReport) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Test-time compute</title>'
         f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
-        f"<main><h1>Test-time compute</h1>{figure}"
+        f'<main><h1>Test-time compute</h1><div class="single">{figure}</div>'
         f"<table>{head}{rows}</table>{notes}</main></html>"
     )

@@ -29,6 +29,7 @@ from backflip.models.load import (
 from backflip.models.process import is_process_model, load_process_model
 from backflip.models.save import load_reward_model
 from backflip.recipes import slips
+from backflip.recipes.learnt import learnt_from
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
 from backflip.stages.choices import NAMES
@@ -121,6 +122,7 @@ def measured(
     size = parameters_of(policy) if policy else None
     found = _report(judge, made.data, chat, size)
     left = [f"left out: {line}" for line in made.dropped.lines()]
+    left += learnt_from(judge.model, [loaded.records[row] for row in made.kept])
     return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
 
 
@@ -140,6 +142,7 @@ def _steps_measured(
         model, made.data, threshold=0.5 if threshold is None else threshold
     )
     left = [f"left out: {line}" for line in made.dropped.lines()]
+    left += learnt_from(judge.model, [loaded.records[row] for row in made.kept])
     return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
 
 

@@ -15,6 +15,7 @@ from backflip.functional.kl import LARGE_KL
 from backflip.monitor.charts import (
     Chart,
     Series,
+    colour_of,
     histogram,
     intervals,
     line_chart,
@@ -144,8 +145,8 @@ class View:
 
     def _chart(self, panel: Panel, stage: Stage) -> Chart:
         series = [
-            Series(label, *_series(stage, metric), colour, _band(stage, metric))
-            for colour, (metric, label) in enumerate(panel.metrics.items(), start=1)
+            Series(label, *_series(stage, metric), colour_of(place), _band(stage, metric))
+            for place, (metric, label) in enumerate(panel.metrics.items())
         ]
         baseline = length_baseline(stage.summary) if "val_accuracy" in panel.metrics else None
         alone = None if baseline is None else {f"the {baseline[0]} reply wins": baseline[1]}

@@ -88,7 +88,8 @@ class Function(RewardSettings):
             pool = pool_of(self.workers, self.memory, heard=True)
             return Apart(self.path, self.seconds, pool)
         say(
-            "the reward function is called in this process, without limits of time and memory"
+            f"the reward function {self.path} is called in this process, without limits of time "
+            "and memory"
             + ("; one in a file, reward=FILE.py:NAME, has both" if is_python(self.path) else "")
         )
         return None
