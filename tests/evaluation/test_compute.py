@@ -161,6 +161,29 @@ def test_an_end_that_is_put_off_is_read_as_a_word():
     assert more == len(grown) - len(answer)
 
 
+def told_apart(html: str, methods: int) -> None:
+    """Each method has a colour of its own, and intervals are no surfaces over one another."""
+    assert "Accuracy over tokens" in html
+    assert html.count("<svg") == 1
+    assert len(set(re.findall(r'class="line (c\d+)"', html))) == methods
+    assert "whisker c8" in html
+    assert "area band" not in html
+
+
+def test_questions_that_a_run_learnt_from_are_counted_by_what_they_say(tmp_path: Path):
+    """Some of the twenty were held out; a row with another id is the same question."""
+    model = str(tiny_model(tmp_path / "tiny"))
+    rows = [{"prompt": f"{n}?", "steps": ["a", "b"], "labels": [True, False]} for n in range(20)]
+    write_jsonl(tmp_path / "steps.jsonl", rows)
+    data, prm = str(tmp_path / "steps.jsonl"), str(tmp_path / "prm")
+    bf.train("process_reward_model", model=model, data=data, run=prm, steps=1)
+    write_jsonl(tmp_path / "copy.jsonl", [row | {"id": n} for n, row in enumerate(rows)])
+    told = bf.evaluate(prm, str(tmp_path / "copy.jsonl")).sentences  # some were held out
+    assert any(re.match(r"1[5-9] of these 20 questions were trained on", line) for line in told)
+    write_jsonl(tmp_path / "new.jsonl", [row | {"prompt": f"{row['prompt']}!"} for row in rows])
+    assert "trained" not in " ".join(bf.evaluate(prm, str(tmp_path / "new.jsonl")).sentences)
+
+
 def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A random model and a rule that half of all answers meet, with a process model beside."""
     from typer.testing import CliRunner
@@ -172,11 +195,6 @@ def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
     write_jsonl(tmp_path / "steps.jsonl", rows)
     data, prm = str(tmp_path / "steps.jsonl"), str(tmp_path / "prm")
     bf.train("process_reward_model", model=model, data=data, run=prm, steps=1)
-    write_jsonl(tmp_path / "copy.jsonl", [row | {"id": n} for n, row in enumerate(rows)])
-    told = bf.evaluate(prm, str(tmp_path / "copy.jsonl")).sentences  # some were held out
-    assert any(re.match(r"1[5-9] of these 20 questions were trained on", line) for line in told)
-    write_jsonl(tmp_path / "new.jsonl", [row | {"prompt": f"{row['prompt']}!"} for row in rows])
-    assert "trained" not in " ".join(bf.evaluate(prm, str(tmp_path / "new.jsonl")).sentences)
     (tmp_path / "rule.py").write_text("def even(answer):\n    return len(answer) % 2 == 0\n")
     page = tmp_path / "compute.v1.html"
     words = ["evaluate", model, data, "limit=6", f"reward={tmp_path}/rule.py:even", "n=4"]
@@ -197,14 +215,9 @@ def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
     }
     assert all(0 <= point["accuracy"] <= 1 for point in found["points"])
     assert {point["accuracy_units"] for point in found["points"]} == {6}
-    assert "too few" in " ".join(found["notes"])
-    assert "by lot" not in " ".join(found["notes"])
-    html = page.read_text()
-    assert "Accuracy over tokens" in html
-    assert html.count("<svg") == 1
-    assert len(set(re.findall(r'class="line (c\d+)"', html))) == len(methods), "colours"
-    assert "whisker c8" in html
-    assert "area band" not in html
+    notes = " ".join(found["notes"])
+    assert ("too few" in notes, "by lot" in notes) == (True, False)
+    told_apart(page.read_text(), len(methods))
     for room in ("recipes", "evaluation"):
         monkeypatch.setattr(f"backflip.{room}.compute.DRAWS", 5)
     shown = CliRunner().invoke(app, words)
