@@ -160,6 +160,20 @@ def test_few_bits_without_their_package_are_refused_with_the_line_that_installs_
     assert "bitsandbytes" not in "".join(load_recipe("ppo", {"reward_model": "x/y"}).faults())
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("context_parallel_size", 2, "Parallelism of the context is not supported"),
+        ("optimizer.fp8", True, "FP8 is not supported"),
+        ("precision", "fp8", "fp8"),
+        ("load_in_4bit", True, "quantization=nf4"),
+    ],
+)
+def test_what_other_programs_call_it_is_answered_by_name(key: str, value: Any, found: str):
+    with pytest.raises(UserError, match=found):
+        load_recipe("sft", {key: value})
+
+
 def test_all_weights_may_learn_beside_a_reference_in_cpu_memory(
     model: str, prompts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -50,6 +50,18 @@ SOURCES |= {name: name for name in ("source", "validation", "golden")}
 MODELS = ("model", "policy", "reference", "reward_model")
 """Settings that name a model, by the last part of their names."""
 FEEDBACK = "feedback:"
+PARALLEL = ("context", "sequence", "tensor", "pipeline", "expert")
+ELSEWHERE = {
+    "load_in_4bit": "Here it is quantization=nf4.",
+    "load_in_8bit": "Here it is quantization=int8.",
+    "gradient_checkpointing": "Here it is activation_checkpointing.",
+    "fp8": "FP8 is not supported: precision is float32 or bfloat16.",
+} | {
+    f"{kind}_parallel": f"Parallelism of the {kind} is not supported: torchrun shares out rows and "
+    "layers (FSDP2), and activation_checkpointing=true and lora take less memory."
+    for kind in PARALLEL
+}
+"""Settings of other programs, by their last names without ``_size``."""
 
 
 @runtime_checkable
@@ -69,6 +81,8 @@ class Named(Protocol):
 
 def meant(key: str, stage: str, settings: Sequence[Named]) -> str:
     """The nearest setting: one spelt alike, or one of the same name in another group."""
+    if said := ELSEWHERE.get(_last(key).removesuffix("_size")):
+        return said
     names = sorted(known.groups(setting.path for setting in settings))
     only = {s.choice for s in settings if s.path == key and s.choice}
     if only:

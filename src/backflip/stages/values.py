@@ -213,6 +213,8 @@ def _from_scorer(context: StageContext, name: str) -> ValueModel:
     """A critic that starts by expecting the reward model's own normalised score."""
     weights, compute = context.masters
     judge = load_reward_model(name, precision=weights, template=context.template.source)
+    if kind := context.recipe.quantization:
+        context.say(f"the critic starts from {name}, whose weights are not held in {kind}")
     head = judge.score.weight[:1].detach() / judge.std[0]
     start = judge.mean[0] if judge.score.bias is None else judge.mean[0] - judge.score.bias[0]
     critic = ValueModel(context.adapted(judge.trunk.model), head=head, compute=compute)
