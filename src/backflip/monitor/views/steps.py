@@ -18,11 +18,11 @@ step ``waiting`` for a server, for worker processes, or for a processor."""
 def rounds_sentence(stage: Stage) -> str:
     """Steps that drew more than one round, and those that stayed short of prompts with signal."""
     drew = stage.series("rounds")[1]
-    if not drew:
+    if max(drew, default=0) < 2:
         return ""
     steps = len(stage.series("answers")[1])
     several = Counter(round(rounds) for rounds in drew)
-    told = ", ".join(f"{several[n]:,} drew {n} rounds" for n in sorted(several))
+    told = ", ".join(f"{several[n]:,} drew {counted(n, 'round')}" for n in sorted(several))
     text = f"Of {counted(steps, 'step')}, {told}"
     if short := [missing for missing in stage.series("prompts_short")[1] if missing]:
         text += (
