@@ -86,8 +86,8 @@ def test_rounds_and_short_steps_of_a_curriculum_are_counted():
     columns |= {"prompts_short": [None, 1, 0, 2]}
     stage = Stage("online", entries("online", **columns), [], [], {})
     assert (
-        "Of 4 steps, 1 drew 1 round, 1 drew 2 rounds, 2 drew 3 rounds; 2 stayed short all the same, by 3 prompts "
-        "in all, and learnt from fewer answers (52 in 4 steps)."
+        "Of 4 steps, 1 drew 1 round, 1 drew 2 rounds, 2 drew 3 rounds; 2 stayed short "
+        "all the same, by 3 prompts in all, and learnt from fewer answers (52 in 4 steps)."
     ) in view_of("online").sentences(stage)
     once = Stage("online", entries("online", reward=[0.5], answers=[16], rounds=[1]), [], [], {})
     assert not any("round" in line for line in view_of("online").sentences(once))
