@@ -12,6 +12,7 @@ from backflip.distributed.gang import Gang
 from backflip.distributed.world import settled
 from backflip.models.forest import forest_size
 from backflip.models.packing import plan
+from tests.distributed.torchrun import ROOT
 
 
 @settings(max_examples=50)
@@ -53,3 +54,10 @@ def test_shares_are_even_where_there_are_groups_enough(ranks: int, data: st.Data
         for rank in range(ranks)
     ]
     assert max(loads) <= 1.1 * sum(loads) / ranks
+
+
+@pytest.mark.parametrize("room", ["algorithms", "functional", "data", "reward/verifiers"])
+def test_no_algorithm_sees_a_rank(room: str):
+    files = list((ROOT / "src" / "backflip" / room).rglob("*.py"))
+    assert files
+    assert not [file for file in files if "distributed.world" in file.read_text(encoding="utf-8")]
