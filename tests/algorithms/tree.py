@@ -82,7 +82,7 @@ class TreeEngine:
         tokens = list(begun)
         while len(tokens) < len(self.tree.logits):
             logp = self._next(tokens)
-            drawn = draw(logp[None], torch.rand(1, generator=generator))
+            drawn, _ = draw(logp[None], torch.rand(1, generator=generator))
             tokens.append(int(drawn if params.temperature else logp.argmax()))
         return tokens[len(begun) :]
 
