@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def counted(number: float | int, one: str, several: str = "") -> str:
     """A whole number and its noun (with its verb, where one is given), singular only for 1.
@@ -17,6 +19,14 @@ def magnitude(number: float | int) -> str:
         if number >= size:
             return f"{number / (1e3 if letter == 'k' else size):.3g} {letter}"
     return f"{number:.0f}"
+
+
+def about(number: float | int) -> str:
+    """A number that is not known better than that, in two digits: ``0.37``, ``12``, ``4,800``."""
+    if not number:
+        return "0"
+    digits = 1 - math.floor(math.log10(abs(number)))
+    return f"{round(number, digits):,.{max(digits, 0)}f}"
 
 
 def millions(number: float | int) -> str:

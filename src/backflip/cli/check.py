@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +13,14 @@ from rich.text import Text
 
 from backflip.cli import complete as completing
 from backflip.cli import console
-from backflip.cli.arguments import Format, Limit, MaxLength
+from backflip.cli.arguments import Format, Limit, MaxLength, ungrouped
 from backflip.cli.console import notes, say, table
 from backflip.errors import UserError
-from backflip.text import counted, duration, magnitude, millions, percent
+from backflip.text import about, counted, duration, lasting, magnitude, millions, percent
 
 if TYPE_CHECKING:
+    from backflip.cluster.forecast import Paper, PaperStage
+    from backflip.cluster.job import Machines
     from backflip.data.audit import Audit, Finding
     from backflip.data.readings import Reading
     from backflip.recipes.forecast import Forecast
@@ -26,10 +29,32 @@ if TYPE_CHECKING:
 COLOURS = {"error": "red", "warning": "yellow", "info": ""}
 MARKS = ("⟦", "⟧")
 """Marks around tokens that are learnt where there is no colour."""
+SHOWN = 0.005
+"""Share of a step below which a part is not shown."""
 FOLD = 200
 """Letters at either end of a long text that are shown."""
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Machines for which a recipe is forecast on paper."""
+
+    nodes: Annotated[
+        int | None, typer.Option(help="Of a recipe: forecast it on so many machines.")
+    ] = None
+    devices: Annotated[int | None, typer.Option(help="Devices in each of them.")] = None
+    device: Annotated[
+        str | None, typer.Option(help="Kind of device: h100, …; cpu is this machine.")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that were given."""
+        named = {"nodes": self.nodes, "devices": self.devices, "device": self.device}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@ungrouped
 def check(
     what: Annotated[
         str,
@@ -38,11 +63,12 @@ def check(
             autocompletion=completing.checked,
         ),
     ],
+    elsewhere: Elsewhere,
     settings: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Of a recipe: its settings, and price=MONEY per hour. "
+            help="Of a recipe: its settings, and price=MONEY of a device per hour. "
             "Of data: kind, format, columns.NAME, limit, streaming, model, template, max_length, "
             "against.",
             show_default=False,
@@ -65,8 +91,10 @@ def check(
         for name, value in given.items():
             word = name.replace("_", "-")
             raise UserError(f"--{word} is for data; of a recipe write data.{name}={value}.")
-        _check_recipe(what, settings or [], measure=measure)
+        _check_recipe(what, settings or [], elsewhere, measure=measure)
     else:
+        for name in elsewhere.given:
+            raise UserError(f"--{name} is for a recipe, and {what} is data.")
         _check_data(what, settings or [], given)
 
 
@@ -95,7 +123,9 @@ def _check_data(data: str, settings: Sequence[str], options: Mapping[str, Any]) 
     print_audit(api.check(data, **given))
 
 
-def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
+def _check_recipe(
+    name: str, settings: Sequence[str], elsewhere: Elsewhere, *, measure: bool
+) -> None:
     from backflip.recipes import slips
 
     own = [text for text in settings if not text.startswith("price=")]
@@ -114,11 +144,30 @@ def _check_recipe(name: str, settings: Sequence[str], *, measure: bool) -> None:
     print_plans(plans)
     print_read(plans)
     notes(recipe.advice())
-    if measure:
+    if elsewhere.given:
+        _forecast_on_paper(recipe, plans, elsewhere, price)
+    elif measure:
         say("measuring a few steps …")
         with shown(aside=True):
             found = forecast.forecast(recipe, plans, price=price)
         print_forecast(found)
+
+
+def _forecast_on_paper(
+    recipe: Any, plans: Sequence[Plan], elsewhere: Elsewhere, price: float | None
+) -> None:
+    from backflip.cluster.devices import device_of
+    from backflip.cluster.forecast import on_paper
+    from backflip.cluster.job import CPU, Machines
+
+    kind = elsewhere.device or CPU
+    alone = 1 if kind.lower() == CPU else 8
+    machines = Machines(nodes=elsewhere.nodes or 1, devices=elsewhere.devices or alone, device=kind)
+    machines.check()
+    found = on_paper(
+        recipe, plans, device_of(kind), nodes=machines.nodes, devices=machines.devices, price=price
+    )
+    print_paper(found, machines)
 
 
 # ---- data
@@ -241,3 +290,42 @@ def print_forecast(forecast: Forecast) -> None:
     say(text)
     for sentence in forecast.warnings:
         say(f"note: {sentence}", "yellow")
+
+
+def print_paper(paper: Paper, machines: Machines) -> None:
+    """What a recipe takes on other machines, the longest part of a step, and what was assumed."""
+    where = f"{machines.nodes} × {machines.devices} × {machines.device}"
+    rows = [
+        (part.name, about(part.seconds), percent(part.seconds / stage.step), part.cause)
+        for stage in paper.stages
+        for part in stage.parts
+        if part.seconds >= SHOWN * stage.step
+    ]
+    table(f"a step on {where}, on paper", ["part", "#seconds", "#share", "waits for"], rows)
+    columns = ["stage", "#a step", "#in all", "#tokens", "#tokens a second", "#memory a device"]
+    table("", columns, [_on_paper(stage) for stage in paper.stages])
+    text = f"time about {lasting(paper.seconds)}, {about(paper.device_hours)} device hours"
+    if paper.money is not None:
+        text += f", price about {about(paper.money)}"
+    say(text)
+    for stage in paper.stages:
+        say(f"bottleneck of {stage.stage.replace('_', ' ')}: {stage.bottleneck}.")
+    for sentence in paper.warnings:
+        say(f"note: {sentence}", "yellow")
+    say("assumed:")
+    for sentence in paper.assumptions:
+        say(f"  {sentence}")
+
+
+def _on_paper(stage: PaperStage) -> tuple[str, ...]:
+    memory = sum(stage.memory.values()) / 1e9
+    rate = stage.tokens_per_second
+    total = lasting(stage.seconds)
+    return (
+        stage.stage.replace("_", " "),
+        f"{about(stage.step)} s",
+        total,
+        magnitude(stage.tokens),
+        about(rate),
+        f"{about(memory)} GB",
+    )

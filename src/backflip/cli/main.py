@@ -19,6 +19,7 @@ from backflip.cli.check import check
 from backflip.cli.compute import label_steps
 from backflip.cli.feedback.collect import collect
 from backflip.cli.feedback.commands import feedback
+from backflip.cli.launch import launch
 from backflip.cli.measure import best_of_n, evaluate
 from backflip.cli.push import push
 from backflip.cli.recipe import recipe, schema
@@ -151,5 +152,5 @@ def _options(
 app.add_typer(feedback, name="feedback")
 for _command in (train, resume, check, show, chat, evaluate, best_of_n, label_steps):
     app.command()(_command)
-for _command in (collect, push, recipe, schema, demo):
+for _command in (collect, push, recipe, schema, launch, demo):
     app.command()(_command)

@@ -37,6 +37,7 @@ from backflip.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from backflip.stages.watcher import Watcher
+    from backflip.stages.workload import Workload
 
 __all__ = ["Learn", "Recipe", "RunContext", "Stage"]
 
@@ -225,6 +226,12 @@ class Stage(Recipe, Costs):
     def passes(self) -> int | None:
         """Passes over the data; None, as many as it takes, where ``steps`` says when to end."""
         return None if self.steps else self.epochs
+
+    def workload(self, plan: Plan) -> Workload:
+        """The work of a step, for a forecast. Raises UserError where a model is missing."""
+        from backflip.stages.workload import offline_work
+
+        return offline_work(self, plan)
 
     # ---- checks
 

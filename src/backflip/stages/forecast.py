@@ -22,7 +22,16 @@ from backflip.stages.context import StageContext
 from backflip.stages.plans import TRIAL_STEPS, VALIDATION_SHARE, Plan, StageForecast
 from backflip.stages.settings import SHUFFLE_BUFFER
 
-__all__ = ["TRIAL_STEPS", "counted_parameters", "planned", "reckoned", "sampled", "shortened"]
+__all__ = [
+    "TRIAL_STEPS",
+    "counted_models",
+    "counted_parameters",
+    "grown",
+    "planned",
+    "reckoned",
+    "sampled",
+    "shortened",
+]
 
 GB = 1e9
 
@@ -43,6 +52,7 @@ def planned(stage: Stage) -> Plan:
     said += _left_out(stage, "held out", kept) if kept else []
     steps = stage.total(stage.per_epoch(rows))
     parameters, trainable = counted_parameters(stage)
+    lengths = stage.lengths(made.data)
     return Plan(
         stage=stage.name,
         parameters=parameters,
@@ -51,9 +61,10 @@ def planned(stage: Stage) -> Plan:
         held_out=len(kept.data) if kept else 0,
         left_out=made.dropped.total + (kept.dropped.total if kept else 0),
         steps=steps,
-        tokens=round(stage.tokens_per_row(made.data) * stage.rows_per_step * steps),
+        tokens=round(lengths.tokens * stage.rows_per_step * steps),
         said=tuple(said),
         shown=readings(made, train, context.tokenizer),
+        lengths=lengths,
     )
 
 
@@ -65,6 +76,12 @@ def _left_out(stage: Stage, what: str, made: Any) -> list[str]:
 
 def counted_parameters(stage: Stage) -> tuple[int, int]:
     """(all, trainable) parameters of the models that learn, built without memory."""
+    counts = counted_models(stage)
+    return sum(total for total, _ in counts), sum(trainable for _, trainable in counts)
+
+
+def counted_models(stage: Stage) -> list[tuple[int, int]]:
+    """(all, trainable) parameters of each model that learns, the policy or the only one first."""
     from transformers import AutoModelForCausalLM
 
     config = load_config(stage.model)
@@ -74,8 +91,7 @@ def counted_parameters(stage: Stage) -> tuple[int, int]:
         return add_lora(plain, stage.lora) if stage.lora else plain
 
     with torch.device("meta"):
-        counts = [parameter_count(model) for model in stage.learning(causal)]
-    return sum(total for total, _ in counts), sum(trainable for _, trainable in counts)
+        return [parameter_count(model) for model in stage.learning(causal)]
 
 
 # ---- measured
@@ -116,16 +132,22 @@ def reckoned(stage: Stage, plan: Plan, run: Path) -> StageForecast:
     if len(times) < 2:
         raise UserError(f"the measurement failed: {plan.stage} wrote fewer than two steps.")
     step = (times[-1] - times[0]) / (len(times) - 1)
-    validations = -(-plan.steps // stage.eval_every) + 1
-    row = VALIDATION_SHARE * step / (stage.rows_per_step * stage.answers_per_row)
-    once, each = stage.beside(plan, step, row)
-    validated = stage.rows_validated(plan.held_out)
     return StageForecast(
         stage=plan.stage,
         seconds_per_step=step,
-        seconds=once + step * plan.steps + (row * validated + each) * validations,
+        seconds=grown(stage, plan, step),
         tokens_per_second=plan.tokens / plan.steps / step if step else 0.0,
         disk_gb=_disk(stage, run) / GB,
+    )
+
+
+def grown(stage: Stage, plan: Plan, step: float) -> float:
+    """Seconds of all steps and of what is done beside them; ``step``: of one."""
+    validations = -(-plan.steps // stage.eval_every) + 1
+    row = VALIDATION_SHARE * step / (stage.rows_per_step * stage.answers_per_row)
+    once, each = stage.beside(plan, step, row)
+    return (
+        once + step * plan.steps + validations * (each + row * stage.rows_validated(plan.held_out))
     )
 
 

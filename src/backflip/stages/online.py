@@ -27,11 +27,14 @@ from backflip.stages.engines import Embedded, Engines, engine_in
 from backflip.stages.environments import Environments, environment_in, longest, longest_of, opposite
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
+from backflip.stages.online_workload import online_work
+from backflip.stages.plans import Lengths, Plan
 from backflip.stages.rewards.kinds import Rewards, reward_in
 from backflip.stages.rewards.models import Model
 from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining, long_forms
 from backflip.stages.values import CriticValues, Values, values_in
 from backflip.stages.watcher import Watcher
+from backflip.stages.workload import Workload
 
 __all__ = ["OnlineRecipe"]
 
@@ -173,10 +176,13 @@ class OnlineRecipe(Stage):
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
 
-    def tokens_per_row(self, data: Any) -> float:
+    def lengths(self, data: Any) -> Lengths:
         """As if no answer ended by itself."""
-        answers = self.answers_per_prompt * longest(self)
-        return float(data.lengths.sum() + answers * len(data)) / len(data)
+        count = self.answers_per_prompt
+        return Lengths(float(data.lengths.sum()) / len(data), count * longest(self), count)
+
+    def workload(self, plan: Plan) -> Workload:
+        return online_work(self, plan)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         return [causal(), *self.values.learning(causal)]

@@ -18,6 +18,34 @@ VALIDATION_SHARE = 0.4
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a row."""
+
+    prompt: float
+    answers: float
+    """Of all of its answers together."""
+    count: float = 1.0
+    """Answers of a row."""
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of a prompt with its answers; a shared prompt counts once."""
+        return self.prompt + self.answers
+
+    @property
+    def runs(self) -> float:
+        """Prompt and answers, as attention reads them; a single answer goes with its prompt."""
+        return 1 + self.count if self.count > 1 else 1.0
+
+    @property
+    def keys(self) -> float:
+        """Mean tokens that a token sees: those before it, of its prompt and its own answer."""
+        each = self.answers / self.count
+        seen = self.prompt * self.prompt / 2 + self.answers * (self.prompt + each / 2)
+        return seen / max(self.tokens, 1.0)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Counts of one stage, made without loading any weights."""
 
@@ -38,6 +66,8 @@ class Plan:
     """Sentences about reading the data."""
     shown: tuple[Reading, ...] = ()
     """The first rows as the model will read them."""
+    lengths: Lengths | None = None
+    """Mean tokens of the rows; None where they are not known before they are written."""
 
     def sampling(self, step: float, prompts: int, tokens: int) -> float:
         """Seconds of writing so many tokens to each of the held-out prompts that are sampled.
@@ -73,14 +103,16 @@ class Costs:
         """Rows of a validation, of so many that are held out."""
         return held_out
 
-    def tokens_per_row(self, data: Any) -> float:
-        """Mean tokens of a prompt with its answers; a shared prompt counts once."""
+    def lengths(self, data: Any) -> Lengths:
+        """Mean tokens of a prompt and of its answers."""
         if isinstance(data, ComparisonBatch):
             steps, first = data.answers.values, data.answers.offsets[:-1]
-            total = steps.prompt.lengths[first].sum() + steps.answer.lengths.sum()
+            prompts, count = steps.prompt.lengths[first], len(steps) / len(data)
         else:
-            total = data.steps.prompt.lengths.sum() + data.steps.answer.lengths.sum()
-        return float(total) / len(data)
+            steps, prompts, count = data.steps, data.steps.prompt.lengths, 1.0
+        rows = len(data)
+        answers = float(steps.answer.lengths.sum()) / rows
+        return Lengths(float(prompts.sum()) / rows, answers, count)
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         """The models that learn, made of language models without weights."""
