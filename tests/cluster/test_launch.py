@@ -24,14 +24,14 @@ from backflip.cluster.slurm import slurm
 from backflip.errors import UserError
 from backflip.recipes.names import pairs
 
-NASTY = "it's \"a\" $HOME `b`\\ \n\tc; rm *"
-SBATCH = set(
-    "account array exclusive gpus-per-node job-name mem nodes ntasks-per-node open-mode output "
-    "partition requeue signal time cpus-per-task constraint".split()
-)
+NASTY = 'it\'s "a" $HOME `b`\\ \n\tc; rm *'
+SBATCH = {
+    "account", "exclusive", "gpus-per-node", "job-name", "mem", "nodes", "ntasks-per-node",
+    "open-mode", "output", "partition", "requeue", "signal", "time",
+}  # fmt: skip
 """Long options of sbatch (slurm.schedmd.com/sbatch.html); 22.05 takes the script as it is."""
-TASK = set("name workdir num_nodes resources envs secrets file_mounts setup run config".split())
-RESOURCES = set("accelerators infra job_recovery image_id disk_size use_spot autostop".split())
+TASK = {"name", "workdir", "num_nodes", "resources", "envs", "file_mounts", "setup", "run"}
+RESOURCES = {"accelerators", "infra", "job_recovery", "image_id", "disk_size", "use_spot"}
 """Fields of a task (SkyPilot 0.14.1, sky/utils/schemas.py), and of its resources."""
 VARIABLES = {"SKYPILOT_NODE_IPS", "SKYPILOT_NODE_RANK", "SKYPILOT_TASK_ID"}
 """Set by SkyPilot for `run` (sky/skylet/constants.py)."""
@@ -83,7 +83,12 @@ def test_what_was_asked_arrives_whole_however_it_is_spelt(
     folder = tmp_path / "a 'folder'"
     folder.mkdir()
     run = f"{tmp_path}/{NASTY}"
-    asked = job(folder, f"data={json.dumps(NASTY)}", f"run={json.dumps(run)}", nodes=1 if kind == "kuberay" else 2)
+    asked = job(
+        folder,
+        f"data={json.dumps(NASTY)}",
+        f"run={json.dumps(run)}",
+        nodes=1 if kind == "kuberay" else 2,
+    )
     if kind == "slurm":
         text = slurm(asked)
     elif kind == "skypilot":
@@ -96,7 +101,9 @@ def test_what_was_asked_arrives_whole_however_it_is_spelt(
     subprocess.run(["bash", "-n", "-c", text], check=True)
     if checker := shutil.which("shellcheck"):
         head = "" if text.startswith("#!") else "#!/bin/bash\n"
-        subprocess.run([checker, "--severity=warning", "-"], input=head + text, text=True, check=True)
+        subprocess.run(
+            [checker, "--severity=warning", "-"], input=head + text, text=True, check=True
+        )
     subprocess.run(["bash", "-c", text], check=True, env=machine, cwd=tmp_path)
     given, command = started(tmp_path)
     assert (given.nnodes, given.nproc_per_node) == ("1" if kind == "kuberay" else "2", "4")
@@ -189,7 +196,7 @@ def test_what_nodes_could_not_do_is_refused(tmp_path: Path):
         job(tmp_path, hours=0.01)
     with pytest.raises(UserError, match="--nodes is 0"):
         job(tmp_path, nodes=0)
-    with pytest.raises(UserError, match="unknown setting 'objective.bet'"):
+    with pytest.raises(UserError, match=r"unknown setting 'objective\.bet'"):
         job(tmp_path, "objective.bet=1")
 
 

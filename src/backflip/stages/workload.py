@@ -10,7 +10,7 @@ import torch
 from backflip.models.load import load_config, parameter_count
 from backflip.stages.plans import Lengths, Plan
 
-__all__ = ["Held", "Reading", "Shape", "Workload", "Writing", "offline_work", "shape_of"]
+__all__ = ["Held", "Kind", "Reading", "Shape", "Workload", "Writing", "offline_work", "shape_of"]
 
 Kind = Literal["learn", "adapt", "read"]
 """All weights learn, adapters alone, or nothing."""
