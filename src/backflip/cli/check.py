@@ -35,6 +35,14 @@ FOLD = 200
 """Letters at either end of a long text that are shown."""
 
 
+What = Annotated[
+    str,
+    typer.Argument(
+        help="Data (file, folder, hub name, demo:…), or recipe.", autocompletion=completing.checked
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Elsewhere:
     """Machines for which a recipe is forecast on paper."""
@@ -56,13 +64,7 @@ class Elsewhere:
 
 @ungrouped
 def check(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="Data (file, folder, hub name, demo:…), or recipe.",
-            autocompletion=completing.checked,
-        ),
-    ],
+    what: What,
     elsewhere: Elsewhere,
     settings: Annotated[
         list[str] | None,

@@ -114,6 +114,7 @@ def _this_machine() -> Device:
     """Rates of this machine's processor, in its own time: other programs hardly change them."""
     threads = torch.get_num_threads()
     square, small, wide = torch.randn(1024, 1024), torch.randn(8, 64), torch.zeros(1 << 24)
+    other = torch.zeros_like(wide)
     rate = 2 * len(square) ** 3 / _seconds(lambda: torch.mm(square, square)) * threads
     addition = _seconds(lambda: [small + small for _ in range(500)], 60) / 500
     scores = torch.randn(512, 512)
@@ -124,7 +125,7 @@ def _this_machine() -> Device:
         name=CPU,
         memory=memory,
         products=rate * CPU_SHARE,
-        bandwidth=2 * wide.numel() * 4 * threads / _seconds(wide.clone),
+        bandwidth=2 * wide.numel() * 4 * threads / _seconds(lambda: other.copy_(wide)),
         link=CPU_NETWORK * GB,
         network=CPU_NETWORK * GB,
         launching=Launching(learn, read, write),

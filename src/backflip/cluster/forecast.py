@@ -104,20 +104,12 @@ def on_paper(
     devices: int,
     price: float | None = None,
 ) -> Paper:
-    """Reckon a recipe up from sizes and rates. Nothing is run.
+    """Reckon a recipe up from sizes and rates, on ``nodes`` machines of ``devices`` each.
 
-    Args:
-        recipe: what to forecast.
-        plans: its ``plans()``.
-        device: its rates.
-        nodes: machines.
-        devices: of each.
-        price: money for a device and hour.
+    ``price``: money for a device and hour. Nothing is run.
 
-    Raises:
-        UserError: rounds, whose rows are not known before they are written; float32 on a device
-            whose rates are those of bfloat16.
-
+    Raises UserError for rounds, whose rows are not known before they are written, and for float32
+    on a device whose rate in it is not known.
     """
     parts = recipe.parts()
     if len(parts) != len(plans):

@@ -13,8 +13,8 @@ __all__ = ["Cluster", "Part", "reckon", "share"]
 
 PLANNING = 0.25e-6
 """Seconds a token of cutting batches and giving credit, which every process does for all tokens."""
-BESIDE = 1
-"""Launching of embedding, norms, head and loss, in layers."""
+BESIDE, BESIDE_WRITING = 2, 1
+"""Launching of embedding, norms, head and loss in layers, of a micro-batch and of a token."""
 UPDATE = 28
 """Bytes that AdamW moves for each weight: it reads four numbers of float32 and writes three."""
 PRODUCTS, LAUNCHING, GATHERING, MEMORY = (
@@ -93,7 +93,7 @@ def reckon(work: Workload, learning: dict[str, int], cluster: Cluster) -> list[P
 
 
 def share(lengths: Lengths, groups: float, parts: float, ranks: int) -> float:
-    """Tokens of the device that has most to do.
+    """Tokens of the device that has most to do, all in one micro-batch.
 
     Args:
         lengths: of a group: a prompt with its answers.
@@ -103,7 +103,7 @@ def share(lengths: Lengths, groups: float, parts: float, ranks: int) -> float:
 
     """
     if groups >= ranks:
-        return math.ceil(groups / ranks) * lengths.tokens
+        return math.ceil(groups / ranks) * (lengths.tokens - lengths.shared) + lengths.shared
     cuts = min(parts, max(ranks // groups, 1))
     return lengths.prompt + math.ceil(parts / cuts) * lengths.answers / parts
 
@@ -163,7 +163,7 @@ def _writing(writing: Writing, cluster: Cluster) -> Part:
     first = operations(read, read.lengths, prompts * lengths.prompt, recompute=False)
     causes = {
         PRODUCTS: (steps * 2 * weights * at_once + first) / device.products,
-        LAUNCHING: steps * (call + at_once * row) * (shape.layers + BESIDE),
+        LAUNCHING: steps * (call + at_once * row) * (shape.layers + BESIDE_WRITING),
         MEMORY: steps * (weights * cluster.narrow + seen * keys) / device.bandwidth,
     }
     return _slowest("answers are written", causes, device)

@@ -28,7 +28,7 @@ from backflip.stages.environments import Environments, environment_in, longest, 
 from backflip.stages.online_rules import online_faults, online_remarks
 from backflip.stages.online_training import train_online
 from backflip.stages.online_workload import online_work
-from backflip.stages.plans import Lengths, Plan
+from backflip.stages.plans import Lengths, Plan, beginning
 from backflip.stages.rewards.kinds import Rewards, reward_in
 from backflip.stages.rewards.models import Model
 from backflip.stages.settings import Count, OptimizerSettings, Positive, Pretraining, long_forms
@@ -179,7 +179,8 @@ class OnlineRecipe(Stage):
     def lengths(self, data: Any) -> Lengths:
         """As if no answer ended by itself."""
         count = self.answers_per_prompt
-        return Lengths(float(data.lengths.sum()) / len(data), count * longest(self), count)
+        prompt = float(data.lengths.sum()) / len(data)
+        return Lengths(prompt, count * longest(self), count, beginning(data))
 
     def workload(self, plan: Plan) -> Workload:
         return online_work(self, plan)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from backflip.data.batches import ComparisonBatch
+from backflip.data.batches import ComparisonBatch, Ragged
 from backflip.data.readings import Reading
 
 TRIAL_STEPS = 4
 """Steps that are measured; the first warms up and is not counted."""
 VALIDATION_SHARE = 0.4
 """Time of a forward pass or a sample, as a share of learning from the same row."""
+
+
+LOOKED_AT = 64
+"""Prompts whose beginnings are compared."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Lengths:
     """Of all of its answers together."""
     count: float = 1.0
     """Answers of a row."""
+    shared: float = 0.0
+    """Tokens of a prompt that all rows begin with, which a forest reads once."""
 
     @property
     def tokens(self) -> float:
@@ -112,7 +119,7 @@ class Costs:
             steps, prompts, count = data.steps, data.steps.prompt.lengths, 1.0
         rows = len(data)
         answers = float(steps.answer.lengths.sum()) / rows
-        return Lengths(float(prompts.sum()) / rows, answers, count)
+        return Lengths(float(prompts.sum()) / rows, answers, count, beginning(steps.prompt))
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         """The models that learn, made of language models without weights."""
@@ -129,3 +136,10 @@ class Costs:
         """
         del plan, step, row
         return 0.0, 0.0
+
+
+def beginning(prompts: Ragged[Any]) -> int:
+    """Tokens that all prompts begin with, such as a system message; seen on the first ones."""
+    first = [prompts.row(row).tolist() for row in range(min(len(prompts), LOOKED_AT))]
+    columns = zip(*first, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
