@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import statistics
 import time
 from dataclasses import replace
@@ -184,6 +185,13 @@ def test_sizes_are_read_off_the_config(model: str):
     assert (shape.layers, shape.width, shape.heads, shape.keys) == (2, 32, 4, 16)
     tables = 2 * shape.vocabulary * 32
     assert shape.body == shape.parameters - tables
+
+
+def test_the_manual_has_the_table_that_the_forecast_prints():
+    root = Path(__file__).parents[2]
+    made = runpy.run_path(str(root / "docs" / "scale_table.py"))["table"]()
+    page = (root / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert "\n".join(made) in page
 
 
 @pytest.mark.slow

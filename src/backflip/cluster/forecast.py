@@ -53,8 +53,15 @@ class PaperStage:
     steps: int
     memory: dict[str, float]
     """Bytes on a device, by what takes them."""
+    there: float
+    """Bytes that a device has."""
     idle: int
     """Devices that have nothing to do."""
+
+    @property
+    def too_large(self) -> bool:
+        """Whether a device cannot hold it."""
+        return sum(self.memory.values()) > HEAD_ROOM * self.there
 
     @property
     def step(self) -> float:
@@ -131,7 +138,7 @@ def on_paper(
         devices=ranks,
         seconds=seconds,
         money=None if price is None else price * ranks * seconds / HOUR,
-        warnings=tuple(w for one in found for w in _warnings(one, device, ranks)),
+        warnings=tuple(w for one in found for w in _warnings(one, ranks)),
         assumptions=(*dict.fromkeys(left_out), *_assumptions(device, nodes, devices)),
     )
 
@@ -163,14 +170,15 @@ def _reckoned(stage: Stage, plan: Plan, work: Workload, cluster: Cluster) -> Pap
         tokens=plan.tokens,
         steps=plan.steps,
         memory=memory(work, cluster),
+        there=cluster.device.memory,
         idle=max(cluster.ranks - math.ceil(work.pieces), 0),
     )
 
 
-def _warnings(found: PaperStage, device: Device, ranks: int) -> Iterator[str]:
+def _warnings(found: PaperStage, ranks: int) -> Iterator[str]:
     """Sentences on memory that a device lacks, and on devices that have nothing to do."""
-    taken, there = sum(found.memory.values()), device.memory
-    if taken > HEAD_ROOM * there:
+    if found.too_large:
+        taken, there = sum(found.memory.values()), found.there
         most = max(found.memory, key=lambda name: found.memory[name])
         yield (
             f"{found.stage} does not fit: it takes about {taken / 1e9:.0f} GB on a device that has "
