@@ -36,6 +36,8 @@ NOT_RUN = {
     "bash .ci/run": "runs all tests, this one among them",
     "torchrun": "starts several processes: tests/distributed",
     "docker": "asks a registry for the image that ours is built on",
+    "backflip launch": "names an image, a volume and a folder of a cluster: tests/cluster",
+    "backflip check dpo data=comparisons.jsonl --nodes": "its tests are in tests/cluster",
     "backflip push": "publishes: tests/cli/test_push.py pushes to a hub of its own",
     "backflip resume": "goes on with a run that broke off: tests/training/test_resume.py",
     "VLLM_": "serves until it is stopped, and needs a GPU",
