@@ -130,7 +130,7 @@ def on_paper(
         cluster = _cluster(stage, device, nodes, devices)
         work = stage.workload(plan)
         found.append(_reckoned(stage, plan, work, cluster))
-        left_out += work.left_out
+        left_out += (*work.left_out, *_as_if_unset(stage))
     seconds = sum(one.seconds for one in found)
     ranks = nodes * devices
     return Paper(
@@ -141,6 +141,15 @@ def on_paper(
         warnings=tuple(w for one in found for w in _warnings(one, ranks)),
         assumptions=(*dict.fromkeys(left_out), *_assumptions(device, nodes, devices)),
     )
+
+
+def _as_if_unset(stage: Stage) -> Iterator[str]:
+    """Settings that change memory or time and are not reckoned."""
+    found = {name: getattr(stage, name, None) for name in ("quantization", "reference_device")}
+    found["optimizer.state_bits"] = getattr(stage.optimizer, "state_bits", None)
+    for name, value in found.items():
+        if value not in (None, "none", "auto", "device", "same", 32):
+            yield f"{name}={value} is not reckoned: memory and time are those without it"
 
 
 def _cluster(stage: Stage, device: Device, nodes: int, devices: int) -> Cluster:
