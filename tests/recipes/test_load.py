@@ -351,7 +351,7 @@ def test_schema_defaults_are_those_of_the_literature():
 
 def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("backflip.stages.settings.time.strftime", lambda _: "now")
+    monkeypatch.setattr("backflip.stages.settings.time.strftime", lambda *_: "now")
     for expected in ("sft-now", "sft-now-2", "sft-now-3"):
         run = load_recipe("sft", {"data": "demo:demonstrations"}).run
         assert run.name == expected

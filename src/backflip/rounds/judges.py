@@ -15,8 +15,8 @@ from backflip.rounds.people import People, asks_people, labeller
 from backflip.rounds.policy_sampler import PolicySampler, grader
 from backflip.rounds.settings import PYTHON, SELF, IterativeRecipe
 from backflip.stages.context import StageContext
-from backflip.stages.prompt_eval import plain
 from backflip.stages.rewards.models import reward_model
+from backflip.stages.spoken import plain
 
 __all__ = ["Judges"]
 
@@ -65,7 +65,7 @@ class Judges:
         return People(
             judge=self.people,
             prompts=messages,
-            text=lambda tokens: plain(context.tokenizer.decode, tokens, context),
+            text=lambda tokens: plain(tokens, context.template),
             batch=f"{run.name} round {number} {what}",
             run=run,
             against=against,

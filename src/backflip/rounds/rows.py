@@ -17,7 +17,7 @@ from backflip.rounds.policy_sampler import PolicySampler
 from backflip.sampling.choosing import Chosen
 from backflip.sampling.samples import Sampled, Scoring
 from backflip.stages.context import StageContext
-from backflip.stages.prompt_eval import plain
+from backflip.stages.spoken import plain
 
 __all__ = ["Learnt", "Sat", "metrics_of", "row_of", "samples_of", "summary_of"]
 
@@ -107,9 +107,7 @@ def samples_of(sat: Sat, prompts: Sequence[str], context: StageContext) -> Itera
     for place, number in enumerate(rollouts.group.tolist()):
         yield {
             "prompt": prompts[number],
-            "answer": plain(
-                context.tokenizer.decode, rollouts.steps.answer.row(place).tolist(), context
-            ),
+            "answer": plain(rollouts.steps.answer.row(place).tolist(), context.template),
             "score": scores[place],
             "kl": float(sat.kl[place]),
             "finished": bool(rollouts.finished[place]),
