@@ -44,6 +44,8 @@ class Trunk(nn.Module):
         without_dropout(model)
         self.rotary = positions.rotary(model)
         self.last_position = positions.last_position(self.whole)
+        self.chooses = getattr(self.config.get_text_config(), "index_topk", None) is not None
+        """Whether tokens choose whom they see among all of their row (sparse attention)."""
         self.way = "alone"
         self.way = self._way()
         """How rows are read: as a forest, padded, or alone."""
@@ -83,7 +85,7 @@ class Trunk(nn.Module):
         """
         settle(self.model)
         positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
-        if not self.rotary:  # else a row's own length says how its positions turn
+        if not self.rotary and not self.chooses:  # else its own length says how a row is read
             sequences = as_far_as_read(sequences, rows, columns)
         with computing_in(self.compute, self.device):
             groups = self._companies(sequences)
