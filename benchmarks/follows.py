@@ -27,7 +27,6 @@ SETTINGS: dict[str, Any] = {
     "prompts_per_step": 4,
     "answers_per_prompt": 8,
     "algorithm": {"name": "grpo", "kl_coef": 0.0, "epochs": 1},
-    "curriculum": {"rounds": 1},
     "sampling": {"max_tokens": 80, "temperature": 1.0},
     "shaping": {"missing_eos": None},
     "lora": {"rank": 16, "alpha": 32},

@@ -27,7 +27,6 @@ from backflip.reward.verifiers.exact import Exact
 from backflip.reward.verifiers.format import Format
 from backflip.reward.verifiers.repetition import Repetition
 from backflip.reward.verifiers.source import VerifierReward
-from backflip.stages.accuracy import right
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.recipes.tiny import tiny_model
 
@@ -149,7 +148,7 @@ def test_where_every_answer_is_right_in_part_none_is_right(verifier, shares, cor
     record = Prompt(messages(("user", "q")))
     made = VerifierReward(verifier=verifier, template=template, records=[record])(rollouts)
     assert made.scores.tolist() == pytest.approx(shares)
-    found = right(made)
+    found = made.right()
     assert (None if found is None else found.tolist()) == correct
 
 

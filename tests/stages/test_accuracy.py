@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from backflip.reward.protocol import Judgement
-from backflip.stages.accuracy import Accuracy, right
+from backflip.stages.accuracy import Accuracy
 
 
 def judged(*correct: int) -> Judgement:
@@ -31,15 +31,15 @@ def test_two_questions_of_four_answers_by_hand():
 
 
 def test_answers_judged_without_verdicts_have_no_accuracy():
-    assert right(Judgement(torch.ones(3))) is None
+    assert Judgement(torch.ones(3)).right() is None
     assert Accuracy.of(Judgement(torch.ones(3)), ["a"] * 3, 3, str, None) is None
 
 
 def test_no_right_answer_is_an_accuracy_of_nothing():
     """Outcomes that nobody had are no parts of a judgement."""
     nothing = Judgement(torch.zeros(2), {"unparsable": torch.ones(2)})
-    assert right(nothing) is not None
-    assert float(right(nothing).sum()) == 0  # pyright: ignore[reportOptionalMemberAccess]
+    assert nothing.right() is not None
+    assert float(nothing.right().sum()) == 0  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_a_vote_for_an_answer_that_was_judged_both_ways_counts_what_most_of_it_was():

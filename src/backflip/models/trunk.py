@@ -44,8 +44,6 @@ class Trunk(nn.Module):
         without_dropout(model)
         self.rotary = positions.rotary(model)
         self.last_position = positions.last_position(self.whole)
-        self.chooses = getattr(self.config.get_text_config(), "index_topk", None) is not None
-        """Whether tokens choose whom they see among all of their row (sparse attention)."""
         self.way = "alone"
         self.way = self._way()
         """How rows are read: as a forest, padded, or alone."""
@@ -85,7 +83,7 @@ class Trunk(nn.Module):
         """
         settle(self.model)
         positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
-        if not self.rotary and not self.chooses:  # else its own length says how a row is read
+        if not self.rotary and not chooses(self.config):  # else its own length says how a row is read
             sequences = as_far_as_read(sequences, rows, columns)
         with computing_in(self.compute, self.device):
             groups = self._companies(sequences)
@@ -181,6 +179,11 @@ class Trunk(nn.Module):
             return [out[row] for row in range(len(rows))]
 
         return read
+
+
+def chooses(config: Any) -> bool:
+    """Whether tokens choose whom they see among all of their row (sparse attention)."""
+    return getattr(config.get_text_config(), "index_topk", None) is not None
 
 
 def as_far_as_read(

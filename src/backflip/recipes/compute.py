@@ -28,7 +28,6 @@ from backflip.recipes.load import load_recipe
 from backflip.reward.judge import as_text
 from backflip.reward.protocol import Judgement
 from backflip.sampling.guided import StepBeam, think_longer
-from backflip.stages.accuracy import right
 from backflip.stages.context import StageContext
 from backflip.stages.rewards.context import PYTHON, RewardContext, checkable
 from backflip.training.reference import check_same_vocabulary
@@ -281,7 +280,7 @@ class Work:
         judgement = self.judge(rollouts)
         for line in judgement.failures.lines():
             self.context.say(f"not checked, and counted as wrong: {line}")
-        found = right(judgement)
+        found = judgement.right()
         if found is None:
             raise UserError(
                 "reward: it gives numbers and no verdicts, so nothing is right or wrong. Give a "

@@ -95,7 +95,7 @@ class FunctionReward:
         try:
             args, named = arguments(self.function, texts.prompt, texts.answer, texts.record)
         except UserError as error:
-            return _failed(error)
+            return Verdict.failed(error)
         return Check(self.function, args, named)
 
 
@@ -121,16 +121,7 @@ class Apart:
 
 
 def _here(call: Check | Verdict) -> Verdict:
-    if isinstance(call, Verdict):
-        return call
-    try:
-        return Verdict.of(call.call(*call.args, **call.named))
-    except (Exception, SystemExit) as error:  # one answer's, not the run's
-        return _failed(error)
-
-
-def _failed(error: BaseException) -> Verdict:
-    return Verdict("error", reason=f"{type(error).__name__}: {error}"[:200])
+    return call if isinstance(call, Verdict) else call.here()
 
 
 @dataclass(frozen=True, kw_only=True)

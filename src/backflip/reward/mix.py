@@ -14,12 +14,10 @@ from backflip.data.batches import Rollouts
 from backflip.data.records import Tally
 from backflip.functional.credit import at_end, whiten
 from backflip.functional.shaping import clip_scores
+from backflip.monitor.outcomes import FAILED, VERDICTS
 from backflip.reward.protocol import Judgement, RewardSource
 
 __all__ = ["Mix"]
-
-VERDICTS, FAILED = ("correct", "incorrect", "unparsable"), ("error", "timeout")
-"""Parts of a judgement that are outcomes of checks; the latter leave an answer without a score."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from backflip.data.batches import Rollouts, rewarded
 from backflip.data.records import Tally
 from backflip.distributed.world import here
 from backflip.functional.credit import at_end
+from backflip.monitor.outcomes import VERDICTS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Judgement:
 
         A check that failed or took too long has found nothing.
         """
-        if not any(name in self.parts for name in ("correct", "incorrect", "unparsable")):
+        if not any(name in self.parts for name in VERDICTS):
             return None
         return self.parts.get("correct", torch.zeros_like(self.scores))
 

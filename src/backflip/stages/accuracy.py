@@ -12,16 +12,10 @@ from torch import Tensor
 
 from backflip.functional.pass_at_k import majority_at_k, pass_at_k, settled
 from backflip.functional.statistics import bounded_interval
+from backflip.monitor.outcomes import FAILED
 from backflip.reward.protocol import Judgement
 
-__all__ = ["Accuracy", "right"]
-
-FAILED = ("error", "timeout")
-
-
-def right(judgement: Judgement) -> Float[Tensor, " B"] | None:
-    """As ``Judgement.right``."""
-    return judgement.right()
+__all__ = ["Accuracy"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +38,12 @@ class Accuracy:
         greedy: Judgement | None,
     ) -> Accuracy | None:
         """The accuracy of judged answers, ``each`` to a question; None without verdicts."""
-        found = right(judgement)
+        found = judgement.right()
         if found is None:
             return None
         ends = [final(text) for text in texts]
         rows = [ends[at : at + each] for at in range(0, len(ends), each)]
-        likeliest = None if greedy is None else right(greedy)
+        likeliest = None if greedy is None else greedy.right()
         failed = sum(int(judgement.parts[name].sum()) for name in FAILED if name in judgement.parts)
         return Accuracy(found.reshape(-1, each), rows, likeliest, failed)
 

@@ -25,7 +25,7 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
-from backflip.stages.accuracy import Accuracy, right
+from backflip.stages.accuracy import Accuracy
 from backflip.stages.context import StageContext
 from backflip.stages.spoken import asked_after_reset, plain, spoken
 
@@ -215,7 +215,7 @@ class PromptEval:
 
     def _accuracy(self, answers: Answers, judgement: Judgement) -> Accuracy | None:
         """Of answers with verdicts; the most likely answer to each question is checked too."""
-        if right(judgement) is None:
+        if judgement.right() is None:
             return None
         sampler, greedy = cast("Any", self.sampler), None
         if isinstance(getattr(sampler, "params", None), SamplingParams):

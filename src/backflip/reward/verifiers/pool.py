@@ -47,6 +47,13 @@ class Check:
     before: tuple[tuple[Callable[..., Any], str], ...] = ()
     """Functions, each with its argument, that are called before its time begins: imports."""
 
+    def here(self) -> Verdict:
+        """The verdict, made in this process without a limit: an error is one answer's."""
+        try:
+            return Verdict.of(self.call(*self.args, **self.named))
+        except (Exception, SystemExit) as error:
+            return Verdict.failed(error)
+
     def packed(self) -> bytes:
         """The bytes that a worker reads. Raises whatever pickling raises."""
         body = pickle.dumps((self.before, self.call, self.args, dict(self.named), self.seconds))

@@ -42,9 +42,9 @@ class VerifierReward:
 
     def verdicts(self, texts: Sequence[Texts]) -> list[Verdict]:
         """The verdicts on answers, each made in a worker of the pool unless it is linear."""
-        if self.verifier.linear:
-            return [_made_here(self.verifier, *_arguments(one)) for one in texts]
         checks = [check_of(self.verifier, *_arguments(one)) for one in texts]
+        if self.verifier.linear:
+            return [check.here() for check in checks]
         return pool_of(self.verifier.workers, self.verifier.memory).make(checks)
 
 
@@ -55,13 +55,6 @@ def check_of(
     before = tuple((import_module, name) for name in verifier.packages)
     given = (answer, reference, prompt, dict(info))
     return Check(verifier.verdict, given, seconds=verifier.seconds, before=before)
-
-
-def _made_here(verifier: Verifier, *given: Any) -> Verdict:
-    try:
-        return Verdict.of(verifier.verdict(*given))
-    except Exception as error:
-        return Verdict.failed(error)
 
 
 def _arguments(texts: Texts) -> tuple[str, str, str, Mapping[str, Any]]:
