@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         """
         settle(self.model)
         positions.check_length(self.whole, max(map(len, sequences)), self.last_position)
-        if not self.rotary and not chooses(self.config):  # else its own length says how a row is read
+        if not self.rotary and not chooses(self.config):  # else its length decides
             sequences = as_far_as_read(sequences, rows, columns)
         with computing_in(self.compute, self.device):
             groups = self._companies(sequences)
