@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backflip.feedback.tasks.display import in_displayed_order
 from backflip.server.app import create_app
 from backflip.server.base.settings import ServerSettings
 from tests.feedback.test_scale import Counted
@@ -22,8 +23,12 @@ def costs(folder: Path, items: int) -> dict[str, int]:
     for name in ("Ada", "Bob"):
         person = made.person(name, admin=True)
         project.enrol(person, role="admin")
-        for shown in (project.next(person)[0] for _ in range(20)):
-            project.answer(person, shown.item_id, {"choice": "a", "strength": 1}, seconds=5.0)
+        for turn in range(20):
+            (shown,) = project.next(person)
+            first = in_displayed_order("compare", {"choice": "a", "strength": 1}, shown.order)
+            other = in_displayed_order("compare", {"choice": "b", "strength": 1}, shown.order)
+            disputed = name == "Bob" and turn % 2
+            project.answer(person, shown.item_id, other if disputed else first, seconds=5.0)
     lead = made.as_person(person)
     lead.get("/projects/tone/statistics")
     wait_for_jobs(made)
