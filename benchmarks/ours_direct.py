@@ -14,7 +14,8 @@ from backflip.algorithms.preference.kto import KTO
 from backflip.algorithms.preference.orpo import ORPO
 from backflip.algorithms.preference.plackett_luce_dpo import PlackettLuceDPO
 from backflip.algorithms.preference.simpo import SimPO
-from backflip.data.batches import ComparisonBatch, LabelledBatch, TensorRecord, TokenSteps
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
+from backflip.data.ragged import TensorRecord
 from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal
 from backflip.models.packing import token_budget_here

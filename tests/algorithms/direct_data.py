@@ -9,7 +9,8 @@ from backflip.algorithms.preference.cpo import CPO
 from backflip.algorithms.preference.davidson_dpo import DavidsonDPO
 from backflip.algorithms.preference.dpo import DPO
 from backflip.algorithms.preference.mixture import Mixture
-from backflip.data.batches import ComparisonBatch, Ragged, TokenSteps
+from backflip.data.batches import ComparisonBatch, TokenSteps
+from backflip.data.ragged import Ragged
 from backflip.data.referenced import ReferencedComparisons
 
 GOOD = 5

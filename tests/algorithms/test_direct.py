@@ -27,7 +27,8 @@ from backflip.algorithms.preference.simpo import SimPO
 from backflip.algorithms.preference.slic import SLiC
 from backflip.algorithms.preference.sppo import SPPO
 from backflip.algorithms.preference.tr_dpo import TRDPO
-from backflip.data.batches import ComparisonBatch, Ragged
+from backflip.data.batches import ComparisonBatch
+from backflip.data.ragged import Ragged
 from backflip.data.stream import narrowed
 from tests.algorithms.direct_data import Unigram, comparisons, good_beats_bad, referenced, value
 from tests.algorithms.test_direct_learning import OBJECTIVES, _name

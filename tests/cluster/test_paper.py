@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import statistics
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -201,14 +200,17 @@ def test_the_manual_has_the_table_that_the_forecast_prints():
 def test_runs_of_this_machine_take_what_was_forecast(
     name: str, start: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Steps in the processor's time, within a factor of 1.5 either way."""
+    """The fastest of its steps in the processor's time, within a factor of 1.5 either way: rates
+    are measured as the fastest too, and other tests that run beside this one slow the rest.
+    """
     reward = ["reward=length", "reward.most=20", "validation_prompts=1", "algorithm.epochs=1"]
     few = reward if name == "grpo" else ["sampled_prompts=0"]
     start = model if start == "tiny" else start
     recipe = load_recipe(
         name,
         [
-            *(f"model={start}", f"run={tmp_path}/run", "threads=1", "lora=null", "steps=4"),
+            *(f"model={start}", f"run={tmp_path}/run", "threads=1", "lora=null"),
+            "steps=16" if start == model else "steps=4",
             *("data.max_length=2048", "data.held_out=0.05", *few),
         ],
     )
@@ -225,5 +227,5 @@ def test_runs_of_this_machine_take_what_was_forecast(
 
     monkeypatch.setattr(MetricsLog, "append", noted)
     api.train(recipe)
-    took = statistics.median(b - a for a, b in pairwise(stamps))
+    took = min(b - a for a, b in pairwise(stamps))
     assert told.step / 1.5 <= took <= 1.5 * told.step

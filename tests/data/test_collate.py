@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backflip.data.batches import Ragged
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import (
     Fit,
@@ -17,6 +16,7 @@ from backflip.data.collate import (
     with_head,
 )
 from backflip.data.formats import load
+from backflip.data.ragged import Ragged
 from backflip.data.records import Comparison, Demonstration, Prompt, Provenance, messages
 from backflip.data.stream import Batches
 from backflip.errors import UserError

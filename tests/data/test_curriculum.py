@@ -8,8 +8,9 @@ from collections import Counter
 import pytest
 import torch
 
-from backflip.data.batches import PromptBatch, Ragged
+from backflip.data.batches import PromptBatch
 from backflip.data.curriculum import Curriculum, PromptPool, Spent
+from backflip.data.ragged import Ragged
 from backflip.data.stream import Batches
 from backflip.errors import UserError
 

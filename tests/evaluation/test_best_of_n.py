@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from backflip.data.batches import Ragged
+from backflip.data.ragged import Ragged
 from backflip.errors import UserError
 from backflip.evaluation.best_of_n import best_of_n, best_of_n_curve, pick_best
 from backflip.generate.engine import SamplingParams

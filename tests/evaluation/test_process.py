@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import backflip as bf
-from backflip.data.batches import Ragged, TokenSteps
+from backflip.data.batches import TokenSteps
+from backflip.data.ragged import Ragged
 from backflip.data.solution_batches import SolutionBatch
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 
 from backflip.errors import UserError
 from backflip.generate.engine import Engine, SamplingParams
+from backflip.generate.openai.adapters import Adapters
 from backflip.generate.openai.client import Client
 from backflip.generate.openai.completions import seed_of
 from backflip.generate.openai.engine import OpenAIEngine
@@ -43,8 +44,11 @@ def served():
 def engine_at(server, model=None, **settings) -> OpenAIEngine:
     how = {"timeout": 20.0, "retries": 2, "first_wait": 0.01, "key": settings.pop("key", None)}
     how |= {name: settings.pop(name) for name in ("timeout", "retries") if name in settings}
+    client = Client(url=server.url, **how)
+    if (folder := settings.pop("adapters", None)) is not None:
+        settings["handover"] = Adapters(folder, client)
     settings = {"tokenizer": Letters(), **settings}
-    return OpenAIEngine(model or tiny("llama"), Client(url=server.url, **how), **settings)
+    return OpenAIEngine(model or tiny("llama"), client, **settings)
 
 
 def test_answers_are_the_models_own_with_its_log_probabilities(served):

@@ -13,12 +13,52 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 
 from backflip.generate.engine import Completion, SamplingParams
 from backflip.generate.torch.engine import TorchEngine
 from tests.generate.reference import words
 
 Faults = list[str]
+
+
+class Transfer:
+    """Weights out of a file: vLLM's verbs, in the order that it asks for."""
+
+    ORDER = (
+        "/pause?mode=keep", "/start_weight_update", "/update_weights", "/finish_weight_update",
+        "/reset_prefix_cache", "/resume",
+    )  # fmt: skip
+
+    def __init__(self, engine: TorchEngine) -> None:
+        self.engine, self.version = engine, "default"
+        self.met, self.done, self.updates = False, [], 0
+        self.on = self.takes = self.counts = True
+
+    def knows(self, path: str) -> bool:
+        """Whether the server was started with the back end."""
+        return self.on and path in (*self.ORDER, "/init_weight_transfer_engine")
+
+    def do(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path == "/init_weight_transfer_engine":
+            self.met = True
+            return 200, {}
+        if not self.met or path != self.ORDER[len(self.done)]:
+            return 400, {"error": {"message": f"{path} after {self.done}"}}
+        self.done.append(path)
+        if path == "/update_weights" and self.takes:
+            loaded = load_file(body["update_info"]["path"])
+            missing, strange = self.engine.model.load_state_dict(loaded, strict=False)
+            tied = {"lm_head.weight"} if self.engine.model.config.tie_word_embeddings else set()
+            assert not strange
+            assert set(missing) <= tied, missing
+        if path == "/finish_weight_update" and self.counts:
+            self.version = body["weight_version"]
+        if path == "/reset_prefix_cache":
+            self.engine.sync()
+        if path == "/resume":
+            self.done, self.updates = [], self.updates + 1
+        return 200, {}
 
 
 class Vllm:
@@ -32,12 +72,17 @@ class Vllm:
         self.tokenizes = self.loads = True
         self.faults: Faults = []
         self.asked: list[dict[str, Any]] = []
+        self.transfer = Transfer(self.engines[name])
         self.lock = threading.Lock()
         self.url = ""
 
     # what the endpoints do
 
     def get(self, path: str) -> tuple[int, Any]:
+        if path == "/health":
+            return 200, ""
+        if path == "/weight_info":
+            return 200, {"weight_version": self.transfer.version}
         if path != "/v1/models":
             return 404, {"detail": "Not Found"}
         cards = [{"id": name, "max_model_len": self.max_model_len} for name in self.engines]
@@ -55,6 +100,8 @@ class Vllm:
             return 200, "Success"
         if path == "/v1/completions":
             return self.complete(body)
+        if self.transfer.knows(path):
+            return self.transfer.do(path, body)
         return 404, {"detail": "Not Found"}
 
     def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
@@ -172,9 +219,9 @@ def spoilt(answer: Any, fault: str) -> Any:
 
 
 @contextlib.contextmanager
-def serving(served: Vllm) -> Iterator[Vllm]:
+def serving(served: Vllm, port: int = 0) -> Iterator[Vllm]:
     """Answer at ``served.url`` for as long as the block lasts."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(served))
     server.daemon_threads = True
     served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import MetricsLog
-from backflip.monitor.rules.answers import FailedChecks
+from backflip.monitor.rules.answers import FailedChecks, FarSampler
 from backflip.monitor.run import Stage
 from backflip.monitor.views import view_of
 from backflip.monitor.views.accuracy import accuracy_panels, verdict_sentences
@@ -79,6 +79,22 @@ def test_checks_that_fail_ring_with_their_count():
     assert FailedChecks().check(often[:4]) is None
     seldom = entries("online", reward=[0.1] * 5, answers=[20.0] * 5, reward_error=[0.1] * 5)
     assert FailedChecks().check(seldom) is None
+
+
+def test_a_sampler_far_from_the_learner_rings_with_what_to_do():
+    near = entries("online", sampler_gap=[0.02] * 5, effective_share=[0.9] * 5, lag=[2.0] * 5)
+    assert FarSampler().check(near) is None
+    old = entries("online", sampler_gap=[0.4] * 5, effective_share=[0.31] * 5, lag=[8.0] * 5)
+    assert FarSampler().check(old[:4]) is None
+    alarm = FarSampler().check(old)
+    assert alarm is not None
+    assert "worth 31 % of as many equal ones" in alarm.sentence
+    assert "fewer steps ahead" in alarm.sentence
+    other = entries("online", sampler_gap=[0.09] * 5, effective_share=[0.9] * 5)
+    alarm = FarSampler().check(other)
+    assert alarm is not None
+    assert "0.090 nats a token from the learner's" in alarm.sentence
+    assert "See that the engine has the policy's weights" in alarm.sentence
 
 
 def test_rounds_and_short_steps_of_a_curriculum_are_counted():

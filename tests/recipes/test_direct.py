@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.preference.base import tell
 from backflip.algorithms.preference.mixture import Mixture
-from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged
+from backflip.data.batches import ComparisonBatch, LabelledBatch
+from backflip.data.ragged import Ragged
 from backflip.data.records import Comparison, Labelled
 from backflip.data.referenced import ReferencedComparisons
 from backflip.data.sources import write_jsonl

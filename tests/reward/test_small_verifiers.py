@@ -131,6 +131,9 @@ def test_a_pattern_is_matched_or_its_group_is_compared():
     assert said(RegularExpression(pattern=r"\d+", whole=True), "about 12") == W
     how = RegularExpression(pattern=r"= (\w+)", case=False)
     assert [said(how, one, "X") for one in ("a = y, b = x", "b = x, a = y", "x")] == [R, W, U]
+    votes = [how.final(one) for one in ("thus b = X", "so, a = y and b = x", "x")]
+    assert votes == ["x", "x", None], "what is compared is what is voted for"
+    assert RegularExpression(pattern=r"\d+").final("about  12") == "about 12"
     assert said(RegularExpression(), "the Rhine", "R[a-z]+e") == R
     assert said(RegularExpression(), "the Rhine", "(") == "error"
     asked = Prompt(messages(("user", "?")))

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 import torch
 
-from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Rollouts, TokenSteps
+from backflip.data.ragged import Ragged
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from backflip.algorithms.preference.dpo import DPO
-from backflip.data.batches import Ragged
+from backflip.data.ragged import Ragged
 from backflip.data.referenced import ReferencedComparisons
 from backflip.distributed.reading import evaluate_all
 from backflip.generate.engine import SamplingParams

@@ -16,7 +16,8 @@ import torch
 
 from backflip.algorithms.online.ppo import PPO
 from backflip.algorithms.sft import SFT
-from backflip.data.batches import DemonstrationBatch, Ragged, TokenSteps
+from backflip.data.batches import DemonstrationBatch, TokenSteps
+from backflip.data.ragged import Ragged
 from backflip.data.stream import Batches
 from backflip.errors import Interrupted
 from backflip.generate.engine import SamplingParams

@@ -7,11 +7,7 @@ import warnings
 
 import torch
 
-from backflip.data.batches import (
-    ComparisonBatch,
-    LabelledBatch,
-    TokenSteps,
-)
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
 from backflip.models.causal import CausalPolicy
 from backflip.models.lora import LoraSettings, add_lora
 from backflip.training.reference import (

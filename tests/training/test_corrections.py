@@ -13,6 +13,7 @@ from backflip.algorithms.online.grpo import GRPO
 from backflip.algorithms.online.ppo import PPO
 from backflip.data.batches import Scored
 from backflip.distributed.reading import evaluate_all
+from backflip.functional.corrections import effective_share, truncated
 from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.recipes.load import load_recipe
@@ -111,6 +112,40 @@ def test_truncated_weights_undo_another_samplers_distribution():
     )
     f = torch.tensor([3.0, -1.0, 2.0])
     torch.testing.assert_close((sampler * TIS()(s).weight[:, 0] * f).sum(), (policy * f).sum())
+
+
+@pytest.mark.parametrize("cap", [math.inf, 2.0])
+def test_the_gradient_of_weighed_choices_by_enumeration(cap: float):
+    """E_μ[w·A·∇log π] over three choices is ∇E_π[A] below the cap, and short of it by what is cut.
+
+    With μ = (0.2, 0.4, 0.4) and π = (0.5, 0.3, 0.2), w is (2.5, 0.75, 0.5).
+    """
+    logits = torch.tensor([0.5, 0.3, 0.2], dtype=torch.double).log().requires_grad_()
+    sampler = torch.tensor([0.2, 0.4, 0.4], dtype=torch.double)
+    worth = torch.tensor([1.0, -2.0, 0.5], dtype=torch.double)
+    logp = logits.log_softmax(-1)
+    weight = truncated((logp.detach() - sampler.log())[:, None], cap=cap).weight[:, 0]
+    (estimate,) = torch.autograd.grad(
+        (sampler * weight * worth * logp).sum(), logits, retain_graph=True
+    )
+    (lost,) = torch.autograd.grad(
+        ((2.5 - min(cap, 2.5)) * 0.2 * worth[0] * logp[0]), logits, retain_graph=True
+    )
+    (exact,) = torch.autograd.grad((logp.exp() * worth).sum(), logits)
+    torch.testing.assert_close(estimate + lost, exact, atol=1e-6, rtol=0)
+
+
+def test_the_effective_share_of_weights_by_hand():
+    """Four equal weights are worth four; of (1, 1, 0, 0) half; one that has it all a quarter."""
+    mask = torch.tensor([[True, True], [True, True], [False, False]])
+    for weights, share in (
+        ([[0.7, 0.7], [0.7, 0.7]], 1.0),
+        ([[1, 1], [0, 0]], 0.5),
+        ([[3, 0], [0, 0]], 0.25),
+        ([[0, 0], [0, 0]], 0.0),
+    ):
+        weight = torch.tensor([*weights, [9.0, 9.0]])
+        assert effective_share(weight, mask) == pytest.approx(share)
 
 
 class Shifted:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from backflip.data.batches import Played, PromptBatch, Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Played, PromptBatch, Rollouts, TokenSteps
 from backflip.data.curriculum import Curriculum, PromptPool
+from backflip.data.ragged import Ragged
 from backflip.data.records import Tally
 from backflip.data.stream import Batches
 from backflip.errors import UserError

@@ -12,7 +12,7 @@ from torch import nn
 
 from backflip.algorithms.base import Objective, Outcome
 from backflip.algorithms.sft import SFT
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.errors import NonFiniteError, UserError
 from backflip.functional.reductions import row_mean
 from backflip.models.causal import CausalPolicy

@@ -9,11 +9,7 @@ import pytest
 import torch
 
 from backflip.algorithms.preference.base import tell
-from backflip.data.batches import (
-    ComparisonBatch,
-    LabelledBatch,
-    TokenSteps,
-)
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
 from backflip.errors import UserError
 from backflip.models.causal import AdaptersOff, CausalPolicy
 from backflip.models.lora import LoraSettings, add_lora

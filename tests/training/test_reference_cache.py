@@ -14,9 +14,7 @@ import warnings
 import pytest
 import torch
 
-from backflip.data.batches import (
-    ComparisonBatch,
-)
+from backflip.data.batches import ComparisonBatch
 from backflip.models.causal import AdaptersOff, CausalPolicy
 from backflip.training import reference_cache
 from backflip.training.reference import (

@@ -13,6 +13,8 @@ __all__ = ["memory"]
 PROCESS = {True: 1.5e9, False: 0.45e9}
 """Bytes of a process before it loads anything: on a device its context and the libraries' buffers;
 on a CPU Python, torch and transformers."""
+COPIES = ("reference", "acting copies")
+"""Roles whose weights are those that learn, as they are or were."""
 WHOLE = 8
 """Gradients lie whole on each device where they take at most an eighth of it."""
 
@@ -44,7 +46,7 @@ def memory(work: Workload, cluster: Cluster) -> dict[str, float]:
 
 def _weights(held: Held, cluster: Cluster, *, fine: bool) -> float:
     """Bytes of a model: float32 where all learns, its frozen copy too, else as it multiplies."""
-    if held.learning == held.parameters or (fine and held.role == "reference"):
+    if held.learning == held.parameters or (fine and held.role in COPIES):
         return 4 * held.parameters
     return 4 * held.learning + cluster.narrow * (held.parameters - held.learning)
 

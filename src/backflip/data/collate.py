@@ -13,13 +13,13 @@ from backflip.data.batches import (
     ComparisonBatch,
     DemonstrationBatch,
     LabelledBatch,
-    Ragged,
     TokenSteps,
     dense_mask,
     won,
 )
 from backflip.data.chat import ChatTemplate, Turns
 from backflip.data.conversations import split_at_last_answer
+from backflip.data.ragged import Ragged
 from backflip.data.records import (
     BadRecordError,
     Comparison,

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backflip.data.batches import (
-    ComparisonBatch,
-    LabelledBatch,
-    Ragged,
-    TensorRecord,
-    TokenSteps,
-)
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
+from backflip.data.ragged import Ragged, TensorRecord
 
 __all__ = ["ReferencedComparisons", "ReferencedLabels"]
 

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from backflip.data.batches import Ragged, TensorRecord, TokenSteps
+from backflip.data.batches import TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Collation, Fit, Tokenized
+from backflip.data.ragged import Ragged, TensorRecord
 from backflip.data.records import GOOD, Message, Messages, Solution, StepLabel
 from backflip.data.steps import SEPARATOR, StepFinder
 

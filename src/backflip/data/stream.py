@@ -10,14 +10,8 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
-from backflip.data.batches import (
-    ComparisonBatch,
-    DemonstrationBatch,
-    LabelledBatch,
-    Ragged,
-    TensorRecord,
-    TokenSteps,
-)
+from backflip.data.batches import ComparisonBatch, DemonstrationBatch, LabelledBatch, TokenSteps
+from backflip.data.ragged import Ragged, TensorRecord
 from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.errors import UserError
 from backflip.text import counted

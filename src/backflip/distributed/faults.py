@@ -37,8 +37,7 @@ class Faults:
         """``patience``: seconds that ranks wait for one another."""
         self.rank, self.size, self.patience = rank, size, patience
         store = dist.distributed_c10d._get_default_store()  # pyright: ignore
-        again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._prefix = f"backflip-fault-{again}-"
+        self._prefix = "fault-"
         self._store, self._looking = store, store.clone()  # pyright: ignore
         self._left, self._said = threading.Event(), False
         threading.Thread(target=self._watch, daemon=True).start()

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from backflip.distributed.faults import Faults
+from backflip.distributed.meeting import meet
 from backflip.distributed.sharding import shard
 from backflip.distributed.world import ALONE, settled
 from backflip.errors import RankError
@@ -120,15 +121,18 @@ def join(patience: float) -> tuple[Gang, Faults]:
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    limit = datetime.timedelta(seconds=patience)
     try:
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=patience))
+        store, rank, size, met = meet(patience)
+        given: Any = {"store": store, "rank": rank, "world_size": size}
+        dist.init_process_group(backend, timeout=limit, **given)
+        met()
     except RuntimeError as error:
         raise RankError(
             f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has not met the others "
-            f"({str(error).splitlines()[0][:200]}). After a rank has died the first new start may "
-            "end so: torchrun --max-restarts 3 tries again."
+            f"({str(error).splitlines()[0][:200]}). Did they start, and can they reach "
+            f"{os.environ['MASTER_ADDR']}? torchrun --max-restarts 3 tries again."
         ) from error
-    rank, size = dist.get_rank(), dist.get_world_size()
     faults = Faults(rank, size, patience)
     told: list[Any] = [_began()]
     dist.broadcast_object_list(told, src=0)

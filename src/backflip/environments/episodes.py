@@ -17,9 +17,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from backflip.data.batches import Played, Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Played, Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.following import Following
+from backflip.data.ragged import Ragged
 from backflip.data.records import BadRecordError, Message, Prompt, Tally
 from backflip.environments.protocol import BrokenError, Environment, Limits, Said, Step
 from backflip.environments.watchdog import TooLongError

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Rollouts
+from backflip.data.ragged import Ragged
 from backflip.errors import UserError
 from backflip.functional.best_of_n import best_of_n_mean
 from backflip.functional.statistics import Interval, kl_best_of_n, mean_interval

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from backflip.algorithms.preference.base import ComparedLogps, DirectObjective, comparisons_of, tell
 from backflip.algorithms.preference.unpaired import UnpairedObjective
-from backflip.data.batches import ComparisonBatch, Ragged
+from backflip.data.batches import ComparisonBatch
+from backflip.data.ragged import Ragged
 from backflip.data.referenced import ReferencedComparisons
 from backflip.distributed.reading import read_in_parts
 from backflip.evaluation.reward_model import RewardReport, report

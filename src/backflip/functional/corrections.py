@@ -90,3 +90,13 @@ def gated(
     held = apart > delta
     w = sampler_log_ratio(logp_old, logp_sampler, mask).exp()
     return Corrected(torch.where(held, 0.0, w), held)
+
+
+def effective_share(weight: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> float:
+    """(Σw)² / (n·Σw²) over the n choices: 1 where all weigh the same, 1/n where one has it all.
+
+    Kish's effective sample size as a share; 0 where nothing has any weight.
+    """
+    w = weight[mask].double()
+    squares = float(w.square().sum())
+    return float(w.sum().square()) / (len(w) * squares) if squares else 0.0

@@ -144,6 +144,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """An engine that has started something, such as a server."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 def check_prompts(
     prompts: Sequence[Sequence[int]], params: SamplingParams, *, group: int, vocabulary: int
 ) -> None:

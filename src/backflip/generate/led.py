@@ -7,7 +7,7 @@ from typing import Any
 
 from backflip.distributed.layout import plain
 from backflip.distributed.world import here
-from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
+from backflip.generate.engine import Closing, Completion, Engine, Progress, SamplingParams
 
 __all__ = ["Led"]
 
@@ -28,6 +28,11 @@ class Led:
         self.model = self.model if model is None else model
         whole = plain(self.model, only_leader=True)
         here().once(lambda: self.engine.sync(whole))
+
+    def close(self) -> None:
+        """End what the engine has started."""
+        if isinstance(self.engine, Closing):
+            self.engine.close()
 
     def release(self) -> None:
         """Nothing to free: the weights are the server's."""

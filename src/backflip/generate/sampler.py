@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.chat import ChatTemplate
+from backflip.data.ragged import Ragged
 from backflip.errors import UserError
 from backflip.generate.engine import Completion, Engine, Progress, SamplingParams
 from backflip.models.special_tokens import other_ends

@@ -11,7 +11,8 @@ import torch.nn.functional as nnf
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.data.batches import TokenSteps
+from backflip.data.ragged import TensorRecord
 from backflip.distributed.layout import is_sharded
 from backflip.errors import UserError
 from backflip.functional.logprobs import linear_entropy, linear_logp

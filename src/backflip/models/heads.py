@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from backflip.data.batches import TensorRecord, TokenSteps
+from backflip.data.batches import TokenSteps
+from backflip.data.ragged import TensorRecord
 from backflip.models.causal import hidden_size
 from backflip.models.packing import plan
 from backflip.models.trunk import Trunk, before_answer, dense

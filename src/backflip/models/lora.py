@@ -100,6 +100,11 @@ def _targets(model: Any, target: str | tuple[str, ...]) -> list[str]:
     return names
 
 
+def base_of(model: nn.Module) -> Any:
+    """A plain transformers model without any adapters; ``model`` stays as it is."""
+    return copy.deepcopy(model).unload() if is_adapted(model) else model  # pyright: ignore
+
+
 def merged(model: nn.Module) -> Any:
     """A plain transformers model with the adapters' updates added in; ``model`` stays as it is.
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.distributed.world import here
 from backflip.models.forest import forest_size
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from backflip.data.batches import Ragged, TokenSteps
+from backflip.data.batches import TokenSteps
 from backflip.data.chat import ChatTemplate
+from backflip.data.ragged import Ragged
 from backflip.data.solution_batches import SolutionBatch
 from backflip.data.steps import SEPARATOR, StepFinder
 from backflip.distributed.reading import read_in_parts

@@ -21,6 +21,7 @@ RANK = (
     "non_finite",
     "answers_cut_off",
     "checks_failed",
+    "sampler_far",
     "score_saturation",
     "reward_hacking",
     "likelihood_displacement",

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from markupsafe import Markup, escape
 
-from backflip.data.batches import Ragged, Rollouts, TokenSteps
+from backflip.data.batches import Rollouts, TokenSteps
 from backflip.data.collate import tokenize_prompts
+from backflip.data.ragged import Ragged
 from backflip.data.records import Prompt
 from backflip.errors import UserError
 from backflip.evaluation.compute import DRAWS, WEIGHED, ComputePoint, Question, compute_curves

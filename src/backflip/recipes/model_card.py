@@ -38,7 +38,7 @@ tokens = tokenizer.apply_chat_template(talk, return_tensors="pt", return_dict=Tr
 score, scale = model(**tokens).logits[0, 0].item(), model.config.backflip
 print(score, (score - scale["mean"][0]) / scale["std"][0])
 """
-SCORE_MEAN = """from backflip.data.batches import TokenSteps
+SCORE_MEAN = """from backflip.data.batches import (TokenSteps)
 from backflip.data.chat import ChatTemplate
 from backflip.data.records import Message
 from backflip.models.load import load_tokenizer

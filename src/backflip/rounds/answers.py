@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from backflip.data.batches import Ragged
+from backflip.data.ragged import Ragged
 from backflip.rounds.folders import RoundFolders, mixed
 from backflip.rounds.judges import Judges
 from backflip.rounds.policy_sampler import PolicySampler

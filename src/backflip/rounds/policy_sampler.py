@@ -10,7 +10,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Rollouts
+from backflip.data.ragged import Ragged
 from backflip.distributed.reading import evaluate_all
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams

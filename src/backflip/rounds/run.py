@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Rollouts
 from backflip.data.collate import tokenize_prompts
+from backflip.data.ragged import Ragged
 from backflip.data.records import Messages, Prompt
 from backflip.distributed.world import here
 from backflip.errors import UserError

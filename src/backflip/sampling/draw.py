@@ -29,7 +29,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Rollouts
+from backflip.data.ragged import Ragged
 from backflip.data.records import Tally
 from backflip.distributed.world import here
 from backflip.errors import UserError

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts, TensorRecord, TokenSteps, offsets_of
+from backflip.data.batches import Rollouts, TokenSteps
+from backflip.data.ragged import Ragged, TensorRecord, offsets_of
 from backflip.data.records import Tally
 from backflip.training.checkpoints import finite
 from backflip.training.run_folder import write_atomically

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backflip.stages.choices import NAMES, one_of, register
+from backflip.text import counted
 from backflip.training.corrections import (
     TIS,
     Correction,
@@ -48,20 +49,25 @@ def correction_faults(recipe: Any, prefix: str) -> Iterator[str]:
         )
 
 
-def settled(chosen: Correction | None, algorithm: Any, *, exact: bool) -> tuple[Correction, str]:
+def settled(
+    chosen: Correction | None, algorithm: Any, *, exact: bool, ahead: int = 0
+) -> tuple[Correction, str]:
     """(the correction of a run, a sentence on one that was not chosen, else "").
 
-    ``exact``: whether the sampler's log-probabilities are the learner's own.
+    ``exact``: whether the sampler's log-probabilities are the learner's own; ``ahead``: steps that
+    it may draw ahead of the learner.
     """
     if chosen is not None:
         return chosen, ""
-    if exact:
+    if exact and not ahead:
         return NoCorrection(), ""
     apart = "the engine's log-probabilities are not the learner's own"
+    if ahead:
+        apart = f"answers are drawn by weights that are up to {counted(ahead, 'step')} old"
     if algorithm.corrects_sampler:
-        return NoCorrection(), f"{apart}: {algorithm.title} measures from the engine itself"
+        return NoCorrection(), f"{apart}: {algorithm.title} measures from the sampler itself"
     tis, others = TIS(), ", ".join(name for name in CORRECTIONS if name != "tis")
     return tis, (
-        f"{apart}: tokens of its answers are weighed by the learner's probability over the "
-        f"engine's, up to {tis.cap:g} (correction=tis; others: {others})"
+        f"{apart}: tokens of answers are weighed by the learner's probability over the "
+        f"sampler's, up to {tis.cap:g} (correction=tis; others: {others})"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from backflip.algorithms.base import Objective
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.data.stream import Batches
 from backflip.data.streaming import StreamedBatches
 from backflip.models.load import parameter_count

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
+from backflip.distributed.layout import plain
 from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.generate.engine import Engine
 from backflip.generate.led import Led
+from backflip.generate.openai.adapters import Adapters
 from backflip.generate.openai.client import Client
 from backflip.generate.openai.engine import OpenAIEngine
 from backflip.generate.openai.meeting import address
 from backflip.generate.torch.engine import NO_BFLOAT16, Precision, TorchEngine
 from backflip.generate.torch.weights import has_bfloat16
+from backflip.generate.vllm.engine import VllmEngine
+from backflip.generate.vllm.server import OwnServer
+from backflip.generate.vllm.weights import WholeWeights
+from backflip.models.causal import is_adapted
+from backflip.models.lora import base_of
+from backflip.models.quantized import is_quantized
+from backflip.models.whole_folder import written_whole
 from backflip.stages.choices import one_of, register
 
 __all__ = ["ENGINES", "Embedded", "Engines", "Server", "engine_in"]
@@ -94,17 +107,99 @@ class Server:
             client,
             served=self.model,
             tokenizer=tokenizer,
-            adapters=Path(self.adapters) if self.adapters else None,
+            handover=Adapters(Path(self.adapters), client) if self.adapters else None,
             concurrency=self.concurrency,
         )
         return engine if here().size == 1 else Led(engine, model)
 
 
-ENGINES: dict[str, type[Any]] = {"torch": Embedded, "openai": Server}
+@dataclass(frozen=True, kw_only=True)
+class Vllm:
+    """A vLLM that is started for the run, in an environment of its own, and handed its weights."""
+
+    python: str = ""
+    """Interpreter of the environment that vLLM is installed in, such as /envs/vllm/bin/python."""
+    options: tuple[str, ...] = ()
+    """Further options of its server, such as --tensor-parallel-size=2."""
+    folder: str | None = None
+    """Folder for its log and for weights on their way to it; null: a temporary one, which goes with
+    the run."""
+    start_seconds: float = 900.0
+    """Seconds until it must serve."""
+    timeout: float = 600.0
+    """Seconds to wait for the answers to one prompt, before it is taken to be stuck and started
+    again."""
+    retries: int = 2
+    """Further tries after a failure that may pass."""
+    concurrency: int = 64
+    """Prompts asked at once."""
+
+    def faults(self, where: str, *, adapted: bool) -> Iterator[str]:
+        del adapted
+        if not self.python:
+            yield (
+                f"{where}.python is needed: the interpreter of an environment with vLLM, such as "
+                "/envs/vllm/bin/python. It is not installed beside Backflip, whose versions of "
+                "torch and transformers are others."
+            )
+        elif shutil.which(self.python) is None:
+            yield f"{where}.python is {self.python}, which is no program."
+        bounds = {n: getattr(self, n) for n in ("start_seconds", "timeout", "concurrency")}
+        for name, value in bounds.items():
+            if not value > 0:
+                yield f"{where}.{name} is {value:g}; it must be above 0."
+        if self.retries < 0:
+            yield f"{where}.retries is {self.retries}; it must be 0 or more."
+
+    def build(self, model: Any, tokenizer: Any, *, max_rows: int) -> Engine:
+        del max_rows  # the server's own affair
+        whole = plain(model, only_leader=True)
+        if here().size == 1:
+            return self._started(whole, tokenizer)
+        engine = self._started(whole, tokenizer) if here().leads else None
+        return Led(cast("Engine", engine), model)
+
+    def _started(self, model: Any, tokenizer: Any) -> VllmEngine:
+        if is_quantized(model):
+            raise UserError(
+                "engine=vllm serves no base in 4 or 8 bits as Backflip loads it: its numbers would "
+                "be others. Set quantization=null, or engine=torch."
+            )
+        folder = Path(self.folder or tempfile.mkdtemp(prefix="backflip-vllm-")).expanduser()
+        if self.folder is None:
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        written_whole(folder / "model", partial(_save, base_of(model), tokenizer))
+        options = [*self._usual(model), *self.options]
+        python = Path(shutil.which(self.python) or self.python)
+        server = OwnServer(
+            python, folder / "model", folder / "log.txt", options, self.start_seconds
+        )
+        server.start()
+        client = Client(url=server.url, timeout=self.timeout, retries=self.retries)
+        kind = Adapters if is_adapted(model) else WholeWeights
+        handover = kind(folder / "weights", client)
+        how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
+        return VllmEngine(model, server, concurrency=self.concurrency, **how)
+
+    def _usual(self, model: Any) -> Iterator[str]:
+        """Options that follow from the model: those of the user come after them."""
+        yield f"--dtype={'bfloat16' if torch.cuda.is_available() else 'float32'}"
+        if is_adapted(model):
+            ranks = [config.r for config in model.peft_config.values()]
+            yield "--enable-lora"
+            yield f"--max-lora-rank={max(8, 1 << (max(ranks) - 1).bit_length())}"
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+ENGINES: dict[str, type[Any]] = {"torch": Embedded, "openai": Server, "vllm": Vllm}
 """Engines by the name that a recipe gives."""
 register(ENGINES)
 if TYPE_CHECKING:
-    Engines: TypeAlias = Embedded | Server
+    Engines: TypeAlias = Embedded | Server | Vllm
 else:
     Engines = one_of(ENGINES)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from backflip.algorithms.base import OnlineAlgorithm
@@ -91,6 +91,8 @@ class OnlineRecipe(Stage):
     """Prompts in one round of sampling."""
     answers_per_prompt: Count = 2
     """Answers to each of them."""
+    ahead: Annotated[int, Field(ge=0)] = 0
+    """Steps that answers are drawn ahead, while others are learnt from; 0: none."""
     minibatches: Count = 1
     """Optimiser steps in one pass over a round's answers."""
     sampling: SamplingParams = SamplingParams(max_tokens=48)
@@ -171,8 +173,6 @@ class OnlineRecipe(Stage):
         judges = enumerate(self.reward.scorers(), start=1)
         return super().models() | {f"reward{n if n > 1 else ''}": name for n, name in judges}
 
-    # ---- forecasts
-
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
 
@@ -187,8 +187,6 @@ class OnlineRecipe(Stage):
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
         return [causal(), *self.values.learning(causal)]
-
-    # ---- training
 
     def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""

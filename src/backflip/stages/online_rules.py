@@ -14,7 +14,13 @@ from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
 from backflip.stages.rewards.teacher import TeacherModel
-from backflip.stages.values import CriticValues, MonteCarloValues, NoValues, SharedValues
+from backflip.stages.values import (
+    CriticValues,
+    GreedyValues,
+    MonteCarloValues,
+    NoValues,
+    SharedValues,
+)
 
 __all__ = ["online_faults", "online_remarks"]
 
@@ -39,6 +45,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.values.faults(prefix, recipe.algorithm)
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
     yield from correction_faults(recipe, prefix)
+    yield from _faults_of_ahead(recipe, prefix)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     yield from update_faults(recipe, prefix)
     yield from _faults_of_signs(recipe, prefix)
@@ -90,6 +97,16 @@ def update_faults(recipe: Any, prefix: str) -> Iterator[str]:
         yield (
             f"{prefix}curriculum.temperature_end moves the temperature of the policy, and neither "
             "continuations of monte_carlo nor a teacher follow it. Leave it out."
+        )
+
+
+def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on answers drawn ahead, where the learner needs the sampler meanwhile."""
+    if recipe.ahead and isinstance(recipe.values, MonteCarloValues | GreedyValues):
+        yield (
+            f"{prefix}ahead is {recipe.ahead}, and {prefix}values is {NAMES[type(recipe.values)]}, "
+            "which draws answers of the policy that learns while the sampler is busy with the next "
+            f"step. Set {prefix}ahead=0."
         )
 
 

@@ -12,6 +12,7 @@ from backflip.data.batches import PromptBatch
 from backflip.data.curriculum import PromptPool
 from backflip.data.records import Prompt
 from backflip.data.stream import Batches
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.functional.statistics import mean_interval
 from backflip.models.divergence import exact_kl
@@ -23,6 +24,8 @@ from backflip.stages.prompt_eval import EvalPrompts, EvalResult, PromptEval, bef
 from backflip.stages.rewards.context import checkable
 from backflip.stages.roles import Roles
 from backflip.stages.watcher import Watcher
+from backflip.text import counted
+from backflip.training.ahead import Ahead
 from backflip.training.driver import Best, Outcome, load_best
 from backflip.training.online import OnlineLoop
 from backflip.training.run_folder import RunFolder
@@ -61,16 +64,7 @@ def _trained(
     before = evaluation.sit(0, write=run.latest_step() is None)
     watcher.validated(0, before.metrics())
     best = _best(before) if recipe.best else None
-    outcome = drive_stage(
-        context,
-        loop,
-        pool,
-        run=run,
-        watcher=watcher,
-        modules=cast.modules(loop),
-        assess=evaluation.metrics,
-        best=best,
-    )
+    outcome = _driven(cast, loop, (run, best), evaluation, watcher)
     for line in (*_went_wrong(cast, loop), pool.account()):
         if line:
             watcher.say(line)
@@ -83,6 +77,33 @@ def _trained(
     exact = after.answers.by_question(exact)
     told |= mean_interval(exact, within=(0.0, math.inf)).named("kl_exact_after")
     return basics(outcome, cast.policy, len(prompts)) | summary | told
+
+
+def _driven(
+    cast: Roles,
+    loop: OnlineLoop,
+    kept: tuple[RunFolder, Best | None],
+    evaluation: PromptEval,
+    watcher: Watcher,
+) -> Outcome:
+    """The loop's steps, one after the other or with answers drawn ahead."""
+    (run, best), pool, ahead = kept, loop.pool, cast.recipe.ahead
+    assert pool is not None, "an online run has prompts"
+    given: Any = {"run": run, "watcher": watcher, "modules": cast.modules(loop), "best": best}
+    if not ahead:
+        return drive_stage(cast.context, loop, pool, assess=evaluation.metrics, **given)
+    if here().size > 1:
+        raise UserError(
+            f"ahead is {ahead} in a run of {here().size} processes, whose sampling and learning "
+            "would wait for each other. Set ahead=0, or use one process."
+        )
+    made: Any = {"total": loop.steps, "sync": loop.sampler.sync, "gather": loop.ask}
+    with Ahead(pool, cast.policy, ahead=ahead, **made) as asked:
+        assess = asked.resting(evaluation.metrics)
+        outcome = drive_stage(cast.context, loop, asked, assess=assess, **given)
+    if asked.unused:
+        watcher.say(f"{counted(asked.unused, 'answer')} drawn ahead were not learnt from")
+    return outcome
 
 
 def _evaluation(cast: Roles, held: EvalPrompts, watcher: Watcher) -> PromptEval:

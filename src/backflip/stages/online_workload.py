@@ -31,6 +31,8 @@ def online_work(recipe: Any, plan: Plan) -> Workload:
     held = [Held("policy", *counts[0])]
     if not recipe.lora:
         held.append(Held("reference", shape.parameters))
+    if recipe.ahead:  # what draws, and the weights of requests that wait their turn
+        held.append(Held("acting copies", (recipe.ahead + 1) * held[0].learning))
     for counted in counts[1:]:
         critic = replace(policy, role="critic", heads=False)
         readings += [critic, replace(critic, kind="read", rows=prompts, updates=1)]
@@ -63,6 +65,8 @@ def _left_out(recipe: Any) -> Iterator[str]:
         yield "answers are written by a server: neither its time nor its devices are reckoned"
     if (values := NAMES[type(recipe.values)]) in ("monte_carlo", "greedy"):
         yield f"further answers that values={values} draws are not reckoned"
+    if recipe.ahead:
+        yield "answers drawn ahead take their time beside learning, which is reckoned as after it"
     if recipe.environment is not None:
         yield "an episode is reckoned as one answer of its greatest length"
     if recipe.curriculum.rounds > 1:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from backflip.data.batches import ComparisonBatch, Ragged
+from backflip.data.batches import ComparisonBatch
+from backflip.data.ragged import Ragged
 from backflip.data.readings import Reading
 
 TRIAL_STEPS = 4

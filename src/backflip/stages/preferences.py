@@ -11,9 +11,10 @@ from torch import Tensor
 
 from backflip.algorithms.discover import DIRECT
 from backflip.algorithms.reward.base import prompts_with_a_winner
-from backflip.data.batches import ComparisonBatch, LabelledBatch, Ragged, TokenSteps
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
 from backflip.data.chat import ChatTemplate
 from backflip.data.collate import Fit, Tokenized, tokenize_comparisons, tokenize_labelled
+from backflip.data.ragged import Ragged
 from backflip.data.records import Comparison, Labelled, Prompt, Record, prompt_of
 from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.data.splits import split_by_prompt

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts
+from backflip.data.batches import Rollouts
 from backflip.data.collate import tokenize_prompts
+from backflip.data.ragged import Ragged
 from backflip.data.records import Messages, Prompt
 from backflip.distributed.reading import evaluate_all
 from backflip.functional.kl import answer_kl

@@ -12,6 +12,7 @@ from backflip.data.curriculum import PromptPool
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
 from backflip.distributed.world import here
+from backflip.generate.engine import Closing, Engine
 from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
@@ -42,6 +43,8 @@ class Roles:
     """A ``Sampler``, or an ``EpisodeSampler`` around one."""
     reward: RewardSource
     """Shaped as the recipe says."""
+    engine: Engine
+    """Draws the answers, for all of them."""
 
     @staticmethod
     def of(context: StageContext, records: Sequence[Prompt], functions: Mapping[str, Any]) -> Roles:
@@ -71,7 +74,7 @@ class Roles:
         if reward is None:
             reward = judged_by(recipe, replace(given, engine=engine), made)
         judge = Shaped(reward, recipe.shaping, longest(recipe))
-        return Roles(recipe, context, policy, reference, sampler, judge)
+        return Roles(recipe, context, policy, reference, sampler, judge, engine)
 
     def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
         """The loop of a run of ``total`` rounds of sampling."""
@@ -90,7 +93,8 @@ class Roles:
             sampler=self.sampler,
             value_eps=getattr(recipe.algorithm, "value_eps", 0.2),
         )
-        correction, said = settled(recipe.correction, recipe.algorithm, exact=self.sampler.exact)
+        own = {"exact": self.sampler.exact, "ahead": recipe.ahead}
+        correction, said = settled(recipe.correction, recipe.algorithm, **own)
         if said:
             context.say(said)
         mixed = recipe.pretraining
@@ -114,7 +118,11 @@ class Roles:
         return self.sampler.troubles.lines() if self.recipe.environment is not None else []
 
     def close(self) -> list[str]:
-        """End what was opened for episodes; sentences on what could not be ended."""
+        """End what was opened for episodes, and a server of the run's own; sentences on what could
+        not be ended.
+        """
+        if isinstance(self.engine, Closing):
+            self.engine.close()
         if self.recipe.environment is None:
             return []
         troubles = self.sampler.troubles

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from backflip.data.batches import TensorRecord
 from backflip.data.collate import Tokenized
 from backflip.data.marks import marked
+from backflip.data.ragged import TensorRecord
 from backflip.data.records import Record
 from backflip.data.splits import opening_key
 from backflip.data.streaming import StreamedBatches, StreamedRecords

@@ -13,6 +13,7 @@ from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Experience, Scored
 from backflip.functional import corrections
 from backflip.functional.corrections import Corrected, sampler_log_ratio
+from backflip.functional.kl import kl_k3
 from backflip.functional.reductions import token_mean
 
 __all__ = [
@@ -155,17 +156,22 @@ def corrected(
 ) -> tuple[Experience, dict[str, float]]:
     """The experience with its choices weighed, and the numbers to watch.
 
-    ``sampler_gap``: mean |log π_old − log μ| in nats a choice; ``correction_weight``: mean weight;
-    ``correction_held``: share of choices that were cut or dropped. None of these, and nothing
-    weighed, where the sampler's numbers are the policy's own.
+    ``sampler_gap``: mean |log π_old − log μ| in nats a choice; ``sampler_kl``: KL(μ‖π_old) in nats
+    a choice, by k3; ``correction_weight``: mean weight; ``correction_held``: share of choices that
+    were cut or dropped; ``effective_share``: (Σw)² / (n·Σw²), the effective sample size of the
+    weights as a share of the n choices. None of these, and nothing weighed, where the sampler's
+    numbers are the policy's own.
     """
     s, mask = experience.scored, experience.scored.rollouts.mask
     if s.logp_old is s.rollouts.logp:
         return experience, {}
     weight, held = correction(s)
+    apart = log_ratio(s)
     metrics = {
-        "sampler_gap": token_mean(log_ratio(s).abs(), mask).mean(),
+        "sampler_gap": token_mean(apart.abs(), mask).mean(),
+        "sampler_kl": token_mean(kl_k3(torch.zeros_like(apart), apart), mask).mean(),
         "correction_weight": token_mean(weight, mask).mean(),
         "correction_held": token_mean(held.float(), mask).mean(),
+        "effective_share": corrections.effective_share(weight, mask),
     }
     return dataclasses.replace(experience, weight=weight), metrics

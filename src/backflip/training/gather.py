@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from backflip.data.batches import Ragged, Rollouts, TensorRecord
+from backflip.data.batches import Rollouts
 from backflip.data.curriculum import PromptPool
+from backflip.data.ragged import Ragged, TensorRecord
 from backflip.data.records import Tally
 from backflip.errors import UserError
 from backflip.functional.group_credit import has_signal

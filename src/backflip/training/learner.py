@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from backflip.algorithms.base import Objective
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.distributed.layout import laid_out, reduces, whole
 from backflip.distributed.world import here
 from backflip.errors import NonFiniteError

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from backflip.algorithms.base import Objective
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.distributed.reading import read_in_parts
 from backflip.functional.reductions import Loss
 from backflip.training.learner import Learner, Work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, runtime_checkable
@@ -20,15 +20,16 @@ from backflip.distributed.reading import evaluate_all
 from backflip.functional.kl import answer_kl
 from backflip.functional.reductions import Loss
 from backflip.reward.protocol import Judgement, RewardSource
+from backflip.training.ahead import Asked, staleness
 from backflip.training.corrections import (
     Correction,
     NoCorrection,
     corrected,
     taken_for_its_own,
 )
-from backflip.training.gather import gather
+from backflip.training.gather import Gathering, gather
 from backflip.training.learner import Learner, Work
-from backflip.training.stopwatch import Stopwatch
+from backflip.training.stopwatch import WAITING, Stopwatch
 from backflip.training.values import ValueSource
 
 
@@ -109,63 +110,70 @@ class OnlineLoop:
     spent: Spent = field(default_factory=Spent, repr=False)
 
     def step(self, index: int, prompts: Any) -> dict[str, float]:
-        """Act on the prompts, have it judged, learn from it; ``index`` numbers the step."""
+        """Act on the prompts, have it judged, learn from it; ``index`` numbers the step.
+
+        ``prompts``: to be answered now, or a request that was made ahead.
+        """
         began, busy = time.monotonic(), time.process_time()
-        policy = self.learner.model
-        clock, seed = Stopwatch(), self.seed + 1_000_003 * index
-        draw = clock.part("sampling")(self._answered)
-        with self._at_temperature(index):
-            judge = clock.part("scoring")(self.reward)
-            gathered = gather(draw, judge, prompts, self.pool, seed=seed)
-            self.unscored.update(gathered.failures)
-            self.spent.add(gathered.drawn, gathered.signal, self.pool)
-            rollouts, judgement = gathered.answers(gathered.wanted)
+        policy, clock = self.learner.model, Stopwatch()
+        ahead = prompts if isinstance(prompts, Asked) else None
+        gathered = (
+            self.ask(index, prompts, clock=clock) if ahead is None else _awaited(ahead, clock)
+        )
+        self.unscored.update(gathered.failures)
+        self.spent.add(gathered.drawn, gathered.signal, self.pool)
+        rollouts, judgement = gathered.answers(gathered.wanted)
+        with _reading((policy, self.reference), self._temperature(index)):
             with clock.part("scoring"):
-                scored = self._judged(policy, rollouts, judgement)
+                scored = self._judged(policy, rollouts, judgement, stale=ahead is not None)
             with clock.part("learning"):
                 experience, metrics = corrected(self.algorithm.credit(scored), self.correction)
                 metrics |= self._learn(experience, index)
-        with clock.part("sampling"):
-            self.sampler.sync(policy)
-        metrics |= {"kl": mean_kl(scored), "answers": float(len(rollouts))}
-        metrics |= {"reward": float(scored.total().mean())}
-        metrics |= {"kl_coef": float(getattr(self.algorithm, "kl_coef", 0.0))}
-        metrics |= gathered.metrics()
+        if ahead is None:  # else whoever draws ahead takes the weights when it is their turn
+            with clock.part("sampling"):
+                self.sampler.sync(policy)
+        metrics |= {} if ahead is None else staleness(rollouts, index)
+        metrics |= _told(scored, self.algorithm) | gathered.metrics()
         self.last = Report(experience, judgement, metrics, clock.shares())
         self.algorithm = self.algorithm.adapted(metrics)
         self.spent.minutes += (time.monotonic() - began) / 60
         self.spent.cpu_minutes += (time.process_time() - busy) / 60
         return metrics
 
+    def ask(
+        self,
+        index: int,
+        prompts: Any,
+        version: int | None = None,
+        *,
+        clock: Stopwatch | None = None,
+    ) -> Gathering:
+        """Judged answers to the prompts of a step, by a sampler with the weights that it has now.
+
+        ``version``: steps of learning behind these weights; all before this step, if not said.
+        """
+        clock, sampler = clock or Stopwatch(), _drawing(self.sampler, self._temperature(index))
+        age = index - 1 if version is None else version
+
+        def drawn(prompts: Any, seed: int) -> Rollouts:
+            with clock.part("sampling"):
+                answers = _answered(sampler, prompts, seed)
+            return replace(answers, version=torch.where(answers.mask, age, 0))
+
+        judge, seed = clock.part("scoring")(self.reward), self.seed + 1_000_003 * index
+        return gather(drawn, judge, prompts, self.pool, seed=seed)
+
     @property
     def over(self) -> str | None:
         """Why the run ends here: what its curriculum allows is spent."""
         return None if self.pool is None else self.spent.over(self.pool.curriculum)
 
-    @contextmanager
-    def _at_temperature(self, index: int) -> Generator[None]:
-        """The temperature of a step, for whoever draws and whoever reads what was drawn."""
+    def _temperature(self, index: int) -> float | None:
+        """The temperature of a step; None where it stays as it is."""
         params: Any = getattr(self.sampler, "params", None)
         if self.pool is None or self.pool.curriculum.temperature_end is None or params is None:
-            yield
-            return
-        now = self.pool.curriculum.temperature(params.temperature, index, self.steps)
-        sampler, readers = cast("Any", self.sampler), (self.learner.model, self.reference)
-        self.sampler = replace(sampler, params=replace(params, temperature=now))
-        for reader in readers:
-            reader.temperature = now
-        try:
-            yield
-        finally:
-            self.sampler = sampler
-            for reader in readers:
-                reader.temperature = params.temperature
-
-    def _answered(self, prompts: Any, seed: int) -> Rollouts:
-        """Answers, each with the number of its prompt's record."""
-        if not isinstance(prompts, PromptBatch):
-            return self.sampler(prompts, seed=seed)
-        return self.sampler(prompts.tokens, seed=seed, rows=prompts.row)
+            return None
+        return self.pool.curriculum.temperature(params.temperature, index, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         values = getattr(self.values, "state_dict", None)
@@ -187,10 +195,15 @@ class OnlineLoop:
         self.spent = Spent(**state.get("spent", {}))
         self.sampler.sync(self.learner.model)
 
-    def _judged(self, policy: Any, rollouts: Rollouts, judgement: Judgement) -> Scored:
-        """Everything that must be known before credit can be assigned."""
+    def _judged(
+        self, policy: Any, rollouts: Rollouts, judgement: Judgement, *, stale: bool = False
+    ) -> Scored:
+        """Everything that must be known before credit can be assigned.
+
+        ``stale``: the answers may be of older weights than the policy's.
+        """
         budget, old = self.learner.token_budget, rollouts.logp
-        if not taken_for_its_own(self.sampler, self.correction):
+        if stale or not taken_for_its_own(self.sampler, self.correction):
             old = evaluate_all(policy, rollouts, {"logp"}, budget)["logp"]
         return Scored(
             rollouts=rollouts,
@@ -207,7 +220,7 @@ class OnlineLoop:
     def _learn(self, experience: Experience, index: int) -> dict[str, float]:
         """Several passes over the same experience, in shuffled minibatches of whole groups."""
         sums, done = dict[str, Loss](), False
-        for batch in self._minibatches(experience, index):
+        for batch in minibatches(experience, self, index):
             metrics = dict(self.values.learn(batch))
             if index > getattr(self.algorithm, "value_steps", 0):
                 beside = self.beside.next() if self.beside else ()
@@ -220,15 +233,60 @@ class OnlineLoop:
                 break
         return {name: value.mean() for name, value in sums.items()}
 
-    def _minibatches(self, experience: Experience, index: int) -> Iterator[Experience]:
-        """Shuffle prompts, not rows: answers to one prompt share its tokens in the forest."""
-        groups = experience.scored.rollouts.group
-        names = cast("Tensor", torch.unique(groups))  # pyright: ignore[reportUnknownMemberType]
-        for epoch in range(self.algorithm.epochs):
-            generator = torch.Generator().manual_seed(self.seed + 7919 * index + epoch)
-            order = names[torch.randperm(len(names), generator=generator)]
-            for part in torch.chunk(order, self.minibatches):
-                yield experience if self.minibatches == 1 else experience[torch.isin(groups, part)]
+
+def minibatches(experience: Experience, loop: OnlineLoop, index: int) -> Iterator[Experience]:
+    """Shuffled prompts, not rows: answers to one prompt share its tokens in the forest."""
+    groups, count = experience.scored.rollouts.group, loop.minibatches
+    names = cast("Tensor", torch.unique(groups))  # pyright: ignore[reportUnknownMemberType]
+    for epoch in range(loop.algorithm.epochs):
+        generator = torch.Generator().manual_seed(loop.seed + 7919 * index + epoch)
+        order = names[torch.randperm(len(names), generator=generator)]
+        for part in torch.chunk(order, count):
+            yield experience if count == 1 else experience[torch.isin(groups, part)]
+
+
+def _drawing(sampler: Any, temperature: float | None) -> Any:
+    """Whoever draws, at another temperature."""
+    if temperature is None:
+        return sampler
+    return replace(sampler, params=replace(sampler.params, temperature=temperature))
+
+
+@contextmanager
+def _reading(readers: Sequence[Any], temperature: float | None) -> Generator[None]:
+    """Inside, readers read answers at the temperature that they were drawn at."""
+    readers = readers if temperature is not None else ()
+    before = [reader.temperature for reader in readers]
+    for reader in readers:
+        reader.temperature = temperature
+    try:
+        yield
+    finally:
+        for reader, was in zip(readers, before, strict=True):
+            reader.temperature = was
+
+
+def _answered(sampler: Any, prompts: Any, seed: int) -> Rollouts:
+    """Answers, each with the number of its prompt's record."""
+    if not isinstance(prompts, PromptBatch):
+        return sampler(prompts, seed=seed)
+    return sampler(prompts.tokens, seed=seed, rows=prompts.row)
+
+
+def _awaited(asked: Asked, clock: Stopwatch) -> Gathering:
+    """The answers of a request."""
+    with clock.part(WAITING):
+        return asked.answers.result()
+
+
+def _told(scored: Scored, algorithm: OnlineAlgorithm) -> dict[str, float]:
+    """Numbers of the answers of a step, and the price of their distance to the reference."""
+    return {
+        "kl": mean_kl(scored),
+        "answers": float(len(scored.rollouts)),
+        "reward": float(scored.total().mean()),
+        "kl_coef": float(getattr(algorithm, "kl_coef", 0.0)),
+    }
 
 
 def mean_kl(scored: Scored) -> float:

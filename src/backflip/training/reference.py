@@ -20,14 +20,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from backflip.data.batches import (
-    ComparisonBatch,
-    LabelledBatch,
-    Ragged,
-    TensorRecord,
-    TokenSteps,
-    offsets_of,
-)
+from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
+from backflip.data.ragged import Ragged, TensorRecord, offsets_of
 from backflip.data.referenced import ReferencedComparisons, ReferencedLabels
 from backflip.distributed.reading import resident
 from backflip.distributed.world import here

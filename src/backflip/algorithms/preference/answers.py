@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backflip.algorithms.ranges import Usual, Within
-from backflip.data.batches import TensorRecord
+from backflip.data.ragged import TensorRecord
 from backflip.functional.reductions import Loss
 
 Beta = Annotated[float, Within(0.0, math.inf, "at 0 preferences have no weight", open=True)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from backflip.errors import UserError
 from backflip.generate.openai.client import Client, RefusedError
+from backflip.models.causal import is_adapted
 from backflip.models.whole_folder import written_whole
 
 
@@ -25,8 +26,16 @@ class Adapters:
         """The server's name for those it writes with; None before the first."""
         self._run, self._count = uuid.uuid4().hex[:8], 0
 
-    def push(self, model: Any) -> str:
-        """Save the model's adapters and have them loaded; their name on the server.
+    def suits(self, model: Any) -> bool:
+        """Whether the model has what is handed over."""
+        return is_adapted(model)
+
+    def forgotten(self) -> None:
+        """The server has begun anew, without any."""
+        self.loaded = None
+
+    def push(self, model: Any) -> None:
+        """Save the model's adapters and have them loaded.
 
         Raises UserError where the server does not take them.
         """
@@ -48,4 +57,3 @@ class Adapters:
         if before is not None:
             self.client.ask(f"{url}/unload_lora_adapter", {"lora_name": before}, plain=True)
             shutil.rmtree(self.folder / before, ignore_errors=True)
-        return name

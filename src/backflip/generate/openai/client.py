@@ -32,6 +32,10 @@ class RefusedError(UserError):
         self.status = status
 
 
+class SilentError(UserError):
+    """No try gave an answer: the server is down, stuck, or not there."""
+
+
 class _PassingError(Exception):
     """A failure that may be another time's success."""
 
@@ -103,8 +107,8 @@ class Client:
     ) -> Any:
         """The JSON that answers ``body`` (GET where there is none); ``plain``, the text.
 
-        Given up as soon as ``lines`` are hung up. Raises RefusedError, and UserError where no try
-        gave an answer.
+        Given up as soon as ``lines`` are hung up. Raises RefusedError, and SilentError where no
+        try gave an answer.
         """
         lines, tried = lines or Lines(), 0
         while True:
@@ -116,7 +120,7 @@ class Client:
             if tried > self.retries or lines.closed.wait(min(wait, LONGEST_WAIT)):
                 break
             lines.failed.append(str(failure))
-        raise UserError(
+        raise SilentError(
             f"engine: no answer from {url} in {counted(tried, 'try', 'tries')}; the last: "
             f"{failure}. Is the server running there, and is it up to the load? engine.timeout, "
             "engine.retries and engine.concurrency say how long to bear with it."
@@ -135,7 +139,8 @@ class Client:
         deadline = time.monotonic() + self.timeout
         try:
             with lines.held(line):
-                line.request("GET" if data is None else "POST", parts.path, data, headers)
+                path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+                line.request("GET" if data is None else "POST", path, data, headers)
                 response = line.getresponse()
                 raw = _read(response, deadline, most_bytes)
         except TimeoutError as error:

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from backflip.errors import UserError
 from backflip.generate.engine import Completion, Progress, SamplingParams, check_prompts
-from backflip.generate.openai.adapters import Adapters
 from backflip.generate.openai.client import Client, Lines
 from backflip.generate.openai.completions import Said, answers_in, request, seed_of
 from backflip.generate.openai.meeting import (
@@ -20,13 +18,35 @@ from backflip.generate.openai.meeting import (
     model_named,
     states_processed,
 )
-from backflip.models.causal import is_adapted
 from backflip.models.positions import check_growth
 from backflip.models.trunk import unwrapped
 from backflip.progress import task
 from backflip.text import counted
 
 BYTES_A_TOKEN = 400
+COMPARED = 4
+"""Answers that the learner reads too, to see whose weights drew them."""
+EVERY = 100
+"""Of the handovers; the first two in any case: then weights have changed."""
+
+
+class Handover(Protocol):
+    """A way for the learner's weights to get to a server."""
+
+    loaded: str | None
+    """The server's name for what was handed over; None where it keeps its name."""
+
+    def suits(self, model: Any) -> bool:
+        """Whether the model has what is handed over."""
+        ...
+
+    def push(self, model: Any) -> None:
+        """Hand over. Raises UserError where the server does not take it."""
+        ...
+
+    def forgotten(self) -> None:
+        """The server has begun anew, with the weights that it was started with."""
+        ...
 
 
 class OpenAIEngine:
@@ -47,45 +67,45 @@ class OpenAIEngine:
         *,
         served: str | None = None,
         tokenizer: Any = None,
-        adapters: Path | None = None,
+        handover: Handover | None = None,
         concurrency: int = 16,
     ) -> None:
         """``model``: the learner's. ``served``: its name on the server, None where it is alone.
 
         ``tokenizer``: the learner's, for stop strings and to compare with the server's.
-        ``adapters``: a folder that both sides see under the same name; None, the server keeps the
-        weights that it has.
+        ``handover``: how the server gets the learner's weights; None, it keeps those that it has.
         """
         self.model, self.client, self.served = model, client, served
         self.tokenizer, self.concurrency = tokenizer, concurrency
         self.decode = None if tokenizer is None else tokenizer.decode
-        self.adapters = None if adapters is None else Adapters(adapters, client)
+        self.handover = handover
+        self._pushed = 0
         self._said: Said | None = None
         self._stale = self._told = self._compared = False
 
     def sync(self, model: Any | None = None) -> None:
         """Have the next answers written with the weights that ``model`` has now.
 
-        LoRA adapters are saved and loaded by name when they are needed. Without a folder for them
-        the server's weights stay, which is said once.
+        They are handed over when they are needed. Where there is no way to, the server's weights
+        stay, which is said once.
 
         Raises:
-            UserError: there is a folder for adapters, but the model has none.
+            UserError: adapters are to be handed over, but the model has none.
 
         """
         self.model = self.model if model is None else model
-        if self.adapters is not None and not is_adapted(self.model):
+        if self.handover is not None and not self.handover.suits(self.model):
             raise UserError(
-                "engine: a server is handed LoRA adapters alone, and here all weights learn. Train "
-                "with lora, or set engine.adapters=null: the server's weights then stay."
+                "engine: the server is handed LoRA adapters alone, and here all weights learn. "
+                "Train with lora, or set engine=vllm, which takes whole weights."
             )
-        self._stale = self.adapters is not None
-        if self.adapters is None and not self._told:
+        self._stale = self.handover is not None
+        if self.handover is None and not self._told:
             self._told = True
             warnings.warn(
                 f"the server at {self.client.url} keeps the weights it was started with: answers "
                 "are not those of the policy that learns. engine.adapters=FOLDER hands its LoRA "
-                "adapters over",
+                "adapters over, engine=vllm all weights",
                 stacklevel=2,
             )
 
@@ -118,10 +138,12 @@ class OpenAIEngine:
                 done[index] = answers
                 writing.advance(group)
                 _tell(answers, progress)
+        answers = [answer for index in range(len(prompts)) for answer in done[index]]
         if not self._compared:
-            check_weights(self.model, prompts[0], done[0][0], params, strict=not self._told)
+            read = [(prompts[answer.prompt_index], answer) for answer in answers[:COMPARED]]
+            check_weights(self.model, read, params, strict=not self._told, synced=self._pushed > 0)
             self._compared = True
-        return [answer for index in range(len(prompts)) for answer in done[index]]
+        return answers
 
     def _asked(
         self, said: Said, prompts: Sequence[Sequence[int]], how: tuple[SamplingParams, int, int]
@@ -168,12 +190,13 @@ class OpenAIEngine:
             processed = states_processed(self.client, said, prompts)
             self._said = replace(said, processed=processed)
         check_request(self._said, max(map(len, prompts)), params)
-        if self.adapters is None:
+        if self.handover is None:
             return self._said
         if self._stale:
-            self.adapters.push(self.model)
-            self._stale = False
-        return replace(self._said, model=self.adapters.loaded or self._said.model)
+            self.handover.push(self.model)
+            self._pushed, self._stale = self._pushed + 1, False
+            self._compared = self._compared and self._pushed > 2 and self._pushed % EVERY != 0
+        return replace(self._said, model=self.handover.loaded or self._said.model)
 
 
 def check_request(said: Said, longest: int, params: SamplingParams) -> None:

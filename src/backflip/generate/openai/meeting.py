@@ -14,6 +14,7 @@ from backflip.generate.engine import Completion, SamplingParams
 from backflip.generate.openai.client import Client, RefusedError
 from backflip.generate.openai.completions import Said, request
 from backflip.models.dropout import evaluating
+from backflip.text import counted
 
 PROBE = "1 + 1 = 2;\n\tnaïve café 你好 <|end|> it's Backflip's"
 """A text that two tokenizers hardly read alike."""
@@ -108,22 +109,28 @@ def _most_likely(client: Client, said: Said, prompt: Sequence[int], temperature:
         ) from error
 
 
-@torch.no_grad()
 def check_weights(
-    model: Any, prompt: Sequence[int], answer: Completion, params: SamplingParams, *, strict: bool
+    model: Any,
+    answers: Sequence[tuple[Sequence[int], Completion]],
+    params: SamplingParams,
+    *,
+    strict: bool,
+    synced: bool = False,
 ) -> None:
-    """Compare what the server says of its first answer with what the learner's model says of it.
+    """Compare what the server says of answers with what the learner's model says of them.
 
-    ``strict``: raises UserError where they are far apart; else that is only said.
+    ``answers``: with their prompts. ``strict``: raises UserError where they are far apart; else
+    that is only said. ``synced``: the server was handed the weights, so that nothing but number
+    formats may be between the two.
     """
-    device = next(model.parameters()).device
-    rows = torch.tensor([[*prompt, *answer.tokens]], device=device)
-    with evaluating(model):
-        logits = model(input_ids=rows, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    ours = (logits / (params.temperature or 1.0)).log_softmax(-1)
-    ours = ours.gather(1, rows[0, len(prompt) :, None])[:, 0].cpu()
-    apart = float((ours - torch.tensor(answer.logp)).abs().mean())
+    far = [distance(model, prompt, answer, params) for prompt, answer in answers]
+    apart = float(torch.cat(far).mean())
     said = f"log-probabilities of the server and of the policy are {apart:.2g} nats a token apart"
+    if apart > NOTED and synced and strict:
+        raise UserError(
+            f"engine: {said}, over {counted(len(answers), 'answer')} after weights were handed "
+            "over: the server answers with others. Do both know the model in the same way?"
+        )
     if apart > OTHER and strict:
         raise UserError(
             f"engine: {said}: the server holds other weights. Serve the folder that the run starts "
@@ -131,3 +138,17 @@ def check_weights(
         )
     if apart > NOTED:
         warnings.warn(said, stacklevel=4)
+
+
+@torch.no_grad()
+def distance(
+    model: Any, prompt: Sequence[int], answer: Completion, params: SamplingParams
+) -> torch.Tensor:
+    """|log π − log μ| of each token of an answer, [T]."""
+    device = next(model.parameters()).device
+    rows = torch.tensor([[*prompt, *answer.tokens]], device=device)
+    with evaluating(model):
+        logits = model(input_ids=rows, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    ours = (logits / (params.temperature or 1.0)).log_softmax(-1)
+    ours = ours.gather(1, rows[0, len(prompt) :, None])[:, 0].cpu()
+    return (ours - torch.tensor(answer.logp)).abs()

@@ -210,6 +210,45 @@ class FailedChecks(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FarSampler(Rule):
+    """Answers come from a policy that is far from the one that learns from them."""
+
+    name = "sampler_far"
+    needs: tuple[str, ...] = ("sampler_gap", "effective_share")
+    eased: ClassVar[Mapping[str, float]] = {"share": HIGHER, "gap": LOWER}
+    share: float = 0.5
+    """Effective sample size of the weights, as a share of the choices."""
+    gap: float = 0.05
+    """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02."""
+    window: int = 5
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        shares, gaps = (newest(history, name, self.window) for name in self.needs[::-1])
+        if min(len(shares), len(gaps)) < self.window:
+            return None
+        share, gap = average(shares), average(gaps)
+        over = f"in the last {self.window} steps"
+        if share < self.share:
+            shown, _ = apart([share, self.share], digits=0, percent=True)
+            return (
+                f"{over} the weights of sampled choices were worth {shown} % of as many equal ones "
+                f"(effective sample size). {self._advice(history[-1])}"
+            )
+        if gap > self.gap:
+            shown, most = apart([gap, self.gap], digits=3)
+            return (
+                f"{over} the sampler's log-probabilities were {shown} nats a token from the "
+                f"learner's, in the mean; up to {most} is usual. {self._advice(history[-1])}"
+            )
+        return None
+
+    def _advice(self, entry: Entry) -> str:
+        if entry.metrics.get("lag", 0.0) > 0:
+            return "Draw fewer steps ahead (ahead), or learn in smaller steps (optimizer.lr)."
+        return "See that the engine has the policy's weights, and in what precision it multiplies."
+
+
+@dataclass(frozen=True, kw_only=True)
 class LengthDrift(Rule):
     """Answers become much longer or shorter than they were."""
 

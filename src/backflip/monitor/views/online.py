@@ -23,6 +23,7 @@ from backflip.monitor.rules.answers import (
     DuplicateAnswers,
     EntropyCollapse,
     FailedChecks,
+    FarSampler,
     FewerWords,
     LengthDrift,
     LengthRewarded,
@@ -96,9 +97,19 @@ ENGINE = (
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
     Panel("Policy loss", "", {"policy_loss": "policy loss"}),
     Panel(
-        "Sampler against learner", "nats per token", {"sampler_gap": "|log π − log μ|"}, zero=True
+        "Sampler against learner",
+        "nats per token",
+        {"sampler_gap": "|log π − log μ|", "sampler_kl": "KL(μ‖π), k3"},
+        zero=True,
     ),
-    Panel("Corrected choices", "share", {"correction_held": "cut or dropped"}, True, True),
+    Panel(
+        "Corrected choices",
+        "share",
+        {"correction_held": "cut or dropped", "effective_share": "effective sample size"},
+        True,
+        True,
+    ),
+    Panel("Age of answers", "steps of learning", {"lag": "mean", "lag_max": "greatest"}, zero=True),
     Panel("Time of a step", "share", {f"share_{name}": name for name in PARTS}, True, True),
 )
 COURSES = Panel(
@@ -134,6 +145,7 @@ def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
         Saturation(),
         CutOff(),
         FailedChecks(),
+        FarSampler(),
         *finite(),
         LengthDrift(),
         LengthRewarded(),

@@ -35,17 +35,29 @@ class RegularExpression(Verifier):
             pattern = self._compiled(self.pattern or reference)
         except re.error as error:
             return Verdict("error", reason=f"the reference answer is no pattern: {error}")
-        if self.whole:
-            match = pattern.fullmatch(answer.strip())
-        else:
-            match = next(iter(reversed(list(pattern.finditer(answer)))), None)
+        match = self._found(pattern, answer)
         if not self._compares:
             return Verdict("correct" if match else "incorrect")
         if match is None or match[1] is None:
             return Verdict("unparsable")
-        said, right = match[1].strip(), reference.strip()
-        same = said == right if self.case else said.casefold() == right.casefold()
+        same = self._said(match[1]) == self._said(reference)
         return Verdict("correct" if same else "incorrect")
+
+    def final(self, answer: str) -> str | None:
+        """The text of the group, where there is one: what is compared is what is voted for."""
+        if not self._compares:
+            return super().final(answer)
+        match = self._found(self._compiled(self.pattern), self.part(answer) or "")
+        return None if match is None or match[1] is None else self._said(match[1]) or None
+
+    def _found(self, pattern: re.Pattern[str], answer: str) -> re.Match[str] | None:
+        """The whole of an answer, or the last place in it that matches."""
+        if self.whole:
+            return pattern.fullmatch(answer.strip())
+        return next(iter(reversed(list(pattern.finditer(answer)))), None)
+
+    def _said(self, text: str) -> str:
+        return text.strip() if self.case else text.strip().casefold()
 
     @property
     def _compares(self) -> bool:

@@ -1,0 +1,213 @@
+"""Answers that are drawn ahead: while one batch is learnt from, the next ones are answered.
+
+A request is a step's number; it is drawn with the weights that the policy had ``ahead`` steps of
+learning before that step's own, never with older ones. Requests are served one after the other, in
+their order, by a thread with a copy of what learns. Who is faster changes the time of a run and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backflip.data.batches import Rollouts
+from backflip.data.curriculum import PromptPool
+from backflip.data.plain import as_plain, as_record
+from backflip.errors import UserError
+from backflip.reward.protocol import Judgement
+from backflip.training.checkpoints import learnt
+from backflip.training.gather import Gathering
+
+__all__ = ["ActingCopy", "Ahead", "Asked", "staleness"]
+
+Weights = Mapping[str, Tensor]
+
+
+class ActingCopy:
+    """A copy of what a policy learns, to act with while the policy goes on learning.
+
+    Weights that do not learn are shared, so that with LoRA it costs the adapters alone.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        self._policy: nn.Module = policy.model
+        shared = {id(p): p for p in self._policy.parameters() if not p.requires_grad}
+        self.model: nn.Module = copy.deepcopy(self._policy, shared)
+
+    def now(self) -> Weights:
+        """A copy of the policy's present weights."""
+        return {name: tensor.detach().clone() for name, tensor in learnt(self._policy).items()}
+
+    @torch.no_grad()
+    def show(self, weights: Weights) -> None:
+        """Have these weights from now on."""
+        for name, tensor in learnt(self.model).items():
+            tensor.copy_(weights[name])
+
+
+@dataclass
+class Asked:
+    """The request of a step, and its judged answers once they are there."""
+
+    step: int
+    version: int
+    """Steps of learning behind the weights that it is drawn with."""
+    weights: Weights | None = field(default=None, repr=False)
+    """These weights, until they are taken over."""
+    answers: Future[Gathering] = field(default_factory=Future, repr=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it; waits for the answers."""
+        return {"step": self.step, "version": self.version, **as_plain(self.answers.result())}
+
+    @staticmethod
+    def of(state: Mapping[str, Any]) -> Asked:
+        """The request that said ``state_dict``."""
+        state = dict(state)
+        asked = Asked(state.pop("step"), state.pop("version"))
+        asked.answers.set_result(as_record(state, Gathering, Judgement))
+        return asked
+
+
+class Ahead:
+    """The stream of a run's requests, up to ``ahead`` of them beyond the one that is learnt from.
+
+    Used as a context: on leaving, requests that nobody learns from any more are dropped.
+    """
+
+    def __init__(
+        self,
+        pool: PromptPool,
+        policy: Any,
+        *,
+        ahead: int,
+        total: int,
+        sync: Callable[[Any], None],
+        gather: Callable[[int, Any, int], Gathering],
+    ) -> None:
+        """``sync``: makes whoever draws use the weights of a policy from now on; ``gather``: judged
+        answers of a step, its prompts, and the version of the weights; ``total``: the last step.
+        """
+        self.pool, self.policy = pool, policy
+        self.ahead, self.total = ahead, total
+        self._sync, self._gather = sync, gather
+        self._copy = ActingCopy(policy)
+        self._prompts = iter(pool)
+        self._open = deque[Asked]()
+        """Requests that nobody learns from yet, in their order."""
+        self._learnt = 0
+        self._todo: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[Asked]:
+        while True:
+            self._ask()
+            if not self._open:
+                return
+            asked = self._open.popleft()
+            self._learnt = asked.step  # by when this goes on
+            yield asked
+
+    def _ask(self) -> None:
+        """Send the requests that may be sent now, all with the present weights."""
+        last = self._open[-1].step if self._open else self._learnt
+        steps = range(last + 1, min(self._learnt + 1 + self.ahead, self.total) + 1)
+        weights = self._copy.now() if steps else None
+        for step in steps:
+            asked = Asked(step, self._learnt, weights)
+            self._open.append(asked)
+            self._todo.put(asked)
+
+    def __enter__(self) -> Ahead:
+        threads = torch.get_num_threads()
+        self._thread = threading.Thread(
+            target=self._serve, args=(threads,), name="ahead", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        self._todo.put(None)
+        if self._thread is not None and kind is not KeyboardInterrupt:
+            self._thread.join()
+
+    def _serve(self, threads: int) -> None:
+        """Answer the requests, one after the other."""
+        torch.set_num_threads(threads)
+        while (asked := self._todo.get()) is not None:
+            if self._over.is_set():
+                asked.answers.cancel()
+                continue
+            try:
+                asked.answers.set_result(self._drawn(asked))
+            except BaseException as error:  # raised by whoever waits for the answers
+                asked.answers.set_exception(error)
+
+    def _drawn(self, asked: Asked) -> Gathering:
+        if asked.weights is not None:
+            self._copy.show(asked.weights)
+            asked.weights = None
+        self._sync(self._copy)
+        prompts = next(self._prompts, None)
+        if prompts is None:
+            raise UserError(
+                f"the prompts ended before step {asked.step} of {self.total}. Ask for fewer steps "
+                "or more epochs."
+            )
+        return self._gather(asked.step, prompts, asked.version)
+
+    def rest(self) -> None:
+        """Wait until all that was asked is answered; then draw with the policy's own weights.
+
+        Until the next request nobody but the caller uses sampler, judge and prompts.
+        """
+        for asked in self._open:
+            asked.answers.exception()
+        self._sync(self.policy)
+
+    def resting(self, work: Callable[[int], Mapping[str, float]]) -> Callable[[int], Any]:
+        """The same validation, done while nothing is drawn."""
+
+        def rested(step: int) -> Mapping[str, float]:
+            self.rest()
+            return work(step)
+
+        return rested
+
+    @property
+    def unused(self) -> int:
+        """Answers that were drawn and judged, and not learnt from."""
+        done = [a.answers for a in self._open if a.answers.done() and not a.answers.cancelled()]
+        return sum(answers.result().drawn for answers in done if not answers.exception())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the prompts stand after a step, with the answers that wait to be learnt from."""
+        asked = [asked.state_dict() for asked in self._open]
+        return {**self.pool.state_dict(), "asked": asked, "learnt": self._learnt}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken, be it by a run without anything ahead."""
+        self.pool.load_state_dict(state)
+        asked = state.get("asked", [])
+        self._open = deque(Asked.of(one) for one in asked)
+        self._learnt = state.get("learnt", 0)
+
+
+def staleness(rollouts: Rollouts, step: int) -> dict[str, float]:
+    """``lag``: steps of learning between the weights that drew a choice and those that learn from
+    it, the mean over choices, and ``lag_max``.
+    """
+    lag = (step - 1 - rollouts.version)[rollouts.mask].float()
+    return {"lag": float(lag.mean()), "lag_max": float(lag.max())} if len(lag) else {}

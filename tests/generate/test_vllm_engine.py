@@ -1,0 +1,280 @@
+"""vLLM as a server of the run's own: weights that follow the learner, and servers that fail.
+
+A program in its place speaks its protocol. BACKFLIP_VLLM_PYTHON=…/bin/python has the same tests ask
+the real one, too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+
+import backflip as bf
+from backflip.errors import UserError
+from backflip.generate.engine import SamplingParams
+from backflip.generate.vllm.engine import VllmEngine
+from backflip.generate.vllm.weights import WholeWeights
+from backflip.monitor.log import read_metrics
+from backflip.recipes.load import load_recipe
+from backflip.stages.engines import Vllm as Settings
+from tests.data.tiny import CHATML, byte_tokenizer
+from tests.generate.reference import PROMPTS, answer_logp
+from tests.generate.test_openai_engine import PARAMS, Letters, engine_at
+from tests.generate.vllm import Vllm, serving
+from tests.models.families import tiny
+from tests.recipes.tiny import questions, tiny_model
+
+ROOT = Path(__file__).parents[2]
+REAL = os.environ.get("BACKFLIP_VLLM_PYTHON", "")
+KINDS = ["fake", pytest.param("real", marks=pytest.mark.skipif(not REAL, reason="no vLLM named"))]
+
+
+def learnt(model: Any, by: float = 0.05) -> None:
+    """Another policy, as after much learning."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(by * torch.randn(weight.shape, generator=generator))
+
+
+# ---- weights
+
+
+@pytest.fixture
+def served() -> Iterator[Vllm]:
+    with serving(Vllm(tiny("llama"), tokenizer=Letters())) as server:
+        yield server
+
+
+def handed(served: Vllm, model: Any, folder: Path) -> Any:
+    engine = engine_at(served, model)
+    engine.handover = WholeWeights(folder, engine.client)
+    return engine
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_servers_weights_are_the_learners_after_every_sync(
+    served: Vllm, adapted: bool, tmp_path: Path
+):
+    model = tiny("llama")
+    if adapted:
+        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear")).eval()
+    engine = handed(served, model, tmp_path)
+    for update in range(1, 4):
+        learnt(model)
+        engine.sync(model)
+        for answer in engine.generate(PROMPTS, PARAMS, seed=update):
+            expected = answer_logp(model, PROMPTS[answer.prompt_index], answer.tokens)
+            torch.testing.assert_close(torch.tensor(answer.logp), expected, atol=1e-4, rtol=0)
+        engine.generate(PROMPTS, PARAMS)
+        assert served.transfer.updates == update, "handed over once for each sync"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_a_server_only_says_it_has_are_found_out(served: Vllm, tmp_path: Path):
+    """Twice: on the first handover and on the second, whose weights are the first that changed."""
+    model = tiny("llama")
+    engine = handed(served, model, tmp_path)
+    engine.sync(model)
+    engine.generate(PROMPTS, PARAMS)
+    served.transfer.takes = False
+    learnt(model, 0.02)
+    engine.sync(model)
+    with pytest.raises(UserError, match="over 4 answers after weights were handed over"):
+        engine.generate(PROMPTS, PARAMS)
+
+
+def test_a_version_that_is_another_stops_before_an_answer(served: Vllm, tmp_path: Path):
+    served.transfer.counts = False
+    engine = handed(served, tiny("llama"), tmp_path)
+    engine.sync()
+    with pytest.raises(UserError, match=r"was handed weights backflip-.* and has default"):
+        engine.generate(PROMPTS, PARAMS)
+    assert served.transfer.done == [], "and it answers again"
+
+
+def test_a_server_without_the_back_end_is_told_how_to_be_started(served: Vllm, tmp_path: Path):
+    served.transfer.on = False
+    engine = handed(served, tiny("llama"), tmp_path)
+    engine.sync()
+    with pytest.raises(UserError, match=r"VLLM_SERVER_DEV_MODE=1 .* engine\.python"):
+        engine.generate(PROMPTS, PARAMS)
+
+
+# ---- a server of one's own
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(an interpreter that finds a program in vLLM's place, the file of its faults)."""
+    folder = tmp_path_factory.mktemp("fake")
+    script, faults = folder / "python", folder / "faults"
+    path = os.pathsep.join(str(p) for p in (ROOT / "tests/generate/fake", ROOT / "src", ROOT))
+    lines = ["#!/bin/sh", f"export PYTHONPATH='{path}' FAKE_VLLM='{faults}' OMP_NUM_THREADS=1"]
+    script.write_text("\n".join([*lines, f"exec '{sys.executable}' \"$@\"\n"]))
+    script.chmod(0o755)
+    return str(script), faults
+
+
+Started = Callable[..., VllmEngine]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    """Start an engine for a model; ended with the test."""
+    engines: list[VllmEngine] = []
+
+    def start(model: Any, python: str, **settings: Any) -> VllmEngine:
+        settings = {"timeout": 20.0, "retries": 0, "folder": str(tmp_path), **settings}
+        built = Settings(python=python, **settings).build(model, byte_tokenizer(CHATML), max_rows=1)
+        assert isinstance(built, VllmEngine)
+        engines.append(built)
+        return built
+
+    yield start
+    for engine in engines:
+        engine.server.stop()
+
+
+def llama(*, tied: bool = False) -> Any:
+    """A model whose heads are as wide as vLLM's CPU kernels ask for."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = byte_tokenizer(CHATML)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256,
+        tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def python_of(kind: str, fake: tuple[str, Path]) -> tuple[str, dict[str, Any]]:
+    if kind == "fake":
+        return fake[0], {}
+    options = ("--enforce-eager", "--max-model-len=256", "--max-num-seqs=16")
+    return REAL, {"options": options, "timeout": 120.0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_its_answers_are_those_of_the_learners_weights(
+    kind: str, tied: bool, fake: tuple[str, Path], started: Started
+):
+    model = llama(tied=tied)
+    python, more = python_of(kind, fake)
+    engine, params = started(model, python, **more), SamplingParams(max_tokens=8, temperature=0.8)
+    for update in range(3):
+        engine.sync(model)
+        answers = engine.generate(PROMPTS, params, group=2, seed=3)
+        assert engine.generate(PROMPTS, params, group=2, seed=3) == answers
+        for answer in answers:
+            prompt = PROMPTS[answer.prompt_index]
+            row = torch.tensor([[*prompt, *answer.tokens]])
+            with torch.no_grad():
+                logits = model(row).logits[0, len(prompt) - 1 : -1] / 0.8
+            own = logits.log_softmax(-1).gather(1, row[0, len(prompt) :, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(answer.logp), own, atol=1e-4, rtol=0)
+        learnt(model, 0.02 * (update + 1))
+    engine.server.stop()
+    assert not engine.server.alive()
+
+
+@pytest.mark.parametrize("fault", ["die", "hang"])
+def test_what_a_server_loses_is_asked_again_of_a_new_one(
+    fault: str, fake: tuple[str, Path], started: Started
+):
+    """The same answers as without the fault, by the weights that the learner had handed over."""
+    model, params = llama(), SamplingParams(max_tokens=6)
+    engine = started(model, fake[0], timeout=4.0)
+    learnt(model)
+    engine.sync(model)
+    calm = engine.generate(PROMPTS, params, group=2, seed=5)
+    fake[1].write_text(f"none\n{fault}\n")
+    with pytest.warns(UserWarning, match="vLLM was started again"):
+        assert engine.generate(PROMPTS, params, group=2, seed=5) == calm
+
+
+def test_a_server_that_dies_time_and_again_is_given_up(fake: tuple[str, Path], started: Started):
+    engine = started(llama(), fake[0])
+    engine.server.starts = [float("inf")] * 5
+    fake[1].write_text("die\n")
+    with pytest.raises(UserError, match="started again 5 times within an hour; now it had died"):
+        engine.generate(PROMPTS, SamplingParams(max_tokens=6))
+
+
+def test_a_server_that_does_not_start_says_why(fake: tuple[str, Path], started: Started):
+    with pytest.raises(UserError, match=r"(?s)vLLM did not start.*there is no such device"):
+        started(llama(), fake[0], options=("--refuse",))
+    with pytest.raises(UserError, match=r"(?s)vLLM did not start.*No module named"):
+        started(llama(), sys.executable)
+
+
+def test_an_interpreter_is_needed_and_must_be_one():
+    words = ["reward=some/model", "run=r", "engine=vllm"]
+    (fault,) = load_recipe("grpo", words).faults()
+    assert "engine.python is needed" in fault
+    (fault,) = load_recipe("grpo", [*words, "engine.python=/no/such/python"]).faults()
+    assert "which is no program" in fault
+
+
+def followed(python: str, folder: Path, **settings: Any) -> tuple[list[Any], dict[str, Any]]:
+    """(metrics of three steps, weights at the end) of a run with a server of its own."""
+    run = bf.train(
+        "grpo",
+        model=str(tiny_model(folder / "m")),
+        data=questions(folder / "q.jsonl"),
+        reward=len,
+        run=str(folder / "r"),
+        engine={"name": "vllm", "python": python, "timeout": 5.0, "retries": 0},
+        steps=3,
+        prompts_per_step=2,
+        validation_prompts=2,
+        threads=1,
+        **{"sampling.max_tokens": 4, "optimizer.lr": 1e-2, "algorithm.epochs": 1, **settings},
+    )
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    left = [line for line in shown.stdout.splitlines() if "api_server" in line]
+    assert not [line for line in left if "backflip-vllm" in line], "the server goes with the run"
+    metrics = [e.metrics for e in read_metrics(run.folder) if "sampler_gap" in e.metrics]
+    newest = max((Path(run.folder) / "checkpoints").glob("step_*"))
+    return metrics, load_file(newest / "policy.safetensors")
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_a_run_is_followed_by_its_server(lora: Any, fake: tuple[str, Path], tmp_path: Path):
+    """Each step's answers are of the weights before it: the learner finds them where it left."""
+    metrics, _ = followed(fake[0], tmp_path, lora=lora)
+    assert max(step["sampler_gap"] for step in metrics) < 1e-4
+    assert metrics[-1]["kl"] != 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_run_whose_server_dies_and_hangs_ends_as_one_whose_did_not(
+    ahead: int, fake: tuple[str, Path], tmp_path: Path
+):
+    """To the last bit: no answer is missing, none is doubled."""
+    calm, weights = followed(fake[0], tmp_path / "calm", lora=None, ahead=ahead)
+    fake[1].write_text("no no no die no no no hang")
+    with pytest.warns(UserWarning, match="vLLM was started again"):
+        struck, others = followed(fake[0], tmp_path / "struck", lora=None, ahead=ahead)
+    assert fake[1].read_text() == "", "all of it has happened"
+    for one, other in zip(calm, struck, strict=True):
+        assert {k: v for k, v in one.items() if not k.startswith("share_")} == {
+            k: v for k, v in other.items() if not k.startswith("share_")
+        }
+    assert all(weights[name].equal(others[name]) for name in weights)
