@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +51,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.skipif(
-    "BACKFLIP_RESTARTS" not in os.environ,
-    reason="gloo does not always meet again after a kill: set BACKFLIP_RESTARTS=1 to try",
-)
 def test_a_killed_rank_is_started_again_and_the_run_ends_with_the_same_bits(
     whole: Path, tmp_path: Path
 ):
