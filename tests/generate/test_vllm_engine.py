@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,42 @@ def test_a_server_that_dies_time_and_again_is_given_up(fake: tuple[str, Path], s
         engine.generate(PROMPTS, SamplingParams(max_tokens=6))
 
 
+def test_a_server_goes_with_a_process_that_was_killed(fake: tuple[str, Path], tmp_path: Path):
+    """Nobody is left to end it: its supervisor does."""
+    program = f"""
+import os, signal
+from pathlib import Path
+from backflip.generate.vllm.server import OwnServer
+from tests.generate.test_vllm_engine import llama
+from tests.data.tiny import CHATML, byte_tokenizer
+folder = Path({str(tmp_path)!r})
+llama().save_pretrained(folder / "model")
+byte_tokenizer(CHATML).save_pretrained(folder / "model")
+server = OwnServer({fake[0]!r}, folder / "model", folder / "log.txt", ["--dtype=float32"])
+server.start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    killed = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path}, check=False
+    )
+    assert killed.returncode == -9
+    until = time.monotonic() + 60
+    while left := running(str(tmp_path)):
+        assert time.monotonic() < until, left
+        time.sleep(0.2)
+
+
+def test_a_server_that_was_ended_is_not_started_again(fake: tuple[str, Path], started: Started):
+    engine = started(llama(), fake[0])
+    engine.close()
+    assert not engine.server.alive()
+    with pytest.raises(UserError, match="no answer from"):
+        engine.generate(PROMPTS, SamplingParams(max_tokens=6))
+    with pytest.raises(UserError, match="the run has ended"):
+        engine.server.start()
+
+
 def test_a_server_that_does_not_start_says_why(fake: tuple[str, Path], started: Started):
     with pytest.raises(UserError, match=r"(?s)vLLM did not start.*there is no such device"):
         started(llama(), fake[0], options=("--refuse",))
@@ -227,6 +264,12 @@ def test_an_interpreter_is_needed_and_must_be_one():
     assert "engine.python is needed" in fault
     (fault,) = load_recipe("grpo", [*words, "engine.python=/no/such/python"]).faults()
     assert "which is no program" in fault
+
+
+def running(of: str) -> list[str]:
+    """Servers whose command line names this."""
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in shown.stdout.splitlines() if "api_server" in line and of in line]
 
 
 def followed(python: str, folder: Path, **settings: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -244,9 +287,7 @@ def followed(python: str, folder: Path, **settings: Any) -> tuple[list[Any], dic
         threads=1,
         **{"sampling.max_tokens": 4, "optimizer.lr": 1e-2, "algorithm.epochs": 1, **settings},
     )
-    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    left = [line for line in shown.stdout.splitlines() if "api_server" in line]
-    assert not [line for line in left if "backflip-vllm" in line], "the server goes with the run"
+    assert not running("backflip-vllm"), "the server goes with the run"
     metrics = [e.metrics for e in read_metrics(run.folder) if "sampler_gap" in e.metrics]
     newest = max((Path(run.folder) / "checkpoints").glob("step_*"))
     return metrics, load_file(newest / "policy.safetensors")

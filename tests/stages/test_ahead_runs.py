@@ -95,6 +95,12 @@ def test_who_needs_the_sampler_while_it_learns_draws_nothing_ahead(name: str):
     assert "Set ahead=0" in fault
 
 
+def test_a_teacher_grades_no_old_answers():
+    words = ["reward={name: teacher, model: m}", "data=x.jsonl", "run=r", "ahead=1"]
+    (fault,) = load_recipe("on_policy_distillation", words).faults()
+    assert "a teacher's reward" in fault
+
+
 def test_an_episode_is_played_ahead_as_well(given: dict[str, str], tmp_path: Path):
     settings = {**given, **QUICK, "environment": "guessing_game", "steps": 3}
     run = bf.train("grpo", run=str(tmp_path / "r"), **settings)

@@ -228,6 +228,55 @@ def test_a_fault_of_the_judge_is_raised_by_the_step_that_needs_the_answers():
     assert done == [1, 2]
 
 
+def test_a_fault_of_the_future_does_not_cost_what_was_learnt():
+    """The answers before it are kept; the prompts of the request that failed are asked again."""
+    whole, table, _ = learnt_with(3)
+    loop, calls, down = loop_of(), [0], [True]
+
+    def judge(rollouts: Rollouts) -> Judgement:
+        calls[0] += 1
+        if down[0] and calls[0] == 5:
+            raise UserError("the judge is down")
+        return share_wanted(rollouts)
+
+    loop.reward = judge
+    with ahead_of(loop, 3) as requests:
+        stream = iter(requests)
+        for step in (1, 2, 3):
+            loop.step(step, next(stream))
+        state = {"loop": loop.state_dict(), "ahead": requests.state_dict()}
+        logits = loop.learner.model.logits.detach().clone()
+        loop.step(4, next(stream))
+        with pytest.raises(UserError, match="judge is down"):
+            loop.step(5, next(stream))
+        assert calls[0] == 5, "nothing is asked behind a request that failed"
+    assert [one["step"] for one in state["ahead"]["asked"]] == [4]
+    down[0], later = False, loop_of()
+    with torch.no_grad():
+        later.learner.model.logits.copy_(logits)
+    with ahead_of(later, 3) as requests:
+        later.load_state_dict(state["loop"])
+        requests.load_state_dict(state["ahead"])
+        seen = [later.step(step, asked) for step, asked in enumerate(requests, start=4)]
+    assert seen[0] == whole[3]
+    assert len(seen) == STEPS - 3
+    assert [step["lag"] for step in seen[:4]] == [3, 1, 2, 3], "what is asked again is asked anew"
+    rows = [step["answers"] for step in seen]
+    assert rows == [step["answers"] for step in whole[3:]]
+    assert not later.learner.model.logits.equal(table)
+
+
+def test_another_number_of_steps_ahead_loses_nothing_in_silence():
+    loop = loop_of()
+    with ahead_of(loop, 2) as requests:
+        loop.step(1, next(iter(requests)))
+        state, plain = requests.state_dict(), pool().state_dict()
+        with pytest.raises(UserError, match="answers of 2 steps wait in the checkpoint"):
+            pool().load_state_dict(state)
+        with pytest.raises(UserError, match="begun with ahead=0"):
+            requests.load_state_dict(plain)
+
+
 def test_what_was_drawn_for_nothing_is_counted():
     loop = loop_of()
     with ahead_of(loop, 2) as requests:

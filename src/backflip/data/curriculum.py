@@ -244,6 +244,11 @@ class PromptPool:
         return {**self.batches.state_dict(), "pool": pool}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if waiting := state.get("asked"):
+            raise UserError(
+                f"answers of {counted(len(waiting), 'step')} wait in the checkpoint to be learnt "
+                "from, which ahead=0 would lose. Resume with ahead as it was, or start a new run."
+            )
         self.batches.load_state_dict(state)
         pool = state.get("pool")
         if pool is None:  # a run of before there were curricula

@@ -14,7 +14,7 @@ from backflip.data.records import Tally
 
 __all__ = ["as_plain", "as_record"]
 
-KIND = "record"
+KIND = "backflip.record"
 """Where the name of a record's class stands, beside its fields."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -151,6 +152,21 @@ class Closing(Protocol):
     def close(self) -> None:
         """End it."""
         ...
+
+
+def end(engine: Any) -> None:
+    """End what an engine has started, where it has."""
+    if isinstance(engine, Closing):
+        engine.close()
+
+
+@contextmanager
+def ended_after(engine: Any) -> Generator[None]:
+    """What an engine has started is ended behind the block."""
+    try:
+        yield
+    finally:
+        end(engine)
 
 
 def check_prompts(

@@ -7,7 +7,7 @@ from typing import Any
 
 from backflip.distributed.layout import plain
 from backflip.distributed.world import here
-from backflip.generate.engine import Closing, Completion, Engine, Progress, SamplingParams
+from backflip.generate.engine import Completion, Progress, SamplingParams, end
 
 __all__ = ["Led"]
 
@@ -15,13 +15,11 @@ __all__ = ["Led"]
 class Led:
     """Rank 0's engine, of which the other ranks hear. It is handed whole weights."""
 
-    def __init__(self, engine: Engine, model: Any) -> None:
-        """``model``: the one that learns, which every rank has a part of."""
-        self.engine, self.model = engine, model
-
-    @property
-    def exact(self) -> bool:
-        return self.engine.exact
+    def __init__(self, engine: Any, model: Any, *, exact: bool = False) -> None:
+        """``engine``: rank 0's, which others need not have; ``model``: the one that learns, which
+        every rank has a part of; ``exact``: whether it states the learner's own numbers.
+        """
+        self.engine, self.model, self.exact = engine, model, exact
 
     def sync(self, model: Any | None = None) -> None:
         """Take over the weights that ``model`` has now."""
@@ -31,8 +29,7 @@ class Led:
 
     def close(self) -> None:
         """End what the engine has started."""
-        if isinstance(self.engine, Closing):
-            self.engine.close()
+        end(self.engine)
 
     def release(self) -> None:
         """Nothing to free: the weights are the server's."""
@@ -47,8 +44,11 @@ class Led:
         progress: Progress | None = None,
     ) -> list[Completion]:
         """``group`` answers for each prompt, those of the first prompt first."""
-        engine: Any = self.engine
-        engine.model = plain(self.model, only_leader=True)
-        return here().once(
-            lambda: engine.generate(prompts, params, group=group, seed=seed, progress=progress)
-        )
+        whole = plain(self.model, only_leader=True)
+
+        def answered() -> list[Completion]:
+            self.engine.model = whole
+            how: Any = {"group": group, "seed": seed, "progress": progress}
+            return self.engine.generate(prompts, params, **how)
+
+        return here().once(answered)

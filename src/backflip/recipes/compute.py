@@ -19,6 +19,7 @@ from backflip.errors import UserError
 from backflip.evaluation.compute import DRAWS, WEIGHED, ComputePoint, Question, compute_curves
 from backflip.functional.pass_at_k import settled
 from backflip.functional.statistics import share_interval
+from backflip.generate.engine import ended_after
 from backflip.generate.sampler import Sampler
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.process import ProcessModel, load_process_model
@@ -132,12 +133,13 @@ def _report(model: str, settings: dict[str, Any], how: _How) -> ComputeReport:
         raise UserError(faults[0])
     said: list[str] = []
     work = Work.of(recipe, said.append, how.process, how.function)
-    rollouts = work.sampler(work.prompts, seed=recipe.seed)
-    rollouts = replace(rollouts, row=work.rows[rollouts.group])
-    points = compute_curves(work.questions(rollouts))
-    if work.process is not None:
-        points += work.beams(work.process, [w for w in (4, 16, 64) if w <= max(n, 4)])
-    points += work.longer(rollouts, waits)
+    with ended_after(work.sampler.engine):
+        rollouts = work.sampler(work.prompts, seed=recipe.seed)
+        rollouts = replace(rollouts, row=work.rows[rollouts.group])
+        points = compute_curves(work.questions(rollouts))
+        if work.process is not None:
+            points += work.beams(work.process, [w for w in (4, 16, 64) if w <= max(n, 4)])
+        points += work.longer(rollouts, waits)
     votes = [point.budget for point in points if point.method == WEIGHED]
     if sampled := [str(k) for k in votes if math.comb(n, k) > DRAWS]:
         said.append(

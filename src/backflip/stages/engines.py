@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -156,8 +155,9 @@ class Vllm:
         whole = plain(model, only_leader=True)
         if here().size == 1:
             return self._started(whole, tokenizer)
-        engine = self._started(whole, tokenizer) if here().leads else None
-        return Led(cast("Engine", engine), model)
+        made = list[VllmEngine]()
+        here().once(lambda: made.append(self._started(whole, tokenizer)))
+        return Led(made[0] if made else None, model)
 
     def _started(self, model: Any, tokenizer: Any) -> VllmEngine:
         if is_quantized(model):
@@ -166,8 +166,7 @@ class Vllm:
                 "be others. Set quantization=null, or engine=torch."
             )
         folder = Path(self.folder or tempfile.mkdtemp(prefix="backflip-vllm-")).expanduser()
-        if self.folder is None:
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        ended = partial(shutil.rmtree, folder if self.folder is None else folder / "weights")
         written_whole(folder / "model", partial(_save, base_of(model), tokenizer))
         options = [*self._usual(model), *self.options]
         python = Path(shutil.which(self.python) or self.python)
@@ -175,11 +174,12 @@ class Vllm:
             python, folder / "model", folder / "log.txt", options, self.start_seconds
         )
         server.start()
-        client = Client(url=server.url, timeout=self.timeout, retries=self.retries)
+        client = Client(url=server.url, timeout=self.timeout, retries=self.retries, slow_once=True)
         kind = Adapters if is_adapted(model) else WholeWeights
         handover = kind(folder / "weights", client)
         how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
-        return VllmEngine(model, server, concurrency=self.concurrency, **how)
+        how |= {"concurrency": self.concurrency, "near": NEAR[torch.cuda.is_available()]}
+        return VllmEngine(model, server, ended=partial(ended, ignore_errors=True), **how)
 
     def _usual(self, model: Any) -> Iterator[str]:
         """Options that follow from the model: those of the user come after them."""
@@ -188,6 +188,11 @@ class Vllm:
             ranks = [config.r for config in model.peft_config.values()]
             yield "--enable-lora"
             yield f"--max-lora-rank={max(8, 1 << (max(ranks) - 1).bit_length())}"
+
+
+NEAR = {True: 0.05, False: 5e-3}
+"""Nats a token between vLLM and learner after weights were handed over, at most: in bfloat16 on a
+device, in float32 on a CPU."""
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:

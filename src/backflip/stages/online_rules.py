@@ -108,6 +108,11 @@ def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
             "which draws answers of the policy that learns while the sampler is busy with the next "
             f"step. Set {prefix}ahead=0."
         )
+    if recipe.ahead and isinstance(recipe.reward, TeacherModel):
+        yield (
+            f"{prefix}ahead is {recipe.ahead}, and a teacher's reward is its log-probability less "
+            f"that of the policy which learns, not of an older one. Set {prefix}ahead=0."
+        )
 
 
 def _faults_of_signs(recipe: Any, prefix: str) -> Iterator[str]:

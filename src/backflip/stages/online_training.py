@@ -39,6 +39,11 @@ NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weig
 
 def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, Any]:
     """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
+    if recipe.ahead and here().size > 1:
+        raise UserError(
+            f"ahead is {recipe.ahead} in a run of {here().size} processes, whose sampling and "
+            "learning would wait for each other. Set ahead=0, or use one process."
+        )
     run, context = given.run, StageContext.of(recipe, watcher.say)
     prompts, held, records = _prompts(context, recipe)
     cast = Roles.of(context, records, given.functions)
@@ -92,13 +97,12 @@ def _driven(
     given: Any = {"run": run, "watcher": watcher, "modules": cast.modules(loop), "best": best}
     if not ahead:
         return drive_stage(cast.context, loop, pool, assess=evaluation.metrics, **given)
-    if here().size > 1:
-        raise UserError(
-            f"ahead is {ahead} in a run of {here().size} processes, whose sampling and learning "
-            "would wait for each other. Set ahead=0, or use one process."
-        )
     made: Any = {"total": loop.steps, "sync": loop.sampler.sync, "gather": loop.ask}
-    with Ahead(pool, cast.policy, ahead=ahead, **made) as asked:
+
+    def waited(minutes: float) -> None:
+        loop.spent.minutes += minutes
+
+    with Ahead(pool, cast.policy, ahead=ahead, waited=waited, **made) as asked:
         assess = asked.resting(evaluation.metrics)
         outcome = drive_stage(cast.context, loop, asked, assess=assess, **given)
     if asked.unused:

@@ -12,7 +12,7 @@ from backflip.data.curriculum import PromptPool
 from backflip.data.records import Demonstration, Prompt
 from backflip.data.stream import Batches
 from backflip.distributed.world import here
-from backflip.generate.engine import Closing, Engine
+from backflip.generate.engine import Engine, end
 from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
@@ -68,12 +68,16 @@ class Roles:
             here().shard(reference)
         params = context.sampling(recipe.sampling, policy.model)
         engine = recipe.engine.build(policy.model, context.tokenizer, max_rows=recipe.max_rows)
-        sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
-        if recipe.environment is not None:
-            sampler = episodes(recipe.environment, context, sampler, records, made)
-        if reward is None:
-            reward = judged_by(recipe, replace(given, engine=engine), made)
-        judge = Shaped(reward, recipe.shaping, longest(recipe))
+        try:
+            sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
+            if recipe.environment is not None:
+                sampler = episodes(recipe.environment, context, sampler, records, made)
+            if reward is None:
+                reward = judged_by(recipe, replace(given, engine=engine), made)
+            judge = Shaped(reward, recipe.shaping, longest(recipe))
+        except BaseException:
+            end(engine)
+            raise
         return Roles(recipe, context, policy, reference, sampler, judge, engine)
 
     def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
@@ -121,8 +125,7 @@ class Roles:
         """End what was opened for episodes, and a server of the run's own; sentences on what could
         not be ended.
         """
-        if isinstance(self.engine, Closing):
-            self.engine.close()
+        end(self.engine)
         if self.recipe.environment is None:
             return []
         troubles = self.sampler.troubles

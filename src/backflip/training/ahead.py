@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -65,6 +66,8 @@ class Asked:
     weights: Weights | None = field(default=None, repr=False)
     """These weights, until they are taken over."""
     answers: Future[Gathering] = field(default_factory=Future, repr=False)
+    before: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """Where the prompts stood when its turn came."""
 
     def state_dict(self) -> dict[str, Any]:
         """All of it; waits for the answers."""
@@ -94,11 +97,13 @@ class Ahead:
         total: int,
         sync: Callable[[Any], None],
         gather: Callable[[int, Any, int], Gathering],
+        waited: Callable[[float], None] = lambda _: None,
     ) -> None:
         """``sync``: makes whoever draws use the weights of a policy from now on; ``gather``: judged
-        answers of a step, its prompts, and the version of the weights; ``total``: the last step.
+        answers of a step, its prompts, and the version of the weights; ``total``: the last step;
+        ``waited``: told the minutes of waiting for answers between steps.
         """
-        self.pool, self.policy = pool, policy
+        self.pool, self.policy, self._waited = pool, policy, waited
         self.ahead, self.total = ahead, total
         self._sync, self._gather = sync, gather
         self._copy = ActingCopy(policy)
@@ -108,6 +113,7 @@ class Ahead:
         self._learnt = 0
         self._todo: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._over = threading.Event()
+        self._fault: BaseException | None = None
         self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Asked]:
@@ -144,15 +150,19 @@ class Ahead:
             self._thread.join()
 
     def _serve(self, threads: int) -> None:
-        """Answer the requests, one after the other."""
+        """Answer the requests, one after the other, until one fails: those behind it fail too."""
         torch.set_num_threads(threads)
         while (asked := self._todo.get()) is not None:
             if self._over.is_set():
                 asked.answers.cancel()
                 continue
             try:
+                if self._fault is not None:
+                    raise self._fault
+                asked.before = self.pool.state_dict()
                 asked.answers.set_result(self._drawn(asked))
             except BaseException as error:  # raised by whoever waits for the answers
+                self._fault = error
                 asked.answers.set_exception(error)
 
     def _drawn(self, asked: Asked) -> Gathering:
@@ -173,9 +183,15 @@ class Ahead:
 
         Until the next request nobody but the caller uses sampler, judge and prompts.
         """
-        for asked in self._open:
-            asked.answers.exception()
+        self._answered()
         self._sync(self.policy)
+
+    def _answered(self) -> list[Asked]:
+        """The open requests, once all are answered, up to the first that failed."""
+        began = time.monotonic()
+        failed = [asked.answers.exception() is not None for asked in self._open]
+        self._waited((time.monotonic() - began) / 60)
+        return list(self._open)[: failed.index(True) if True in failed else None]
 
     def resting(self, work: Callable[[int], Mapping[str, float]]) -> Callable[[int], Any]:
         """The same validation, done while nothing is drawn."""
@@ -193,16 +209,24 @@ class Ahead:
         return sum(answers.result().drawn for answers in done if not answers.exception())
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the prompts stand after a step, with the answers that wait to be learnt from."""
-        asked = [asked.state_dict() for asked in self._open]
-        return {**self.pool.state_dict(), "asked": asked, "learnt": self._learnt}
+        """Where the prompts stand after a step, with the answers that wait to be learnt from.
+
+        Of requests that failed nothing is kept: their prompts are asked again.
+        """
+        good = self._answered()
+        failed = list(self._open)[len(good) :]
+        pool = failed[0].before if failed else self.pool.state_dict()
+        return {**pool, "asked": [asked.state_dict() for asked in good], "learnt": self._learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken, be it by a run without anything ahead."""
-        self.pool.load_state_dict(state)
-        asked = state.get("asked", [])
-        self._open = deque(Asked.of(one) for one in asked)
-        self._learnt = state.get("learnt", 0)
+        """Go on where ``state`` was taken. Raises UserError where nothing was asked ahead then."""
+        if "learnt" not in state:
+            raise UserError(
+                "the run was begun with ahead=0. Resume it with that, or start a new run."
+            )
+        self.pool.load_state_dict({n: part for n, part in state.items() if n != "asked"})
+        self._open = deque(Asked.of(one) for one in state["asked"])
+        self._learnt = state["learnt"]
 
 
 def staleness(rollouts: Rollouts, step: int) -> dict[str, float]:

@@ -39,6 +39,9 @@ class SilentError(UserError):
 class _PassingError(Exception):
     """A failure that may be another time's success."""
 
+    slow = False
+    """Whether all the time of a try had passed."""
+
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
@@ -88,6 +91,8 @@ class Client:
     """Seconds for one answer, from the request to its last byte."""
     retries: int = 5
     """Further tries after a failure that may pass."""
+    slow_once: bool = False
+    """Whether a try that took all its time is the last one."""
     first_wait: float = 0.5
     """Seconds before the first of them, doubled for each of the next, at most 30."""
 
@@ -116,6 +121,8 @@ class Client:
                 return _parsed(self._once(url, body, most_bytes, lines), url, plain=plain)
             except _PassingError as error:
                 failure, tried = error, tried + 1
+            if failure.slow and self.slow_once:
+                break
             wait = self.first_wait * 2 ** (tried - 1) if failure.wait is None else failure.wait
             if tried > self.retries or lines.closed.wait(min(wait, LONGEST_WAIT)):
                 break
@@ -144,7 +151,9 @@ class Client:
                 response = line.getresponse()
                 raw = _read(response, deadline, most_bytes)
         except TimeoutError as error:
-            raise _PassingError(f"nothing whole within {self.timeout:g} s") from error
+            late = _PassingError(f"nothing whole within {self.timeout:g} s")
+            late.slow = True
+            raise late from error
         except (OSError, http.client.HTTPException) as error:
             raise _PassingError(str(error) or type(error).__name__) from error
         if response.status >= 300:

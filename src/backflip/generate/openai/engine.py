@@ -13,6 +13,7 @@ from backflip.generate.engine import Completion, Progress, SamplingParams, check
 from backflip.generate.openai.client import Client, Lines
 from backflip.generate.openai.completions import Said, answers_in, request, seed_of
 from backflip.generate.openai.meeting import (
+    NOTED,
     check_tokenizer,
     check_weights,
     model_named,
@@ -54,8 +55,7 @@ class OpenAIEngine:
 
     One request a prompt, ``concurrency`` of them at once. The server counts its seeds up from ours,
     so the same seed gives the same answers as far as the server's arithmetic does not depend on
-    who else is served (vLLM: ``VLLM_BATCH_INVARIANT=1``). Its numbers are never exactly the
-    learner's. Of the weights it can be given LoRA adapters: see ``sync``.
+    who else is served (vLLM: ``VLLM_BATCH_INVARIANT=1``). Its numbers are never the learner's own.
     """
 
     exact = False
@@ -69,17 +69,18 @@ class OpenAIEngine:
         tokenizer: Any = None,
         handover: Handover | None = None,
         concurrency: int = 16,
+        near: float = NOTED,
     ) -> None:
         """``model``: the learner's. ``served``: its name on the server, None where it is alone.
 
         ``tokenizer``: the learner's, for stop strings and to compare with the server's.
         ``handover``: how the server gets the learner's weights; None, it keeps those that it has.
+        ``near``: nats a token that its numbers may be from the learner's after a handover.
         """
         self.model, self.client, self.served = model, client, served
         self.tokenizer, self.concurrency = tokenizer, concurrency
         self.decode = None if tokenizer is None else tokenizer.decode
-        self.handover = handover
-        self._pushed = 0
+        self.handover, self.near, self._pushed = handover, near, 0
         self._said: Said | None = None
         self._stale = self._told = self._compared = False
 
@@ -87,11 +88,7 @@ class OpenAIEngine:
         """Have the next answers written with the weights that ``model`` has now.
 
         They are handed over when they are needed. Where there is no way to, the server's weights
-        stay, which is said once.
-
-        Raises:
-            UserError: adapters are to be handed over, but the model has none.
-
+        stay, which is said once. Raises UserError where there is nothing of the kind to hand over.
         """
         self.model = self.model if model is None else model
         if self.handover is not None and not self.handover.suits(self.model):
@@ -140,8 +137,9 @@ class OpenAIEngine:
                 _tell(answers, progress)
         answers = [answer for index in range(len(prompts)) for answer in done[index]]
         if not self._compared:
+            near = self.near if self._pushed else None
             read = [(prompts[answer.prompt_index], answer) for answer in answers[:COMPARED]]
-            check_weights(self.model, read, params, strict=not self._told, synced=self._pushed > 0)
+            check_weights(self.model, read, params, strict=not self._told, near=near)
             self._compared = True
         return answers
 

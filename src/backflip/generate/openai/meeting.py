@@ -115,18 +115,18 @@ def check_weights(
     params: SamplingParams,
     *,
     strict: bool,
-    synced: bool = False,
+    near: float | None = None,
 ) -> None:
     """Compare what the server says of answers with what the learner's model says of them.
 
     ``answers``: with their prompts. ``strict``: raises UserError where they are far apart; else
-    that is only said. ``synced``: the server was handed the weights, so that nothing but number
-    formats may be between the two.
+    that is only said. ``near``: nats a token that are between the two at most where the
+    server was handed the weights; None, it was not.
     """
     far = [distance(model, prompt, answer, params) for prompt, answer in answers]
     apart = float(torch.cat(far).mean())
     said = f"log-probabilities of the server and of the policy are {apart:.2g} nats a token apart"
-    if apart > NOTED and synced and strict:
+    if near is not None and apart > near and strict:
         raise UserError(
             f"engine: {said}, over {counted(len(answers), 'answer')} after weights were handed "
             "over: the server answers with others. Do both know the model in the same way?"

@@ -63,7 +63,7 @@ def cuda_graph(thunk: Thunk) -> Thunk:
         thunk()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may learn meanwhile
         out = thunk()
 
     def replay() -> Tensor:

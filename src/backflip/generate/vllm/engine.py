@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from backflip.generate.engine import Completion, Progress, SamplingParams
@@ -14,6 +14,10 @@ from backflip.generate.vllm.server import OwnServer
 __all__ = ["VllmEngine"]
 
 
+GRACE = 2.0
+"""Seconds in which the end of a process that died is seen."""
+
+
 class VllmEngine(OpenAIEngine):
     """The same protocol, of a server that is started again when it dies or is stuck.
 
@@ -21,10 +25,14 @@ class VllmEngine(OpenAIEngine):
     the newest weights before it is asked anything.
     """
 
-    def __init__(self, model: Any, server: OwnServer, **how: Any) -> None:
-        """``server``: serves by now; ``how``: as ``OpenAIEngine`` takes it, ``client`` too."""
+    def __init__(
+        self, model: Any, server: OwnServer, *, ended: Callable[[], None], **how: Any
+    ) -> None:
+        """``server``: serves by now; ``ended``: called when it was ended; ``how``: as
+        ``OpenAIEngine`` takes it, ``client`` too.
+        """
         super().__init__(model, **how)
-        self.server = server
+        self.server, self._ended = server, ended
 
     def generate(
         self,
@@ -40,13 +48,16 @@ class VllmEngine(OpenAIEngine):
             try:
                 return super().generate(prompts, params, group=group, seed=seed, progress=progress)
             except SilentError as error:
-                why = "it was stuck" if self.server.alive() else "it had died"
-                warnings.warn(self.server.start_again(f"{why}: {error}"), stacklevel=2)
+                if self.server.closed:
+                    raise
+                why = "it had died" if self.server.ends_within(GRACE) else "it was stuck"
+                warnings.warn(self.server.start_again(f"{why}: {error}".rstrip(".")), stacklevel=2)
                 self._begun_anew()
 
     def close(self) -> None:
         """End the server."""
-        self.server.stop()
+        self.server.close()
+        self._ended()
 
     def _begun_anew(self) -> None:
         """The server has the weights that it was started with."""

@@ -10,6 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from backflip.text import counted
 
 __all__ = ["OwnServer"]
 
+SUPERVISOR = Path(__file__).parent / "supervisor.py"
 PLUGIN = Path(__file__).parent / "plugin.py"
 ENTRY_POINTS = "[vllm.general_plugins]\nbackflip = backflip_vllm:register\n"
 METADATA = "Metadata-Version: 2.1\nName: backflip-vllm\nVersion: 1\n"
@@ -29,11 +32,11 @@ MODULE = "vllm.entrypoints.openai.api_server"
 MOST_STARTS = 5
 """In an hour, after the first."""
 HOUR = 3600.0
-LINES = 15
+LINES = 30
 """Last lines of its log that an error shows."""
 OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR")
 OURS += ("MASTER_PORT", "ROLE_RANK", "ROLE_WORLD_SIZE", "PYTHONHOME", "VIRTUAL_ENV")
-ENDING = 20.0
+ENDING = 25.0
 """Seconds that it has to end by itself."""
 
 
@@ -55,6 +58,9 @@ class OwnServer:
     starts: list[float] = field(default_factory=list[float])
     """Times at which it was started again."""
     process: subprocess.Popen[bytes] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    closed: bool = False
+    """Whether it was ended for good."""
 
     @property
     def url(self) -> str:
@@ -63,26 +69,27 @@ class OwnServer:
 
     def start(self) -> None:
         """Start it and wait until it serves. Raises UserError where it does not."""
+        if shutil.which(self.python) is None:
+            raise UserError(
+                f"engine.python={self.python} is no program. It is the interpreter of an "
+                "environment with vLLM."
+            )
         self.port = self.port or _free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [str(self.python), "-m", MODULE, f"--model={self.model}", "--host=127.0.0.1"]
         command += [f"--port={self.port}", "--logprobs-mode=processed_logprobs"]
         command += [f"--weight-transfer-config={json.dumps({'backend': 'backflip'})}"]
-        try:
-            with self.log.open("ab") as out:
-                self.process = subprocess.Popen(
-                    [*command, *self.options],
-                    env=_environment(_installed(self.log.parent / "plugin")),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise UserError(
-                f"engine.python={self.python} cannot be started: {error.strerror}. It is the "
-                "interpreter of an environment with vLLM."
-            ) from error
+        with self.lock, self.log.open("ab") as out:
+            if self.closed:
+                raise UserError("engine: the run has ended, and its vLLM with it.")
+            self.process = subprocess.Popen(
+                [sys.executable, str(SUPERVISOR), *command, *self.options],
+                env=_environment(_installed(self.log.parent / "plugin")),
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         atexit.register(self.stop)
         try:
             self._wait()
@@ -93,6 +100,13 @@ class OwnServer:
     def alive(self) -> bool:
         """Whether its process runs."""
         return self.process is not None and self.process.poll() is None
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether its process has ended, or does so in this time."""
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        return not self.alive()
 
     def start_again(self, why: str) -> str:
         """End what is left of it and start anew; a sentence that says so.
@@ -112,20 +126,25 @@ class OwnServer:
         times = counted(len(self.starts), "start")
         return f"vLLM was started again ({why}; {times} more than one within an hour)"
 
+    def close(self) -> None:
+        """End it for good: whoever still wants to start it is told that the run has ended."""
+        with self.lock:
+            self.closed = True
+        self.stop()
+
     def stop(self) -> None:
         """End it, with all that it has started."""
         process, self.process = self.process, None
         if process is None:
             return
         atexit.unregister(self.stop)
-        for number, seconds in ((signal.SIGTERM, ENDING), (signal.SIGKILL, ENDING)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
-                break
-        with contextlib.suppress(ProcessLookupError):  # workers that outlived it
+        if process.stdin is not None:
+            process.stdin.close()  # by which its supervisor knows
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ENDING)
+        with contextlib.suppress(ProcessLookupError):  # whatever has outlived that
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def _wait(self) -> None:
         until = time.monotonic() + self.patience

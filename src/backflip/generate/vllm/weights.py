@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from backflip.errors import UserError
-from backflip.generate.openai.client import Client, RefusedError
+from backflip.generate.openai.client import Client, RefusedError, SilentError
 from backflip.models.lora import merged
 from backflip.progress import task
 
@@ -64,8 +64,12 @@ class WholeWeights:
                 self._do("update_weights", update_info={"path": str(path)})
                 self._do("finish_weight_update", weight_version=version)
                 self._do("reset_prefix_cache")
-            finally:
+            except SilentError:
+                raise  # nobody is there who could go on
+            except BaseException:
                 self._do("resume")
+                raise
+            self._do("resume")
             info = self.client.ask(f"{self.client.root}/weight_info")
         except RefusedError as error:
             raise UserError(
