@@ -33,7 +33,8 @@ def as_plain(value: Any) -> Any:
         parts = cast("Mapping[str, Any]", value).items()
         return kind | {name: as_plain(part) for name, part in parts}
     if isinstance(value, list | tuple):
-        return type(value)([as_plain(part) for part in cast("list[Any]", value)])
+        made: Any = [as_plain(part) for part in cast("list[Any]", value)]
+        return tuple(made) if isinstance(value, tuple) else made
     if isinstance(value, Tensor) or type(value) in (int, float, str, bool, type(None)):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be kept in a checkpoint")
@@ -54,7 +55,8 @@ def _below(kind: type[Any]) -> Iterator[type[Any]]:
 
 def _made(value: Any, known: Mapping[str, type[Any]]) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)([_made(part, known) for part in cast("list[Any]", value)])
+        made: Any = [_made(part, known) for part in cast("list[Any]", value)]
+        return tuple(made) if isinstance(value, tuple) else made
     if not isinstance(value, Mapping):
         return value
     parts = {n: _made(part, known) for n, part in cast("Mapping[str, Any]", value).items()}

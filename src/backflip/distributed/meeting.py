@@ -39,7 +39,8 @@ def meet(patience: float) -> tuple[Any, int, int, Callable[[], None]]:
         word = uuid.uuid4().hex
         store.set(f"backflip-asks-{rank}", word)
         place = store.get(f"backflip-answer-{word}").decode()
-    return dist.PrefixStore(f"backflip-{place}", store), rank, size, met.set
+    own: Any = dist.PrefixStore(f"backflip-{place}", store)  # pyright: ignore
+    return own, rank, size, met.set
 
 
 def _answer(store: Any, place: str, size: int, met: threading.Event) -> None:

@@ -65,7 +65,7 @@ class Asked:
     """Steps of learning behind the weights that it is drawn with."""
     weights: Weights | None = field(default=None, repr=False)
     """These weights, until they are taken over."""
-    answers: Future[Gathering] = field(default_factory=Future, repr=False)
+    answers: Future[Gathering] = field(default_factory=Future[Gathering], repr=False)
     before: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """Where the prompts stood when its turn came."""
 
