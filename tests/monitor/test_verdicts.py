@@ -84,6 +84,8 @@ def test_checks_that_fail_ring_with_their_count():
 def test_a_sampler_far_from_the_learner_rings_with_what_to_do():
     near = entries("online", sampler_gap=[0.02] * 5, effective_share=[0.9] * 5, lag=[2.0] * 5)
     assert FarSampler().check(near) is None
+    older = entries("online", sampler_gap=[0.09] * 5, effective_share=[0.9] * 5, lag=[2.0] * 5)
+    assert FarSampler().check(older) is None, "older answers are far by nature, and weighed"
     old = entries("online", sampler_gap=[0.4] * 5, effective_share=[0.31] * 5, lag=[8.0] * 5)
     assert FarSampler().check(old[:4]) is None
     alarm = FarSampler().check(old)

@@ -219,7 +219,9 @@ class FarSampler(Rule):
     share: float = 0.5
     """Effective sample size of the weights, as a share of the choices."""
     gap: float = 0.05
-    """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02."""
+    """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02. Answers
+    that are older than the policy are far by nature: of these the share alone tells.
+    """
     window: int = 5
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
@@ -234,7 +236,7 @@ class FarSampler(Rule):
                 f"{over} the weights of sampled choices were worth {shown} % of as many equal ones "
                 f"(effective sample size). {self._advice(history[-1])}"
             )
-        if gap > self.gap:
+        if gap > self.gap and not history[-1].metrics.get("lag"):
             shown, most = apart([gap, self.gap], digits=3)
             return (
                 f"{over} the sampler's log-probabilities were {shown} nats a token from the "
