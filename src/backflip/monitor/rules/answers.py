@@ -219,8 +219,8 @@ class FarSampler(Rule):
     share: float = 0.5
     """Effective sample size of the weights, as a share of the choices."""
     gap: float = 0.05
-    """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02. Answers
-    that are older than the policy are far by nature: of these the share alone tells.
+    """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02.
+    Answers that are older than the policy are far by nature: of these the share alone tells.
     """
     window: int = 5
 
