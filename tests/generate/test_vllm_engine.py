@@ -30,7 +30,7 @@ from backflip.stages.engines import Vllm as Settings
 from tests.data.tiny import CHATML, byte_tokenizer
 from tests.generate.reference import PROMPTS, answer_logp
 from tests.generate.test_openai_engine import PARAMS, Letters, engine_at
-from tests.generate.vllm import Vllm, serving
+from tests.generate.vllm import Vllm, in_its_place, serving
 from tests.models.families import tiny
 from tests.recipes.tiny import questions, tiny_model
 
@@ -118,13 +118,7 @@ def test_a_server_without_the_back_end_is_told_how_to_be_started(served: Vllm, t
 @pytest.fixture(scope="module")
 def fake(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """(an interpreter that finds a program in vLLM's place, the file of its faults)."""
-    folder = tmp_path_factory.mktemp("fake")
-    script, faults = folder / "python", folder / "faults"
-    path = os.pathsep.join(str(p) for p in (ROOT / "tests/generate/fake", ROOT / "src", ROOT))
-    lines = ["#!/bin/sh", f"export PYTHONPATH='{path}' FAKE_VLLM='{faults}' OMP_NUM_THREADS=1"]
-    script.write_text("\n".join([*lines, f"exec '{sys.executable}' \"$@\"\n"]))
-    script.chmod(0o755)
-    return str(script), faults
+    return in_its_place(tmp_path_factory.mktemp("fake"))
 
 
 Started = Callable[..., VllmEngine]

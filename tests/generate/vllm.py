@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -152,6 +155,16 @@ class Vllm:
             "stop_reason": answer.tokens[-1] if answer.finish_reason == "stop" else None,
             "logprobs": {"tokens": named, "token_logprobs": own, "top_logprobs": tops},
         }
+
+
+def in_its_place(folder: Path) -> tuple[str, Path]:
+    """(an interpreter that finds a program in vLLM's place, the file of its faults)."""
+    script, faults, root = folder / "python", folder / "faults", Path(__file__).parents[2]
+    path = os.pathsep.join(str(p) for p in (root / "tests/generate/fake", root / "src", root))
+    lines = ["#!/bin/sh", f"export PYTHONPATH='{path}' FAKE_VLLM='{faults}' OMP_NUM_THREADS=1"]
+    script.write_text("\n".join([*lines, f"exec '{sys.executable}' \"$@\"\n"]))
+    script.chmod(0o755)
+    return str(script), faults
 
 
 def _handler(served: Vllm) -> type[BaseHTTPRequestHandler]:
