@@ -89,12 +89,7 @@ class Server:
                 f"adapters alone. Leave lora on, or set {where}.adapters=null: the server's "
                 "weights then stay as they are."
             )
-        least = {"timeout": self.timeout, "concurrency": self.concurrency}
-        for name, value in least.items():
-            if not value > 0:
-                yield f"{where}.{name} is {value:g}; it must be above 0."
-        if self.retries < 0:
-            yield f"{where}.retries is {self.retries}; it must be 0 or more."
+        yield from _out_of_bounds(self, where, ("timeout", "concurrency"))
 
     def build(self, model: Any, tokenizer: Any, *, max_rows: int) -> Engine:
         del max_rows  # the server's own affair
@@ -143,12 +138,7 @@ class Vllm:
             )
         elif shutil.which(self.python) is None:
             yield f"{where}.python is {self.python}, which is no program."
-        bounds = {n: getattr(self, n) for n in ("start_seconds", "timeout", "concurrency")}
-        for name, value in bounds.items():
-            if not value > 0:
-                yield f"{where}.{name} is {value:g}; it must be above 0."
-        if self.retries < 0:
-            yield f"{where}.retries is {self.retries}; it must be 0 or more."
+        yield from _out_of_bounds(self, where, ("start_seconds", "timeout", "concurrency"))
 
     def build(self, model: Any, tokenizer: Any, *, max_rows: int) -> Engine:
         del max_rows  # the server's own affair
@@ -169,10 +159,8 @@ class Vllm:
         ended = partial(shutil.rmtree, folder if self.folder is None else folder / "weights")
         written_whole(folder / "model", partial(_save, base_of(model), tokenizer))
         options = [*self._usual(model), *self.options]
-        python = Path(shutil.which(self.python) or self.python)
-        server = OwnServer(
-            python, folder / "model", folder / "log.txt", options, self.start_seconds
-        )
+        files = (folder / "model", folder / "log.txt")
+        server = OwnServer(self.python, *files, options, self.start_seconds)
         server.start()
         client = Client(url=server.url, timeout=self.timeout, retries=self.retries, slow_once=True)
         kind = Adapters if is_adapted(model) else WholeWeights
@@ -188,6 +176,15 @@ class Vllm:
             ranks = [config.r for config in model.peft_config.values()]
             yield "--enable-lora"
             yield f"--max-lora-rank={max(8, 1 << (max(ranks) - 1).bit_length())}"
+
+
+def _out_of_bounds(server: Server | Vllm, where: str, positive: tuple[str, ...]) -> Iterator[str]:
+    """Sentences on settings of a server that are not above 0, and on retries below it."""
+    for name in positive:
+        if not (value := getattr(server, name)) > 0:
+            yield f"{where}.{name} is {value:g}; it must be above 0."
+    if server.retries < 0:
+        yield f"{where}.retries is {server.retries}; it must be 0 or more."
 
 
 NEAR = {True: 0.05, False: 5e-3}

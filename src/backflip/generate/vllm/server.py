@@ -44,7 +44,7 @@ ENDING = 25.0
 class OwnServer:
     """One server process, on a free port of this machine."""
 
-    python: Path
+    python: str
     """Interpreter of vLLM's environment."""
     model: Path
     """Folder of the model that it begins with."""
@@ -69,14 +69,9 @@ class OwnServer:
 
     def start(self) -> None:
         """Start it and wait until it serves. Raises UserError where it does not."""
-        if shutil.which(self.python) is None:
-            raise UserError(
-                f"engine.python={self.python} is no program. It is the interpreter of an "
-                "environment with vLLM."
-            )
         self.port = self.port or _free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [str(self.python), "-m", MODULE, f"--model={self.model}", "--host=127.0.0.1"]
+        command = [self.python, "-m", MODULE, f"--model={self.model}", "--host=127.0.0.1"]
         command += [f"--port={self.port}", "--logprobs-mode=processed_logprobs"]
         command += [f"--weight-transfer-config={json.dumps({'backend': 'backflip'})}"]
         with self.lock, self.log.open("ab") as out:

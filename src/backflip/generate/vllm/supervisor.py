@@ -26,7 +26,6 @@ def main() -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     code = program.wait()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)  # workers that it leaves behind
     os._exit(code if code >= 0 else 128 - code)
 
