@@ -177,13 +177,7 @@ def rewards_part(rows: list[Row]) -> list[str]:
         "",
         "One thread on each side, in seconds of the processor (`--clock cpu`), one after the",
         "other, after one step to warm up. Other programs held the machine's two cores meanwhile,",
-        "and share its caches, so that a single ratio is good to some twenty per cent. GRPO and",
-        "RLOO: policy and reference, all weights, a reward that costs nothing, every answer of 64",
-        "tokens; TRL's `GRPOTrainer` and `RLOOTrainer` with `beta=0.05`. Generation alone:",
-        "`transformers.generate` in inference mode with its cache, left padding, no filter.",
-        "TRL has no VinePPO: its row compares with the same engine, nothing shared."
-        if any(r["work"].startswith("VinePPO") for r in rows)
-        else "VinePPO's values have not been measured whole yet.",
+        "and share its caches, so that a single ratio is good to some twenty per cent.",
         "",
     ]
 
@@ -341,6 +335,10 @@ On {machine}, in {dtype}, with {versions}. Written by `benchmarks/versus_trl.py`
   model, reference, critic and policy of the same size; one epoch. TRL has no PPO any more; its
   GRPO step, on the same prompts, has one model, no reference (`beta=0`) and a reward function
   that costs nothing.
+* GRPO and RLOO: policy and reference, all weights, a reward that costs nothing, every answer of 64
+  tokens; TRL's `GRPOTrainer` and `RLOOTrainer` with `beta=0.05`. Generation alone:
+  `transformers.generate` in inference mode with its cache, left padding, no filter. TRL has no
+  VinePPO: its row compares with the same engine, nothing shared.
 * DPO and KTO: the log-probabilities of the reference (the model before the first step) are part
   of the work, unless cached: ours has it read all batches first and counts that time into their
   steps, TRL has it read each batch in its step. KTO: the mismatched answer is that of the row
