@@ -24,7 +24,7 @@ PIP = python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test some units loops parts test-distributed slow lint style types layers bench bench-cuda wheel clean
+.PHONY: help demo test some units loops parts test-distributed slow slow-beside slow-alone lint style types layers bench bench-cuda wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,13 @@ parts: $(VENV)/.dev  ## the tests that need a browser or a database server, or s
 test-distributed: $(VENV)/.dev  ## the tests that start several processes, about 5 minutes on two cores
 	BACKFLIP_TYPES=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m distributed tests/distributed $(ARGS)
 
-slow: $(VENV)/.dev  ## the tests that take minutes
-	$(PYTEST) -m slow $(ARGS)
+slow: slow-beside slow-alone  ## the tests that take minutes
+
+slow-beside: $(VENV)/.dev
+	$(PYTEST) -m "slow and not alone" $(ARGS)
+
+slow-alone: $(VENV)/.dev  # these measure time, so that nothing runs beside them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and alone" tests/cluster $(ARGS)
 
 lint: style types layers  ## style, types and the direction of imports
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,10 +112,11 @@ def warm_start(runs: Path) -> Path:
 
 
 def train(name: str, seed: int, start: Path, runs: Path, seconds: float) -> None:
-    """One run, unless it is there."""
+    """One run, unless it is there; one that broke off begins again."""
     run = runs / f"{name}-{seed}"
     if (run / "summary.json").is_file():
         return
+    shutil.rmtree(run, ignore_errors=True)
     more = [f"curriculum.cpu_minutes={seconds / 60:.4f}", f"seed={seed}", f"run={run}"]
     backflip("train", name, f"model={start}", *COMMON, *OWN.get(name, ()), *more)
 

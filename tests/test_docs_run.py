@@ -36,6 +36,7 @@ NOT_RUN = {
     "bash .ci/run": "runs all tests, this one among them",
     "torchrun": "starts several processes: tests/distributed",
     "docker": "asks a registry for the image that ours is built on",
+    "python3.11 -m venv /envs/vllm": "asks a package index for gigabytes",
     "backflip launch": "names an image, a volume and a folder of a cluster: tests/cluster",
     "backflip check dpo data=comparisons.jsonl --nodes": "its tests are in tests/cluster",
     "backflip push": "publishes: tests/cli/test_push.py pushes to a hub of its own",
@@ -43,6 +44,8 @@ NOT_RUN = {
     "VLLM_": "serves until it is stopped, and needs a GPU",
     "backflip train grpo model=runs/sft reward=runs/rm data=prompts.jsonl engine=openai": "asks "
     "that server: tests/stages/test_engines.py asks one of its own",
+    "backflip train grpo model=runs/sft reward=runs/rm data=prompts.jsonl engine=vllm": "starts "
+    "vLLM in an environment of its own: tests/generate/test_vllm_engine.py",
     "backflip feedback serve": "serves until it is stopped: tests/server/test_serve.py",
 }
 """Beginnings of lines that are not executed, each with the reason; a line end ends the line."""

@@ -194,6 +194,7 @@ def test_the_manual_has_the_table_that_the_forecast_prints():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("name", "start"), [(n, m) for m in ("tiny", "smollm2") for n in ("sft", "dpo", "grpo")]
 )
@@ -201,22 +202,17 @@ def test_runs_of_this_machine_take_what_was_forecast(
     name: str, start: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The fastest of its steps in the processor's time, within a factor of 1.5 either way: rates
-    are measured as the fastest too, and other tests that run beside this one slow the rest.
+    are measured as the fastest too. The machine's rates are taken before the run and after it, and
+    the run is tried three times at most: what changes the machine's own speed is no fault here.
     """
     reward = ["reward=length", "reward.most=20", "validation_prompts=1", "algorithm.epochs=1"]
     few = reward if name == "grpo" else ["sampled_prompts=0"]
     start = model if start == "tiny" else start
-    recipe = load_recipe(
-        name,
-        [
-            *(f"model={start}", f"run={tmp_path}/run", "threads=1", "lora=null"),
-            "steps=16" if start == model else "steps=4",
-            *("data.max_length=2048", "data.held_out=0.05", *few),
-        ],
-    )
-    plans = recipe.plans()
-    device = device_of("cpu")
-    (told,) = on_paper(recipe, plans, device, nodes=1, devices=1).stages
+    settings = [
+        *(f"model={start}", "threads=1", "lora=null"),
+        "steps=16" if start == model else "steps=4",
+        *("data.max_length=2048", "data.held_out=0.05", *few),
+    ]
     stamps: list[float] = []
     append = MetricsLog.append
 
@@ -225,7 +221,19 @@ def test_runs_of_this_machine_take_what_was_forecast(
             stamps.append(time.process_time())
         return append(self, step, *rest, **more)
 
+    def told(recipe: Any) -> float:
+        (stage,) = on_paper(recipe, recipe.plans(), device_of("cpu"), nodes=1, devices=1).stages
+        return stage.step
+
     monkeypatch.setattr(MetricsLog, "append", noted)
-    api.train(recipe)
-    took = min(b - a for a, b in pairwise(stamps))
-    assert told.step / 1.5 <= took <= 1.5 * told.step
+    tries: list[tuple[float, float, float]] = []
+    for number in range(3):
+        stamps.clear()
+        recipe = load_recipe(name, [*settings, f"run={tmp_path}/run{number}"])
+        before = told(recipe)
+        api.train(recipe)
+        low, high = sorted((before, told(recipe)))
+        tries.append((low, min(b - a for a, b in pairwise(stamps)), high))
+        if low / 1.5 <= tries[-1][1] <= 1.5 * high:
+            return
+    pytest.fail(f"forecast from and to, and between them the step that was measured: {tries}")
