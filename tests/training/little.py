@@ -25,9 +25,10 @@ from backflip.generate.sampler import Sampler
 from backflip.generate.torch.engine import TorchEngine
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import ValueModel
+from backflip.models.learnt import learnt
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement
-from backflip.training.checkpoints import CheckpointStore, learnt
+from backflip.training.checkpoints import CheckpointStore
 from backflip.training.driver import Best, Plan, drive
 from backflip.training.learner import Learner, linear_to_zero, make_optimizer
 from backflip.training.offline import OfflineLoop, assess

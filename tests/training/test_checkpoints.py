@@ -18,9 +18,10 @@ from torch import nn
 from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel
+from backflip.models.learnt import learnt
 from backflip.models.lora import LoraSettings, add_lora
 from backflip.training import checkpoints
-from backflip.training.checkpoints import CheckpointStore, learnt, restore
+from backflip.training.checkpoints import CheckpointStore, restore
 from tests.models.families import tiny
 
 TENSORS = {

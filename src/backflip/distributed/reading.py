@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,22 @@ from torch import Tensor
 from backflip.distributed.world import here
 from backflip.progress import task
 
-__all__ = ["evaluate_all", "read_in_parts", "resident"]
+__all__ = ["Elsewhere", "evaluate_all", "read_in_parts", "resident"]
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A model that lives in another process, and cuts what it reads by itself."""
+
+    def evaluated(
+        self, record: Any, want: Collection[str], token_budget: int
+    ) -> dict[str, Float[Tensor, "B T"]]:
+        """As ``evaluate_all``."""
+        ...
+
+    def exact_kl(self, policy: Any, record: Any, token_budget: int) -> Float[Tensor, " B"]:
+        """KL(policy‖this model) of each answer, as ``models.divergence.exact_kl``."""
+        ...
 
 
 @torch.no_grad()
@@ -57,6 +72,8 @@ def evaluate_all(
     model: Any, record: Any, want: Collection[str], token_budget: int
 ) -> dict[str, Float[Tensor, "B T"]]:
     """``model.evaluate`` of a ``TensorRecord`` of any size; on the CPU."""
+    if isinstance(model, Elsewhere):
+        return model.evaluated(record, want, token_budget)
     steps = record.sequences()[0]
     out = {name: torch.zeros(len(steps), steps.width) for name in want}
     for rows, values in read_in_parts(

@@ -133,10 +133,13 @@ class Engine(Protocol):
         group: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Completion]:
         """``group`` answers for each prompt, in the order of the prompts.
 
-        The same seed gives the same answers, whoever else is in the batch.
+        The same seed gives the same answers, whoever else is in the batch. ``numbers``: of the
+        prompts, in rising order, where these are a part of others: random numbers are drawn, and
+        answers name their prompt, by them. Its place is its number if none are given.
         """
         ...
 

@@ -42,13 +42,14 @@ class Led:
         group: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Completion]:
         """``group`` answers for each prompt, those of the first prompt first."""
         whole = plain(self.model, only_leader=True)
 
         def answered() -> list[Completion]:
             self.engine.model = whole
-            how: Any = {"group": group, "seed": seed, "progress": progress}
+            how: Any = {"group": group, "seed": seed, "progress": progress, "numbers": numbers}
             return self.engine.generate(prompts, params, **how)
 
         return here().once(answered)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backflip.data.batches import Rollouts, TokenSteps
-from backflip.distributed.reading import read_in_parts, resident
+from backflip.distributed.reading import Elsewhere, read_in_parts, resident
 from backflip.functional.kl import kl_exact
 from backflip.functional.logprobs import ROWS
 from backflip.models.causal import AdaptersOff, CausalPolicy
@@ -20,7 +20,7 @@ from backflip.models.trunk import dense
 @torch.no_grad()
 def exact_kl(
     policy: CausalPolicy,
-    reference: CausalPolicy | AdaptersOff,
+    reference: CausalPolicy | AdaptersOff | Elsewhere,
     record: Rollouts | TokenSteps,
     budget: int,
 ) -> Float[Tensor, " B"]:
@@ -30,11 +30,13 @@ def exact_kl(
     On answers drawn from the policy its mean is what ``answer_kl`` estimates, with less noise and
     never below 0. ``budget``: forest tokens in one micro-batch.
     """
-    steps = record.sequences()[0]
+    if isinstance(reference, Elsewhere):
+        return reference.exact_kl(policy, record, budget)
+    own, steps = reference, record.sequences()[0]
     out = torch.zeros(len(steps))
 
     def each(piece: Rollouts | TokenSteps) -> Float[Tensor, " b"]:
-        found, chosen = _each(policy, reference, piece.sequences()[0]), piece.mask
+        found, chosen = _each(policy, own, piece.sequences()[0]), piece.mask
         return torch.where(chosen.to(found.device), found, 0.0).sum(-1)
 
     with resident(reference):

@@ -44,6 +44,11 @@ class Embedded:
     """Of the weights that answers are written with: same, or bfloat16, a copy that is about twice
     as fast and whose log-probabilities are some 0.01 nats a token from the learner's."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether it states the learner's own log-probabilities."""
+        return self.precision == "same"
+
     def faults(self, where: str, *, adapted: bool) -> Iterator[str]:
         """Sentences on settings that cannot be; ``where`` is the setting's name."""
         del where, adapted

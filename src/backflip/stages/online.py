@@ -23,6 +23,7 @@ from backflip.reward.shaping import Shaping
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
+from backflip.stages.crew import ClusterSettings
 from backflip.stages.engines import Embedded, Engines, engine_in
 from backflip.stages.environments import Environments, environment_in, longest, longest_of, opposite
 from backflip.stages.online_rules import online_faults, online_remarks
@@ -114,6 +115,8 @@ class OnlineRecipe(Stage):
     """InstructGPT's mix; null leaves it out."""
     kl_stop: Positive | None = LARGE_KL
     """KL from the reference, in nats an answer, at which the run stops; null never stops."""
+    cluster: ClusterSettings | None = None
+    """Roles that live in processes of their own, on a Ray cluster; null: all live here."""
     best: bool = True
     """Keep the weights with the highest held-out reward; the last ones if none beat the start."""
     validation_prompts: Count = 32

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from backflip.algorithms.sft import SFT
 from backflip.data.collate import Fit, tokenize_demonstrations
@@ -17,10 +17,10 @@ from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
-from backflip.stages.context import StageContext, placed
+from backflip.stages.context import StageContext
 from backflip.stages.corrections import settled
-from backflip.stages.environments import episodes, judged_by, longest
-from backflip.stages.rewards.context import RewardContext
+from backflip.stages.crew import Apart, Together
+from backflip.stages.environments import episodes, longest
 from backflip.stages.settings import Pretraining
 from backflip.stages.values import SharedValues, ValueContext
 from backflip.training.driver import keep_batches
@@ -45,6 +45,8 @@ class Roles:
     """Shaped as the recipe says."""
     engine: Engine
     """Draws the answers, for all of them."""
+    home: Together
+    """Where they live."""
 
     @staticmethod
     def of(context: StageContext, records: Sequence[Prompt], functions: Mapping[str, Any]) -> Roles:
@@ -52,33 +54,41 @@ class Roles:
         Python.
         """
         recipe: Any = context.recipe
-        given = RewardContext(context, None, records, functions.get("reward"))
-        made = functions.get("environment")
-        reward = None if recipe.reward.uses_policy else judged_by(recipe, given, made)
+        home = (Together if recipe.cluster is None else Apart)(context, records, functions)
+        try:
+            return Roles._at(home, functions.get("environment"))
+        except BaseException:
+            home.close()
+            raise
+
+    @staticmethod
+    def _at(home: Together, environment: Any) -> Roles:
+        """``environment``: a class from Python, or None."""
+        context, recipe = home.context, cast("Any", home.recipe)
+        reward = None if recipe.reward.uses_policy else home.reward(None)
         policy = CausalPolicy(
             context.causal(),
             temperature=recipe.sampling.temperature,
             compute=context.masters[1],
         )
-        reference = placed(context, policy.reference(), recipe.reference_device)
+        reference = home.reference(policy)
         if isinstance(recipe.values, SharedValues):
             policy.add_value_head()
         here().shard(policy)
         if isinstance(reference, CausalPolicy):
             here().shard(reference)
         params = context.sampling(recipe.sampling, policy.model)
-        engine = recipe.engine.build(policy.model, context.tokenizer, max_rows=recipe.max_rows)
+        engine = home.engine(policy.model)
         try:
             sampler = Sampler(engine=engine, params=params, group_size=recipe.answers_per_prompt)
             if recipe.environment is not None:
-                sampler = episodes(recipe.environment, context, sampler, records, made)
-            if reward is None:
-                reward = judged_by(recipe, replace(given, engine=engine), made)
-            judge = Shaped(reward, recipe.shaping, longest(recipe))
+                settings, records = recipe.environment, home.records
+                sampler = episodes(settings, context, sampler, records, environment)
+            judge = Shaped(reward or home.reward(engine), recipe.shaping, longest(recipe))
         except BaseException:
             end(engine)
             raise
-        return Roles(recipe, context, policy, reference, sampler, judge, engine)
+        return Roles(recipe, context, policy, reference, sampler, judge, engine, home)
 
     def loop(self, total: int, run: RunFolder, pool: PromptPool | None = None) -> OnlineLoop:
         """The loop of a run of ``total`` rounds of sampling."""
@@ -107,7 +117,7 @@ class Roles:
             reference=self.reference,
             sampler=self.sampler,
             reward=self.reward,
-            values=recipe.values.build(given),
+            values=self.home.values(given),
             algorithm=recipe.algorithm,
             minibatches=recipe.minibatches,
             seed=recipe.seed,
@@ -126,6 +136,7 @@ class Roles:
         not be ended.
         """
         end(self.engine)
+        self.home.close()
         if self.recipe.environment is None:
             return []
         troubles = self.sampler.troubles

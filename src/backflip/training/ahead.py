@@ -25,8 +25,8 @@ from backflip.data.batches import Rollouts
 from backflip.data.curriculum import PromptPool
 from backflip.data.plain import as_plain, as_record
 from backflip.errors import UserError
+from backflip.models.learnt import learnt, taken_over
 from backflip.reward.protocol import Judgement
-from backflip.training.checkpoints import learnt
 from backflip.training.gather import Gathering
 
 __all__ = ["ActingCopy", "Ahead", "Asked", "staleness"]
@@ -49,11 +49,9 @@ class ActingCopy:
         """A copy of the policy's present weights."""
         return {name: tensor.detach().clone() for name, tensor in learnt(self._policy).items()}
 
-    @torch.no_grad()
     def show(self, weights: Weights) -> None:
         """Have these weights from now on."""
-        for name, tensor in learnt(self.model).items():
-            tensor.copy_(weights[name])
+        taken_over(self.model, weights)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from backflip.distributed.layout import laid_out
 from backflip.distributed.world import here
 from backflip.errors import UserError
+from backflip.models.learnt import learnt
 from backflip.training import pieces
 from backflip.training.checkpoint_files import (
     MANIFEST,
@@ -39,24 +40,12 @@ from backflip.training.checkpoint_files import (
     write_all,
 )
 
-__all__ = ["Checkpoint", "CheckpointStore", "learnt", "restore"]
+__all__ = ["Checkpoint", "CheckpointStore", "restore"]
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Ways in which an operating system says that no more fits."""
 SLACK = 1 << 20
 """Bytes beside the tensors themselves: names, headers, the manifest."""
-
-
-def learnt(module: nn.Module) -> dict[str, Tensor]:
-    """Weights that change: parameters with a gradient, and the buffers that a model saves.
-
-    Tied weights come once. The tensors are the module's own, not copies.
-    """
-    found: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    state = cast("Mapping[str, Any]", module.state_dict(keep_vars=True))
-    known = dict(module.named_buffers(remove_duplicate=False))  # not scales of quantised weights
-    buffers = {name: value for name, value in state.items() if name in known}
-    return found | buffers
 
 
 @torch.no_grad()

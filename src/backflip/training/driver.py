@@ -23,8 +23,9 @@ from torch import nn
 from backflip.distributed.alike import check_rows
 from backflip.distributed.world import here
 from backflip.errors import Interrupted, UserError
+from backflip.models.learnt import learnt
 from backflip.progress import task
-from backflip.training.checkpoints import Checkpoint, finite, learnt, restore, resume_command
+from backflip.training.checkpoints import Checkpoint, finite, restore, resume_command
 from backflip.training.environment import note_environment
 from backflip.training.learner import Work
 from backflip.training.run_folder import RunFolder, write_atomically

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any, Protocol
@@ -117,6 +117,7 @@ class OpenAIEngine:
         group: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Completion]:
         """``group`` answers for each prompt, those of the first prompt first.
 
@@ -128,25 +129,28 @@ class OpenAIEngine:
         if not prompts:
             return []
         said = self._known(prompts, params, group)
+        asked = dict(zip(range(len(prompts)) if numbers is None else numbers, prompts, strict=True))
         done: dict[int, list[Completion]] = {}
         label = f"writing {len(prompts) * group} answers"
         with task(label, len(prompts) * group, "answers") as writing:
-            for index, answers in self._asked(said, prompts, (params, group, seed)):
+            for index, answers in self._asked(said, asked, (params, group, seed)):
                 done[index] = answers
                 writing.advance(group)
                 _tell(answers, progress)
-        answers = [answer for index in range(len(prompts)) for answer in done[index]]
+        answers = [answer for index in asked for answer in done[index]]
         if not self._compared:
             near = self.near if self._pushed else None
-            read = [(prompts[answer.prompt_index], answer) for answer in answers[:COMPARED]]
+            read = [(asked[answer.prompt_index], answer) for answer in answers[:COMPARED]]
             check_weights(self.model, read, params, strict=not self._told, near=near)
             self._compared = True
         return answers
 
     def _asked(
-        self, said: Said, prompts: Sequence[Sequence[int]], how: tuple[SamplingParams, int, int]
+        self, said: Said, prompts: Mapping[int, Sequence[int]], how: tuple[SamplingParams, int, int]
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """(prompt, its answers) as they come; ``how``: settings, answers a prompt, seed."""
+        """(number of a prompt, its answers) as they come; ``how``: settings, answers a prompt,
+        seed.
+        """
         params, group, seed = how
         lines, url = Lines(), f"{self.client.url}/completions"
 
@@ -159,7 +163,7 @@ class OpenAIEngine:
 
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="completions")
         try:
-            waiting = {pool.submit(answered, index): index for index in range(len(prompts))}
+            waiting = {pool.submit(answered, index): index for index in prompts}
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
             if lines.failed:

@@ -175,6 +175,7 @@ class TorchEngine:
         group: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Completion]:
         """``group`` answers for each prompt, those of the first prompt first.
 
@@ -183,7 +184,7 @@ class TorchEngine:
         begin first.
         """
         self._check(prompts, params, group)
-        queue = dealt(prompts, group)
+        queue = dealt(prompts, group, range(len(prompts)) if numbers is None else numbers)
         with torch.no_grad():
             decoder = self._ready()
             decoder.start(min(self.max_rows, max(1, len(queue))), params.max_tokens)
@@ -236,11 +237,11 @@ class TorchEngine:
         return self._decoder
 
 
-def dealt(prompts: Sequence[Sequence[int]], group: int) -> list[Waiting]:
+def dealt(prompts: Sequence[Sequence[int]], group: int, numbers: Sequence[int]) -> list[Waiting]:
     """The answers that this process writes, long prompts first: each has the numbers of its own."""
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     mine = [i for i, counted in here().deal(order) if counted]
-    return [Waiting(i, j, prompts[i], group) for i in mine for j in range(group)]
+    return [Waiting(numbers[i], j, prompts[i], group) for i in mine for j in range(group)]
 
 
 def check_length(config: Any, prompt: int, answer: int, *, causal: float) -> None:

@@ -42,11 +42,13 @@ class VllmEngine(OpenAIEngine):
         group: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Completion]:
         """As ``OpenAIEngine``; raises UserError where the server fails again and again."""
+        how: Any = {"group": group, "seed": seed, "progress": progress, "numbers": numbers}
         while True:
             try:
-                return super().generate(prompts, params, group=group, seed=seed, progress=progress)
+                return super().generate(prompts, params, **how)
             except SilentError as error:
                 if self.server.closed:
                     raise

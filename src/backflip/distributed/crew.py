@@ -1,0 +1,94 @@
+"""The crew of a run: roles that live in processes of their own, on this machine or on others.
+
+A member is built where it lives, by a function that is named, and is asked by the names of its
+methods. What it knows is lost when it dies, so whoever asks it must be able to tell it again. No
+wait is without a limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from backflip.errors import UserError
+
+__all__ = ["Crew", "Lost", "Member", "Patience", "answer"]
+
+HOUR = 3600.0
+
+
+class Lost(Exception):  # noqa: N818 (whoever asked decides whether it is an error)
+    """A member has died, or does not answer; the message says which, and what is known of it."""
+
+
+@runtime_checkable
+class Member(Protocol):
+    """A role in a process of its own."""
+
+    name: str
+    """Such as ``sampler 1``."""
+
+    def ask(self, method: str, *given: Any) -> Future[Any]:
+        """What a method of the role returns or raises, once it is there; Lost where it died."""
+        ...
+
+    def begin_again(self) -> None:
+        """End it, whatever it does, and start another in its place."""
+        ...
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """Members, and the store that they all read from."""
+
+    def start(self, name: str, maker: str, *given: Any) -> Member:
+        """A new member: ``maker``, named ``package.module:function``, is called where it lives."""
+        ...
+
+    def share(self, value: Any) -> Any:
+        """The value as it is best handed to several members."""
+        ...
+
+    def close(self) -> None:
+        """End all members."""
+        ...
+
+
+@dataclass
+class Patience:
+    """Limits on waiting for members, and on starting them again."""
+
+    answer: float = 600.0
+    """Seconds for an answer."""
+    start: float = 900.0
+    """Seconds until a member that was started has built its role."""
+    restarts: int = 5
+    """Most members started again within an hour."""
+    _again: deque[float] = field(default_factory=deque[float], repr=False)
+
+    def begin_again(self, member: Member, why: str, told: Callable[[str], None]) -> None:
+        """Start a member again and say so. Raises UserError where that was done too often."""
+        now = time.monotonic()
+        while self._again and now - self._again[0] > HOUR:
+            self._again.popleft()
+        if len(self._again) >= self.restarts:
+            raise UserError(
+                f"{member.name}: {why}. Members of the cluster were started again "
+                f"{len(self._again)} times within an hour, which is the most "
+                "(cluster.restarts). Look at the logs of Ray: ray logs."
+            )
+        self._again.append(now)
+        told(f"{member.name} is started again: {why}")
+        member.begin_again()
+
+
+def answer(asked: Future[Any], seconds: float, name: str) -> Any:
+    """The answer of a member. Raises Lost where there is none after so many seconds."""
+    wait([asked], timeout=seconds)
+    if not asked.done():
+        raise Lost(f"{name} has not answered for {seconds:g} s")
+    return asked.result()
