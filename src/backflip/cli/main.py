@@ -22,6 +22,7 @@ from backflip.cli.feedback.commands import feedback
 from backflip.cli.launch import launch
 from backflip.cli.measure import best_of_n, evaluate
 from backflip.cli.push import push
+from backflip.cli.ray import WORDS, ray
 from backflip.cli.recipe import recipe, schema
 from backflip.cli.show import show
 from backflip.cli.train import demo, resume, train
@@ -154,3 +155,4 @@ for _command in (train, resume, check, show, chat, evaluate, best_of_n, label_st
     app.command()(_command)
 for _command in (collect, push, recipe, schema, launch, demo):
     app.command()(_command)
+app.command(context_settings=WORDS)(ray)

@@ -29,8 +29,8 @@ def rank_given() -> int:
 
 
 def restarted() -> bool:
-    """Whether ``torchrun`` has started this process again, after another had failed."""
-    return several() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    """Whether ``torchrun`` has started this process again, after one had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def patience() -> float:

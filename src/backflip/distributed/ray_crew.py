@@ -21,9 +21,13 @@ except ImportError as error:
         "cluster needs Ray: pip install 'backflip[ray]' on every machine, in the same version."
     ) from error
 
-__all__ = ["RayCrew", "RayMember"]
+__all__ = ["FOUND", "RayCrew", "RayMember"]
 
+FOUND = "BACKFLIP_RAY"
+"""Variable with the address of the cluster that this process was started on by Ray."""
 LOCAL = "local"
+ROOM = 256
+"""Processes on a machine that Ray is started on for one run: they share its processors."""
 STORE = 512 << 20
 """Bytes of Ray's store of objects on a machine that Ray is started on for one run."""
 
@@ -87,7 +91,7 @@ class RayCrew:
         self._members = list[RayMember]()
         self._began = not ray.is_initialized()
         if self._began:
-            _joined(address, members)
+            _joined(os.environ.get(FOUND, address), members)
         there = ray.cluster_resources()
         self._gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
         try:
@@ -95,6 +99,11 @@ class RayCrew:
         except UserError:
             self.close()
             raise
+
+    @property
+    def found_at(self) -> str:
+        """Address by which other processes find the cluster."""
+        return ray.get_runtime_context().gcs_address
 
     def start(self, name: str, maker: str, *given: Any) -> RayMember:
         options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
@@ -130,7 +139,7 @@ def _joined(address: str, members: int) -> None:
     how: dict[str, Any] = {"namespace": "backflip", "log_to_driver": False}
     how |= {"logging_level": "ERROR", "configure_logging": True}
     if address == LOCAL:
-        room = max(members, os.cpu_count() or 1)
+        room = max(members, ROOM)
         how |= {"num_cpus": room, "include_dashboard": False, "object_store_memory": STORE}
         how |= {"address": "local"}
     else:

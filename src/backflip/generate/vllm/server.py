@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backflip.distributed import supervisor
 from backflip.errors import UserError
 from backflip.generate.openai.client import Client
 from backflip.progress import task
@@ -24,7 +25,6 @@ from backflip.text import counted
 
 __all__ = ["OwnServer"]
 
-SUPERVISOR = Path(__file__).parent / "supervisor.py"
 PLUGIN = Path(__file__).parent / "plugin.py"
 ENTRY_POINTS = "[vllm.general_plugins]\nbackflip = backflip_vllm:register\n"
 METADATA = "Metadata-Version: 2.1\nName: backflip-vllm\nVersion: 1\n"
@@ -78,7 +78,7 @@ class OwnServer:
             if self.closed:
                 raise UserError("engine: the run has ended, and its vLLM with it.")
             self.process = subprocess.Popen(
-                [sys.executable, str(SUPERVISOR), *command, *self.options],
+                [sys.executable, supervisor.__file__, *command, *self.options],
                 env=_environment(_installed(self.log.parent / "plugin")),
                 stdin=subprocess.PIPE,
                 stdout=out,

@@ -1,0 +1,237 @@
+"""Roles in processes of a Ray cluster: no number changes, and whoever dies is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray", reason="backflip[ray] is an extra")
+
+from backflip import api
+from backflip.distributed import ray_crew
+from backflip.errors import RankError, UserError
+from backflip.training.online import OnlineLoop
+from tests.distributed.torchrun import assert_same_run, environment, metrics, weights
+
+ONLINE: dict[str, Any] = {
+    "model": "scratch:48x2",
+    "steps": 5,
+    "token_budget": 300,
+    "checkpoint_every": 2,
+    "eval_every": 3,
+    "optimizer": {"lr": 1e-3},
+    "data": {"source": "task:sorting", "limit": 16, "held_out": 0.25},
+    "sampling": {"max_tokens": 8},
+    "prompts_per_step": 3,
+    "validation_prompts": 3,
+    "reward": "exact",
+    "lora": None,
+    "threads": 1,
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "grpo": ("grpo", {"answers_per_prompt": 4, "minibatches": 2}),
+    "ppo": ("ppo", {}),
+    "ppo_lora": ("ppo", {"lora": {"rank": 4}}),
+}
+ALL = {"samplers": 1, "reference": True, "reward": True, "critic": True}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One cluster on this machine for all runs here."""
+    import ray
+
+    ray_crew._joined("local", 8)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same runs, each in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, (recipe, settings) in KINDS.items():
+        api.train(recipe, run=folder / name, **(ONLINE | settings))
+    return folder
+
+
+def apart(name: str, run: Path, **cluster: Any) -> Path:
+    recipe, settings = KINDS[name]
+    api.train(recipe, run=run, **(ONLINE | settings), cluster={"patience": 10} | cluster)
+    return run
+
+
+@pytest.fixture
+def members(monkeypatch: pytest.MonkeyPatch) -> dict[str, ray_crew.RayMember]:
+    """Members by their names, as they are started."""
+    found: dict[str, ray_crew.RayMember] = {}
+    start = ray_crew.RayCrew.start
+
+    def started(self: ray_crew.RayCrew, name: str, *given: Any) -> ray_crew.RayMember:
+        found[name] = start(self, name, *given)
+        return found[name]
+
+    monkeypatch.setattr(ray_crew.RayCrew, "start", started)
+    return found
+
+
+def before_steps(monkeypatch: pytest.MonkeyPatch, what: dict[int, Callable[[], None]]) -> None:
+    """Do something before the steps of these numbers."""
+    step = OnlineLoop.step
+
+    def stepped(self: OnlineLoop, index: int, prompts: Any) -> dict[str, float]:
+        if index in what:
+            what.pop(index)()
+        return step(self, index, prompts)
+
+    monkeypatch.setattr(OnlineLoop, "step", stepped)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("name", "cluster_settings"),
+    [("grpo", {"samplers": 2}), ("ppo", ALL), ("ppo_lora", {"samplers": 2, "critic": True})],
+)
+def test_roles_that_live_elsewhere_change_no_number(
+    name: str, cluster_settings: dict[str, Any], alone: Path, tmp_path: Path
+):
+    assert_same_run(alone / name, apart(name, tmp_path / "run", **cluster_settings), names=("model",))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
+    alone: Path,
+    tmp_path: Path,
+    members: dict[str, ray_crew.RayMember],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def send(name: str, number: int) -> Callable[[], None]:
+        return lambda: os.kill(members[name].pid(30), number)
+
+    before_steps(
+        monkeypatch,
+        {2: send("sampler 0", signal.SIGKILL), 4: send("sampler 1", signal.SIGSTOP)},
+    )
+    with pytest.warns(UserWarning, match="sampler . is started again") as said:
+        run = apart("grpo", tmp_path / "run", samplers=2)
+    lines = [str(w.message) for w in said if "started again" in str(w.message)]
+    assert any("sampler 0" in line and "died" in line for line in lines)
+    assert any("sampler 1" in line and "no answer for 10 s" in line for line in lines)
+    assert_same_run(alone / "grpo", run, names=("model",))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_reference_and_reward_are_replaced_and_told_again(
+    alone: Path,
+    tmp_path: Path,
+    members: dict[str, ray_crew.RayMember],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def both() -> None:
+        for name in ("reference", "reward"):
+            os.kill(members[name].pid(30), signal.SIGKILL)
+
+    before_steps(monkeypatch, {3: both})
+    with pytest.warns(UserWarning, match="is started again"):
+        run = apart("ppo", tmp_path / "run", reference=True, reward=True)
+    assert_same_run(alone / "ppo", run, names=("model",))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_critic_that_dies_ends_the_run_and_resume_goes_on_from_the_checkpoint(
+    alone: Path,
+    tmp_path: Path,
+    members: dict[str, ray_crew.RayMember],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    before_steps(monkeypatch, {4: lambda: os.kill(members["critic"].pid(30), signal.SIGKILL)})
+    with pytest.raises(RankError, match=r"critic died .* backflip resume RUN"):
+        apart("ppo", tmp_path / "run", critic=True)
+    api.resume(tmp_path / "run")
+    one, two = weights(alone / "ppo"), weights(tmp_path / "run")
+    assert all(bool((one[name] == two[name]).all()) for name in one)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_samplers_that_draw_ahead_draw_as_one_process_does(tmp_path: Path):
+    settings = ONLINE | KINDS["grpo"][1] | {"ahead": 1}
+    api.train("grpo", run=tmp_path / "one", **settings)
+    api.train("grpo", run=tmp_path / "ray", **settings, cluster={"samplers": 2})
+    assert_same_run(tmp_path / "one", tmp_path / "ray", names=("model",))
+    assert max(m.get("lag_max", 0.0) for m in metrics(tmp_path / "ray")) == 1
+
+
+@pytest.mark.usefixtures("cluster")
+def test_who_dies_again_and_again_ends_the_run(
+    tmp_path: Path, members: dict[str, ray_crew.RayMember], monkeypatch: pytest.MonkeyPatch
+):
+    before_steps(monkeypatch, {2: lambda: os.kill(members["sampler 0"].pid(30), signal.SIGKILL)})
+    with pytest.raises(UserError, match=r"sampler 0: .*died.* 0 times within an hour"):
+        apart("grpo", tmp_path / "run", samplers=1, restarts=0)
+
+
+def test_a_cluster_that_is_too_small_is_refused_with_numbers():
+    there = {"CPU": 16.0, "GPU": 2.0}
+    ray_crew.fits(there, {"CPU": 4.0, "GPU": 2.0}, 4)
+    with pytest.raises(UserError, match=r"too small for 4 processes: they need 4 GPU \(it has 2\)"):
+        ray_crew.fits(there, {"CPU": 4.0, "GPU": 4.0}, 4)
+    with pytest.raises(UserError, match=r"20 CPU \(it has 16\), 20 GPU \(it has 0\)"):
+        ray_crew.fits({"CPU": 16.0}, {"CPU": 20.0, "GPU": 20.0}, 20)
+
+
+def ray(*words: str, run: Path, **more: str) -> subprocess.Popen[str]:
+    """``backflip ray`` with settings of a tiny GRPO."""
+    settings = "model=scratch:48x2 steps=6 checkpoint_every=1 data=task:sorting data.limit=16"
+    settings += " data.held_out=0.25 sampling.max_tokens=8 prompts_per_step=3 reward=exact"
+    settings += " validation_prompts=3 answers_per_prompt=4 lora=null optimizer.lr=1e-3"
+    command = [sys.executable, "-m", "backflip", *words, "train", "grpo", f"run={run}"]
+    return subprocess.Popen(
+        [*command, *settings.split()],
+        env=environment(**more),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_is_killed(
+    tmp_path: Path,
+):
+    one = ray(run=tmp_path / "one")
+    _, said = one.communicate(timeout=120)
+    assert one.returncode == 0, said
+    two = ray("ray", "--ranks", "2", run=tmp_path / "two")
+    until = time.monotonic() + 90
+    while not (tmp_path / "two" / "checkpoints" / "step_000003").is_dir():
+        assert time.monotonic() < until
+        assert two.poll() is None, two.communicate()
+        time.sleep(0.05)
+    victim = [pid for pid, rank in ranks_of(tmp_path / "two") if rank == "1"]
+    os.kill(victim[0], signal.SIGKILL)
+    _, said = two.communicate(timeout=180)
+    assert two.returncode == 0, said
+    assert "rank 1 of 2 is gone without a word" in said
+    assert "all 2 are started again (1 of 3)" in said
+    assert_same_run(tmp_path / "one", tmp_path / "two", names=("model",))
+
+
+def ranks_of(run: Path) -> Iterator[tuple[int, str]]:
+    """(number of a process, its rank) of the ranks of a run."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            variables = dict(
+                entry.split(b"=", 1) for entry in (place / "environ").read_bytes().split(b"\0") if b"=" in entry
+            )
+        except OSError:
+            continue
+        if f"run={run}".encode() in words and b"RANK" in variables and b"-m" in words[:3]:
+            yield int(place.name), variables[b"RANK"].decode()
