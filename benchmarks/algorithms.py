@@ -88,7 +88,7 @@ PREDICTED = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, kept")
-    parser.add_argument("--works", nargs="+", default=sorted({*ONLINE} - {*LEFT_OUT}))
+    parser.add_argument("--works", nargs="+", default=sorted({*ONLINE, *FIVE} - {*LEFT_OUT}))
     parser.add_argument("--seeds", nargs="+", type=int, help="for each of them; else 5 or 1")
     parser.add_argument("--seconds", type=float, default=200.0, help="of training in each run")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of algorithms.json")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 from torch.distributed.run import parse_args
+from typer.main import get_command
 
-from backflip.cli.main import main
+from backflip.cli.main import app, main
 from backflip.cluster.job import GRACE, LEAD, Job, Machines
 from backflip.cluster.kuberay import kuberay
 from backflip.cluster.skypilot import skypilot
@@ -183,9 +184,27 @@ def test_a_ray_job_has_fields_of_its_schema_and_brings_the_recipe(tmp_path: Path
     assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", made["metadata"]["name"])
 
 
+def test_on_several_nodes_ray_starts_what_was_asked(tmp_path: Path, machine: dict[str, str]):
+    asked = job(tmp_path, f"data={json.dumps(NASTY)}", f"run={json.dumps(NASTY)}", nodes=3)
+    script, made = yaml.safe_load_all(kuberay(asked, "image", "claim"))
+    cluster = made["spec"]["rayClusterSpec"]
+    (others,) = cluster["workerGroupSpecs"]
+    assert others["replicas"] == 2
+    assert others["template"] == cluster["headGroupSpec"]["template"]
+    note = f'printf "%s\\0" "$@" > {tmp_path}/ray'
+    program(Path(machine["PATH"].split(":")[0]), "backflip", note)
+    text = script["data"]["start.sh"].replace("cd /backflip ", f"cd {tmp_path} ")
+    subprocess.run(["bash", "-c", text], check=True, env=machine, cwd=tmp_path)
+    words = (tmp_path / "ray").read_text().split("\0")[:-1]
+    commands: Any = get_command(app)
+    assert words[:3] == ["ray", "--address", "auto"]
+    given = commands.commands["ray"].make_context("ray", words[1:]).params
+    assert (given["ranks"], given["restarts"], given["gpus"]) == (12, 3, 1.0)
+    assert given["command"][:3] == ["train", "dpo", f"data={json.dumps(NASTY)}"]
+    assert pairs(given["command"][3:])["run"] == NASTY
+
+
 def test_what_nodes_could_not_do_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="Ray actors"):
-        kuberay(job(tmp_path, nodes=2), "image", "claim")
     with pytest.raises(UserError, match="needs --image"):
         kuberay(job(tmp_path, nodes=1), None, "claim")
     with pytest.raises(UserError, match="give --device"):

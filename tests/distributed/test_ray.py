@@ -103,7 +103,9 @@ def before_steps(monkeypatch: pytest.MonkeyPatch, what: dict[int, Callable[[], N
 def test_roles_that_live_elsewhere_change_no_number(
     name: str, cluster_settings: dict[str, Any], alone: Path, tmp_path: Path
 ):
-    assert_same_run(alone / name, apart(name, tmp_path / "run", **cluster_settings), names=("model",))
+    assert_same_run(
+        alone / name, apart(name, tmp_path / "run", **cluster_settings), names=("model",)
+    )
 
 
 @pytest.mark.usefixtures("cluster")
@@ -229,7 +231,9 @@ def ranks_of(run: Path) -> Iterator[tuple[int, str]]:
         try:
             words = (place / "cmdline").read_bytes().split(b"\0")
             variables = dict(
-                entry.split(b"=", 1) for entry in (place / "environ").read_bytes().split(b"\0") if b"=" in entry
+                entry.split(b"=", 1)
+                for entry in (place / "environ").read_bytes().split(b"\0")
+                if b"=" in entry
             )
         except OSError:
             continue

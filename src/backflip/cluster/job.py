@@ -138,6 +138,13 @@ class Job:
             f'--max-restarts {RESTARTS} -m backflip "${{work[@]}}"'
         )
 
+    def ray(self) -> str:
+        """The command by which Ray starts the processes of all nodes."""
+        count = self.machines.nodes * self.machines.devices
+        gpus = 0 if self.machines.plain else 1
+        options = f"--address auto --ranks {count} --restarts {RESTARTS} --gpus {gpus}"
+        return f'backflip ray {options} "${{work[@]}}"'
+
     def graces(self) -> str:
         """The line of shell by which torchrun waits until a run has saved."""
         return f"export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={GRACE}"

@@ -1,4 +1,6 @@
-"""A RayJob for KubeRay, on one node: its entrypoint starts the processes of all devices there."""
+"""A RayJob for KubeRay: on one node its entrypoint starts the processes of all devices by torchrun,
+on several Ray starts them.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,8 @@ def kuberay(job: Job, image: str | None, volume: str | None) -> str:
     The script has a file of its own, since an entrypoint goes through several shells, of which
     not all quote alike.
 
-    Raises UserError for more than one node, and where image or volume are not given.
+    Raises UserError where image or volume are not given.
     """
-    if job.machines.nodes > 1:
-        raise UserError(
-            "kuberay starts an entrypoint on one node; on more of them Ray actors would have to "
-            "start the processes, and backflip has none yet. Give --nodes 1, or start on "
-            "Kubernetes by `backflip launch skypilot`."
-        )
     for name, value, meant in (
         ("--image", image, "an image with ray and backflip"),
         ("--volume", volume, "a PersistentVolumeClaim that holds the data and keeps the run"),
@@ -58,7 +54,7 @@ def _script(job: Job) -> str:
         f"cd {WORK} || exit 1",
         *job.begin(),
         job.graces(),
-        job.torchrun(head="localhost", number=job.name),
+        job.ray() if job.machines.nodes > 1 else job.torchrun(head="localhost", number=job.name),
     ]
     return "\n".join(lines) + "\n"
 
@@ -66,7 +62,7 @@ def _script(job: Job) -> str:
 def _ray_job(job: Job, image: str, volume: str) -> dict[str, Any]:
     gpus = {} if job.machines.plain else {"nvidia.com/gpu": job.machines.devices}
     container = {
-        "name": "ray-head",
+        "name": "ray",
         "image": image,
         "resources": {"limits": gpus, "requests": gpus} if gpus else {},
         "volumeMounts": [
@@ -81,6 +77,9 @@ def _ray_job(job: Job, image: str, volume: str) -> dict[str, Any]:
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # processes exchange tensors there
     ]
     pod = {"spec": {"containers": [container], "volumes": volumes}}
+    group: dict[str, Any] = {"rayStartParams": {}, "template": pod}
+    others = {"groupName": "others", "replicas": job.machines.nodes - 1, **group}
+    more = {"workerGroupSpecs": [others]} if job.machines.nodes > 1 else {}
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -90,6 +89,6 @@ def _ray_job(job: Job, image: str, volume: str) -> dict[str, Any]:
             "shutdownAfterJobFinishes": True,
             "activeDeadlineSeconds": round(job.hours * 3600),
             "backoffLimit": 3,
-            "rayClusterSpec": {"headGroupSpec": {"rayStartParams": {}, "template": pod}},
+            "rayClusterSpec": {"headGroupSpec": group, **more},
         },
     }

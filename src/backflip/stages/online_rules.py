@@ -9,7 +9,9 @@ from backflip.algorithms.ranges import Usual, declared
 from backflip.reward.verifiers.base import Verifier
 from backflip.stages.choices import NAMES
 from backflip.stages.corrections import correction_faults
+from backflip.stages.engines import Server
 from backflip.stages.environments import REWARDLESS, asks_environment, longest
+from backflip.stages.rewards.context import is_python
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
@@ -46,6 +48,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
     yield from correction_faults(recipe, prefix)
     yield from _faults_of_ahead(recipe, prefix)
+    yield from _faults_of_cluster(recipe, prefix)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     yield from update_faults(recipe, prefix)
     yield from _faults_of_signs(recipe, prefix)
@@ -112,6 +115,48 @@ def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
         yield (
             f"{prefix}ahead is {recipe.ahead}, and a teacher's reward is its log-probability less "
             f"that of the policy which learns, not of an older one. Set {prefix}ahead=0."
+        )
+
+
+def _faults_of_cluster(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on roles that cannot live elsewhere, or that nobody plays."""
+    where, cluster = f"{prefix}cluster", recipe.cluster
+    if cluster is None:
+        return
+    if not cluster.members:
+        yield (
+            f"{where} is set, and no role lives there. Set {where}.samplers=2, or {where}=null; "
+            "backflip ray --ranks 2 train … shares the learning itself out."
+        )
+    if cluster.samplers and isinstance(recipe.engine, Server):
+        yield (
+            f"{where}.samplers is {cluster.samplers}, and {prefix}engine=openai is one server for "
+            f"all of them. Set {where}.samplers=0, or {prefix}engine=torch."
+        )
+    if cluster.reference and recipe.lora is not None:
+        yield (
+            f"{where}.reference is true, but with LoRA the reference is the policy with its "
+            f"adapters off, and takes no memory. Set {where}.reference=false."
+        )
+    if cluster.reference and recipe.reference_device == "cpu":
+        yield f"{where}.reference and {prefix}reference_device=cpu are both set. Leave one out."
+    if cluster.critic and not isinstance(recipe.values, CriticValues):
+        yield (
+            f"{where}.critic is true, but {prefix}values is {NAMES[type(recipe.values)]}: there is "
+            f"no critic. Set {where}.critic=false."
+        )
+    if cluster.reward and (recipe.reward.uses_policy or recipe.environment is not None):
+        yield (
+            f"{where}.reward is true, but {prefix}reward asks the policy or its environment, which "
+            f"live with the learner. Set {where}.reward=false."
+        )
+    elif cluster.reward and any(
+        isinstance(term, Function) and is_python(term.path)
+        for term in getattr(recipe.reward, "terms", (recipe.reward,))
+    ):
+        yield (
+            f"{where}.reward is true, but {prefix}reward is a function handed over in Python, "
+            "which cannot be sent. Put it in a file: reward=my_rewards.py:NAME."
         )
 
 
