@@ -101,7 +101,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
-	$(BIN)/$(PIP) -c constraints.txt -e '.[dev,demo,feedback,math,quantized,tensorboard]'
+	$(BIN)/$(PIP) -c constraints.txt -e '.[dev,demo,feedback,math,quantized,ray,tensorboard]'
 	$(BIN)/$(PIP) -c constraints.txt -e '.[gym]' || echo "reasoning-gym needs a C compiler: its tests are skipped."
 	touch $(VENV)/.demo $@
 

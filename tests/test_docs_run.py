@@ -35,6 +35,8 @@ NOT_RUN = {
     "make": "makes environments of its own, and this very test is a part of it",
     "bash .ci/run": "runs all tests, this one among them",
     "torchrun": "starts several processes: tests/distributed",
+    "backflip ray": "starts several processes: tests/distributed/test_ray.py",
+    "backflip train grpo model=runs/sft reward=runs/rm data=prompts.jsonl cluster": "the same",
     "docker": "asks a registry for the image that ours is built on",
     "python3.11 -m venv /envs/vllm": "asks a package index for gigabytes",
     "backflip launch": "names an image, a volume and a folder of a cluster: tests/cluster",

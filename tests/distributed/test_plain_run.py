@@ -15,7 +15,9 @@ transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=8, hidden_size
     intermediate_size=8, num_hidden_layers=1, num_attention_heads=1))
 before = {name for name in sys.modules if name.startswith("torch.distributed")}
 from backflip import api
-api.train("dpo", model="scratch:24x1", data="demo:comparisons", steps=1, run=sys.argv[1])
+api.train("dpo", model="scratch:24x1", data="demo:comparisons", steps=1, run=sys.argv[1] + "/dpo")
+api.train("grpo", model="scratch:24x1", data="task:sorting", reward="exact", steps=1,
+    sampling={"max_tokens": 4}, run=sys.argv[1] + "/grpo")
 import torch.distributed as dist
 ours = ("backflip.distributed.gang", "backflip.distributed.sharding", "ray", "vllm")
 print("new:", sorted({n for n in sys.modules if n.startswith("torch.distributed")} - before))

@@ -44,6 +44,9 @@ class ClusterSettings(Group):
     """Whether answers are judged elsewhere."""
     critic: bool = False
     """Whether the critic learns elsewhere."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """Devices of each of these processes, 0.5 for two on one; null: one where the cluster has
+    some."""
     patience: Positive = 600.0
     """Seconds to wait for answers, before who was asked counts as stuck and is started again."""
     start_seconds: Positive = 900.0
@@ -145,7 +148,8 @@ class Apart(Together):
     def _meet(self) -> None:
         from backflip.distributed.ray_crew import RayCrew
 
-        self._crews.append(RayCrew(self.settings.address, members=self.settings.members))
+        asked, gpus = self.settings, self.settings.gpus
+        self._crews.append(RayCrew(asked.address, members=asked.members, gpus=gpus))
 
     def _asking(self, name: str, kind: str, *given: Any) -> Asking:
         members = self._started([(name, kind, given)])
