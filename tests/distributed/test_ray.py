@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from backflip.distributed import ray_crew
 from backflip.errors import RankError, UserError
 from backflip.training.online import OnlineLoop
 from tests.distributed.torchrun import assert_same_run, environment, metrics, weights
+from tests.generate.test_vllm_engine import running
+from tests.generate.vllm import in_its_place
+from tests.recipes.tiny import questions, tiny_model
 
 ONLINE: dict[str, Any] = {
     "model": "scratch:48x2",
@@ -180,6 +184,25 @@ def test_who_dies_again_and_again_ends_the_run(
         apart("grpo", tmp_path / "run", samplers=1, restarts=0)
 
 
+@pytest.mark.usefixtures("cluster")
+def test_each_sampler_has_a_vllm_of_its_own(tmp_path: Path):
+    """Programs in the place of vLLM, which are handed weights after each step."""
+    python, _ = in_its_place(tmp_path)
+    model, data = tiny_model(tmp_path / "m"), questions(tmp_path / "q.jsonl")
+    engine = {"name": "vllm", "python": str(python)}
+    settings: dict[str, Any] = {"engine": engine, "lora": None, "steps": 3, "prompts_per_step": 4}
+    settings |= {"validation_prompts": 2, "sampling": {"max_tokens": 4}}
+    settings |= {"reward": {"name": "length", "most": 3}, "optimizer": {"lr": 1e-2}}
+    run = tmp_path / "run"
+    api.train(
+        "grpo", model=str(model), data=str(data), run=run, cluster={"samplers": 2}, **settings
+    )
+    gaps = [m["sampler_gap"] for m in metrics(run) if "sampler_gap" in m]
+    assert len(gaps) == 3
+    assert max(gaps) < 1e-4
+    assert not running("backflip-vllm")
+
+
 def test_a_cluster_that_is_too_small_is_refused_with_numbers():
     there = {"CPU": 16.0, "GPU": 2.0}
     ray_crew.fits(there, {"CPU": 4.0, "GPU": 2.0}, 4)
@@ -189,15 +212,15 @@ def test_a_cluster_that_is_too_small_is_refused_with_numbers():
         ray_crew.fits({"CPU": 16.0}, {"CPU": 20.0, "GPU": 20.0}, 20)
 
 
-def ray(*words: str, run: Path, **more: str) -> subprocess.Popen[str]:
+def ray(*words: str, run: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
     """``backflip ray`` with settings of a tiny GRPO."""
     settings = "model=scratch:48x2 steps=6 checkpoint_every=1 data=task:sorting data.limit=16"
     settings += " data.held_out=0.25 sampling.max_tokens=8 prompts_per_step=3 reward=exact"
-    settings += " validation_prompts=3 answers_per_prompt=4 lora=null optimizer.lr=1e-3"
+    settings += " validation_prompts=3 answers_per_prompt=4 optimizer.lr=1e-3"
     command = [sys.executable, "-m", "backflip", *words, "train", "grpo", f"run={run}"]
     return subprocess.Popen(
-        [*command, *settings.split()],
-        env=environment(**more),
+        [*command, *settings.split(), *more],
+        env=environment(),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -207,10 +230,10 @@ def ray(*words: str, run: Path, **more: str) -> subprocess.Popen[str]:
 def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_is_killed(
     tmp_path: Path,
 ):
-    one = ray(run=tmp_path / "one")
+    one = ray(run=tmp_path / "one", more=["lora=null"])
     _, said = one.communicate(timeout=120)
     assert one.returncode == 0, said
-    two = ray("ray", "--ranks", "2", run=tmp_path / "two")
+    two = ray("ray", "--ranks", "2", run=tmp_path / "two", more=["lora=null", "cluster.samplers=1"])
     until = time.monotonic() + 90
     while not (tmp_path / "two" / "checkpoints" / "step_000003").is_dir():
         assert time.monotonic() < until
@@ -223,6 +246,26 @@ def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_i
     assert "rank 1 of 2 is gone without a word" in said
     assert "all 2 are started again (1 of 3)" in said
     assert_same_run(tmp_path / "one", tmp_path / "two", names=("model",))
+
+
+def test_ranks_with_answers_ahead_learn_what_one_process_does(tmp_path: Path):
+    """A checkpoint of the ranks holds the answers that wait, and one process goes on from it."""
+    more = ["ahead=2", "cluster.samplers=1", "lora.rank=4"]
+    one = ray(run=tmp_path / "one", more=more)
+    _, said = one.communicate(timeout=120)
+    assert one.returncode == 0, said
+    two = ray("ray", "--ranks", "2", run=tmp_path / "two", more=more)
+    _, said = two.communicate(timeout=180)
+    assert two.returncode == 0, said
+    assert_same_run(tmp_path / "one", tmp_path / "two", names=("model",))
+    assert max(m.get("lag_max", 0.0) for m in metrics(tmp_path / "two")) == 2
+    begun = tmp_path / "two"
+    (begun / "summary.json").unlink()
+    shutil.rmtree(begun / "model")
+    shutil.rmtree(begun / "checkpoints" / "step_000006")
+    api.resume(begun)
+    ended, again = weights(tmp_path / "one"), weights(begun)
+    assert max(float((ended[n] - again[n]).abs().max()) for n in ended) < 1e-5
 
 
 def ranks_of(run: Path) -> Iterator[tuple[int, str]]:

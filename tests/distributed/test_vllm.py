@@ -39,3 +39,4 @@ def test_answers_ahead_are_refused_before_anything_is_loaded(tmp_path: Path):
     said = torchrun(["backflip", "train", "grpo", *given, f"run={tmp_path}/run"])
     assert said.returncode != 0
     assert "ahead is 1 in a run of 2 processes" in said.stderr
+    assert "Set cluster.samplers=1, or engine=vllm, or ahead=0" in said.stderr

@@ -20,6 +20,8 @@ from backflip.errors import UserError
 
 __all__ = ["Agent"]
 
+KEY = "RAY_AUTH_"
+"""Beginning of variables by which a process shows that it may ask the cluster."""
 MOST = 1 << 20
 """Bytes of output that are handed over at once."""
 
@@ -50,7 +52,7 @@ class Agent:
                 f"{socket.gethostname()} has no folder {folder}: all machines of a run need a file "
                 "system in common. Start it in a folder that they share."
             )
-        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        own = {n: v for n, v in os.environ.items() if n[:4] != "RAY_" or n.startswith(KEY)}
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (until end)
         self._printed = (out, err)
         self._process = subprocess.Popen(

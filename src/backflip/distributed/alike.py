@@ -49,7 +49,8 @@ def _feed(made: Any, value: Any) -> None:
         made.update(value.detach().cpu().numpy().tobytes())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            _feed(made, getattr(value, field.name))
+            if field.compare:
+                _feed(made, getattr(value, field.name))
     elif isinstance(value, Mapping):
         _feed(made, list(cast("Mapping[Any, Any]", value).items()))
     elif isinstance(value, list | tuple):

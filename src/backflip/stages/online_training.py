@@ -20,8 +20,9 @@ from backflip.models.save import save_policy
 from backflip.stages.base import RunContext
 from backflip.stages.context import StageContext
 from backflip.stages.course import basics, drive_stage
+from backflip.stages.engines import Embedded
 from backflip.stages.prompt_eval import EvalPrompts, EvalResult, PromptEval, before_and_after
-from backflip.stages.rewards.context import checkable
+from backflip.stages.rewards.context import checkable, reads_models
 from backflip.stages.roles import Roles
 from backflip.stages.watcher import Watcher
 from backflip.text import counted
@@ -40,10 +41,7 @@ NOTHING_BETTER = "no checkpoint beat the start by held-out reward; the last weig
 def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, Any]:
     """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
     if recipe.ahead and here().size > 1:
-        raise UserError(
-            f"ahead is {recipe.ahead} in a run of {here().size} processes, whose sampling and "
-            "learning would wait for each other. Set ahead=0, or use one process."
-        )
+        _check_apart(recipe)
     run, context = given.run, StageContext.of(recipe, watcher.say)
     prompts, held, records = _prompts(context, recipe)
     cast = Roles.of(context, records, given.functions)
@@ -52,6 +50,22 @@ def train_online(recipe: Any, given: RunContext, watcher: Watcher) -> dict[str, 
     finally:
         for line in cast.close()[:REASONS]:
             watcher.say(line)
+
+
+def _check_apart(recipe: Any) -> None:
+    """Raises UserError where several processes that learn would also have to draw or judge."""
+    cluster = recipe.cluster
+    lacks = {
+        "cluster.samplers=1, or engine=vllm": isinstance(recipe.engine, Embedded)
+        and not (cluster and cluster.samplers),
+        "cluster.reward=true": reads_models(recipe.reward) and not (cluster and cluster.reward),
+    }
+    wanted = [setting for setting, missing in lacks.items() if missing]
+    if wanted:
+        raise UserError(
+            f"ahead is {recipe.ahead} in a run of {here().size} processes, which would have to "
+            f"draw and judge while they learn. Set {' and '.join(wanted)}, or ahead=0."
+        )
 
 
 def _trained(

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from backflip.data.batches import Rollouts
 from backflip.data.curriculum import PromptPool
 from backflip.data.plain import as_plain, as_record
+from backflip.distributed.layout import plain
+from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.learnt import learnt, taken_over
 from backflip.reward.protocol import Judgement
@@ -37,17 +39,21 @@ Weights = Mapping[str, Tensor]
 class ActingCopy:
     """A copy of what a policy learns, to act with while the policy goes on learning.
 
-    Weights that do not learn are shared, so that with LoRA it costs the adapters alone.
+    Weights that do not learn are shared, so that with LoRA it costs the adapters alone. Of a policy
+    that lies on several ranks rank 0 has the copy, and every rank must ask for its weights.
     """
 
     def __init__(self, policy: Any) -> None:
         self._policy: nn.Module = policy.model
-        shared = {id(p): p for p in self._policy.parameters() if not p.requires_grad}
-        self.model: nn.Module = copy.deepcopy(self._policy, shared)
+        whole = plain(self._policy, only_leader=True)
+        shared = {id(p): p for p in whole.parameters() if not p.requires_grad}
+        self.model: nn.Module = copy.deepcopy(whole, shared) if here().leads else whole
 
     def now(self) -> Weights:
         """A copy of the policy's present weights."""
-        return {name: tensor.detach().clone() for name, tensor in learnt(self._policy).items()}
+        whole = learnt(plain(self._policy, only_leader=True))
+        kept = whole if here().leads else {}
+        return {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def show(self, weights: Weights) -> None:
         """Have these weights from now on."""
@@ -61,11 +67,16 @@ class Asked:
     step: int
     version: int
     """Steps of learning behind the weights that it is drawn with."""
-    weights: Weights | None = field(default=None, repr=False)
+    weights: Weights | None = field(default=None, repr=False, compare=False)
     """These weights, until they are taken over."""
-    answers: Future[Gathering] = field(default_factory=Future[Gathering], repr=False)
-    before: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    answers: Future[Gathering] = field(default_factory=Future[Gathering], repr=False, compare=False)
+    """Those of rank 0."""
+    before: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)
     """Where the prompts stood when its turn came."""
+
+    def gathered(self) -> Gathering:
+        """The answers, on every rank; waits for them."""
+        return here().once(self.answers.result)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it; waits for the answers."""
@@ -80,71 +91,43 @@ class Asked:
         return asked
 
 
-class Ahead:
-    """The stream of a run's requests, up to ``ahead`` of them beyond the one that is learnt from.
+@dataclass
+class Drawing:
+    """Draws the answers of requests, one after the other, in a thread."""
 
-    Used as a context: on leaving, requests that nobody learns from any more are dropped.
-    """
+    pool: PromptPool
+    acting: ActingCopy
+    total: int
+    """The last step."""
+    sync: Callable[[Any], None]
+    """Makes whoever draws use the weights of a policy from now on."""
+    gather: Callable[[int, Any, int], Gathering]
+    """Judged answers of a step, its prompts, and the version of the weights."""
+    _todo: queue.SimpleQueue[Asked | None] = field(default_factory=queue.SimpleQueue[Any])
+    _over: threading.Event = field(default_factory=threading.Event)
+    _fault: BaseException | None = None
+    _thread: threading.Thread | None = None
 
-    def __init__(
-        self,
-        pool: PromptPool,
-        policy: Any,
-        *,
-        ahead: int,
-        total: int,
-        sync: Callable[[Any], None],
-        gather: Callable[[int, Any, int], Gathering],
-        waited: Callable[[float], None] = lambda _: None,
-    ) -> None:
-        """``sync``: makes whoever draws use the weights of a policy from now on; ``gather``: judged
-        answers of a step, its prompts, and the version of the weights; ``total``: the last step;
-        ``waited``: told the minutes of waiting for answers between steps.
-        """
-        self.pool, self.policy, self._waited = pool, policy, waited
-        self.ahead, self.total = ahead, total
-        self._sync, self._gather = sync, gather
-        self._copy = ActingCopy(policy)
-        self._prompts = iter(pool)
-        self._open = deque[Asked]()
-        """Requests that nobody learns from yet, in their order."""
-        self._learnt = 0
-        self._todo: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
-        self._over = threading.Event()
-        self._fault: BaseException | None = None
-        self._thread: threading.Thread | None = None
+    def __post_init__(self) -> None:
+        self._prompts = iter(self.pool)
 
-    def __iter__(self) -> Iterator[Asked]:
-        while True:
-            self._ask()
-            if not self._open:
-                return
-            asked = self._open.popleft()
-            self._learnt = asked.step  # by when this goes on
-            yield asked
-
-    def _ask(self) -> None:
-        """Send the requests that may be sent now, all with the present weights."""
-        last = self._open[-1].step if self._open else self._learnt
-        steps = range(last + 1, min(self._learnt + 1 + self.ahead, self.total) + 1)
-        weights = self._copy.now() if steps else None
-        for step in steps:
-            asked = Asked(step, self._learnt, weights)
-            self._open.append(asked)
-            self._todo.put(asked)
-
-    def __enter__(self) -> Ahead:
+    def begin(self) -> None:
+        """From now on requests are served."""
         threads = torch.get_num_threads()
         self._thread = threading.Thread(
             target=self._serve, args=(threads,), name="ahead", daemon=True
         )
         self._thread.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def ask(self, asked: Asked) -> None:
+        """Serve this one after those before it."""
+        self._todo.put(asked)
+
+    def end(self, *, wait: bool) -> None:
+        """Drop what was not begun; ``wait`` until what was begun is over."""
         self._over.set()
         self._todo.put(None)
-        if self._thread is not None and kind is not KeyboardInterrupt:
+        if self._thread is not None and wait:
             self._thread.join()
 
     def _serve(self, threads: int) -> None:
@@ -165,16 +148,74 @@ class Ahead:
 
     def _drawn(self, asked: Asked) -> Gathering:
         if asked.weights is not None:
-            self._copy.show(asked.weights)
+            self.acting.show(asked.weights)
             asked.weights = None
-        self._sync(self._copy)
+        self.sync(self.acting)
         prompts = next(self._prompts, None)
         if prompts is None:
             raise UserError(
                 f"the prompts ended before step {asked.step} of {self.total}. Ask for fewer steps "
                 "or more epochs."
             )
-        return self._gather(asked.step, prompts, asked.version)
+        return self.gather(asked.step, prompts, asked.version)
+
+
+class Ahead:
+    """The stream of a run's requests, up to ``ahead`` of them beyond the one that is learnt from.
+
+    Used as a context: on leaving, requests that nobody learns from any more are dropped. Of several
+    ranks rank 0 has them answered, and tells the others.
+    """
+
+    def __init__(
+        self,
+        pool: PromptPool,
+        policy: Any,
+        *,
+        ahead: int,
+        total: int,
+        sync: Callable[[Any], None],
+        gather: Callable[[int, Any, int], Gathering],
+        waited: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """``sync``, ``gather``, ``total``: as of ``Drawing``; ``waited``: told the minutes of
+        waiting for answers between steps.
+        """
+        self.pool, self.policy, self._waited = pool, policy, waited
+        self.ahead, self.total, self._sync = ahead, total, sync
+        self._copy = ActingCopy(policy)
+        self._drawing = Drawing(pool, self._copy, total, sync, gather)
+        self._open = deque[Asked]()
+        """Requests that nobody learns from yet, in their order."""
+        self._learnt = 0
+
+    def __iter__(self) -> Iterator[Asked]:
+        while True:
+            self._ask()
+            if not self._open:
+                return
+            asked = self._open.popleft()
+            self._learnt = asked.step  # by when this goes on
+            yield asked
+
+    def _ask(self) -> None:
+        """Send the requests that may be sent now, all with the present weights."""
+        last = self._open[-1].step if self._open else self._learnt
+        steps = range(last + 1, min(self._learnt + 1 + self.ahead, self.total) + 1)
+        weights = self._copy.now() if steps else None
+        for step in steps:
+            asked = Asked(step, self._learnt, weights)
+            self._open.append(asked)
+            if here().leads:
+                self._drawing.ask(asked)
+
+    def __enter__(self) -> Ahead:
+        if here().leads:
+            self._drawing.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._drawing.end(wait=kind is not KeyboardInterrupt)
 
     def rest(self) -> None:
         """Wait until all that was asked is answered; then draw with the policy's own weights.
@@ -187,9 +228,14 @@ class Ahead:
     def _answered(self) -> list[Asked]:
         """The open requests, once all are answered, up to the first that failed."""
         began = time.monotonic()
-        failed = [asked.answers.exception() is not None for asked in self._open]
+
+        def good() -> int:
+            failed = [asked.answers.exception() is not None for asked in self._open]
+            return failed.index(True) if True in failed else len(failed)
+
+        count = here().once(good)
         self._waited((time.monotonic() - began) / 60)
-        return list(self._open)[: failed.index(True) if True in failed else None]
+        return list(self._open)[:count]
 
     def resting(self, work: Callable[[int], Mapping[str, float]]) -> Callable[[int], Any]:
         """The same validation, done while nothing is drawn."""
@@ -207,11 +253,14 @@ class Ahead:
         return sum(answers.result().drawn for answers in done if not answers.exception())
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the prompts stand after a step, with the answers that wait to be learnt from.
+        """Where the prompts stand after a step, with the answers that wait to be learnt from; of
+        several ranks rank 0 says it.
 
         Of requests that failed nothing is kept: their prompts are asked again.
         """
         good = self._answered()
+        if not here().leads:
+            return {}
         failed = list(self._open)[len(good) :]
         pool = failed[0].before if failed else self.pool.state_dict()
         return {**pool, "asked": [asked.state_dict() for asked in good], "learnt": self._learnt}

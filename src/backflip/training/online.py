@@ -276,7 +276,7 @@ def _answered(sampler: Any, prompts: Any, seed: int) -> Rollouts:
 def _awaited(asked: Asked, clock: Stopwatch) -> Gathering:
     """The answers of a request."""
     with clock.part(WAITING):
-        return asked.answers.result()
+        return asked.gathered()
 
 
 def _told(scored: Scored, algorithm: OnlineAlgorithm) -> dict[str, float]:

@@ -15,7 +15,15 @@ from backflip.generate.engine import Engine
 from backflip.reward.protocol import RewardSource, Told
 from backflip.stages.context import StageContext
 
-__all__ = ["PYTHON", "SELF", "RewardContext", "RewardSettings", "checkable", "is_python"]
+__all__ = [
+    "PYTHON",
+    "SELF",
+    "RewardContext",
+    "RewardSettings",
+    "checkable",
+    "is_python",
+    "reads_models",
+]
 
 PYTHON = "python"
 """The address of a function that is handed over in Python."""
@@ -87,6 +95,12 @@ class RewardSettings(Protocol):
     def build(self, given: RewardContext) -> RewardSource:
         """The source of reward."""
         ...
+
+
+def reads_models(setting: Any) -> bool:
+    """Whether a reward loads models, whose work several processes share out."""
+    terms = getattr(setting, "terms", (setting,))
+    return any(getattr(term, "reads_models", False) for term in terms)
 
 
 def checkable(
