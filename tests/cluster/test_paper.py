@@ -18,7 +18,8 @@ from backflip import api
 from backflip.cluster.devices import DEVICES, device_of
 from backflip.cluster.forecast import on_paper
 from backflip.cluster.memory import memory
-from backflip.cluster.reckoning import Cluster, operations, reckon, share
+from backflip.cluster.reckoning import Cluster, balanced, operations, reckon, share, slowest
+from backflip.cluster.reckoning import seconds as seconds_of
 from backflip.data.batches import TokenSteps
 from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy
@@ -138,6 +139,46 @@ def test_writing_waits_for_what_takes_longest_and_goes_in_waves():
     written, cause = seconds(work, slow)["answers are written"]
     assert cause == "reading memory"
     assert written == pytest.approx(200 * 1e9 * 2 / 1e10, rel=0.05)
+
+
+def test_devices_that_write_while_others_learn_by_hand():
+    """8 devices learn from 64 groups of 8 answers, 4 write them: 16 prompts each, in two waves."""
+    cluster = Cluster(H100, nodes=1, devices=8, budget=80_000)
+    lengths = Lengths(100, 800, 8)
+    writing = Writing(BILLION, lengths, 64, side_by_side=64, samplers=4, ahead=True)
+    work = replace(learning(64, lengths, parts=8), writing=writing)
+    parts = reckon(work, {"policy": 1_000_000_000}, cluster)
+    found = {part.name: part for part in parts}
+    call, row = H100.launching.write
+    launched = 2 * 100 * (call + 64 * row) * 11
+    assert found["answers are written"].seconds == pytest.approx(launched)
+    assert found["answers are written"].beside
+    assert found["sending weights to samplers"].seconds == pytest.approx(4e9 / 50e9)
+    assert found["gathering weights for samplers"].seconds == pytest.approx(4e9 * 7 / 8 / 450e9)
+    learnt = sum(part.seconds for part in parts if not part.beside)
+    assert seconds_of(slowest(parts)) == max(launched, learnt)
+    asked = 12 * 4 * launched / (4 * launched + 8 * learnt)
+    assert balanced(parts, 8, 4) == round(asked)
+    assert memory(work, cluster)["sampling"] == 4e9
+    after = replace(work, writing=replace(writing, ahead=False))
+    both = reckon(after, {"policy": 1_000_000_000}, cluster)
+    assert seconds_of(slowest(both)) == pytest.approx(launched + learnt)
+
+
+def test_64_nodes_that_learn_and_write_are_forecast_with_their_balance(model: str):
+    """Money is of all devices; the advice is the balance of both sides, and then is silent."""
+    more = ("reward=length", "reward.most=9", "data.max_length=2048", "steps=2", "ahead=1")
+    asked = ["prompts_per_step=512", "answers_per_prompt=8", "cluster.samplers=195"]
+    found = paper("grpo", model, *more, *asked, nodes=39, devices=8, price=2.0)
+    assert found.devices == 39 * 8 + 195
+    assert found.money == pytest.approx(2 * found.devices * found.seconds / 3600)
+    said = [line for line in found.warnings if "would balance" in line]
+    balance = found.stages[0].balance
+    assert bool(said) == (abs(balance - 195) > 19.5)
+    assert all(f"cluster.samplers={balance}" in line for line in said)
+    parts = found.stages[0].parts
+    write, learn = (sum(p.seconds for p in parts if p.beside is b) for b in (True, False))
+    assert balance == max(round(507 * 195 * write / (195 * write + 312 * learn)), 1)
 
 
 def paper(name: str, model: str, *settings: str, **where: Any) -> Any:

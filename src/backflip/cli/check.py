@@ -298,7 +298,12 @@ def print_paper(paper: Paper, machines: Machines) -> None:
     """What a recipe takes on other machines, the longest part of a step, and what was assumed."""
     where = f"{machines.nodes} × {machines.devices} × {machines.device}"
     rows = [
-        (part.name, about(part.seconds), percent(part.seconds / stage.step), part.cause)
+        (
+            f"{part.name}, meanwhile" if part.beside else part.name,
+            about(part.seconds),
+            percent(part.seconds / stage.step),
+            part.cause,
+        )
         for stage in paper.stages
         for part in stage.parts
         if part.seconds >= SHOWN * stage.step

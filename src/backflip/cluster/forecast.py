@@ -15,7 +15,10 @@ from backflip.cluster.reckoning import (
     PRODUCTS,
     Cluster,
     Part,
+    balanced,
     reckon,
+    seconds,
+    slowest,
 )
 from backflip.errors import UserError
 from backflip.models.packing import CPU_TOKENS, CUDA_TOKENS_PER_GB, token_budget_here
@@ -57,6 +60,10 @@ class PaperStage:
     """Bytes that a device has."""
     idle: int
     """Devices that have nothing to do."""
+    samplers: int = 0
+    """Devices beside those that learn, which write answers."""
+    balance: int | None = None
+    """How many of all devices would have to write for neither side to wait."""
 
     @property
     def too_large(self) -> bool:
@@ -66,7 +73,7 @@ class PaperStage:
     @property
     def step(self) -> float:
         """Seconds of a step."""
-        return sum(part.seconds for part in self.parts)
+        return seconds(slowest(self.parts))
 
     @property
     def tokens_per_second(self) -> float:
@@ -76,7 +83,7 @@ class PaperStage:
     @property
     def bottleneck(self) -> str:
         """The longest part of a step, in a sentence."""
-        longest = max(self.parts, key=lambda part: part.seconds)
+        longest = max(slowest(self.parts), key=lambda part: part.seconds)
         share = percent(longest.seconds / self.step)
         advice = ADVICE[longest.cause]
         waits = "is done by each process for all rows" if longest.cause == "one process" else (
@@ -131,13 +138,13 @@ def on_paper(
         work = stage.workload(plan)
         found.append(_reckoned(stage, plan, work, cluster))
         left_out += (*work.left_out, *_as_if_unset(stage))
-    seconds = sum(one.seconds for one in found)
-    ranks = nodes * devices
+    whole, ranks = sum(one.seconds for one in found), nodes * devices
+    every = ranks + max(one.samplers for one in found)
     return Paper(
         stages=tuple(found),
-        devices=ranks,
-        seconds=seconds,
-        money=None if price is None else price * ranks * seconds / HOUR,
+        devices=every,
+        seconds=whole,
+        money=None if price is None else price * every * whole / HOUR,
         warnings=tuple(w for one in found for w in _warnings(one, ranks)),
         assumptions=(*dict.fromkeys(left_out), *_assumptions(device, nodes, devices)),
     )
@@ -171,7 +178,9 @@ def _cluster(stage: Stage, device: Device, nodes: int, devices: int) -> Cluster:
 def _reckoned(stage: Stage, plan: Plan, work: Workload, cluster: Cluster) -> PaperStage:
     learning = {held.role: held.learning for held in work.held}
     parts = tuple(reckon(work, learning, cluster))
-    step = sum(part.seconds for part in parts)
+    step = seconds(slowest(parts))
+    samplers = work.writing.samplers if work.writing else 0
+    apart = any(part.beside for part in parts)
     return PaperStage(
         stage=plan.stage,
         parts=parts,
@@ -181,6 +190,8 @@ def _reckoned(stage: Stage, plan: Plan, work: Workload, cluster: Cluster) -> Pap
         memory=memory(work, cluster),
         there=cluster.device.memory,
         idle=max(cluster.ranks - math.ceil(work.pieces), 0),
+        samplers=samplers,
+        balance=balanced(parts, cluster.ranks, samplers) if apart else None,
     )
 
 
@@ -197,6 +208,12 @@ def _warnings(found: PaperStage, ranks: int) -> Iterator[str]:
         yield (
             f"{found.stage}: {found.idle} of {counted(ranks, 'device')} have no row of a step. "
             "Give more rows to a step, or fewer devices."
+        )
+    if found.balance is not None and abs(found.balance - found.samplers) > found.samplers / 10:
+        yield (
+            f"{found.stage}: of {ranks + found.samplers} devices {found.samplers} write, and one "
+            f"side waits for the other. About {found.balance} of as many would balance: set "
+            f"cluster.samplers={found.balance}."
         )
 
 

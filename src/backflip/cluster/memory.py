@@ -88,9 +88,15 @@ def _gathered(reading: Reading, width: int) -> float:
 
 
 def _sampling(writing: Writing, cluster: Cluster, *, fine: bool) -> float:
-    """A packed copy of the weights, of a model that is cut up a plain one too, and keys."""
+    """A packed copy of the weights, of a model that is cut up a plain one too, and keys.
+
+    Where others write, rank 0 alone has that plain one.
+    """
     shape, lengths, width = writing.shape, writing.lengths, cluster.narrow
-    copies = width + ((4 if fine else width) if cluster.shards > 1 else 0)
+    plain = (4 if fine else width) if cluster.shards > 1 else 0
+    if writing.samplers:
+        return plain * shape.parameters
+    copies = width + plain
     rows = min(math.ceil(writing.prompts / cluster.ranks) * lengths.count, writing.side_by_side)
     tokens = rows * (lengths.prompt + lengths.answers) / lengths.count
     return copies * shape.parameters + keys_bytes(shape, tokens, width)

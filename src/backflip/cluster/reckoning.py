@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backflip.cluster.devices import Device
 from backflip.stages.plans import Lengths
 from backflip.stages.workload import Reading, Shape, Workload, Writing
 
-__all__ = ["Cluster", "Part", "reckon", "share"]
+__all__ = ["Cluster", "Part", "balanced", "reckon", "seconds", "share", "slowest"]
 
 PLANNING = 0.25e-6
 """Seconds a token of cutting batches and giving credit, which every process does for all tokens."""
@@ -68,6 +69,29 @@ class Part:
     seconds: float
     cause: str
     """What it waits for."""
+    beside: bool = False
+    """Whether other devices do it meanwhile."""
+
+
+def slowest(parts: Sequence[Part]) -> list[Part]:
+    """Those that a step waits for: what learners do, or what others do meanwhile."""
+    both = [[part for part in parts if part.beside is beside] for beside in (False, True)]
+    return max(both, key=seconds)
+
+
+def seconds(parts: Iterable[Part]) -> float:
+    """Of parts that come one after the other."""
+    return sum(part.seconds for part in parts)
+
+
+def balanced(parts: Sequence[Part], learners: int, samplers: int) -> int:
+    """Devices that would have to write, of all that there are, for neither side to wait, if each
+    side went as much faster as it has more devices.
+    """
+    written = samplers * seconds(part for part in parts if part.beside)
+    learnt = learners * seconds(part for part in parts if not part.beside)
+    devices = learners + samplers
+    return min(max(round(devices * written / (written + learnt)), 1), devices - 1)
 
 
 def reckon(work: Workload, learning: dict[str, int], cluster: Cluster) -> list[Part]:
@@ -81,9 +105,7 @@ def reckon(work: Workload, learning: dict[str, int], cluster: Cluster) -> list[P
     """
     parts: list[Part] = []
     if work.writing is not None:
-        parts.append(_writing(work.writing, cluster))
-        copied = cluster.gathered(learning[work.readings[0].role], 4)
-        parts.append(Part("copying weights to sample from", copied, GATHERING))
+        parts += _written(work.writing, learning[work.readings[0].role], cluster)
     for reading in work.readings:
         parts += _reading(reading, learning.get(reading.role, 0), cluster)
     first = work.readings[0]
@@ -147,10 +169,23 @@ def _reading(reading: Reading, learning: int, cluster: Cluster) -> list[Part]:
     return found
 
 
+def _written(writing: Writing, learning: int, cluster: Cluster) -> list[Part]:
+    """Answers, and weights on their way to whoever writes them."""
+    written, copied = _writing(writing, cluster), cluster.gathered(learning, 4)
+    if not writing.samplers:
+        return [written, Part("copying weights to sample from", copied, GATHERING)]
+    sent = learning * 4 / cluster.device.network
+    return [
+        replace(written, beside=writing.ahead),
+        Part("gathering weights for samplers", copied, GATHERING),
+        Part("sending weights to samplers", sent, "the network"),
+    ]
+
+
 def _writing(writing: Writing, cluster: Cluster) -> Part:
     """As if every answer were as long as allowed, and prompts stayed whole on a device."""
     device, shape, lengths = cluster.device, writing.shape, writing.lengths
-    prompts = math.ceil(writing.prompts / cluster.ranks)
+    prompts = math.ceil(writing.prompts / (writing.samplers or cluster.ranks))
     rows = prompts * lengths.count
     at_once = min(rows, writing.side_by_side)
     length = lengths.answers / lengths.count

@@ -54,7 +54,9 @@ def online_work(recipe: Any, plan: Plan) -> Workload:
 def _writing(recipe: Any, shape: Any, lengths: Lengths) -> Writing | None:
     if NAMES[type(recipe.engine)] != "torch":
         return None
-    return Writing(shape, lengths, recipe.prompts_per_step, recipe.max_rows)
+    samplers = recipe.cluster.samplers if recipe.cluster else 0
+    prompts, ahead = recipe.prompts_per_step, recipe.ahead > 0
+    return Writing(shape, lengths, prompts, recipe.max_rows, samplers, ahead)
 
 
 def _left_out(recipe: Any) -> Iterator[str]:
@@ -65,7 +67,9 @@ def _left_out(recipe: Any) -> Iterator[str]:
         yield "answers are written by a server: neither its time nor its devices are reckoned"
     if (values := NAMES[type(recipe.values)]) in ("monte_carlo", "greedy"):
         yield f"further answers that values={values} draws are not reckoned"
-    if recipe.ahead:
+    if recipe.cluster and recipe.cluster.members > recipe.cluster.samplers:
+        yield "reference, reward and critic are reckoned as if they lived with the learner"
+    if recipe.ahead and not (recipe.cluster and recipe.cluster.samplers):
         yield "answers drawn ahead take their time beside learning, which is reckoned as after it"
     if recipe.environment is not None:
         yield "an episode is reckoned as one answer of its greatest length"

@@ -68,6 +68,10 @@ class Writing:
     prompts: int
     side_by_side: int
     """Answers written at once."""
+    samplers: int = 0
+    """Devices that do nothing else; 0: those that learn write too."""
+    ahead: bool = False
+    """Whether they write while others learn."""
 
 
 @dataclass(frozen=True)
