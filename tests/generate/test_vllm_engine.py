@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.vllm.engine import VllmEngine
 from backflip.generate.vllm.weights import WholeWeights
+from backflip.models.learnt import taken_over
 from backflip.monitor.log import read_metrics
 from backflip.recipes.load import load_recipe
 from backflip.stages.engines import Vllm as Settings
@@ -186,6 +188,34 @@ def test_its_answers_are_those_of_the_learners_weights(
     assert not engine.server.alive()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_come_in_the_middle_of_answers_are_those_of_the_tokens_behind(
+    kind: str, fake: tuple[str, Path], started: Started
+):
+    """Log-probabilities of each span are those of its weights, and spans cover all tokens."""
+    model = llama()
+    python, more = python_of(kind, fake)
+    engine: Any = started(model, python, in_flight=True, **more)
+    first = {name: p.detach().clone() for name, p in model.named_parameters()}
+    learnt(model)
+    second = {name: p.detach().clone() for name, p in model.named_parameters()}
+    engine.renew(model, first, 3)
+    engine.generate(PROMPTS[:1], SamplingParams(max_tokens=4))
+    later = threading.Timer(0.4, lambda: engine.renew(model, second, 4))
+    later.start()
+    answers = engine.generate(PROMPTS[:2], SamplingParams(max_tokens=200), group=2, seed=1)
+    later.join()
+    assert {step for answer in answers for step in answer.versions or []} == {3, 4}
+    for answer in answers:
+        assert answer.versions == sorted(answer.versions or [])
+        stated, of = torch.tensor(answer.logp), torch.tensor(answer.versions)
+        for step, weights in ((3, first), (4, second)):
+            taken_over(model, weights)
+            read = answer_logp(model, PROMPTS[answer.prompt_index], answer.tokens)
+            own = of == step
+            torch.testing.assert_close(stated[own], read[own], atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("fault", ["die", "hang"])
 def test_what_a_server_loses_is_asked_again_of_a_new_one(
     fault: str, fake: tuple[str, Path], started: Started
@@ -294,6 +324,15 @@ def test_a_run_is_followed_by_its_server(lora: Any, fake: tuple[str, Path], tmp_
     metrics, _ = followed(fake[0], tmp_path, lora=lora)
     assert max(step["sampler_gap"] for step in metrics) < 1e-4
     assert metrics[-1]["kl"] != 0
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_run_hands_weights_over_while_its_server_writes(fake: tuple[str, Path], tmp_path: Path):
+    more = {"engine.in_flight": True, "sampling.max_tokens": 12}
+    metrics, _ = followed(fake[0], tmp_path, lora=None, ahead=2, **more)
+    assert len(metrics) == 3
+    assert max(step["lag_max"] for step in metrics) <= 2
+    assert max(step["sampler_gap"] for step in metrics if step["lag_max"] == 0) < 1e-4
 
 
 @pytest.mark.slow

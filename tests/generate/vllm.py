@@ -23,6 +23,7 @@ from backflip.generate.torch.engine import TorchEngine
 from tests.generate.reference import words
 
 Faults = list[str]
+TOKENS = "/inference/v1/generate"
 
 
 class Transfer:
@@ -37,6 +38,8 @@ class Transfer:
         self.engine, self.version = engine, "default"
         self.met, self.done, self.updates = False, [], 0
         self.on = self.takes = self.counts = True
+        self.goes_on = threading.Event()
+        self.goes_on.set()
 
     def knows(self, path: str) -> bool:
         """Whether the server was started with the back end."""
@@ -49,6 +52,8 @@ class Transfer:
         if not self.met or path != self.ORDER[len(self.done)]:
             return 400, {"error": {"message": f"{path} after {self.done}"}}
         self.done.append(path)
+        if path == self.ORDER[0]:
+            self.goes_on.clear()
         if path == "/update_weights" and self.takes:
             loaded = load_file(body["update_info"]["path"])
             missing, strange = self.engine.model.load_state_dict(loaded, strict=False)
@@ -61,6 +66,7 @@ class Transfer:
             self.engine.sync()
         if path == "/resume":
             self.done, self.updates = [], self.updates + 1
+            self.goes_on.set()
         return 200, {}
 
 
@@ -76,7 +82,8 @@ class Vllm:
         self.faults: Faults = []
         self.asked: list[dict[str, Any]] = []
         self.transfer = Transfer(self.engines[name])
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.scales_out = False
         self.url = ""
 
     # what the endpoints do
@@ -101,10 +108,11 @@ class Vllm:
         if path == "/v1/unload_lora_adapter" and self.loads:
             del self.engines[body["lora_name"]]
             return 200, "Success"
-        if path == "/v1/completions":
-            return self.complete(body)
+        if path == "/v1/completions" or (path == TOKENS and self.scales_out):
+            return self.complete(body) if path != TOKENS else self.flown(body)
         if self.transfer.knows(path):
-            return self.transfer.do(path, body)
+            with self.lock:
+                return self.transfer.do(path, body)
         return 404, {"detail": "Not Found"}
 
     def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
@@ -131,6 +139,33 @@ class Vllm:
             ]
         choices = [self.choice(engine.model, body, i, one) for i, one in enumerate(drawn)]
         return 200, {"object": "text_completion", "model": body["model"], "choices": choices}
+
+    def flown(self, body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {"choices": [self.drawn(body, n) for n in range(body["sampling_params"]["n"])]}
+
+    def drawn(self, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """An answer token by token, between which weights may be taken over."""
+        asked, spans, content = body["sampling_params"], list[dict[str, Any]](), list[Any]()
+        given = SamplingParams(max_tokens=1, temperature=asked["temperature"])
+        tokens, stopped = list[int](), False
+        while len(tokens) < asked["max_tokens"] and not stopped:
+            self.transfer.goes_on.wait()
+            with self.lock:
+                if not self.transfer.goes_on.is_set():
+                    continue
+                row, seed = [*body["token_ids"], *tokens], asked["seed"] + number
+                (one,) = self.transfer.engine.generate([row], given, seed=1000 * seed + len(tokens))
+                version = self.transfer.version
+            if not spans or spans[-1]["version"] != version:
+                spans.append({"version": version, "start": len(tokens)})
+            tokens += one.tokens
+            spans[-1]["end"] = len(tokens)
+            content.append({"logprob": one.logp[0]})
+            stopped = one.tokens[0] in asked["stop_token_ids"]
+            time.sleep(0.01)
+        reason, said = "stop" if stopped else "length", {"content": content}
+        found = {"index": number, "token_ids": tokens, "logprobs": said, "finish_reason": reason}
+        return found | {"weight_versions": spans}
 
     def choice(self, model: Any, body: Any, index: int, answer: Completion) -> dict[str, Any]:
         temperature = (body["temperature"] if self.processed else 0) or 1.0

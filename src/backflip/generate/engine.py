@@ -110,6 +110,9 @@ class Completion:
     """The same under the distribution that the token was drawn from: 0 where it was forced."""
     finish_reason: FinishReason
     """``length`` where ``max_tokens`` cut the answer off."""
+    versions: list[int] | None = None
+    """Steps of learning behind the weights of each token, where these are handed over in the middle
+    of answers; None elsewhere."""
 
 
 @runtime_checkable

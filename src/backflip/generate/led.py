@@ -15,17 +15,24 @@ __all__ = ["Led"]
 class Led:
     """Rank 0's engine, of which the other ranks hear. It is handed whole weights."""
 
-    def __init__(self, engine: Any, model: Any, *, exact: bool = False) -> None:
+    def __init__(
+        self, engine: Any, model: Any, *, exact: bool = False, renews: bool = False
+    ) -> None:
         """``engine``: rank 0's, which others need not have; ``model``: the one that learns, which
-        every rank has a part of; ``exact``: whether it states the learner's own numbers.
+        every rank has a part of; ``exact``: whether it states the learner's own numbers;
+        ``renews``: whether it is handed weights in the middle of answers.
         """
-        self.engine, self.model, self.exact = engine, model, exact
+        self.engine, self.model, self.exact, self.renews = engine, model, exact, renews
 
     def sync(self, model: Any | None = None) -> None:
         """Take over the weights that ``model`` has now."""
         self.model = self.model if model is None else model
         whole = plain(self.model, only_leader=True)
         here().once(lambda: self.engine.sync(whole))
+
+    def renew(self, model: Any, weights: Any, step: int) -> None:
+        """Hand rank 0's weights over now; they are whole."""
+        here().once(lambda: self.engine.renew(model, weights, step))
 
     def close(self) -> None:
         """End what the engine has started."""

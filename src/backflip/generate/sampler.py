@@ -66,6 +66,18 @@ class Sampler:
         drawn = self.allow_filters
         return rollouts(prompts, answers, groups=groups, rows=rows, drawn=drawn)
 
+    @property
+    def renews(self) -> bool:
+        """Whether weights are handed over in the middle of answers."""
+        return getattr(self.engine, "renews", False)
+
+    def renew(self, policy: Any, weights: Any, step: int) -> None:
+        """Go on with these weights at once; ``policy``: a copy that nobody else changes; ``step``:
+        of learning, behind them.
+        """
+        engine: Any = self.engine
+        engine.renew(policy.model, weights, step)
+
     def sync(self, policy: Any) -> None:
         """From now on, draw with the weights that ``policy.model`` has now."""
         self.engine.sync(policy.model)
@@ -102,9 +114,11 @@ def rollouts(
     logp = torch.zeros(len(answers), steps.width)
     group = torch.tensor(list(numbers), dtype=torch.long)
     places = torch.tensor([a.prompt_index for a in answers], dtype=torch.long)
+    version = torch.zeros(len(answers), steps.width, dtype=torch.long)
     for row, answer in enumerate(answers):
         values = answer.behaviour_logp if drawn else answer.logp
         logp[row, : len(values)] = torch.tensor(values)
+        version[row, : len(values)] = torch.tensor(answer.versions or 0)
     return Rollouts(
         steps=steps,
         mask=steps.mask,
@@ -112,4 +126,5 @@ def rollouts(
         group=group[places],
         finished=torch.tensor([a.finish_reason != "length" for a in answers], dtype=torch.bool),
         row=(group if rows is None else rows)[places],
+        version=version,
     )

@@ -25,6 +25,7 @@ from backflip.generate.openai.meeting import address
 from backflip.generate.torch.engine import NO_BFLOAT16, Precision, TorchEngine
 from backflip.generate.torch.weights import has_bfloat16
 from backflip.generate.vllm.engine import VllmEngine
+from backflip.generate.vllm.flying import FlyingEngine
 from backflip.generate.vllm.server import OwnServer
 from backflip.generate.vllm.weights import WholeWeights
 from backflip.models.causal import is_adapted
@@ -132,6 +133,8 @@ class Vllm:
     """Further tries after a failure that may pass."""
     concurrency: int = 64
     """Prompts asked at once."""
+    in_flight: bool = False
+    """With ahead: hand weights over as soon as they are learnt, in the middle of answers."""
 
     def faults(self, where: str, *, adapted: bool) -> Iterator[str]:
         del adapted
@@ -152,7 +155,7 @@ class Vllm:
             return self._started(whole, tokenizer)
         made = list[VllmEngine]()
         here().once(lambda: made.append(self._started(whole, tokenizer)))
-        return Led(made[0] if made else None, model)
+        return Led(made[0] if made else None, model, renews=self.in_flight)
 
     def _started(self, model: Any, tokenizer: Any) -> VllmEngine:
         if is_quantized(model):
@@ -168,15 +171,18 @@ class Vllm:
         server = OwnServer(self.python, *files, options, self.start_seconds)
         server.start()
         client = Client(url=server.url, timeout=self.timeout, retries=self.retries, slow_once=True)
-        kind = Adapters if is_adapted(model) else WholeWeights
-        handover = kind(folder / "weights", client)
+        hands = Adapters if is_adapted(model) else WholeWeights
+        handover = hands(folder / "weights", client)
         how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
         how |= {"concurrency": self.concurrency, "near": NEAR[torch.cuda.is_available()]}
-        return VllmEngine(model, server, ended=partial(ended, ignore_errors=True), **how)
+        kind = FlyingEngine if self.in_flight else VllmEngine
+        return kind(model, server, ended=partial(ended, ignore_errors=True), **how)
 
     def _usual(self, model: Any) -> Iterator[str]:
         """Options that follow from the model: those of the user come after them."""
         yield f"--dtype={'bfloat16' if torch.cuda.is_available() else 'float32'}"
+        if self.in_flight:
+            yield "--enable-scale-out"
         if is_adapted(model):
             ranks = [config.r for config in model.peft_config.values()]
             yield "--enable-lora"

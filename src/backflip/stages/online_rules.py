@@ -49,6 +49,7 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
     yield from correction_faults(recipe, prefix)
     yield from _faults_of_ahead(recipe, prefix)
     yield from _faults_of_cluster(recipe, prefix)
+    yield from _faults_of_flight(recipe, prefix)
     yield from recipe.algorithm.faults(recipe.answers_per_prompt, f"{prefix}answers_per_prompt")
     yield from update_faults(recipe, prefix)
     yield from _faults_of_signs(recipe, prefix)
@@ -115,6 +116,30 @@ def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
         yield (
             f"{prefix}ahead is {recipe.ahead}, and a teacher's reward is its log-probability less "
             f"that of the policy which learns, not of an older one. Set {prefix}ahead=0."
+        )
+
+
+def _faults_of_flight(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on weights in the middle of answers, where nobody could take them."""
+    if not getattr(recipe.engine, "in_flight", False):
+        return
+    where = f"{prefix}engine.in_flight is true, but"
+    if not recipe.ahead:
+        yield (
+            f"{where} {prefix}ahead is 0: nothing is learnt while answers are written. Set "
+            f"{prefix}ahead=1."
+        )
+    if recipe.lora is not None:
+        yield (
+            f"{where} with LoRA an answer keeps the adapters that it was begun with. Set "
+            f"{prefix}engine.in_flight=false, or {prefix}lora=null."
+        )
+    if recipe.environment is not None:
+        yield f"{where} turns of an episode do not say whose weights they are. Set it to false."
+    if recipe.cluster is not None and recipe.cluster.samplers:
+        yield (
+            f"{where} samplers of a cluster take weights between answers. Set "
+            f"{prefix}cluster.samplers=0, or {prefix}engine.in_flight=false."
         )
 
 

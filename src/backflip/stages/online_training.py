@@ -111,7 +111,9 @@ def _driven(
     given: Any = {"run": run, "watcher": watcher, "modules": cast.modules(loop), "best": best}
     if not ahead:
         return drive_stage(cast.context, loop, pool, assess=evaluation.metrics, **given)
-    made: Any = {"total": loop.steps, "sync": loop.sampler.sync, "gather": loop.ask}
+    sampler: Any = loop.sampler
+    made: Any = {"total": loop.steps, "sync": sampler.sync, "gather": loop.ask}
+    made |= {"renew": sampler.renew} if getattr(sampler, "renews", False) else {}
 
     def waited(minutes: float) -> None:
         loop.spent.minutes += minutes

@@ -103,6 +103,8 @@ class Drawing:
     """Makes whoever draws use the weights of a policy from now on."""
     gather: Callable[[int, Any, int], Gathering]
     """Judged answers of a step, its prompts, and the version of the weights."""
+    renewed: bool = False
+    """Whether whoever draws is handed weights by others, in the middle of answers."""
     _todo: queue.SimpleQueue[Asked | None] = field(default_factory=queue.SimpleQueue[Any])
     _over: threading.Event = field(default_factory=threading.Event)
     _fault: BaseException | None = None
@@ -150,7 +152,8 @@ class Drawing:
         if asked.weights is not None:
             self.acting.show(asked.weights)
             asked.weights = None
-        self.sync(self.acting)
+        if not self.renewed:
+            self.sync(self.acting)
         prompts = next(self._prompts, None)
         if prompts is None:
             raise UserError(
@@ -176,15 +179,18 @@ class Ahead:
         total: int,
         sync: Callable[[Any], None],
         gather: Callable[[int, Any, int], Gathering],
+        renew: Callable[[Any, Weights, int], None] | None = None,
         waited: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """``sync``, ``gather``, ``total``: as of ``Drawing``; ``waited``: told the minutes of
+        """``sync``, ``gather``, ``total``: as of ``Drawing``; ``renew``: hands weights of a policy
+        over in the middle of answers, with the steps behind them; ``waited``: told the minutes of
         waiting for answers between steps.
         """
         self.pool, self.policy, self._waited = pool, policy, waited
         self.ahead, self.total, self._sync = ahead, total, sync
         self._copy = ActingCopy(policy)
-        self._drawing = Drawing(pool, self._copy, total, sync, gather)
+        self._drawing = Drawing(pool, self._copy, total, sync, gather, renew is not None)
+        self._renew = renew
         self._open = deque[Asked]()
         """Requests that nobody learns from yet, in their order."""
         self._learnt = 0
@@ -202,7 +208,10 @@ class Ahead:
         """Send the requests that may be sent now, all with the present weights."""
         last = self._open[-1].step if self._open else self._learnt
         steps = range(last + 1, min(self._learnt + 1 + self.ahead, self.total) + 1)
-        weights = self._copy.now() if steps else None
+        weights = self._copy.now() if steps or (self._renew and self._open) else None
+        if self._renew is not None and weights is not None:
+            self._renew(self._copy, weights, self._learnt)
+            weights = None
         for step in steps:
             asked = Asked(step, self._learnt, weights)
             self._open.append(asked)

@@ -150,7 +150,8 @@ class OnlineLoop:
     ) -> Gathering:
         """Judged answers to the prompts of a step, by a sampler with the weights that it has now.
 
-        ``version``: steps of learning behind these weights; all before this step, if not said.
+        ``version``: steps of learning behind these weights; all before this step, if not said. A
+        sampler that gets weights in the middle of answers says it of each token.
         """
         clock, sampler = clock or Stopwatch(), _drawing(self.sampler, self._temperature(index))
         age = index - 1 if version is None else version
@@ -158,7 +159,8 @@ class OnlineLoop:
         def drawn(prompts: Any, seed: int) -> Rollouts:
             with clock.part("sampling"):
                 answers = _answered(sampler, prompts, seed)
-            return replace(answers, version=torch.where(answers.mask, age, 0))
+            told = answers.version if getattr(self.sampler, "renews", False) else age
+            return replace(answers, version=torch.where(answers.mask, told, 0))
 
         judge, seed = clock.part("scoring")(self.reward), self.seed + 1_000_003 * index
         return gather(drawn, judge, prompts, self.pool, seed=seed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ PADDING = 2048
 """Most ids without a token that are forbidden one by one."""
 MARK = "token_id:"
 UNSURE = float("nan")
+Ask: TypeAlias = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,19 @@ def request(said: Said, prompt: Sequence[int], params: SamplingParams, **more: A
         "stream": False,
         **more,
     }
+
+
+def completed(
+    ask: Ask, said: Said, prompt: tuple[int, Sequence[int]], how: tuple[SamplingParams, int, int]
+) -> list[Completion]:
+    """Answers to one prompt. Raises UserError where they are not what was asked for.
+
+    ``ask``: a path of the server and a body → its answer; ``prompt``: with its number;
+    ``how``: settings, answers a prompt, seed.
+    """
+    params, group, seed = how
+    body = request(said, prompt[1], params, n=group, seed=seed_of(seed, prompt[0]))
+    return answers_in(ask("completions", body), said, prompt, params, group)
 
 
 def seed_of(seed: int, prompt: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from backflip.errors import UserError
 from backflip.generate.engine import Completion, Progress, SamplingParams, check_prompts
 from backflip.generate.openai.client import Client, Lines
-from backflip.generate.openai.completions import Said, answers_in, request, seed_of
+from backflip.generate.openai.completions import Ask, Said, completed
 from backflip.generate.openai.meeting import (
     NOTED,
     check_tokenizer,
@@ -59,6 +59,7 @@ class OpenAIEngine:
     """
 
     exact = False
+    route = staticmethod(completed)
 
     def __init__(
         self,
@@ -151,15 +152,12 @@ class OpenAIEngine:
         """(number of a prompt, its answers) as they come; ``how``: settings, answers a prompt,
         seed.
         """
-        params, group, seed = how
-        lines, url = Lines(), f"{self.client.url}/completions"
+        (params, group, _), lines = how, Lines()
 
         def answered(index: int) -> list[Completion]:
             prompt = prompts[index]
-            body = request(said, prompt, params, n=group, seed=seed_of(seed, index))
             most = group * (params.max_tokens + len(prompt) + 16) * BYTES_A_TOKEN + (1 << 16)
-            answer = self.client.ask(url, body, most_bytes=most, lines=lines)
-            return answers_in(answer, said, (index, prompt), params, group)
+            return self.route(_asking(self.client, most, lines), said, (index, prompt), how)
 
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="completions")
         try:
@@ -199,6 +197,16 @@ class OpenAIEngine:
             self._pushed, self._stale = self._pushed + 1, False
             self._compared = self._compared and self._pushed > 2 and self._pushed % EVERY != 0
         return replace(self._said, model=self.handover.loaded or self._said.model)
+
+
+def _asking(client: Client, most: int, lines: Lines) -> Ask:
+    """Asks a path of the server's, which begins with / where it stands beside the version."""
+
+    def ask(path: str, body: Any) -> Any:
+        url = client.root if path[0] == "/" else f"{client.url}/"
+        return client.ask(url + path, body, most_bytes=most, lines=lines)
+
+    return ask
 
 
 def check_request(said: Said, longest: int, params: SamplingParams) -> None:

@@ -18,6 +18,9 @@ from backflip.progress import task
 
 __all__ = ["WholeWeights"]
 
+BEGUN_WITH = "default"
+"""vLLM's name for the weights that it was started with."""
+
 
 class WholeWeights:
     """A folder that both sides see under the same name, and the weights that were handed over."""
@@ -28,6 +31,8 @@ class WholeWeights:
     def __init__(self, folder: Path, client: Client) -> None:
         self.folder, self.client = folder.expanduser().resolve(), client
         self._run, self._count, self._met = uuid.uuid4().hex[:8], 0, False
+        self.step, self.steps = 0, {BEGUN_WITH: 0}
+        """Of learning: behind the weights that are handed over next, and by name behind others."""
 
     def suits(self, model: Any) -> bool:
         """All weights can be handed over, whichever of them learn."""
@@ -41,6 +46,7 @@ class WholeWeights:
         """
         self._count += 1
         version = f"backflip-{self._run}-{self._count}"
+        self.steps[version] = self.step
         path = self.folder / f"{version}.safetensors"
         try:
             _written(merged(model), path)

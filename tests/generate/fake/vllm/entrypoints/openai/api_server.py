@@ -47,6 +47,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--enable-lora", action="store_true")
+    parser.add_argument("--enable-scale-out", action="store_true")
     parser.add_argument("--max-lora-rank", type=int)
     parser.add_argument("--refuse", action="store_true")
     given = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
     served = Faulty(model, name=given.model, tokenizer=AutoTokenizer.from_pretrained(given.model))
     served.processed = given.logprobs_mode == "processed_logprobs"
-    served.loads = given.enable_lora
+    served.loads, served.scales_out = given.enable_lora, given.enable_scale_out
     with serving(served, port=given.port):
         while True:
             time.sleep(60)
