@@ -158,9 +158,7 @@ class OnlineLoop:
 
         def drawn(prompts: Any, seed: int) -> Rollouts:
             with clock.part("sampling"):
-                answers = _answered(sampler, prompts, seed)
-            told = answers.version if getattr(self.sampler, "renews", False) else age
-            return replace(answers, version=torch.where(answers.mask, told, 0))
+                return _answered(sampler, prompts, seed, age)
 
         judge, seed = clock.part("scoring")(self.reward), self.seed + 1_000_003 * index
         return gather(drawn, judge, prompts, self.pool, seed=seed)
@@ -268,11 +266,15 @@ def _reading(readers: Sequence[Any], temperature: float | None) -> Generator[Non
             reader.temperature = was
 
 
-def _answered(sampler: Any, prompts: Any, seed: int) -> Rollouts:
-    """Answers, each with the number of its prompt's record."""
-    if not isinstance(prompts, PromptBatch):
-        return sampler(prompts, seed=seed)
-    return sampler(prompts.tokens, seed=seed, rows=prompts.row)
+def _answered(sampler: Any, prompts: Any, seed: int, age: int) -> Rollouts:
+    """Answers with the numbers of their prompts' records, and the age of each choice: ``age`` where
+    whoever draws does not say it.
+    """
+    named = isinstance(prompts, PromptBatch)
+    given: Any = (prompts.tokens, {"rows": prompts.row}) if named else (prompts, {})
+    answers = sampler(given[0], seed=seed, **given[1])
+    told = answers.version if getattr(sampler, "renews", False) else age
+    return replace(answers, version=torch.where(answers.mask, told, 0))
 
 
 def _awaited(asked: Asked, clock: Stopwatch) -> Gathering:
