@@ -18,7 +18,9 @@ pytest.importorskip("ray", reason="backflip[ray] is an extra")
 
 from backflip import api
 from backflip.distributed import ray_crew
+from backflip.distributed.crew import answer
 from backflip.errors import RankError, UserError
+from backflip.models.learnt import learnt
 from backflip.training.online import OnlineLoop
 from tests.distributed.torchrun import assert_same_run, environment, metrics, weights
 from tests.generate.test_vllm_engine import running
@@ -130,7 +132,9 @@ def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
         run = apart("grpo", tmp_path / "run", samplers=2)
     lines = [str(w.message) for w in said if "started again" in str(w.message)]
     assert any("sampler 0" in line and "died" in line for line in lines)
-    assert any("sampler 1" in line and "no answer for 10 s" in line for line in lines)
+    assert any(
+        "sampler 1" in line and "no answer within cluster.patience=10" in line for line in lines
+    )
     assert_same_run(alone / "grpo", run, names=("model",))
 
 
@@ -206,79 +210,135 @@ def test_each_sampler_has_a_vllm_of_its_own(tmp_path: Path):
 def test_a_cluster_that_is_too_small_is_refused_with_numbers():
     there = {"CPU": 16.0, "GPU": 2.0}
     ray_crew.fits(there, {"CPU": 4.0, "GPU": 2.0}, 4)
-    with pytest.raises(UserError, match=r"too small for 4 processes: they need 4 GPU \(it has 2\)"):
+    with pytest.raises(
+        UserError, match=r"too small for 4 processes: they need 4 GPU \(2 are free\)"
+    ):
         ray_crew.fits(there, {"CPU": 4.0, "GPU": 4.0}, 4)
-    with pytest.raises(UserError, match=r"20 CPU \(it has 16\), 20 GPU \(it has 0\)"):
+    with pytest.raises(UserError, match=r"20 CPU \(16 are free\), 20 GPU \(0 are free\)"):
         ray_crew.fits({"CPU": 16.0}, {"CPU": 20.0, "GPU": 20.0}, 20)
 
 
-def ray(*words: str, run: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """``backflip ray`` with settings of a tiny GRPO."""
+def ray(*words: str, folder: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """``backflip ray`` with settings of a tiny GRPO, in a folder of its own."""
     settings = "model=scratch:48x2 steps=6 checkpoint_every=1 data=task:sorting data.limit=16"
     settings += " data.held_out=0.25 sampling.max_tokens=8 prompts_per_step=3 reward=exact"
     settings += " validation_prompts=3 answers_per_prompt=4 optimizer.lr=1e-3"
-    command = [sys.executable, "-m", "backflip", *words, "train", "grpo", f"run={run}"]
+    folder.mkdir()
     return subprocess.Popen(
-        [*command, *settings.split(), *more],
+        [sys.executable, "-m", "backflip", *words, "train", "grpo", *settings.split(), *more],
         env=environment(),
+        cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
+def run_in(folder: Path) -> Path:
+    """The only run there."""
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def ranks_of(folder: Path) -> dict[str, int]:
+    """Processes of the ranks that run there, by rank."""
+    found: dict[str, int] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            entries = (place / "environ").read_bytes().split(b"\0")
+            where = (place / "cwd").readlink()
+        except OSError:
+            continue
+        rank = next((entry[5:] for entry in entries if entry.startswith(b"RANK=")), None)
+        if rank is not None and words[1:3] == [b"-m", b"backflip"] and where == folder:
+            found[rank.decode()] = int(place.name)
+    return found
+
+
+def wait_until(holds: Callable[[], bool], program: subprocess.Popen[str] | None = None) -> None:
+    until = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < until
+        assert program is None or program.poll() is None, program.communicate()
+        time.sleep(0.05)
+
+
 def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_is_killed(
     tmp_path: Path,
 ):
-    one = ray(run=tmp_path / "one", more=["lora=null"])
+    one = ray(folder=tmp_path / "one", more=["lora=null"])
     _, said = one.communicate(timeout=120)
     assert one.returncode == 0, said
-    two = ray("ray", "--ranks", "2", run=tmp_path / "two", more=["lora=null", "cluster.samplers=1"])
-    until = time.monotonic() + 90
-    while not (tmp_path / "two" / "checkpoints" / "step_000003").is_dir():
-        assert time.monotonic() < until
-        assert two.poll() is None, two.communicate()
-        time.sleep(0.05)
-    victim = [pid for pid, rank in ranks_of(tmp_path / "two") if rank == "1"]
-    os.kill(victim[0], signal.SIGKILL)
+    more = ["lora=null", "cluster.samplers=1"]
+    two = ray("ray", "--ranks", "2", folder=tmp_path / "two", more=more)
+    saved = "runs/*/checkpoints/step_000003"
+    wait_until(lambda: any((tmp_path / "two").glob(saved)), two)
+    os.kill(ranks_of(tmp_path / "two")["1"], signal.SIGKILL)
     _, said = two.communicate(timeout=180)
     assert two.returncode == 0, said
     assert "rank 1 of 2 is gone without a word" in said
     assert "all 2 are started again (1 of 3)" in said
-    assert_same_run(tmp_path / "one", tmp_path / "two", names=("model",))
+    assert_same_run(run_in(tmp_path / "one"), run_in(tmp_path / "two"), names=("model",))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_nobody_is_left_behind_where_the_command_is_killed(tmp_path: Path):
+    """On a cluster that was there before, and stays."""
+    import ray as library
+
+    address = library.get_runtime_context().gcs_address
+    words = ["ray", "--ranks", "2", "--address", address]
+    program = ray(*words, folder=tmp_path / "run", more=["steps=100000"])
+    wait_until(lambda: any((tmp_path / "run").glob("runs/*/checkpoints/step_*")), program)
+    assert sorted(ranks_of(tmp_path / "run")) == ["0", "1"]
+    program.kill()
+    wait_until(lambda: not ranks_of(tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_members_live_where_the_command_does_and_say_why_they_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_SOMETHING", "here")
+    crew = ray_crew.RayCrew("local", members=2)
+    system = crew.start("system", "importlib:import_module", "os")
+    assert answer(system.ask("getcwd"), 60, "system") == str(tmp_path)
+    assert answer(system.ask("getenv", "HF_SOMETHING"), 60, "system") == "here"
+    broken = crew.start("broken", "backflip.models.load:load_config", "no_such_folder")
+    with pytest.raises(UserError, match="no_such_folder"):
+        answer(broken.ask("anything"), 60, "broken")
+    crew.close()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_other_weights_under_the_same_name_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The fleet forgets to hand over what was learnt."""
+    monkeypatch.setattr("backflip.generate.fleet.learnt", lambda model: {
+        name: tensor * 0.5 for name, tensor in learnt(model).items()
+    })  # fmt: skip
+    with pytest.raises(UserError, match="nats a token apart"):
+        apart("grpo", tmp_path / "run", samplers=1)
 
 
 def test_ranks_with_answers_ahead_learn_what_one_process_does(tmp_path: Path):
     """A checkpoint of the ranks holds the answers that wait, and one process goes on from it."""
     more = ["ahead=2", "cluster.samplers=1", "lora.rank=4"]
-    one = ray(run=tmp_path / "one", more=more)
+    one = ray(folder=tmp_path / "one", more=more)
     _, said = one.communicate(timeout=120)
     assert one.returncode == 0, said
-    two = ray("ray", "--ranks", "2", run=tmp_path / "two", more=more)
+    two = ray("ray", "--ranks", "2", folder=tmp_path / "two", more=more)
     _, said = two.communicate(timeout=180)
     assert two.returncode == 0, said
-    assert_same_run(tmp_path / "one", tmp_path / "two", names=("model",))
-    assert max(m.get("lag_max", 0.0) for m in metrics(tmp_path / "two")) == 2
-    begun = tmp_path / "two"
+    ended, begun = run_in(tmp_path / "one"), run_in(tmp_path / "two")
+    assert_same_run(ended, begun, names=("model",))
+    assert max(m.get("lag_max", 0.0) for m in metrics(begun)) == 2
     (begun / "summary.json").unlink()
     shutil.rmtree(begun / "model")
     shutil.rmtree(begun / "checkpoints" / "step_000006")
     api.resume(begun)
-    ended, again = weights(tmp_path / "one"), weights(begun)
-    assert max(float((ended[n] - again[n]).abs().max()) for n in ended) < 1e-5
-
-
-def ranks_of(run: Path) -> Iterator[tuple[int, str]]:
-    """(number of a process, its rank) of the ranks of a run."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            variables = dict(
-                entry.split(b"=", 1)
-                for entry in (place / "environ").read_bytes().split(b"\0")
-                if b"=" in entry
-            )
-        except OSError:
-            continue
-        if f"run={run}".encode() in words and b"RANK" in variables and b"-m" in words[:3]:
-            yield int(place.name), variables[b"RANK"].decode()
+    one_process, again = weights(ended), weights(begun)
+    assert max(float((one_process[n] - again[n]).abs().max()) for n in again) < 1e-5

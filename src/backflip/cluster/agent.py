@@ -56,7 +56,7 @@ class Agent:
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (until end)
         self._printed = (out, err)
         self._process = subprocess.Popen(
-            [sys.executable, supervisor.__file__, sys.executable, "-m", "backflip", *words],
+            [sys.executable, supervisor.__file__, "0", sys.executable, "-m", "backflip", *words],
             cwd=folder,
             env=own | dict(variables),
             stdin=subprocess.PIPE,
@@ -70,10 +70,8 @@ class Agent:
         bytes of each).
         """
         code = self._process.poll() if self._process is not None else None
-        out, err = (
-            os.pread(file.fileno(), 1 << 20, at)
-            for file, at in zip(self._printed, read, strict=True)
-        )
+        printed = zip(self._printed, read, strict=True)
+        out, err = (os.pread(file.fileno(), MOST, at) for file, at in printed)
         return code, out, err
 
     def stop(self) -> None:

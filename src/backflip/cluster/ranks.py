@@ -10,10 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backflip.distributed.crew import Lost, Member, answer
+from backflip.distributed.joining import BEGAN
 from backflip.distributed.ray_crew import FOUND, RayCrew
 from backflip.errors import Interrupted, UserError, WaitingForLabels
 from backflip.training.signals import Signals
@@ -31,6 +33,8 @@ GRACE = 20.0
 """Seconds that the others have to say what they know, once one has failed."""
 FINAL = (UserError.exit_code, Interrupted.exit_code, WaitingForLabels.exit_code)
 """Exit codes that another start would not change."""
+ALL = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
+"""Variable by which Ray leaves every process all devices."""
 GIVEN = ("BACKFLIP_", "HF_", "NCCL_", "GLOO_", "TORCH_", "TOKENIZERS_", "PYTHONPATH", "OMP_NUM")
 """Beginnings of variables of the environment that ranks are to have too."""
 
@@ -58,10 +62,16 @@ class Ranks:
     gpus: float | None = None
     """Devices of each; None: one where the cluster has some."""
     _ranks: list[Rank] = field(default_factory=list[Rank], repr=False)
+    _sees_one: bool = True
+    """Whether each process sees a device of its own alone, as Ray has it."""
+    _began: float = field(default_factory=time.time)
 
     def run(self) -> int:
         """Exit code of the command, once all have ended. Raises UserError without a cluster."""
+        if self.gpus is not None and self.gpus % 1:
+            raise UserError(f"--gpus is {self.gpus:g}: a rank needs whole devices, or 0 for none.")
         crew = RayCrew(self.address, members=self.size, gpus=self.gpus)
+        self._sees_one = crew.gpus > 0 and ALL not in os.environ
         try:
             self._ranks = [Rank(crew.start(f"rank {n}", AGENT)) for n in range(self.size)]
             with Signals() as signals:
@@ -72,6 +82,7 @@ class Ranks:
                         return code
                     _complain(f"all {self.size} are started again ({start + 1} of {self.restarts})")
         finally:
+            self._kill()
             crew.close()
         raise AssertionError("the last start returns")
 
@@ -104,15 +115,11 @@ class Ranks:
                 "MASTER_PORT": str(places[0][1]),
                 "TORCHELASTIC_RESTART_COUNT": str(start),
                 FOUND: cluster,
+                BEGAN: str(self._began),
             }
             rank.read, rank.code = (0, 0), None
             asked = rank.agent.ask("start", list(self.words), str(Path.cwd()), variables)
             answer(asked, ANSWER, rank.agent.name)
-
-    @property
-    def _sees_one(self) -> bool:
-        """Whether each process sees a device of its own alone, as Ray has it."""
-        return self.gpus != 0
 
     def _ended(self, signals: Signals) -> int:
         told, since = False, float("inf")
@@ -120,8 +127,9 @@ class Ranks:
             self._hear()
             codes = [rank.code for rank in self._ranks]
             failed = [code for code in codes if code]
+            final = [code for code in failed if code in FINAL]
             if None not in codes:
-                return failed[0] if failed else 0
+                return (final or failed or [0])[0]
             if signals.first is not None and not told:
                 told = True
                 for rank in self._ranks:
@@ -129,7 +137,7 @@ class Ranks:
             since = min(since, time.monotonic()) if failed else since
             if time.monotonic() - since > GRACE:
                 self._kill()
-                return failed[0]
+                return (final or failed)[0]
             time.sleep(EVERY)
 
     def _hear(self) -> None:
@@ -137,14 +145,16 @@ class Ranks:
         asked = [(rank, rank.agent.ask("news", rank.read)) for rank in self._ranks]
         for rank, news in asked:
             rank.code, out, err = answer(news, ANSWER, rank.agent.name)
-            rank.read = (rank.read[0] + len(out), rank.read[1] + len(err))
-            for said, stream in ((out, sys.stdout), (err, sys.stderr)):
-                stream.buffer.write(said)
-                stream.flush()
+            while out or err:
+                rank.read = (rank.read[0] + len(out), rank.read[1] + len(err))
+                for said, stream in ((out, sys.stdout), (err, sys.stderr)):
+                    stream.buffer.write(said)
+                    stream.flush()
+                _, out, err = answer(rank.agent.ask("news", rank.read), ANSWER, rank.agent.name)
 
     def _kill(self) -> None:
-        for rank in self._ranks:
-            answer(rank.agent.ask("end"), ANSWER, rank.agent.name)
+        """End what is left of the processes."""
+        wait([rank.agent.ask("end") for rank in self._ranks], ANSWER)
 
 
 def _complain(message: str) -> None:

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from backflip.distributed.faults import Faults
+from backflip.distributed.joining import began
 from backflip.distributed.meeting import meet
 from backflip.distributed.sharding import shard
 from backflip.distributed.world import ALONE, settled
@@ -141,6 +142,8 @@ def join(patience: float) -> tuple[Gang, Faults]:
 
 def _began() -> float:
     """When torchrun was started, which a restart of the processes does not change."""
+    if (said := began()) is not None:
+        return said
     try:
         boot = Path("/proc/stat").read_text(encoding="ascii").partition("btime ")[2].split()[0]
         start = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8")

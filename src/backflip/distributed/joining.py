@@ -9,10 +9,12 @@ from collections.abc import Generator
 from backflip.distributed.world import World, here, settled
 from backflip.errors import UserError
 
-__all__ = ["joined", "rank_given", "restarted", "several"]
+__all__ = ["BEGAN", "began", "joined", "patience", "rank_given", "restarted", "several"]
 
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that ``torchrun`` sets for each process."""
+BEGAN = "BACKFLIP_BEGAN"
+"""Variable with the time at which a command was given, which later starts of it do not change."""
 PATIENCE = "BACKFLIP_PATIENCE"
 """Variable with the seconds that ranks wait for one another."""
 SECONDS = 600.0
@@ -31,6 +33,11 @@ def rank_given() -> int:
 def restarted() -> bool:
     """Whether ``torchrun`` has started this process again, after one had failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def began() -> float | None:
+    """Seconds since the epoch at which the command was given, where somebody says so."""
+    return float(os.environ[BEGAN]) if BEGAN in os.environ else None
 
 
 def patience() -> float:

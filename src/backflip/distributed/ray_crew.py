@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from backflip.distributed.crew import Lost
 from backflip.errors import UserError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # who gets no device sees none
 try:
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -26,20 +33,53 @@ __all__ = ["FOUND", "RayCrew", "RayMember"]
 FOUND = "BACKFLIP_RAY"
 """Variable with the address of the cluster that this process was started on by Ray."""
 LOCAL = "local"
+FREE = 10.0
+"""Seconds until what others have let go of is free."""
+GIVEN = ("BACKFLIP_", "HF_", "TOKENIZERS_")
+"""Beginnings of variables of the environment that members are to have too."""
 ROOM = 256
 """Processes on a machine that Ray is started on for one run: they share its processors."""
-STORE = 512 << 20
-"""Bytes of Ray's store of objects on a machine that Ray is started on for one run."""
+STORE = 0.25
+"""Of this machine's shared memory, for what Ray hands over, where it is started for one run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and among which variables the asking process runs, for members to do as it does."""
+
+    folder: str
+    variables: dict[str, str]
+
+    @staticmethod
+    def here() -> Place:
+        named = {n: v for n, v in os.environ.items() if n.startswith(GIVEN)}
+        return Place(str(Path.cwd()), named)
+
+    def enter(self) -> None:
+        """Raises UserError where this machine has no such folder."""
+        os.environ.update(self.variables)
+        if not Path(self.folder).is_dir():
+            raise UserError(
+                f"{socket.gethostname()} has no folder {self.folder}: all machines of a run need a "
+                "file system in common. Start it in a folder that they share."
+            )
+        os.chdir(self.folder)
 
 
 class Host:
-    """The actor: a role, built from the name of its maker."""
+    """The actor: a role, built from the name of its maker when it is first asked, so that what is
+    raised there is told like any other error.
+    """
 
-    def __init__(self, maker: str, *given: Any) -> None:
-        module, _, function = maker.partition(":")
-        self._role = getattr(importlib.import_module(module), function)(*given)
+    def __init__(self, place: Place, maker: str, *given: Any) -> None:
+        self._place, self._maker, self._given = place, maker, given
+        self._role: Any = None
 
     def ask(self, method: str, *given: Any) -> Any:
+        if self._role is None:
+            self._place.enter()
+            module, _, function = self._maker.partition(":")
+            self._role = getattr(importlib.import_module(module), function)(*self._given)
         return getattr(self._role, method)(*given)
 
     def pid(self) -> int:
@@ -75,27 +115,29 @@ class RayMember:
 
     def _started(self) -> Any:
         make: Any = ray.remote(Host)
-        return make.options(**self._options).remote(self._maker, *self._given)
+        return make.options(**self._options).remote(Place.here(), self._maker, *self._given)
 
 
 class RayCrew:
     """The members of a run in a Ray cluster."""
 
-    def __init__(self, address: str, *, members: int, gpus: float | None = None) -> None:
+    def __init__(
+        self, address: str, *, members: int, gpus: float | None = None, taken: int = 0
+    ) -> None:
         """``address``: ``local`` starts Ray on this machine for this run, ``auto`` finds the one
         that runs here, else HOST:PORT. ``members``: as many will be started; ``gpus``: of each,
-        None: one where the cluster has some.
+        None: one where the cluster has some; ``taken``: devices of this machine that learners have.
 
         Raises UserError where nobody is there, or the members do not fit.
         """
         self._members = list[RayMember]()
         self._began = not ray.is_initialized()
         if self._began:
-            _joined(os.environ.get(FOUND, address), members)
-        there = ray.cluster_resources()
-        self._gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
+            _joined(os.environ.get(FOUND, address), members, taken)
+        self.gpus = float(ray.cluster_resources().get("GPU", 0) > 0) if gpus is None else gpus
+        """Of each member."""
         try:
-            fits(there, {"CPU": float(members), "GPU": members * self._gpus}, members)
+            _wait_for({"CPU": float(members), "GPU": members * self.gpus}, members)
         except UserError:
             self.close()
             raise
@@ -106,7 +148,7 @@ class RayCrew:
         return ray.get_runtime_context().gcs_address
 
     def start(self, name: str, maker: str, *given: Any) -> RayMember:
-        options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
+        options = {"num_cpus": 1, "num_gpus": self.gpus, "max_restarts": 0}
         self._members.append(RayMember(name, maker, given, options))
         return self._members[-1]
 
@@ -122,11 +164,11 @@ class RayCrew:
 
 
 def fits(there: Mapping[str, float], wanted: Mapping[str, float], members: int) -> None:
-    """Raises UserError, with numbers, where a cluster has less than is wanted."""
+    """Raises UserError, with numbers, where less of a cluster is free than is wanted."""
     short = {name: much for name, much in wanted.items() if much > there.get(name, 0.0)}
     if short:
         said = ", ".join(
-            f"{much:g} {name} (it has {there.get(name, 0):g})" for name, much in short.items()
+            f"{much:g} {name} ({there.get(name, 0):g} are free)" for name, much in short.items()
         )
         raise UserError(
             f"the cluster is too small for {members} processes: they need {said}. Ask for fewer "
@@ -134,24 +176,66 @@ def fits(there: Mapping[str, float], wanted: Mapping[str, float], members: int) 
         )
 
 
-def _joined(address: str, members: int) -> None:
-    """Connect to a cluster, or start one here with room for the members."""
+def _wait_for(wanted: Mapping[str, float], members: int) -> None:
+    """As ``fits``, of what is free or soon will be."""
+    until = time.monotonic() + FREE
+    while True:
+        try:
+            fits(ray.available_resources(), wanted, members)
+        except UserError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _spared(taken: int) -> Generator[None]:
+    """Inside, a cluster that is started here finds the devices behind the first ``taken`` alone,
+    which are the learner's.
+    """
+    name, before = "CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = (
+        [str(n) for n in range(torch.cuda.device_count())] if before is None else before.split(",")
+    )
+    os.environ[name] = ",".join(here[taken:])
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        os.environ.update({} if before is None else {name: before})
+
+
+def _joined(address: str, members: int, taken: int = 0) -> None:
+    """Connect to a cluster, or start one here with room for the members.
+
+    ``taken``: devices of this machine that are in use.
+    """
     how: dict[str, Any] = {"namespace": "backflip", "log_to_driver": False}
     how |= {"logging_level": "ERROR", "configure_logging": True}
     if address == LOCAL:
-        room = max(members, ROOM)
-        how |= {"num_cpus": room, "include_dashboard": False, "object_store_memory": STORE}
+        room, store = max(members, ROOM), max(int(STORE * _shared_memory()), 128 << 20)
+        how |= {"num_cpus": room, "include_dashboard": False, "object_store_memory": store}
         how |= {"address": "local"}
     else:
         how |= {"address": address}
     try:
-        ray.init(**how)
+        with _spared(taken) if address == LOCAL else contextlib.nullcontext():
+            ray.init(**how)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"cluster.address is {address}, and no Ray cluster answers there "
             f"({str(error).splitlines()[0][:200]}). Start one with ray start --head, or set "
-            "cluster.address=local."
+            "cluster.address=local. Does this machine have its token (RAY_AUTH_TOKEN) and its "
+            "versions of Ray and Python?"
         ) from error
+
+
+def _shared_memory() -> int:
+    """Bytes that are free of it."""
+    found = os.statvfs("/dev/shm")
+    return found.f_bavail * found.f_frsize
 
 
 def _passed_on(found: Future[Any], asked: Future[Any], name: str) -> None:

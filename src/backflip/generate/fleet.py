@@ -14,14 +14,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from backflip.distributed.crew import Crew, Lost, Member, Patience
 from backflip.generate.engine import Completion, Progress, SamplingParams
+from backflip.generate.openai.meeting import check_weights
 from backflip.models.learnt import learnt
 from backflip.progress import Task, task
 
 __all__ = ["Fleet"]
 
-GRACE = 10.0
+COMPARED, EVERY = 4, 100
+"""Answers that are compared, after the first two handovers and every so many."""
+NEAR, FOREIGN = {False: 1e-3, True: 0.05}, {False: 5e-3, True: 0.05}
+"""Nats a token between members and learner at most, on a CPU and on CUDA; engines of others."""
+GRACE = 40.0
 """Seconds that members have to end their engines."""
 
 
@@ -59,11 +66,15 @@ class Fleet:
         self._crew, self._patience = crew, patience
         self._ships = [Ship(member) for member in members]
         self._version, self._weights = 0, None
+        self._compared = False
 
     def sync(self, model: Any | None = None) -> None:
         """Have the next answers written with the weights that ``model`` has now."""
         self.model = self.model if model is None else model
-        self._version += 1
+        self._version, self._compared = (
+            self._version + 1,
+            self._compared and not _due(self._version + 1),
+        )
         weights = {n: t.detach().to("cpu", copy=True) for n, t in learnt(self.model).items()}
         self._weights = self._crew.share(weights)
 
@@ -109,7 +120,25 @@ class Fleet:
                     else:
                         done += found
                         _tell(found, writing, progress)
-        return sorted(done, key=lambda c: (c.prompt_index, c.answer_index))
+        done.sort(key=lambda c: (c.prompt_index, c.answer_index))
+        self._compare(asked, done, params)
+        return done
+
+    def _compare(
+        self, asked: dict[int, Sequence[int]], done: list[Completion], params: SamplingParams
+    ) -> None:
+        """Have the learner read some answers of every member, now and then.
+
+        Raises UserError where they are not of its weights.
+        """
+        if not self._compared:
+            step = max(len(done) // COMPARED, 1)
+            read = [(asked[one.prompt_index], one) for one in done[::step][:COMPARED]]
+            near = NEAR if self.exact else FOREIGN
+            check_weights(
+                self.model, read, params, strict=True, near=near[torch.cuda.is_available()]
+            )
+            self._compared = True
 
     def _asked(self, ship: Ship, given: tuple[Any, ...]) -> Future[list[Completion]]:
         """A request to a member, with the newest weights where it has older ones."""
@@ -134,7 +163,10 @@ class Fleet:
         """The answers to a request; None where its member had to be started again."""
         try:
             if not future.done():
-                raise Lost(f"no answer for {self._patience.answer:g} s (cluster.patience)")
+                limits = f"cluster.patience={self._patience.answer:g}"
+                if not sent.ship.built:
+                    limits += f" and cluster.start_seconds={self._patience.start:g}"
+                raise Lost(f"no answer within {limits}")
             found = future.result()
         except Lost as why:
             self._patience.begin_again(sent.ship.member, str(why), _said)
@@ -142,6 +174,10 @@ class Fleet:
             return None
         sent.ship.built = True
         return found
+
+
+def _due(version: int) -> bool:
+    return version <= 2 or version % EVERY == 0
 
 
 def _dealt(asked: dict[int, Sequence[int]], among: int) -> list[list[int]]:

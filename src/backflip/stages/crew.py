@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -10,6 +12,7 @@ from pydantic import Field
 
 from backflip.data.records import Prompt
 from backflip.distributed.crew import Crew, Member, Patience
+from backflip.distributed.joining import patience
 from backflip.distributed.world import here
 from backflip.generate.engine import Engine
 from backflip.generate.fleet import Fleet
@@ -106,8 +109,7 @@ class Apart(Together):
         super().__init__(context, records, functions)
         recipe: Any = self.recipe
         self.settings: ClusterSettings = recipe.cluster
-        limits = (self.settings.patience, self.settings.start_seconds, self.settings.restarts)
-        self._patience, self._crews = Patience(*limits), list[Crew]()
+        self._patience, self._crews = self._limits(), list[Crew]()
         here().once(self._meet)
 
     def reward(self, engine: Engine | None) -> RewardSource:
@@ -145,11 +147,25 @@ class Apart(Together):
             crew.close()
         self._crews.clear()
 
+    def _limits(self) -> Patience:
+        """Of several ranks the others wait for whom rank 0 asks, and for whoever replaces it."""
+        asked = self.settings
+        given = Patience(asked.patience, asked.start_seconds, asked.restarts)
+        most = patience() if here().size > 1 else float("inf")
+        answer, start = min(given.answer, most / 4), min(given.start, most * 0.45)
+        if (answer, start) != (given.answer, given.start):
+            self.context.say(
+                f"ranks wait {most:g} s for one another: roles apart get {answer:g} s for an "
+                f"answer and {start:g} s to load. BACKFLIP_PATIENCE=SECONDS gives them more"
+            )
+        return replace(given, answer=answer, start=start)
+
     def _meet(self) -> None:
         from backflip.distributed.ray_crew import RayCrew
 
-        asked, gpus = self.settings, self.settings.gpus
-        self._crews.append(RayCrew(asked.address, members=asked.members, gpus=gpus))
+        asked, taken = self.settings, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        how: Any = {"members": asked.members, "gpus": asked.gpus, "taken": taken}
+        self._crews.append(RayCrew(asked.address, **how))
 
     def _asking(self, name: str, kind: str, *given: Any) -> Asking:
         members = self._started([(name, kind, given)])

@@ -20,6 +20,7 @@ from backflip.models.divergence import exact_kl
 from backflip.models.learnt import learnt, taken_over
 from backflip.reward.protocol import Judgement
 from backflip.stages.context import StageContext
+from backflip.stages.engines import Embedded
 from backflip.stages.environments import judged_by
 from backflip.stages.rewards.context import RewardContext
 from backflip.stages.values import ValueContext
@@ -37,6 +38,8 @@ class ActingModel:
     def __init__(self, recipe: Any) -> None:
         context = StageContext.of(recipe, _quiet)
         self._policy = _policy(context)
+        if not isinstance(recipe.engine, Embedded):  # a server has a copy of its own
+            self._policy.to("cpu")
         self._engine: Engine = recipe.engine.build(
             self._policy.model, context.tokenizer, max_rows=recipe.max_rows
         )

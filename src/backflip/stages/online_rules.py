@@ -158,6 +158,11 @@ def _faults_of_cluster(recipe: Any, prefix: str) -> Iterator[str]:
             f"{where}.samplers is {cluster.samplers}, and {prefix}engine=openai is one server for "
             f"all of them. Set {where}.samplers=0, or {prefix}engine=torch."
         )
+    if cluster.samplers > 1 and getattr(recipe.engine, "folder", None):
+        yield (
+            f"{prefix}engine.folder is set, and {where}.samplers={cluster.samplers} would write "
+            f"over each other there. Leave {prefix}engine.folder out."
+        )
     if cluster.reference and recipe.lora is not None:
         yield (
             f"{where}.reference is true, but with LoRA the reference is the policy with its "

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backflip.data.templates import BUILT_IN, template_text
-from backflip.distributed.joining import restarted
+from backflip.distributed.joining import began, restarted
 from backflip.distributed.world import here
 from backflip.errors import UserError
 from backflip.models.packing import token_budget_here
@@ -228,7 +228,7 @@ def with_rate(settings: Any, rates: tuple[float, float], *, adapted: bool) -> An
 
 def default_run(name: str) -> Path:
     """``runs/NAME-DATE``, to the second; with a number behind it where that is there already."""
-    when = time.localtime(here().began)  # of several processes the same
+    when = time.localtime(here().began or began())  # of several processes the same
     first = Path("runs") / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S', when)}"
     if restarted():  # the run that was begun is gone on with
         return first

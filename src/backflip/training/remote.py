@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 from jaxtyping import Bool, Float
@@ -36,10 +37,18 @@ class Asking:
         """The answer of a member whose work may be repeated, which is started again if need be."""
         return here().once(lambda: self._repeated(method, given))
 
-    def once(self, method: str, *given: Any) -> Any:
-        """The answer of a member that changes by being asked. Raises RankError where it is lost."""
+    def once(self, method: str, *given: Any, to_leader: bool = False) -> Any:
+        """The answer of a member that changes by being asked; ``to_leader``: None on other ranks.
+
+        Raises RankError where it is lost.
+        """
+        kept: list[Any] = []
+        ask = partial(self._asked, method, given)
         try:
-            return here().once(lambda: self._asked(method, given))
+            if not to_leader:
+                return here().once(ask)
+            here().once(lambda: kept.append(ask()))
+            return kept[0] if kept else None
         except Lost as why:
             raise RankError(
                 f"{why}, and with it is lost what it learnt since the last checkpoint. The run "
@@ -111,7 +120,8 @@ class RemoteCritic:
         return self._asking.once("learn", batch)
 
     def state_dict(self) -> dict[str, Any]:
-        return self._asking.once("state_dict")
+        """Its weights and its optimiser, of several ranks on rank 0, which writes them."""
+        return self._asking.once("state_dict", to_leader=True) or {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._asking.once("load_state_dict", state)

@@ -36,6 +36,8 @@ LINES = 30
 """Last lines of its log that an error shows."""
 OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR")
 OURS += ("MASTER_PORT", "ROLE_RANK", "ROLE_WORLD_SIZE", "PYTHONHOME", "VIRTUAL_ENV")
+GRACE = 20.0
+"""Seconds that its processes have to end by themselves, where this one is gone."""
 ENDING = 25.0
 """Seconds that it has to end by itself."""
 
@@ -78,7 +80,7 @@ class OwnServer:
             if self.closed:
                 raise UserError("engine: the run has ended, and its vLLM with it.")
             self.process = subprocess.Popen(
-                [sys.executable, supervisor.__file__, *command, *self.options],
+                [sys.executable, supervisor.__file__, str(GRACE), *command, *self.options],
                 env=_environment(_installed(self.log.parent / "plugin")),
                 stdin=subprocess.PIPE,
                 stdout=out,
