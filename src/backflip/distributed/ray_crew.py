@@ -19,6 +19,7 @@ from backflip.distributed.crew import Lost
 from backflip.errors import UserError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # nobody starts a cluster by asking one
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # who gets no device sees none
 try:
     import ray
