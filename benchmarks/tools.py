@@ -20,6 +20,7 @@ from pathlib import Path
 
 import backflip as bf
 from backflip.environments.calculator import evaluate
+from backflip.functional.statistics import paired_difference
 
 HERE = Path(__file__).resolve()
 ENVIRONMENT = {
@@ -127,10 +128,11 @@ def learnt(folder: Path, start: str, seed: int, steps: int, *, tool: bool) -> di
 
 
 def table(results: list[dict], steps: int, warm: int) -> str:
+    title = (__doc__ or "").splitlines()[0].split(":")[0]
     lines = [
         "# A calculator in three turns",
         "",
-        f"{__doc__.splitlines()[0].split(':')[0]}; a·b + c, sampled accuracy on 200 held-out",
+        f"{title}; a·b + c, sampled accuracy on 200 held-out",
         f"questions before and after {steps} steps of GRPO (16 questions × 8 episodes), from one",
         f"start ({warm} steps of examples). Made by `python benchmarks/tools.py`.",
         "",
@@ -151,9 +153,21 @@ def table(results: list[dict], steps: int, warm: int) -> str:
         for o in results
         if w["tool"] and not o["tool"] and w["seed"] == o["seed"]
     ]
+    return "\n".join([*lines, "", *verdict(pairs)]) + "\n"
+
+
+def verdict(pairs: list[tuple[float, float]]) -> list[str]:
+    """Sentences on accuracies of the same seeds, with the calculator and without."""
     better = sum(w > o for w, o in pairs)
-    lines += ["", f"The policy with the calculator is better in {better} of {len(pairs)} seeds."]
-    return "\n".join(lines) + "\n"
+    found = paired_difference(*zip(*pairs, strict=True))
+    return [
+        f"The policy with the calculator is better in {better} of {len(pairs)} seeds, by "
+        f"{found.estimate:.3f} ({found.low:.3f} to {found.high:.3f}: Student's 95 % interval of",
+        "the paired differences, wider on a side to which they are skewed).",
+        "",
+        "Process reward models and step-level DPO were compared on the scratchpad task: see",
+        "[process.md](process.md).",
+    ]
 
 
 def main() -> None:

@@ -225,12 +225,33 @@ def test_the_command_measures_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
     assert "weighted votes of 2 of 4 answers are means over 5 draws" in shown.output
 
 
-def test_a_reward_without_verdicts_is_refused(tmp_path: Path):
+@pytest.mark.timeout(120)
+def test_votes_of_answers_that_take_too_long_to_read_are_bounded(tmp_path: Path):
+    """The pattern tries every division of an answer of an odd number of letters."""
+    model = str(tiny_model(tmp_path / "tiny"))
+    rows = [{"prompt": "1?", "reference": "Q"}, {"prompt": "2?", "reference": "Q"}]
+    write_jsonl(tmp_path / "asked.jsonl", rows)
+    pattern = "^(?:(?:..)*$|((?:.|.)+)+QQ)"
+    reward = {"name": "regular_expression", "pattern": pattern, "seconds": 0.2}
+    given = {"n": 2, "waits": 0, "max_tokens": 40, "seed": 1, "out": tmp_path / "c.html"}
+    found = bf.compute(model, tmp_path / "asked.jsonl", reward, **given)
+    assert "the check took longer" in " ".join(found.notes)
+    assert {p.accuracy.estimate for p in found.points if p.method == "majority"} == {0.0}
+
+
+def test_a_reward_without_verdicts_is_refused_and_failures_are_counted(tmp_path: Path):
     model = str(tiny_model(tmp_path / "tiny"))
     write_jsonl(tmp_path / "asked.jsonl", [{"prompt": "1?"}, {"prompt": "2?"}])
     data = tmp_path / "asked.jsonl"
     with pytest.raises(UserError, match="gives numbers and no verdicts"):
         bf.compute(model, data, len, n=2, out=tmp_path / "c.html", max_tokens=2)
+
+    def broken(answer: str) -> bool:
+        raise LookupError(answer)
+
+    found = bf.compute(model, data, broken, n=2, out=tmp_path / "c.html", max_tokens=2)
+    assert "not checked, and counted as wrong" in " ".join(found.notes)
+    assert {point.accuracy.estimate for point in found.points} == {0.0}
 
 
 @pytest.mark.parametrize("estimate", ["soft", "hard"])

@@ -181,8 +181,8 @@ TRL = {
     "grpo/luspo_token": (lambda x, o, a, m: clipped_surrogate(x, o, a), sequence_sum),
     "grpo/vespo": (vespo, token_mean),
 }
-"""Left out: ``dapo_delta1.1``, whose cap lies within the clip (we refuse it), and the two cases of
-TRL's division over accumulated micro-batches, which is not the batch's own."""
+"""``dapo_delta1.1``, whose cap lies within the clip (we refuse it), and the two cases of TRL's
+division over accumulated micro-batches are compared in ``test_policy_losses.py``."""
 
 
 @pytest.mark.parametrize("case", TRL)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from backflip.reward.protocol import Judgement
+from backflip.reward.verifiers.regular_expression import RegularExpression
 from backflip.stages.accuracy import Accuracy
 
 
@@ -47,3 +51,19 @@ def test_a_vote_for_an_answer_that_was_judged_both_ways_counts_what_most_of_it_w
     found = Accuracy.of(judged(1, 1, 0), ["5", "5", "5"], 3, str, None)
     assert found is not None
     assert found.by_question()["maj_at_3"].tolist() == [1.0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("failure", ["timeout", "error"])
+def test_an_answer_whose_check_failed_abstains_unread(failure):
+    """The pattern would read the last answer for ever, as its check did until it was killed."""
+    final = RegularExpression(pattern="(a+)+$").final
+    right, failed = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    judgement = Judgement(right, {"correct": right, "incorrect": 1 - right - failed})
+    judgement = replace(judgement, parts={**judgement.parts, failure: failed})
+    texts = ["aa", "a b", "a" * 64 + "b"]
+    assert judgement.votes(texts, final) == ["aa", None, None]
+    found = Accuracy.of(judgement, texts, 3, final, None)
+    assert found is not None
+    assert found.by_question()["maj_at_3"].tolist() == [1.0]
+    assert found.unchecked == 1

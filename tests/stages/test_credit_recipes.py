@@ -11,6 +11,7 @@ import backflip as bf
 from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
 from backflip.monitor.log import read_metrics
+from backflip.monitor.outcomes import VERDICTS
 from backflip.recipes.load import load_recipe
 from tests.recipes.tiny import tiny_model
 
@@ -74,6 +75,15 @@ def test_values_stand_at_the_lines_of_vineppo(model: str, prompts: str, tmp_path
     first, _ = trained("vineppo", model, prompts, tmp_path, reward=len, **settings)
     assert first["continued_states"] >= 0
     assert load_recipe("vineppo", []).values.at == "lines"
+
+
+def test_a_verifier_rewards_ppo_with_a_critic_in_rlvr(model: str, tmp_path: Path):
+    path = tmp_path / "asked.jsonl"
+    write_jsonl(path, [{"prompt": f"{n} + 1?", "answer": f"{n + 1}"} for n in range(20)])
+    for entry in trained("rlvr", model, str(path), tmp_path, reward="exact"):
+        assert {"value_loss", "policy_loss"} <= entry.keys()
+        assert sum(entry.get(f"reward_{name}", 0.0) for name in VERDICTS) == pytest.approx(1)
+    assert load_recipe("rlvr", []).reward.correct == 10
 
 
 def test_a_teacher_grades_every_token(model: str, prompts: str, tmp_path: Path):

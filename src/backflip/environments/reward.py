@@ -50,9 +50,9 @@ class LastTurn:
             [prompt.tolist() + answer.tolist()[:at] for prompt, answer, at in pairs],
             [answer.tolist()[at:] for _, answer, at in pairs],
         )
-        judged = self.source(
-            replace(rollouts, steps=shown, mask=shown.mask, logp=torch.zeros(shown.mask.shape))
-        )
+        logp = torch.zeros(shown.mask.shape)
+        turns = replace(rollouts, steps=shown, mask=shown.mask, logp=logp, version=logp.long())
+        judged = self.source(turns)
         placed: dict[str, Tensor] = {}
         for name in ("steps", "ends"):
             if (values := getattr(judged, name)) is not None:

@@ -40,14 +40,17 @@ class SteppedEnvironment:
     def reset(self, prompt: Prompt, seed: int) -> Said:
         begin = self.thing.reset
         if is_ours(begin):
-            return self._said(self.watchdog(begin, prompt, seed), prompt)
+            return self.watchdog(self._said, self.watchdog(begin, prompt, seed), prompt)
         shown = self.watchdog(begin, **reset_arguments(begin, prompt, seed))
         if isinstance(shown, tuple) and len(shown) == 2 and isinstance(shown[1], Mapping):
             shown = shown[0]  # gymnasium: (observation, info)
-        return self._said(getattr(shown, "observation", shown), prompt)
+        return self.watchdog(self._shown, shown, prompt)
 
     def step(self, text: str) -> Step:
-        result: Any = self.watchdog(self.thing.step, text)
+        return self.watchdog(self._step, self.watchdog(self.thing.step, text))
+
+    def _step(self, result: Any) -> Step:
+        """A result of ``step``, whose observation and reward may be objects with code of theirs."""
         if isinstance(result, Step):
             return replace(result, said=self._bounded(result.said))
         if isinstance(result, tuple) and len(result) in (3, 4, 5):
@@ -66,11 +69,16 @@ class SteppedEnvironment:
 
     def end(self) -> float:
         asked = getattr(self.thing, "end", None)
-        return 0.0 if asked is None else number(self.watchdog(asked), "end returned")
+        if asked is None:
+            return 0.0
+        return self.watchdog(number, self.watchdog(asked), "end returned")
 
     def close(self) -> None:
         """The object's own ``close``, where it has one."""
         closed(self.thing, self.watchdog)
+
+    def _shown(self, shown: Any, prompt: Prompt) -> Said:
+        return self._said(getattr(shown, "observation", shown), prompt)
 
     def _said(self, observation: Any, prompt: Prompt | None) -> Said:
         """What the policy reads; a text of ``reset`` stands behind the prompt's last message."""

@@ -157,8 +157,9 @@ class ToolEnvironment:
     def end(self) -> float:
         """``get_reward()``, or the attribute ``reward``; 0 for an object that has neither."""
         asked = getattr(self.thing, "get_reward", None)
-        reward = self.watchdog(asked) if callable(asked) else getattr(self.thing, "reward", 0.0)
-        return number(reward, "get_reward returned" if callable(asked) else "reward is")
+        if callable(asked):
+            return self.watchdog(number, self.watchdog(asked), "get_reward returned")
+        return self.watchdog(number, self.watchdog(getattr, self.thing, "reward", 0.0), "reward is")
 
     def close(self) -> None:
         """The object's own ``close``, where it has one."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import faulthandler
 import inspect
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +22,11 @@ GRACE = 0.2
 """Seconds in which a call that is interrupted must end."""
 MOST_LOST = 8
 """Calls that may run on in the background before the run is ended."""
+STUCK = 30.0
+"""Seconds beyond a limit for which a call may keep the interpreter to itself."""
+
+_deadlines: dict[object, float] = {}
+_arming = threading.Lock()
 
 
 class TooLongError(Exception):
@@ -38,7 +46,9 @@ class Watchdog:
     """Calls functions in threads of their own, and leaves those that take too long.
 
     An endless loop of Python is interrupted; what waits outside of Python (a socket, a sleep)
-    cannot be, runs on, and is counted in ``lost``. Memory is not bounded.
+    cannot be, runs on, and is counted in ``lost``. One that keeps the interpreter's lock (a regular
+    expression that goes back and forth, a power tower) ends the process ``STUCK`` seconds after
+    its time, with the traceback of its line. Memory is not bounded.
     """
 
     seconds: float
@@ -53,11 +63,9 @@ class Watchdog:
 
         """
         call = _Call(function, args, named)
-        thread = threading.Thread(target=call.run, daemon=True)
-        thread.start()
-        if not call.ended.wait(self.seconds):
-            _interrupt(thread)
-            lost = not call.ended.wait(GRACE)
+        with _released_within(self.seconds + GRACE + STUCK):
+            lost = call.lost(self.seconds)
+        if lost is not None:
             self.lost += lost
             if self.lost > MOST_LOST:
                 name = getattr(function, "__qualname__", repr(function))
@@ -81,6 +89,15 @@ class _Call:
     result: Any = None
     error: BaseException | None = None
 
+    def lost(self, seconds: float) -> bool | None:
+        """Whether it runs on, interrupted after ``seconds``; None where it ended in time."""
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        if self.ended.wait(seconds):
+            return None
+        _interrupt(thread)
+        return not self.ended.wait(GRACE)
+
     def run(self) -> None:
         try:
             result = self.function(*self.args, **self.named)
@@ -98,3 +115,29 @@ async def _awaited(result: Any) -> Any:
 def _interrupt(thread: threading.Thread) -> None:
     ident = ctypes.c_ulong(thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Interrupt))
+
+
+@contextlib.contextmanager
+def _released_within(seconds: float) -> Iterator[None]:
+    """Ends the process, with all tracebacks, unless Python comes out of the block in time.
+
+    By the timer of faulthandler, a thread that needs no lock of the interpreter. A process has one,
+    which is set to the earliest of all open blocks; another user's own is replaced.
+    """
+    mine = object()
+    try:
+        with _arming:
+            _deadlines[mine] = time.monotonic() + seconds
+            _arm()
+        yield
+    finally:
+        with _arming:
+            _deadlines.pop(mine, None)
+            _arm()
+
+
+def _arm() -> None:
+    if not _deadlines:
+        return faulthandler.cancel_dump_traceback_later()
+    left = max(min(_deadlines.values()) - time.monotonic(), 0.001)
+    return faulthandler.dump_traceback_later(left, exit=True, file=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -278,21 +278,22 @@ class Work:
         """1 where an answer is right, 0 elsewhere."""
         return self._judged(rollouts)[0]
 
-    def _judged(self, rollouts: Rollouts) -> tuple[list[float], list[str | None]]:
+    def _judged(self, rollouts: Rollouts) -> tuple[list[float], list[Hashable]]:
         """(1 where right, final answers by which votes are counted) of every answer."""
         judgement = self.judge(rollouts)
         for line in judgement.failures.lines():
             self.context.say(f"not checked, and counted as wrong: {line}")
         found = judgement.right()
+        if found is None and judgement.failed().all():
+            found = torch.zeros_like(judgement.scores)
         if found is None:
             raise UserError(
                 "reward: it gives numbers and no verdicts, so nothing is right or wrong. Give a "
                 "verifier, such as reward=mathematics, or a function that returns True or False."
             )
-        final = self.recipe.reward.final
         template = self.context.template
         texts = [as_text(template, row.tolist()) for row in rollouts.steps.answer.rows()]
-        return found.tolist(), [final(text) for text in texts]
+        return found.tolist(), judgement.votes(texts, self.recipe.reward.final)
 
 
 def _as_page(out: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from backflip.data.batches import Rollouts, rewarded
 from backflip.data.records import Tally
 from backflip.distributed.world import here
 from backflip.functional.credit import at_end
-from backflip.monitor.outcomes import VERDICTS
+from backflip.monitor.outcomes import FAILED, VERDICTS
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,20 @@ class Judgement:
         if not any(name in self.parts for name in VERDICTS):
             return None
         return self.parts.get("correct", torch.zeros_like(self.scores))
+
+    def failed(self) -> Bool[Tensor, " B"]:
+        """True where a check failed or took too long."""
+        shares = [self.parts[name] for name in FAILED if name in self.parts]
+        return sum(shares, torch.zeros_like(self.scores)) > 0
+
+    def votes(self, texts: Sequence[str], final: Callable[[str], Hashable]) -> list[Hashable]:
+        """The final answers in B answers, by which votes are counted; None abstains.
+
+        So does an answer whose check failed or took too long: reading its final answer is the same
+        work, which no worker bounds.
+        """
+        failed = self.failed().tolist()
+        return [None if lost else final(text) for text, lost in zip(texts, failed, strict=True)]
 
     def rewards(self, mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Rewards in time: a score of the whole answer stands on the last choice of ``mask``."""

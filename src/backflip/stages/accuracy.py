@@ -41,7 +41,7 @@ class Accuracy:
         found = judgement.right()
         if found is None:
             return None
-        ends = [final(text) for text in texts]
+        ends = judgement.votes(texts, final)
         rows = [ends[at : at + each] for at in range(0, len(ends), each)]
         likeliest = None if greedy is None else greedy.right()
         failed = sum(int(judgement.parts[name].sum()) for name in FAILED if name in judgement.parts)

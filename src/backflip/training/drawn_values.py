@@ -128,6 +128,7 @@ class MonteCarlo:
             steps=whole,
             mask=whole.mask,
             logp=torch.zeros(whole.mask.shape),
+            version=torch.zeros_like(whole.mask, dtype=torch.long),
             finished=torch.tensor(ended),
         )
         scores = self.reward(judged).scores
