@@ -264,13 +264,15 @@ def wait_until(holds: Callable[[], bool], program: subprocess.Popen[str] | None 
         time.sleep(0.05)
 
 
-def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_is_killed(
-    tmp_path: Path,
-):
-    one = ray(folder=tmp_path / "one", more=["lora=null"])
+def test_ranks_with_a_sampler_beside_end_as_one_process_though_one_is_killed(tmp_path: Path):
+    """Answers are drawn ahead; a checkpoint holds those that wait, and one process goes on from it.
+
+    Without ``run=`` all starts of the ranks are one run.
+    """
+    more = ["ahead=2", "cluster.samplers=1", "lora.rank=4"]
+    one = ray(folder=tmp_path / "one", more=more)
     _, said = one.communicate(timeout=120)
     assert one.returncode == 0, said
-    more = ["lora=null", "cluster.samplers=1"]
     two = ray("ray", "--ranks", "2", folder=tmp_path / "two", more=more)
     saved = "runs/*/checkpoints/step_000003"
     wait_until(lambda: any((tmp_path / "two").glob(saved)), two)
@@ -279,7 +281,15 @@ def test_ranks_of_a_cluster_with_samplers_beside_end_as_one_process_though_one_i
     assert two.returncode == 0, said
     assert "rank 1 of 2 is gone without a word" in said
     assert "all 2 are started again (1 of 3)" in said
-    assert_same_run(run_in(tmp_path / "one"), run_in(tmp_path / "two"), names=("model",))
+    ended, begun = run_in(tmp_path / "one"), run_in(tmp_path / "two")
+    assert_same_run(ended, begun, names=("model",))
+    assert max(m.get("lag_max", 0.0) for m in metrics(begun)) == 2
+    (begun / "summary.json").unlink()
+    shutil.rmtree(begun / "model")
+    shutil.rmtree(begun / "checkpoints" / "step_000006")
+    api.resume(begun)
+    one_process, again = weights(ended), weights(begun)
+    assert max(float((one_process[n] - again[n]).abs().max()) for n in again) < 1e-5
 
 
 @pytest.mark.usefixtures("cluster")
@@ -322,23 +332,3 @@ def test_other_weights_under_the_same_name_are_found_out(
     })  # fmt: skip
     with pytest.raises(UserError, match="nats a token apart"):
         apart("grpo", tmp_path / "run", samplers=1)
-
-
-def test_ranks_with_answers_ahead_learn_what_one_process_does(tmp_path: Path):
-    """A checkpoint of the ranks holds the answers that wait, and one process goes on from it."""
-    more = ["ahead=2", "cluster.samplers=1", "lora.rank=4"]
-    one = ray(folder=tmp_path / "one", more=more)
-    _, said = one.communicate(timeout=120)
-    assert one.returncode == 0, said
-    two = ray("ray", "--ranks", "2", folder=tmp_path / "two", more=more)
-    _, said = two.communicate(timeout=180)
-    assert two.returncode == 0, said
-    ended, begun = run_in(tmp_path / "one"), run_in(tmp_path / "two")
-    assert_same_run(ended, begun, names=("model",))
-    assert max(m.get("lag_max", 0.0) for m in metrics(begun)) == 2
-    (begun / "summary.json").unlink()
-    shutil.rmtree(begun / "model")
-    shutil.rmtree(begun / "checkpoints" / "step_000006")
-    api.resume(begun)
-    one_process, again = weights(ended), weights(begun)
-    assert max(float((one_process[n] - again[n]).abs().max()) for n in again) < 1e-5
