@@ -81,6 +81,20 @@ PREDICTED = {
     "ppo": "needs a critic that must learn first",
     "vineppo": "more accurate credit than PPO's critic (Kazemnejad et al., 2024)",
     "vapo": "ahead of DAPO by a pretrained critic (Yue et al., 2025)",
+    "clip_cov": "keeps its entropy, and ends above GRPO (Cui et al., 2025)",
+    "kl_cov": "keeps its entropy, and ends above GRPO (Cui et al., 2025)",
+    "dppo": "steadier and more efficient than GRPO (Qi et al., 2026)",
+    "gmpo": "above GRPO by up to 4.1 points, with steadier ratios (Zhao et al., 2025)",
+    "gpg": "above GRPO, at less cost (Chu et al., 2025)",
+    "grpo_process": "above GRPO, by rewards of steps (Shao et al., 2024); here there are none",
+    "maxrl": "as good as GRPO or better in one try, better in many (Tajwar et al., 2026)",
+    "one_step_ppo": "no claim about accuracy: the form in which papers write RLHF down",
+    "opo": "steadier, with more entropy, and better on mathematics (Hao et al., 2025)",
+    "raft_pp": "close to GRPO: faster at first, then overtaken (Xiong et al., 2025)",
+    "reinforce_pp_baseline": "steadier and better than GRPO on complex reasoning (Hu et al., 2025)",
+    "sapo": "steadier than GRPO and GSPO, and better at equal budgets (Gao et al., 2025)",
+    "top_entropy": "as DAPO at 8 B, better at 14 and 32 B parameters (Wang et al., 2025)",
+    "vespo": "steady at a staleness of up to 64 updates (Shen et al., 2026)",
 }
 """What the papers say."""
 
