@@ -198,6 +198,18 @@ def test_remax_expects_the_score_of_the_greedy_answer():
     torch.testing.assert_close(advantages, by_hand)
 
 
+def test_reinforce_is_whitened_over_the_batch_where_it_is_asked_for():
+    """Of rewards 1, 0, 0, 1, 1, 1, 1, 1 of two prompts the mean is 3/4, the deviation √3/4."""
+    batch = scored([1, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1], [1] * 8)
+    white = REINFORCE(kl_coef=0.0, divide_by_std=True).of_answers(batch)
+    high, low = 1 / math.sqrt(3), -math.sqrt(3)
+    torch.testing.assert_close(white, torch.tensor([high, low, low] + [high] * 5))
+    raw = REINFORCE(kl_coef=0.0, divide_by_std=True, baseline="none").of_answers(batch)
+    assert raw.tolist() == pytest.approx([4 / math.sqrt(3), 0, 0] + [4 / math.sqrt(3)] * 5)
+    equal = scored([0.1] * 3, [0, 1, 2], [1, 2, 3])
+    assert REINFORCE(kl_coef=0.0, divide_by_std=True).of_answers(equal).tolist() == [0, 0, 0]
+
+
 def test_a_moving_average_expects_what_came_before():
     """First the batch's mean of 2; then 0.9·2 + 0.1·7, with the KL of 3 nats at 1 taken off."""
     algorithm = REINFORCE(baseline="moving", decay=0.9, kl_coef=0.0)

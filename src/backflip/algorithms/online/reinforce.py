@@ -16,7 +16,7 @@ from backflip.algorithms.online.kl_penalty import KLCoef
 from backflip.algorithms.online.on_policy import OnPolicy
 from backflip.algorithms.ranges import Usual, Within
 from backflip.data.batches import Scored
-from backflip.functional.group_credit import group_centred
+from backflip.functional.group_credit import group_centred, spread
 
 __all__ = ["REINFORCE"]
 
@@ -34,6 +34,9 @@ class REINFORCE(WholeAnswer, OnPolicy):
     baseline: Literal["batch", "moving", "none"] = "batch"
     """Rewards that are expected: the mean of the batch, the moving average over earlier batches
     (Williams, 1992), or 0."""
+    divide_by_std: bool = False
+    """Divide by the deviation of the batch's rewards; with ``batch`` the advantages are whitened.
+    Rewards that are all the same stay undivided."""
     decay: Annotated[
         float, Within(0.0, 1.0, "it weighs an average", open=True), Usual(0.9, 0.99, "0.9 to 0.99")
     ] = 0.95
@@ -49,12 +52,13 @@ class REINFORCE(WholeAnswer, OnPolicy):
     """Its estimate: k1 in the reward, k2 or k3 in the loss."""
 
     def of_answers(self, scored: Scored) -> Float[Tensor, " B"]:
-        scores = self.scores(scored)
-        if self.baseline == "none":
-            return scores
+        scores, together = self.scores(scored), torch.zeros_like(scored.rollouts.group)
+        advantages = scores
         if self.baseline == "moving" and self.expected is not None:
-            return scores - self.expected
-        return group_centred(scores, torch.zeros_like(scored.rollouts.group))
+            advantages = scores - self.expected
+        elif self.baseline != "none":
+            advantages = group_centred(scores, together)
+        return advantages / spread(scores, together) if self.divide_by_std else advantages
 
     def adapted(self, metrics: Mapping[str, float]) -> REINFORCE:
         if self.baseline != "moving":
