@@ -66,17 +66,12 @@ class Fleet:
         self._crew, self._patience = crew, patience
         self._ships = [Ship(member) for member in members]
         self._version, self._weights = 0, None
-        self._compared = False
+        self._stale, self._compared = True, False
 
     def sync(self, model: Any | None = None) -> None:
-        """Have the next answers written with the weights that ``model`` has now."""
+        """Have the next answers written with the weights that ``model`` has by then."""
         self.model = self.model if model is None else model
-        self._version, self._compared = (
-            self._version + 1,
-            self._compared and not _due(self._version + 1),
-        )
-        weights = {n: t.detach().to("cpu", copy=True) for n, t in learnt(self.model).items()}
-        self._weights = self._crew.share(weights)
+        self._stale = True
 
     def release(self) -> None:
         """Nothing to free: weights are the members'."""
@@ -99,15 +94,14 @@ class Fleet:
 
         Raises UserError where members fail again and again.
         """
-        if self._weights is None:
-            self.sync()
+        if self._stale:
+            self._share()
         asked = dict(zip(range(len(prompts)) if numbers is None else numbers, prompts, strict=True))
         todo, free = deque(_dealt(asked, len(self._ships))), deque(self._ships)
         sailing: dict[Future[list[Completion]], Sailing] = {}
         done: list[Completion] = []
-        with task(
-            f"writing {len(asked) * group} answers", len(asked) * group, "answers"
-        ) as writing:
+        count = len(asked) * group
+        with task(f"writing {count} answers", count, "answers") as writing:
             while todo or sailing:
                 while todo and free:
                     ship, part = free.popleft(), todo.popleft()
@@ -124,6 +118,13 @@ class Fleet:
         self._compare(asked, done, params)
         return done
 
+    def _share(self) -> None:
+        """Put the model's weights where all members can read them."""
+        self._version, self._stale = self._version + 1, False
+        self._compared = self._compared and not _due(self._version)
+        weights = {n: t.detach().to("cpu", copy=True) for n, t in learnt(self.model).items()}
+        self._weights = self._crew.share(weights)
+
     def _compare(
         self, asked: dict[int, Sequence[int]], done: list[Completion], params: SamplingParams
     ) -> None:
@@ -134,10 +135,8 @@ class Fleet:
         if not self._compared:
             step = max(len(done) // COMPARED, 1)
             read = [(asked[one.prompt_index], one) for one in done[::step][:COMPARED]]
-            near = NEAR if self.exact else FOREIGN
-            check_weights(
-                self.model, read, params, strict=True, near=near[torch.cuda.is_available()]
-            )
+            near = (NEAR if self.exact else FOREIGN)[torch.cuda.is_available()]
+            check_weights(self.model, read, params, strict=True, near=near)
             self._compared = True
 
     def _asked(self, ship: Ship, given: tuple[Any, ...]) -> Future[list[Completion]]:
