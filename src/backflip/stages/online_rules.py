@@ -143,11 +143,24 @@ def _faults_of_flight(recipe: Any, prefix: str) -> Iterator[str]:
         )
 
 
+def _faults_of_reference(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on a reference that is to live elsewhere."""
+    where, cluster = f"{prefix}cluster", recipe.cluster
+    if cluster.reference and recipe.lora is not None:
+        yield (
+            f"{where}.reference is true, but with LoRA the reference is the policy with its "
+            f"adapters off, and takes no memory. Set {where}.reference=false."
+        )
+    if cluster.reference and recipe.reference_device == "cpu":
+        yield f"{where}.reference and {prefix}reference_device=cpu are both set. Leave one out."
+
+
 def _faults_of_cluster(recipe: Any, prefix: str) -> Iterator[str]:
     """Sentences on roles that cannot live elsewhere, or that nobody plays."""
     where, cluster = f"{prefix}cluster", recipe.cluster
     if cluster is None:
         return
+    yield from _faults_of_reference(recipe, prefix)
     if not cluster.members:
         yield (
             f"{where} is set, and no role lives there. Set {where}.samplers=2, or {where}=null; "
@@ -163,13 +176,6 @@ def _faults_of_cluster(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}engine.folder is set, and {where}.samplers={cluster.samplers} would write "
             f"over each other there. Leave {prefix}engine.folder out."
         )
-    if cluster.reference and recipe.lora is not None:
-        yield (
-            f"{where}.reference is true, but with LoRA the reference is the policy with its "
-            f"adapters off, and takes no memory. Set {where}.reference=false."
-        )
-    if cluster.reference and recipe.reference_device == "cpu":
-        yield f"{where}.reference and {prefix}reference_device=cpu are both set. Leave one out."
     if cluster.critic and not isinstance(recipe.values, CriticValues):
         yield (
             f"{where}.critic is true, but {prefix}values is {NAMES[type(recipe.values)]}: there is "
