@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from backflip.monitor.folder import read_run
 from backflip.monitor.log import MetricsLog
 from backflip.monitor.rules.answers import FailedChecks, FarSampler
@@ -97,6 +99,16 @@ def test_a_sampler_far_from_the_learner_rings_with_what_to_do():
     assert alarm is not None
     assert "0.090 nats a token from the learner's" in alarm.sentence
     assert "See that the engine has the policy's weights" in alarm.sentence
+    usual: dict[str, Any] = {"sampler_gap": [0.02] * 5, "effective_share": [0.9] * 5}
+    usual |= {"lag": [1.0] * 5, "correction_held": [0.2] * 5, "sampler_kl": [0.01] * 5}
+    assert FarSampler().check(entries("online", **usual)) is None
+    for more, words in (
+        ({"correction_held": [0.4] * 5}, "weights of 40 % of the choices were cut or dropped"),
+        ({"sampler_kl": [0.3] * 5}, "was 0.30 nats a token from the sampler"),
+    ):
+        alarm = FarSampler().check(entries("online", **usual | more))
+        assert alarm is not None
+        assert words in alarm.sentence
 
 
 def test_rounds_and_short_steps_of_a_curriculum_are_counted():

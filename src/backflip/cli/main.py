@@ -34,6 +34,13 @@ BUG = 1
 OURS = (UserError, Interrupted, WaitingForLabels, NonFiniteError, RankError)
 """Ends of a command that are nobody's mistake in the code; each bears its exit code."""
 
+ROOM = (
+    "What takes less memory: token_budget=, max_rows=, activation_checkpointing=true, lora, "
+    "quantization=nf4, optimizer.state_bits=8, reference_device=cpu, or more devices. backflip "
+    "check RECIPE says what takes how much (docs/scale.md)."
+)
+"""Advice where a device is full."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -129,6 +136,9 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, OURS):
         _complain(str(error))
         return error.exit_code
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        _complain(f"{str(error).split('. ')[0]}. {ROOM}")
+        return BUG
     _complain(
         f"{type(error).__name__}: {error}\nThis is a bug in backflip: --debug shows where it is."
     )

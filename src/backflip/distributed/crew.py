@@ -8,17 +8,20 @@ wait is without a limit.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from backflip.errors import UserError
+from backflip.text import counted
 
 __all__ = ["Crew", "Lost", "Member", "Patience", "answer"]
 
 HOUR = 3600.0
+IN_A_ROW = 2
+"""Most starts of a member that have not brought an answer."""
 
 
 class Lost(Exception):  # noqa: N818 (whoever asked decides whether it is an error)
@@ -68,10 +71,22 @@ class Patience:
     """Seconds until a member that was started has built its role."""
     restarts: int = 5
     """Most members started again within an hour."""
+    _silent: Counter[str] = field(default_factory=Counter[str], repr=False)
+    """How often each was started again since its last answer."""
     _again: deque[float] = field(default_factory=deque[float], repr=False)
+
+    def answered(self, member: Member) -> None:
+        """A member has answered."""
+        self._silent.pop(member.name, None)
 
     def begin_again(self, member: Member, why: str, told: Callable[[str], None]) -> None:
         """Start a member again and say so. Raises UserError where that was done too often."""
+        if self._silent[member.name] >= IN_A_ROW:
+            raise UserError(
+                f"{member.name}: {why}. It was started again {counted(IN_A_ROW, 'time')} and never "
+                "answered. Is there room for it on the cluster, and does its machine have what it "
+                "loads?"
+            )
         now = time.monotonic()
         while self._again and now - self._again[0] > HOUR:
             self._again.popleft()
@@ -82,6 +97,7 @@ class Patience:
                 "(cluster.restarts). Look at the logs of Ray: ray logs."
             )
         self._again.append(now)
+        self._silent[member.name] += 1
         told(f"{member.name} is started again: {why}")
         member.begin_again()
 

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from backflip.distributed.world import World, here, settled
 from backflip.errors import UserError
 
-__all__ = ["BEGAN", "began", "joined", "patience", "rank_given", "restarted", "several"]
+__all__ = ["BEGAN", "began", "bounded", "joined", "patience", "rank_given", "restarted", "several"]
 
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that ``torchrun`` sets for each process."""
@@ -50,6 +50,22 @@ def patience() -> float:
     if not 0 < seconds < float("inf"):
         raise UserError(f"{PATIENCE} is {said!r}; give a number of seconds above 0, such as 600.")
     return seconds
+
+
+def bounded(answer: float, start: float) -> tuple[float, float, str]:
+    """(seconds for an answer, seconds to start, a sentence if they are less than asked for).
+
+    While rank 0 waits for somebody outside, or for whoever replaces him, the other ranks wait too.
+    """
+    if not several():
+        return answer, start, ""
+    most = patience()
+    less = min(answer, most / 4), min(start, most * 0.45)
+    said = (
+        f"ranks wait {most:g} s for one another: who is outside of them gets {less[0]:g} s for an "
+        f"answer and {less[1]:g} s to start. {PATIENCE}=SECONDS gives more"
+    )
+    return *less, "" if less == (answer, start) else said
 
 
 @contextlib.contextmanager

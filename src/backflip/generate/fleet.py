@@ -172,6 +172,7 @@ class Fleet:
             sent.ship.version, sent.ship.built = -1, False
             return None
         sent.ship.built = True
+        self._patience.answered(sent.ship.member)
         return found
 
 

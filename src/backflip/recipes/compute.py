@@ -320,10 +320,11 @@ def _page(report: ComputeReport) -> str:
         for p in report.points
     )
     notes = Markup("").join(Markup("<p>{}</p>").format(escape(note)) for note in report.notes)
-    head = "<tr><th>method</th><th>budget</th><th>tokens</th><th>accuracy</th></tr>"
+    names = ("method", "answers, beams or waits", "tokens a question", "accuracy, 95 % interval")
+    head = Markup("<tr>{}</tr>").format(Markup("").join(map(Markup("<th>{}</th>").format, names)))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Test-time compute</title>'
         f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
-        f'<main><h1>Test-time compute</h1><div class="single">{figure}</div>'
+        f'<main><h1>Test-time compute</h1><div class="single" style="margin:1rem 0">{figure}</div>'
         f"<table>{head}{rows}</table>{notes}</main></html>"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -12,7 +11,7 @@ from pydantic import Field
 
 from backflip.data.records import Prompt
 from backflip.distributed.crew import Crew, Member, Patience
-from backflip.distributed.joining import patience
+from backflip.distributed.joining import bounded
 from backflip.distributed.world import here
 from backflip.generate.engine import Engine
 from backflip.generate.fleet import Fleet
@@ -150,15 +149,10 @@ class Apart(Together):
     def _limits(self) -> Patience:
         """Of several ranks the others wait for whom rank 0 asks, and for whoever replaces it."""
         asked = self.settings
-        given = Patience(asked.patience, asked.start_seconds, asked.restarts)
-        most = patience() if here().size > 1 else float("inf")
-        answer, start = min(given.answer, most / 4), min(given.start, most * 0.45)
-        if (answer, start) != (given.answer, given.start):
-            self.context.say(
-                f"ranks wait {most:g} s for one another: roles apart get {answer:g} s for an "
-                f"answer and {start:g} s to load. BACKFLIP_PATIENCE=SECONDS gives them more"
-            )
-        return replace(given, answer=answer, start=start)
+        answer, start, said = bounded(asked.patience, asked.start_seconds)
+        if said:
+            self.context.say(said)
+        return Patience(answer, start, asked.restarts)
 
     def _meet(self) -> None:
         from backflip.distributed.ray_crew import RayCrew

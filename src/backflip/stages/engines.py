@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from backflip.distributed.joining import bounded
 from backflip.distributed.layout import plain
 from backflip.distributed.world import here
 from backflip.errors import UserError
@@ -153,8 +155,11 @@ class Vllm:
         whole = plain(model, only_leader=True)
         if here().size == 1:
             return self._started(whole, tokenizer)
-        made = list[VllmEngine]()
-        here().once(lambda: made.append(self._started(whole, tokenizer)))
+        made, less = list[VllmEngine](), bounded(self.timeout, self.start_seconds)
+        if less[2]:
+            warnings.warn(less[2], stacklevel=2)
+        limited = replace(self, timeout=less[0], start_seconds=less[1])
+        here().once(lambda: made.append(limited._started(whole, tokenizer)))
         return Led(made[0] if made else None, model, renews=self.in_flight)
 
     def _started(self, model: Any, tokenizer: Any) -> VllmEngine:

@@ -69,6 +69,7 @@ class Asking:
         seconds = self.patience.answer + (0.0 if self._built else self.patience.start)
         found = answer(self.member.ask(method, *given), seconds, self.member.name)
         self._built = True
+        self.patience.answered(self.member)
         return found
 
 

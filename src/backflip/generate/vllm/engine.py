@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backflip.errors import UserError
 from backflip.generate.engine import Completion, Progress, SamplingParams
 from backflip.generate.openai.client import SilentError
 from backflip.generate.openai.engine import OpenAIEngine
@@ -14,6 +15,8 @@ from backflip.generate.vllm.server import OwnServer
 __all__ = ["VllmEngine"]
 
 
+IN_A_ROW = 3
+"""Most starts that have not brought the answers that were asked for."""
 GRACE = 2.0
 """Seconds in which the end of a process that died is seen."""
 
@@ -46,15 +49,21 @@ class VllmEngine(OpenAIEngine):
     ) -> list[Completion]:
         """As ``OpenAIEngine``; raises UserError where the server fails again and again."""
         how: Any = {"group": group, "seed": seed, "progress": progress, "numbers": numbers}
-        while True:
+        for left in reversed(range(IN_A_ROW + 1)):
             try:
                 return super().generate(prompts, params, **how)
             except SilentError as error:
                 if self.server.closed:
                     raise
+                if not left:
+                    raise UserError(
+                        f"engine: vLLM was started again {IN_A_ROW} times and did not answer the "
+                        f"same prompts: {error} Give it engine.timeout, or fewer prompts at once."
+                    ) from error
                 why = "it had died" if self.server.ends_within(GRACE) else "it was stuck"
                 warnings.warn(self.server.start_again(f"{why}: {error}".rstrip(".")), stacklevel=2)
                 self._begun_anew()
+        raise AssertionError("the last try raises")
 
     def close(self) -> None:
         """End the server."""

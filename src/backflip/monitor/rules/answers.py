@@ -215,13 +215,19 @@ class FarSampler(Rule):
 
     name = "sampler_far"
     needs: tuple[str, ...] = ("sampler_gap", "effective_share")
-    eased: ClassVar[Mapping[str, float]] = {"share": HIGHER, "gap": LOWER}
+    eased: ClassVar[Mapping[str, float]] = {
+        "share": HIGHER, "gap": LOWER, "held": LOWER, "kl": LOWER,
+    }  # fmt: skip
     share: float = 0.5
     """Effective sample size of the weights, as a share of the choices."""
     gap: float = 0.05
     """Mean |log π − log μ| in nats a choice: number formats and kernels make less than 0.02.
     Answers that are older than the policy are far by nature: of these the share alone tells.
     """
+    held: float = 0.3
+    """Share of the choices whose weights were cut or dropped."""
+    kl: float = 0.1
+    """KL of the learner from the sampler, in nats a choice."""
     window: int = 5
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
@@ -241,6 +247,24 @@ class FarSampler(Rule):
             return (
                 f"{over} the sampler's log-probabilities were {shown} nats a token from the "
                 f"learner's, in the mean; up to {most} is usual. {self._advice(history[-1])}"
+            )
+        return self._much(history, over)
+
+    def _much(self, history: Sequence[Entry], over: str) -> str | None:
+        """Much that was cut, or a large distance, which is not old age alone."""
+        held = newest(history, "correction_held", self.window)
+        if len(held) == self.window and average(held) > self.held:
+            shown, _ = apart([average(held), self.held], digits=0, percent=True)
+            return (
+                f"{over} the weights of {shown} % of the choices were cut or dropped (correction): "
+                f"little of what was sampled is learnt from. {self._advice(history[-1])}"
+            )
+        kl = newest(history, "sampler_kl", self.window)
+        if len(kl) == self.window and average(kl) > self.kl:
+            shown, _ = apart([average(kl), self.kl], digits=2)
+            return (
+                f"{over} the learner was {shown} nats a token from the sampler (KL). "
+                f"{self._advice(history[-1])}"
             )
         return None
 
