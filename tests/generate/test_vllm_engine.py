@@ -189,6 +189,26 @@ def test_its_answers_are_those_of_the_learners_weights(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_sleeps_while_the_policy_learns_answers_with_its_weights(
+    kind: str, fake: tuple[str, Path], started: Started
+):
+    """Asleep after all answers; woken for weights, and then for keys."""
+    model = llama()
+    python, more = python_of(kind, fake)
+    engine, params = started(model, python, sleeps=True, **more), SamplingParams(max_tokens=8)
+    for seed in range(3):
+        if seed:  # once without new weights
+            learnt(model)
+            engine.sync(model)
+        for _ in range(2):
+            for answer in engine.generate(PROMPTS, params, seed=seed):
+                expected = answer_logp(model, PROMPTS[answer.prompt_index], answer.tokens)
+                torch.testing.assert_close(torch.tensor(answer.logp), expected, atol=1e-4, rtol=0)
+            asleep = engine.client.ask(f"{engine.client.root}/is_sleeping")
+            assert asleep == {"is_sleeping": True}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_that_come_in_the_middle_of_answers_are_those_of_the_tokens_behind(
     kind: str, fake: tuple[str, Path], started: Started
 ):

@@ -84,6 +84,7 @@ class Vllm:
         self.transfer = Transfer(self.engines[name])
         self.lock = threading.RLock()
         self.scales_out = False
+        self.asleep = set[str]()
         self.url = ""
 
     # what the endpoints do
@@ -91,6 +92,8 @@ class Vllm:
     def get(self, path: str) -> tuple[int, Any]:
         if path == "/health":
             return 200, ""
+        if path == "/is_sleeping":
+            return 200, {"is_sleeping": bool(self.asleep)}
         if path == "/weight_info":
             return 200, {"weight_version": self.transfer.version}
         if path != "/v1/models":
@@ -110,9 +113,8 @@ class Vllm:
             return 200, "Success"
         if path == "/v1/completions" or (path == TOKENS and self.scales_out):
             return self.complete(body) if path != TOKENS else self.flown(body)
-        if self.transfer.knows(path):
-            with self.lock:
-                return self.transfer.do(path, body)
+        if (rests := path.startswith(("/sleep", "/wake_up"))) or self.transfer.knows(path):
+            return self.rest(path) if rests else self.moved(path, body)
         return 404, {"detail": "Not Found"}
 
     def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
@@ -120,6 +122,7 @@ class Vllm:
             message = f"The model `{body['model']}` does not exist."
             return 404, {"error": {"message": message, "type": "NotFoundError", "code": 404}}
         self.asked.append(body)
+        assert not self.asleep, "it would hang"
         engine, seed = self.engines[body["model"]], body["seed"]
         bias = {int(token): amount for token, amount in (body["logit_bias"] or {}).items()}
         params = SamplingParams(
@@ -139,6 +142,19 @@ class Vllm:
             ]
         choices = [self.choice(engine.model, body, i, one) for i, one in enumerate(drawn)]
         return 200, {"object": "text_completion", "model": body["model"], "choices": choices}
+
+    def moved(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        assert "weights" not in self.asleep
+        with self.lock:
+            return self.transfer.do(path, body)
+
+    def rest(self, path: str) -> tuple[int, Any]:
+        """Memory that is let go of by level 1, and taken again by its tag."""
+        if path == "/sleep?level=1":
+            self.asleep = {"weights", "kv_cache"}
+        else:
+            self.asleep.remove(path.removeprefix("/wake_up?tags="))
+        return 200, {}
 
     def flown(self, body: dict[str, Any]) -> tuple[int, Any]:
         return 200, {"choices": [self.drawn(body, n) for n in range(body["sampling_params"]["n"])]}

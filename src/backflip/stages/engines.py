@@ -135,6 +135,8 @@ class Vllm:
     """Further tries after a failure that may pass."""
     concurrency: int = 64
     """Prompts asked at once."""
+    sleeps: bool = False
+    """Let go of the device's memory while the policy learns, which shares the device."""
     in_flight: bool = False
     """With ahead: hand weights over as soon as they are learnt, in the middle of answers."""
 
@@ -179,7 +181,11 @@ class Vllm:
         hands = Adapters if is_adapted(model) else WholeWeights
         handover = hands(folder / "weights", client)
         how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
-        how |= {"concurrency": self.concurrency, "near": NEAR[torch.cuda.is_available()]}
+        how |= {
+            "sleeps": self.sleeps,
+            "concurrency": self.concurrency,
+            "near": NEAR[torch.cuda.is_available()],
+        }
         kind = FlyingEngine if self.in_flight else VllmEngine
         return kind(model, server, ended=partial(ended, ignore_errors=True), **how)
 
@@ -188,6 +194,8 @@ class Vllm:
         yield f"--dtype={'bfloat16' if torch.cuda.is_available() else 'float32'}"
         if self.in_flight:
             yield "--enable-scale-out"
+        if self.sleeps and torch.cuda.is_available():  # elsewhere there is nothing to let go of
+            yield "--enable-sleep-mode"
         if is_adapted(model):
             ranks = [config.r for config in model.peft_config.values()]
             yield "--enable-lora"

@@ -120,7 +120,14 @@ def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
 
 
 def _faults_of_flight(recipe: Any, prefix: str) -> Iterator[str]:
-    """Sentences on weights in the middle of answers, where nobody could take them."""
+    """Sentences on weights in the middle of answers, where nobody could take them, and on sleep
+    where somebody answers.
+    """
+    if getattr(recipe.engine, "sleeps", False) and (recipe.ahead or recipe.cluster):
+        yield (
+            f"{prefix}engine.sleeps is true, but with {prefix}ahead or {prefix}cluster answers are "
+            "written beside the learner. Set it to false."
+        )
     if not getattr(recipe.engine, "in_flight", False):
         return
     where = f"{prefix}engine.in_flight is true, but"

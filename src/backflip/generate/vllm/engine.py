@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from backflip.errors import UserError
 from backflip.generate.engine import Completion, Progress, SamplingParams
 from backflip.generate.openai.client import SilentError
+from backflip.generate.openai.completions import Said
 from backflip.generate.openai.engine import OpenAIEngine
 from backflip.generate.vllm.server import OwnServer
 
@@ -29,13 +31,21 @@ class VllmEngine(OpenAIEngine):
     """
 
     def __init__(
-        self, model: Any, server: OwnServer, *, ended: Callable[[], None], **how: Any
+        self,
+        model: Any,
+        server: OwnServer,
+        *,
+        ended: Callable[[], None],
+        sleeps: bool = False,
+        **how: Any,
     ) -> None:
-        """``server``: serves by now; ``ended``: called when it was ended; ``how``: as
-        ``OpenAIEngine`` takes it, ``client`` too.
+        """``server``: serves by now; ``ended``: called when it was ended; ``sleeps``: whether it
+        lets go of its memory when it has answered; ``how``: as ``OpenAIEngine`` takes it,
+        ``client`` too.
         """
         super().__init__(model, **how)
         self.server, self._ended = server, ended
+        self.sleeps, self._asleep = sleeps, False
 
     def generate(
         self,
@@ -51,7 +61,7 @@ class VllmEngine(OpenAIEngine):
         how: Any = {"group": group, "seed": seed, "progress": progress, "numbers": numbers}
         for left in reversed(range(IN_A_ROW + 1)):
             try:
-                return super().generate(prompts, params, **how)
+                return self._then_asleep(super().generate(prompts, params, **how))
             except SilentError as error:
                 if self.server.closed:
                     raise
@@ -70,8 +80,30 @@ class VllmEngine(OpenAIEngine):
         self.server.close()
         self._ended()
 
+    def _known(self, prompts: Sequence[Sequence[int]], params: SamplingParams, group: int) -> Said:
+        """As ``OpenAIEngine``; a server that sleeps is woken, first for weights, then for keys."""
+        if self._asleep:
+            self._ask("wake_up?tags=weights")
+        said = super()._known(prompts, params, group)
+        if self._asleep:
+            self._ask("wake_up?tags=kv_cache")
+            self._asleep = False
+        return said
+
+    def _then_asleep(self, answers: list[Completion]) -> list[Completion]:
+        """The answers, once the server has let go of its memory where it is to."""
+        if self.sleeps:
+            with contextlib.suppress(SilentError):  # whoever asks next notices
+                self._ask("sleep?level=1")
+                self._asleep = True
+        return answers
+
+    def _ask(self, verb: str) -> None:
+        self.client.ask(f"{self.client.root}/{verb}", {}, plain=True)
+
     def _begun_anew(self) -> None:
         """The server has the weights that it was started with."""
+        self._asleep = False
         if self.handover is not None:
             self.handover.forgotten()
             self._stale = True
