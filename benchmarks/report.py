@@ -115,6 +115,7 @@ def write(folder: Path, rows: list[Row]) -> None:
         *learnt_part(_measured(folder / "hh_direct.json")),
         *rounds_part(_measured(folder / "three_rounds.json")),
         *cuda_part(_measured(folder / "cuda.json")),
+        *world_part(_measured(folder / "world.json")),
     ]
     (folder / "RESULTS.md").write_text(page(rows, besides))
 
@@ -307,6 +308,25 @@ def cuda_part(rows: list[Row]) -> list[str]:
         f"with {versions}.",
         "Losses of the first batch agree to 0.05. Memory is what was reserved on the device.",
         "Batches are small for it: at 0.5B both sides wait for Python more than for the device.",
+        "",
+    ]
+
+
+def world_part(table: dict[str, Any]) -> list[str]:
+    """What a step costs in a world of one process, where that has been measured."""
+    ratios = [
+        f"* {name} parameters: **{r['ratio']:.3f}** ({r['ratio_low']:.3f} to {r['ratio_high']:.3f})"
+        f" × {1000 * r['plain_s']:.1f} ms, {r['pairs']} pairs of steps"
+        for name, r in table.get("sizes", {}).items()
+    ]
+    return ratios and [
+        "## A world of one process",
+        "",
+        "Processor time of a step of SFT that could be shared out to several processes, over that",
+        "of the same in a plain loop: by turns in one process, ratio of medians with the interval",
+        f"(95 %) of a bootstrap over pairs (`benchmarks/world.py`, {table['machine']}).",
+        "",
+        *ratios,
         "",
     ]
 

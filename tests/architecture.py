@@ -18,6 +18,8 @@ STAGE_ROOMS = ("stages", "rounds")
 """Rooms that may ask what type a stage is."""
 TAUGHT = ("functional", "algorithms")
 """Rooms whose every public name is documented: readers learn the field's formulas there."""
+RAY = "src/backflip/distributed/ray_crew.py"
+"""The only file that may wait for Ray, and it says how long."""
 
 Guard = Callable[[Path], set[str]]
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -171,4 +173,18 @@ def undocumented(root: Path) -> set[str]:
                 public = "." not in name and not name.startswith("_")
                 if public and ast.get_docstring(made) is None:
                     found.add(f"{path}: {name}")
+    return found
+
+
+def endless_waits(root: Path) -> set[str]:
+    """Waits for Ray outside ``RAY``, and those there without a limit."""
+    found: set[str] = set()
+    for path, text in modules(root, "src"):
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            called = ast.unparse(node.func)
+            limited = any(given.arg == "timeout" for given in node.keywords)
+            if called in ("ray.get", "ray.wait") and not (path == RAY and limited):
+                found.add(f"{path}: {called}")
     return found

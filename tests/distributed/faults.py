@@ -1,7 +1,7 @@
 """A run of DPO in which one rank fails: `python -m tests.distributed.faults FAULT RUN [SETTING…]`.
 
-FAULT: raise, kill, kill_once, sleep, stop or disk, in the third step; recipe, data, rows or
-weights, before the first; or none.
+FAULT: raise, kill, kill_once, sleep, stop or disk, in the third step; recipe, version, data, rows
+or weights, before the first; or none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from backflip.cli import main as cli
 from backflip.distributed.joining import rank_given, several
 from backflip.models import scratch
+from backflip.recipes import alike
 from backflip.training import driver
 
 STEP = 3
@@ -73,6 +74,9 @@ def main(fault: str, run: Path, settings: list[str]) -> None:
     driver.check_rows = checked
     if mine and fault == "recipe":
         settings = [*settings, "optimizer.lr=0.5"]
+    if mine and fault == "version":
+        own = alike.environment()
+        alike.environment = lambda: own | {"transformers": "4.0"}
     if mine and fault == "data":
         settings = [s.replace("data.limit=24", "data.limit=23") for s in settings]
     if fault in ("rows", "weights"):

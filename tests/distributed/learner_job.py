@@ -1,7 +1,7 @@
 """Steps of a learner on the ranks of torchrun, beside the same steps of one process.
 
-Writes {case: {"parameters", "norm", "loss", "moved"}}: largest differences, and how far weights
-went.
+Writes {case: {"parameters", "norm", "loss", "moved", "held"}}: largest differences, how far weights
+went, and how often gradients were held back for a later micro-batch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from backflip.algorithms.online.ppo import PPO
 from backflip.data.batches import Experience, Rollouts, Scored, TokenSteps
+from backflip.distributed import sharding
 from backflip.distributed.joining import joined
 from backflip.distributed.layout import whole
 from backflip.distributed.sharding import shard
@@ -30,6 +32,7 @@ VOCABULARY = 64
 CASES: dict[str, dict[str, Any]] = {
     "all weights": {},
     "three micro-batches": {"groups": 3, "budget": 60},
+    "added up after each of them": {"groups": 3, "budget": 60, "roomy": False},
     "one answer on two ranks": {"groups": 1, "size": 1},
     "clipped hard": {"max_norm": 0.01},
     "checkpointing": {"checkpointing": True},
@@ -95,7 +98,8 @@ def learner(how: dict[str, Any]) -> Learner:
     policy = CausalPolicy(model, compute=how.get("compute"))
     if how.get("nodes") and here().size > 1:  # copied between nodes, cut within each
         shard(policy, init_device_mesh("cpu", (2, 1), mesh_dim_names=("nodes", "local")))
-    here().shard(policy)
+    with patch.object(sharding, "_fits", return_value=how.get("roomy", True)):
+        here().shard(policy)
     if how.get("averaged"):
         for module in policy.modules():
             if isinstance(module, FSDPModule):
@@ -117,7 +121,11 @@ def compared(how: dict[str, Any]) -> dict[str, float]:
         begun = weights(alone.model)
         wanted = [alone.step(Work(PPO(), batch)) for batch in batches]
     several = learner(how)
-    got = [several.step(Work(PPO(), batch)) for batch in batches]
+    model = several.model
+    with patch.object(
+        model, "set_requires_gradient_sync", wraps=model.set_requires_gradient_sync
+    ) as added:
+        got = [several.step(Work(PPO(), batch)) for batch in batches]
     one, other = weights(alone.model), weights(several.model)
 
     def far(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -128,6 +136,7 @@ def compared(how: dict[str, Any]) -> dict[str, float]:
         "parameters": far(one, other),
         "moved": far(begun, one),
         "norm": max(abs(w["grad_norm"] - g["grad_norm"]) / w["grad_norm"] for w, g in pairs),
+        "held": sum(call.args == (False,) for call in added.call_args_list),
         "loss": max(abs(w["policy_loss"] - g["policy_loss"]) for w, g in pairs),
     }
 

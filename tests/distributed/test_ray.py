@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -231,6 +232,7 @@ def ray(*words: str, folder: Path, more: Sequence[str] = ()) -> subprocess.Popen
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -238,6 +240,12 @@ def run_in(folder: Path) -> Path:
     """The only run there."""
     (run,) = (folder / "runs").iterdir()
     return run
+
+
+def saved_in(folder: Path) -> int:
+    """Steps of the newest checkpoint there."""
+    names = (path.name for path in folder.glob("runs/*/checkpoints/step_*"))
+    return max((int(name[5:]) for name in names if name[5:].isdecimal()), default=0)
 
 
 def ranks_of(folder: Path) -> dict[str, int]:
@@ -264,29 +272,42 @@ def wait_until(holds: Callable[[], bool], program: subprocess.Popen[str] | None 
         time.sleep(0.05)
 
 
+def agent_of(rank: int) -> int:
+    """The agent beside a process: it has started the first of the rank's session."""
+    status = Path(f"/proc/{os.getsid(rank)}/status").read_text()
+    return int(status.partition("PPid:")[2].split()[0])
+
+
 def test_ranks_with_a_sampler_beside_end_as_one_process_though_one_is_killed(tmp_path: Path):
-    """Answers are drawn ahead; a checkpoint holds those that wait, and one process goes on from it.
+    """And the agent of the other. Answers are drawn ahead; a checkpoint holds those that wait, and
+    one process goes on from it.
 
     Without ``run=`` all starts of the ranks are one run.
     """
-    more = ["ahead=2", "cluster.samplers=1", "lora.rank=4"]
+    more = ["ahead=2", "cluster.samplers=1", "lora.rank=4", "steps=12"]
     one = ray(folder=tmp_path / "one", more=more)
     _, said = one.communicate(timeout=120)
     assert one.returncode == 0, said
     two = ray("ray", "--ranks", "2", folder=tmp_path / "two", more=more)
-    saved = "runs/*/checkpoints/step_000003"
-    wait_until(lambda: any((tmp_path / "two").glob(saved)), two)
-    os.kill(ranks_of(tmp_path / "two")["1"], signal.SIGKILL)
+    wait_until(lambda: saved_in(tmp_path / "two") >= 2, two)
+    first = ranks_of(tmp_path / "two")["1"]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: ranks_of(tmp_path / "two").get("1") not in (None, first), two)
+    begun_at = saved_in(tmp_path / "two")
+    wait_until(lambda: saved_in(tmp_path / "two") > begun_at, two)
+    os.kill(agent_of(ranks_of(tmp_path / "two")["0"]), signal.SIGKILL)
     _, said = two.communicate(timeout=180)
     assert two.returncode == 0, said
     assert "rank 1 of 2 is gone without a word" in said
     assert "all 2 are started again (1 of 3)" in said
+    assert "backflip ray: rank 0 died" in said
+    assert "all 2 are started again (2 of 3)" in said
     ended, begun = run_in(tmp_path / "one"), run_in(tmp_path / "two")
     assert_same_run(ended, begun, names=("model",))
     assert max(m.get("lag_max", 0.0) for m in metrics(begun)) == 2
     (begun / "summary.json").unlink()
     shutil.rmtree(begun / "model")
-    shutil.rmtree(begun / "checkpoints" / "step_000006")
+    shutil.rmtree(begun / "checkpoints" / "step_000012")
     api.resume(begun)
     one_process, again = weights(ended), weights(begun)
     assert max(float((one_process[n] - again[n]).abs().max()) for n in again) < 1e-5
@@ -304,6 +325,24 @@ def test_nobody_is_left_behind_where_the_command_is_killed(tmp_path: Path):
     assert sorted(ranks_of(tmp_path / "run")) == ["0", "1"]
     program.kill()
     wait_until(lambda: not ranks_of(tmp_path / "run"))
+
+
+def test_ctrl_c_ends_all_ranks_behind_their_step_and_says_how_to_go_on(tmp_path: Path):
+    """To the command and all that it has started on this machine, as a terminal sends it."""
+    folder = tmp_path / "run"
+    program = ray("ray", "--ranks", "2", folder=folder, more=["steps=100000"])
+    wait_until(lambda: any(folder.glob("runs/*/checkpoints/step_*")), program)
+    os.killpg(program.pid, signal.SIGINT)
+    _, said = program.communicate(timeout=120)
+    assert program.returncode == 130, said
+    assert said.count("finishing this step, then saving") == 1
+    stopped = re.search(r"SIGTERM: stopped after step (\d+) of 100000 and saved", said)
+    assert stopped, said
+    saved = run_in(folder) / "checkpoints" / f"step_{int(stopped[1]):06d}"
+    assert saved.is_dir()
+    assert f"backflip resume {run_in(folder).relative_to(folder)}" in said
+    assert "Traceback" not in said
+    assert not ranks_of(folder)
 
 
 @pytest.mark.usefixtures("cluster")

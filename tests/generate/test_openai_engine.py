@@ -150,6 +150,20 @@ def test_what_passes_is_tried_again_and_changes_nothing(served, fault):
     assert not served.faults
 
 
+def test_a_slow_server_is_waited_for_and_nothing_is_asked_twice(served):
+    engine = engine_at(served, timeout=8.0)
+    calm = engine.generate(PROMPTS[:2], PARAMS, seed=3)
+    asked, served.faults = len(served.asked), ["slow", "slow"]
+    began = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert engine.generate(PROMPTS[:2], PARAMS, seed=3) == calm
+    assert time.monotonic() - began > 0.9
+    again = [body["prompt"] for body in served.asked[asked:]]
+    assert sorted(again) == sorted(PROMPTS[:2])
+    assert not served.faults
+
+
 def test_a_server_that_hangs_is_given_up_within_the_time_limit(served):
     engine = engine_at(served, timeout=0.3, retries=1)
     engine.generate(PROMPTS[:1], PARAMS)

@@ -24,6 +24,8 @@ from tests.generate.reference import words
 
 Faults = list[str]
 TOKENS = "/inference/v1/generate"
+SECONDS = {"hang": 3.0, "slow": 1.0}
+"""That faults hold an answer back."""
 
 
 class Transfer:
@@ -234,8 +236,8 @@ def _handler(served: Vllm) -> type[BaseHTTPRequestHandler]:
             fault = served.faults.pop(0) if sampled and served.faults else ""
             if served.key and self.headers.get("Authorization") != f"Bearer {served.key}":
                 return self.say(401, {"error": "Unauthorized"})
-            if fault == "hang":
-                time.sleep(3)
+            if fault in SECONDS:
+                time.sleep(SECONDS[fault])
             if fault.isdecimal():
                 return self.say(int(fault), {"error": {"message": "out of memory"}})
             if fault == "drop":

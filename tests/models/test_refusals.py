@@ -14,6 +14,7 @@ from transformers import (
     MambaConfig,
 )
 
+from backflip.distributed.sharding import shard
 from backflip.errors import UserError
 from backflip.models.causal import CausalPolicy
 from backflip.models.heads import RewardModel
@@ -24,7 +25,9 @@ from backflip.models.save import (
     save_policy,
     save_reward_model,
 )
+from tests.models.every_family import tiny_of
 from tests.models.families import CONFIGS, SCALED, tiny
+from tests.models.test_long_rows import CHANGING
 from tests.models.test_saving import disturbed_lora
 
 MAMBA = MambaConfig(vocab_size=61, hidden_size=16, state_size=4, num_hidden_layers=1)
@@ -139,3 +142,28 @@ def test_a_model_that_cannot_be_renamed_leaves_the_one_before(tokenizer, tmp_pat
         save_policy(policy, tokenizer, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*prefix forest")
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            lambda: tiny_of("doge", keep_window_size=2048, sliding_window=None),
+            "doge is read row by",
+        ),
+        (lambda: AutoModelForCausalLM.from_config(CHANGING["longrope"]), "phi3 changes its rope"),
+        (lambda: AutoModelForCausalLM.from_config(CHANGING["dynamic"]), "llama changes its rope"),
+        (lambda: tiny_of("mixtral"), "mixtral is a mixture of experts"),
+        (
+            lambda: tiny_of("aria_text"),
+            "aria_text is a mixture of experts",
+        ),  # under a name of its own
+    ],
+    ids=["alone", "longrope", "dynamic rope", "mixtral", "aria_text"],
+)
+def test_a_model_that_several_processes_cannot_share_is_refused_by_its_name(model, said):
+    """Before anything is cut: there is no process group here."""
+    with pytest.raises(UserError, match=f"{said}.* several processes.*Train it in one") as error:
+        shard(CausalPolicy(model()), None)
+    assert one_line(error)

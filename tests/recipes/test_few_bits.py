@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from backflip.data.sources import write_jsonl
+from backflip.distributed.gang import Gang
+from backflip.distributed.world import settled
 from backflip.errors import Interrupted, UserError
 from backflip.models.quantized import installed
 from backflip.recipes.load import load_recipe
@@ -204,3 +206,21 @@ def test_a_base_that_is_stored_in_4_bits_asks_for_the_setting(
         UserError, match=r"stored in nf4, which does not learn. Set quantization=nf4"
     ):
         train(given.model_copy(update={"quantization": None}))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "more"),
+    [
+        ("dpo", "quantization=nf4", []),
+        ("sft", "optimizer.state_bits=8", []),
+        ("ppo", "values.optimizer.state_bits=8", []),
+        ("grpo", "reference_device=cpu", ["lora=null"]),
+    ],
+)
+def test_what_several_processes_cannot_have_is_refused_by_its_setting(name, setting, more):
+    recipe = load_recipe(name, ["model=smollm2", setting, *more])
+    refused = f"{setting} is not supported by several processes"
+    assert not [fault for fault in recipe.faults() if "several processes" in fault]
+    with settled(Gang(1, 2, 0.0, None)):
+        (fault,) = [fault for fault in recipe.faults() if "several processes" in fault]
+    assert fault.startswith(refused)

@@ -63,7 +63,6 @@ def layers(model: nn.Module) -> Iterator[nn.Module]:
 
 def _check(model: Any) -> None:
     config = model.trunk.config
-    text = config.get_text_config()
     if model.trunk.way == "alone":
         raise UserError(
             f"{config.model_type} is read row by row, which several processes cannot share. "
@@ -75,8 +74,7 @@ def _check(model: Any) -> None:
             "in as many passes as it takes, which several processes cannot share. Train it in one "
             "process."
         )
-    experts = ("num_experts", "num_local_experts", "n_routed_experts")
-    if any(getattr(text, name, None) for name in experts):
+    if model.trunk.experts:
         raise UserError(
             f"{config.model_type} is a mixture of experts, which is not supported by several "
             "processes: each would send its rows to other experts. Train it in one process."

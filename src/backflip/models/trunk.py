@@ -18,6 +18,7 @@ from backflip.data.batches import TokenSteps
 from backflip.models import attention, positions, probing
 from backflip.models.dropout import evaluating, settle, without_dropout
 from backflip.models.forest import Forest, plant
+from backflip.models.quantized import experts
 
 GROWN = frozenset(("llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemma3_text"))
 """Model types that tests know to take the forest, however long the rows: they are spared the probe
@@ -69,6 +70,11 @@ class Trunk(nn.Module):
     @property
     def config(self) -> Any:
         return self.whole.config
+
+    @property
+    def experts(self) -> int:
+        """Of a mixture; 0 for a dense model."""
+        return experts(self.config)
 
     @property
     def device(self) -> torch.device:

@@ -8,6 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from backflip.distributed.joining import began, rank_given
 from backflip.progress import listener
 
 __all__ = ["Signals"]
@@ -18,7 +19,8 @@ FINISHING = "finishing this step, then saving; Ctrl-C again leaves at once"
 class Signals:
     """Notes the first SIGINT or SIGTERM; the second SIGINT is a KeyboardInterrupt.
 
-    Off the main thread, where Python lets nobody handle signals, it notes nothing.
+    Off the main thread, where Python lets nobody handle signals, it notes nothing. Of several
+    processes rank 0 says so, or the one command that started them all.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,8 @@ class Signals:
         if self.first is None:
             self.first = signal.Signals(number).name
             shows = listener()
-            if shows is None or not shows.urgent(FINISHING):
+            told = rank_given() > 0 or began() is not None
+            if not told and (shows is None or not shows.urgent(FINISHING)):
                 # Not print: the handler may have come in the middle of one.
                 os.write(2, f"\n{FINISHING}\n".encode())
         elif number == signal.SIGINT:
