@@ -45,6 +45,8 @@ class Trunk(nn.Module):
         without_dropout(model)
         self.rotary = positions.rotary(model)
         self.last_position = positions.last_position(self.whole)
+        self.experts = experts(self.config)
+        """Of a mixture; 0 for a dense model."""
         self.way = "alone"
         self.way = self._way()
         """How rows are read: as a forest, padded, or alone."""
@@ -70,11 +72,6 @@ class Trunk(nn.Module):
     @property
     def config(self) -> Any:
         return self.whole.config
-
-    @property
-    def experts(self) -> int:
-        """Of a mixture; 0 for a dense model."""
-        return experts(self.config)
 
     @property
     def device(self) -> torch.device:
@@ -143,10 +140,8 @@ class Trunk(nn.Module):
         if len(sequences) == 1:
             tokens = torch.tensor([list(sequences[0])], device=self.device)
             return self.body(input_ids=tokens, use_cache=False).last_hidden_state
-        tokens, mask = right_padded(sequences)
-        out = self.body(
-            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), use_cache=False
-        )
+        tokens, mask = (part.to(self.device) for part in right_padded(sequences))
+        out = self.body(input_ids=tokens, attention_mask=mask, use_cache=False)
         return out.last_hidden_state
 
     @torch.no_grad()
