@@ -74,7 +74,7 @@ bench: $(VENV)/.demo $(PEER)/.peer  ## speed and memory against TRL, into benchm
 
 bench-cuda:  ## the same on a CUDA device
 	$(MAKE) .venv-cuda/.demo .venv-peer-cuda/.peer VENV=.venv-cuda PEER=.venv-peer-cuda TORCH_INDEX=
-	.venv-cuda/bin/python benchmarks/cuda.py --peer-python .venv-peer-cuda/bin/python $(ARGS)
+	.venv-cuda/bin/python benchmarks/on_cuda.py --peer-python .venv-peer-cuda/bin/python $(ARGS)
 
 wheel: $(VENV)/.dev  ## build dist/*.whl
 	$(BIN)/python -m build --wheel

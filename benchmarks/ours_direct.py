@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ours import comparisons, new_learner, result
+from ours import WatchedLearner, budget, comparisons, new_learner, new_policy, result
 from timing import BETA, GAMMA, now
 from workloads import Label, Workload
 
@@ -16,15 +16,12 @@ from backflip.algorithms.preference.plackett_luce_dpo import PlackettLuceDPO
 from backflip.algorithms.preference.simpo import SimPO
 from backflip.data.batches import ComparisonBatch, LabelledBatch, TokenSteps
 from backflip.data.ragged import TensorRecord
-from backflip.models.causal import CausalPolicy
-from backflip.models.load import load_causal
-from backflip.models.packing import token_budget_here
 from backflip.training.learner import Work
 from backflip.training.reference import with_reference
 
 
 def dpo(load: Workload) -> dict[str, Any]:
-    """DPO on 8 pairs a step, the reference's reading of each batch counted in its step."""
+    """DPO, the reference's reading of each batch counted in its step."""
     return referenced(load, DPO(beta=BETA), [comparisons(rows) for rows in load["pairs"]])
 
 
@@ -54,16 +51,12 @@ def kto(load: Workload) -> dict[str, Any]:
 
 def orpo(load: Workload) -> dict[str, Any]:
     """ORPO on 8 pairs a step."""
-    return steps(load, ORPO(beta=BETA), policy(load), load["pairs"])
+    return steps(load, ORPO(beta=BETA), new_policy(load), load["pairs"])
 
 
 def simpo(load: Workload) -> dict[str, Any]:
     """SimPO on 8 pairs a step."""
-    return steps(load, SimPO(beta=2.0, target_margin=GAMMA), policy(load), load["pairs"])
-
-
-def policy(load: Workload) -> CausalPolicy:
-    return CausalPolicy(load_causal(load["model"], precision=load["dtype"]))
+    return steps(load, SimPO(beta=2.0, target_margin=GAMMA), new_policy(load), load["pairs"])
 
 
 def referenced(
@@ -72,10 +65,10 @@ def referenced(
     """All batches are read by the reference, which is the policy before its first step; then the
     policy learns from them. The seconds of a step are those of both, or of learning alone.
     """
-    model, known, reading = policy(load), list[Any](), list[float]()
+    model, known, reading = new_policy(load), list[Any](), list[float]()
     for batch in batches:
         start = now()
-        known.append(with_reference(batch, model, token_budget=token_budget_here()))
+        known.append(with_reference(batch, model, token_budget=budget(load)))
         reading.append(now() - start)
     found = steps(load, objective, model, known)
     if not cached:
@@ -85,14 +78,16 @@ def referenced(
 
 def steps(load: Workload, objective: Any, model: Any, batches: list[Any]) -> dict[str, Any]:
     """One optimiser step on each batch."""
-    learner, seconds, losses = new_learner(model), list[float](), list[float]()
+    learner = WatchedLearner(load, new_learner(load, model))
+    seconds, losses = list[float](), list[float]()
     for rows in batches:
         batch = rows if isinstance(rows, TensorRecord) else comparisons(rows)
         start = now()
         losses.append(learner.step(Work(objective, batch))["loss"])
         seconds.append(now() - start)
     key = "labels" if isinstance(objective, KTO) else "pairs"
-    return result(seconds[1:], tokens_of(load, key)[1:]) | {"losses": losses}
+    found = result(seconds[1:], tokens_of(load, key)[1:])
+    return {**found, "losses": losses, **learner.used(load.get("rate"))}
 
 
 def labels(rows: list[Label]) -> LabelledBatch:

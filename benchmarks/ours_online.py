@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from ours import new_learner, result
+from ours import WatchedLearner, new_learner, new_policy, result
 from timing import KL_COEF, timed
 from workloads import ANSWER_TOKENS, GROUP, WIDE_GROUP, Prompt, Workload
 
@@ -16,7 +16,6 @@ from backflip.data.batches import Rollouts
 from backflip.generate.engine import Completion, SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.generate.torch.engine import TorchEngine
-from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.reward.protocol import Judgement
 from backflip.training.drawn_values import MonteCarlo
@@ -48,12 +47,14 @@ def rloo(load: Workload) -> dict[str, Any]:
 
 
 def steps(load: Workload, algorithm: Any) -> dict[str, Any]:
-    """Sample, judge, learn once; policy and reference, all weights."""
-    policy = CausalPolicy(load_causal(load["model"], precision=load["dtype"]))
+    """Sample, judge, learn once; policy and reference. All answers are written side by side."""
+    policy, rows = new_policy(load), GROUP * len(load["prompts"][0])
+    learner: Any = WatchedLearner(load, new_learner(load, policy))
+    engine = TorchEngine(policy.model, max_rows=rows)
     loop = OnlineLoop(
-        learner=new_learner(policy),
+        learner=learner,
         reference=policy.reference(),
-        sampler=Sampler(engine=TorchEngine(policy.model), params=WHOLE, group_size=GROUP),
+        sampler=Sampler(engine=engine, params=WHOLE, group_size=GROUP),
         reward=variety,
         values=NoValues(),
         algorithm=replace(algorithm, epochs=1),
@@ -68,7 +69,7 @@ def steps(load: Workload, algorithm: Any) -> dict[str, Any]:
         return int(loop.last.experience.scored.rollouts.mask.sum())
 
     seconds, tokens = timed(step, load["prompts"])
-    return result(seconds, tokens[1:])
+    return result(seconds, tokens[1:]) | learner.used(load.get("rate"))
 
 
 def generation(load: Workload) -> dict[str, Any]:

@@ -17,15 +17,15 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from timing import LR, answer, now, peak_gb, score_head, timed, versions
-from workloads import ANSWER_TOKENS, CONVERSATIONS, GROUP, MAX_LENGTH, PAIRS, PROMPTS, Workload
+from timing import ALPHA, LR, RANK, answer, now, peak_gb, score_head, timed, versions
+from workloads import ANSWER_TOKENS, GROUP, MAX_LENGTH, Workload
 
 transformers.utils.logging.set_verbosity_error()
 
 
 def reward_model(load: Workload) -> dict[str, Any]:
-    """RewardTrainer on 8 pairs a step, all weights."""
-    rows = [row for batch in load["pairs"] for row in batch]
+    """RewardTrainer on the pairs of each step, all weights."""
+    rows, size = [row for batch in load["pairs"] for row in batch], len(load["pairs"][0])
     data = {
         "chosen_ids": [row["prompt"] + row["chosen"] for row in rows],
         "rejected_ids": [row["prompt"] + row["rejected"] for row in rows],
@@ -36,17 +36,18 @@ def reward_model(load: Workload) -> dict[str, Any]:
         model.score.weight.copy_(score_head(model.config.hidden_size))
     trainer = trl.RewardTrainer(
         model,
-        settings(trl.RewardConfig, PAIRS, load, max_length=MAX_LENGTH, pad_token=load["pad"]),
+        settings(trl.RewardConfig, size, load, max_length=MAX_LENGTH, pad_token=load["pad"]),
         train_dataset=Dataset.from_dict(data),
         processing_class=transformers.AutoTokenizer.from_pretrained(load["model"]),
     )
     seconds, losses = steps_of(trainer)
     sequences = [len(ids) for pair in zip(*data.values(), strict=True) for ids in pair]
-    return result(seconds, per_batch(sequences, 2 * PAIRS)) | {"losses": losses}
+    return result(seconds, per_batch(sequences, 2 * size)) | {"losses": losses}
 
 
 def sft(load: Workload) -> dict[str, Any]:
-    """SFTTrainer on 8 conversations a step, loss on the completion alone, all weights."""
+    """SFTTrainer on the conversations of each step, loss on the completion alone."""
+    size = len(load["demonstrations"][0])
     rows = [row for batch in load["demonstrations"] for row in batch]
     data = {
         "input_ids": [row["prompt"] + row["answer"] for row in rows],
@@ -55,14 +56,13 @@ def sft(load: Workload) -> dict[str, Any]:
     auto = transformers.AutoModelForCausalLM
     trainer = trl.SFTTrainer(
         auto.from_pretrained(load["model"], dtype=load["dtype"]),
-        settings(
-            trl.SFTConfig, CONVERSATIONS, load, max_length=MAX_LENGTH, completion_only_loss=True
-        ),
+        settings(trl.SFTConfig, size, load, max_length=MAX_LENGTH, completion_only_loss=True),
         train_dataset=Dataset.from_dict(data),
         processing_class=transformers.AutoTokenizer.from_pretrained(load["model"]),
+        peft_config=adapters(load),
     )
     seconds, losses = steps_of(trainer)
-    tokens = per_batch([len(ids) for ids in data["input_ids"]], CONVERSATIONS)
+    tokens = per_batch([len(ids) for ids in data["input_ids"]], size)
     return result(seconds, tokens) | {"losses": losses}
 
 
@@ -126,7 +126,7 @@ def online(load: Workload, kind: Any, config: Any, **more: Any) -> dict[str, Any
         variety,
         settings(
             config,
-            PROMPTS * GROUP,
+            GROUP * len(load["prompts"][0]),
             load,
             num_generations=GROUP,
             max_completion_length=ANSWER_TOKENS,
@@ -136,26 +136,47 @@ def online(load: Workload, kind: Any, config: Any, **more: Any) -> dict[str, Any
         ),
         train_dataset=Dataset.from_dict({"prompt": [prompt["messages"] for prompt in prompts]}),
         processing_class=tokenizer,
+        peft_config=adapters(load),
     )
     seconds, _ = steps_of(trainer)
     return result(seconds, written[1:])
 
 
+def adapters(load: Workload) -> Any:
+    """Those of the other side, or none."""
+    if not load.get("lora"):
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear")
+
+
 def settings(config: Any, rows: int, load: Workload, **more: Any) -> Any:
-    """float32 without autocast or checkpointing, rows in order, nothing logged, saved or shown."""
+    """In the type of the weights, without autocast or checkpointing; rows in order, nothing logged,
+    saved or shown.
+
+    Adapters, which are in float32, multiply in bfloat16. ``rows``: of a step, which is cut into
+    micro-batches by halves until ``at_once`` sequences are in each.
+    """
+    each = rows if config in (trl.GRPOConfig, trl.RLOOConfig, trl.SFTConfig) else 2 * rows
+    parts = 1
+    while each / parts > load.get("at_once", each) and rows % (2 * parts) == 0:
+        parts *= 2
     if config not in (trl.GRPOConfig, trl.RLOOConfig):
         more["train_sampling_strategy"] = "sequential"
     if config is not trl.SFTConfig:  # it has no such switch, and the models here no dropout
         more["disable_dropout"] = True
     return config(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=rows,
+        per_device_train_batch_size=rows // parts,
+        gradient_accumulation_steps=parts,
         max_steps=len(load["pairs"]),
         learning_rate=LR,
         lr_scheduler_type="constant",
         adam_epsilon=1e-5,
         max_grad_norm=1.0,
-        bf16=False,
+        bf16=bool(load.get("lora")) and load["dtype"] == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
         logging_strategy="no",
         save_strategy="no",
@@ -187,8 +208,10 @@ def steps_of(trainer: Any) -> tuple[list[float], list[float]]:
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(clock)
     trainer.train()
-    ends = clock.ends
-    return [b - a for a, b in pairwise(ends)], [float(loss) for loss in losses]
+    ends, parts = clock.ends, trainer.args.gradient_accumulation_steps
+    each = [float(loss) for loss in losses]  # of a micro-batch, already divided by their number
+    whole = [sum(each[start : start + parts]) for start in range(0, len(each), parts)]
+    return [b - a for a, b in pairwise(ends)], whole
 
 
 def per_batch(lengths: list[int], rows: int) -> list[int]:

@@ -7,13 +7,13 @@ from typing import Any
 import transformers
 import trl
 from datasets import Dataset
-from peer import per_batch, result, settings, steps_of
+from peer import adapters, per_batch, result, settings, steps_of
 from timing import BETA, GAMMA
-from workloads import LABELS, MAX_LENGTH, PAIRS, Workload
+from workloads import LABELS, MAX_LENGTH, Workload
 
 
 def dpo(load: Workload) -> dict[str, Any]:
-    """DPOTrainer on 8 pairs a step; the reference reads each batch in its step."""
+    """DPOTrainer on the pairs of each step; the reference reads each batch in its step."""
     return direct_preferences(load, precompute_ref_log_probs=False)
 
 
@@ -38,6 +38,7 @@ def direct_preferences(load: Workload, **more: Any) -> dict[str, Any]:
         args=settings(trl.DPOConfig, size, load, max_length=None, beta=BETA, **more),
         train_dataset=Dataset.from_dict(data),
         processing_class=tokenizer(load),
+        peft_config=adapters(load),
     )
     return measured(trainer, pair_lengths(rows), 2 * size)
 
@@ -112,18 +113,18 @@ def prepared(trainer: Any) -> Any:
 
 
 def reference_free(load: Workload, trainer_class: Any, config: Any, **more: Any) -> dict[str, Any]:
-    rows = [row for batch in load["pairs"] for row in batch]
+    rows, size = [row for batch in load["pairs"] for row in batch], len(load["pairs"][0])
     data: dict[str, list[Any]] = {
         name: ["-"] * len(rows) for name in ("prompt", "chosen", "rejected")
     }
     data |= {f"{name}_ids": [row[name] for row in rows] for name in data}
     trainer = trainer_class(
         model(load),
-        args=settings(config, PAIRS, load, max_length=MAX_LENGTH, **more),
+        args=settings(config, size, load, max_length=MAX_LENGTH, **more),
         train_dataset=Dataset.from_dict(data),
         processing_class=tokenizer(load),
     )
-    return measured(trainer, pair_lengths(rows), 2 * PAIRS)
+    return measured(trainer, pair_lengths(rows), 2 * size)
 
 
 def measured(trainer: Any, lengths: list[int], rows: int) -> dict[str, Any]:

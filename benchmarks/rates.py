@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from timing import now
+from workloads import Workload
 
 SQUARE = 8192 if torch.cuda.is_available() else 2048
 REPEATS = 5
@@ -18,10 +19,19 @@ def product_rate(config: Any, dtype: torch.dtype) -> float:
     """
     rows, width, inner = 2048, config.hidden_size, config.intermediate_size
     shapes = [(SQUARE, SQUARE, SQUARE), (rows, width, inner), (rows, inner, width)]
-    return max(_rate(m, k, n, dtype) for m, k, n in shapes)
+    return max(rate(m, k, n, dtype) for m, k, n in shapes)
 
 
-def _rate(m: int, k: int, n: int, dtype: torch.dtype) -> float:
+def peak(device: str) -> float | None:
+    """The data sheet's operations a second in bfloat16; None for a device that is not known."""
+    from backflip.cluster.devices import DEVICES, GPU_SHARE
+
+    known = (one for name, one in DEVICES.items() if name in device.lower())
+    return next((one.products / GPU_SHARE for one in known), None)
+
+
+def rate(m: int, k: int, n: int, dtype: torch.dtype) -> float:
+    """Operations a second of products of (m, k) and (k, n)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a = torch.randn(m, k, device=device, dtype=dtype)
     b = torch.randn(k, n, device=device, dtype=dtype)
@@ -35,32 +45,28 @@ def _rate(m: int, k: int, n: int, dtype: torch.dtype) -> float:
     return 2 * m * k * n / best
 
 
-def training_operations(model: Any, record: Any, *, head_rows: int) -> float:
+def training_operations(load: Workload, model: Any, record: Any, budget: int) -> float:
     """Operations of one step, forward and backward, on the forest that was really computed.
 
-    6 for each weight of the body's matrices and token; 12 for each query's visible key, layer and
-    channel; 6 for each weight of the vocabulary head and row that it runs on.
+    As the forecast reckons them: 6 for each weight and token that it is learnt at, 4 where adapters
+    learn (their own are not counted), attention and head on top. Reading again is not counted.
     """
+    from backflip.cluster.reckoning import operations
     from backflip.models.causal import CausalPolicy
     from backflip.models.forest import plant
-    from backflip.models.packing import token_budget_here
+    from backflip.stages.plans import Lengths
+    from backflip.stages.workload import Reading, shape_of
 
-    config = model.trunk.config
-    body = sum(
-        p.numel()
-        for name, p in model.trunk.body.named_parameters()
-        if p.dim() == 2 and "embed" not in name
-    )
-    channels = config.num_attention_heads * getattr(
-        config, "head_dim", config.hidden_size // config.num_attention_heads
-    )
-    last = -1 if isinstance(model, CausalPolicy) else None  # a policy does not read its last choice
-    tokens = keys = 0
-    for rows in model.plan(record, token_budget_here()):
+    policy = isinstance(model, CausalPolicy)
+    last = -1 if policy else None  # a policy does not read its last choice
+    tokens = keys = answers = 0
+    for rows in model.plan(record, budget):
         steps = record[rows].sequences()[0]
-        read = [steps.sequence(row)[:last] for row in range(len(steps))]
-        forest = plant(read)
+        forest = plant([steps.sequence(row)[:last] for row in range(len(steps))])
         tokens += len(forest)
         keys += int((forest.positions + 1).sum())
-    attention = 12 * channels * config.num_hidden_layers * keys
-    return 6 * body * tokens + attention + 6 * config.vocab_size * config.hidden_size * head_rows
+        answers += len(steps.answer.values)
+    lengths = Lengths(tokens - answers, answers, seen=keys / tokens)
+    kind = "adapt" if load.get("lora") else "learn"
+    reading = Reading("", shape_of(load["model"]), kind, lengths, 1, heads=policy)
+    return operations(reading, lengths, tokens, recompute=False)

@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import cuda_report
 from bars import chart
 from timing import CLOCK
 
@@ -34,40 +35,34 @@ METHODS = {"dpo": "DPO", "ipo": "IPO", "kto": "KTO", "orpo": "ORPO", "simpo": "S
 """Of ``hh_direct.py``."""
 
 
-def row(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> Row:
-    """What results.json says of one work.
+def row(name: str, sides: dict[str, dict[str, Any]], dtype: str) -> Row:
+    """What results.json says of one work; the peer's side may be missing.
 
     Seconds are those of all timed batches over their number; for sampling, where the two sides
     write answers of different lengths, seconds for 1,000 answer tokens.
     """
-    ours, peer = sides["ours"], sides["peer"]
-    found = {
-        "work": NAMES[work],
-        "unit": "1,000 answer tokens" if work == "sampling" else "step",
+    sampling, ours = name == NAMES["sampling"], sides["ours"]
+    found: Row = {
+        "work": name,
+        "unit": "1,000 answer tokens" if sampling else "step",
         "clock": os.environ.get(CLOCK, "wall"),
-        "ours_s": _seconds(work, ours),
-        "peer_s": _seconds(work, peer),
-        "speedup": _seconds(work, peer) / _seconds(work, ours),
-        "ours_gb": ours["gb"],
-        "peer_gb": peer["gb"],
-        "ours_tokens_per_s": sum(ours["tokens"]) / sum(ours["seconds"]),
-        "peer_tokens_per_s": sum(peer["tokens"]) / sum(peer["seconds"]),
-        "ours_batches_s": ours["seconds"],
-        "peer_batches_s": peer["seconds"],
-        "dtype": dtype,
-        "machine": machine(),
-        "versions": ours["versions"] | peer["versions"],
     }
+    versions: dict[str, str] = {}
+    for side, seen in sides.items():
+        spent, tokens = sum(seen["seconds"]), sum(seen["tokens"])
+        found[f"{side}_s"] = spent / (tokens / 1000 if sampling else len(seen["seconds"]))
+        found[f"{side}_gb"] = seen["gb"]
+        found[f"{side}_tokens_per_s"] = tokens / spent
+        found[f"{side}_batches_s"] = seen["seconds"]
+        versions |= seen["versions"]
+    if "peer" in sides:
+        found["speedup"] = found["peer_s"] / found["ours_s"]
+    found |= {"dtype": dtype, "machine": machine(), "versions": versions}
     if "operations" in ours:
-        done = sum(ours["operations"]) / sum(ours["seconds"])
+        done = sum(ours["operations"]) / sum(ours["learning"])
         found["product_rate"] = ours["product_rate"]
         found["share_of_product_rate"] = done / ours["product_rate"]
     return found
-
-
-def _seconds(work: str, side: dict[str, Any]) -> float:
-    per = sum(side["tokens"]) / 1000 if work == "sampling" else len(side["seconds"])
-    return sum(side["seconds"]) / per
 
 
 def machine() -> str:
@@ -87,10 +82,13 @@ def machine() -> str:
 def line(found: Row) -> str:
     """One work on one line, for the terminal."""
     share = found.get("share_of_product_rate")
-    return (
-        f"{found['work']}: {found['ours_s']:.2f} s against {found['peer_s']:.2f} s "
-        f"({found['speedup']:.2f} ×), {found['ours_gb']:.2f} GB against {found['peer_gb']:.2f} GB"
-        + (f", {share:.0%} of the matrix-product rate" if share else "")
+    against = (
+        f" against {found['peer_s']:.2f} s and {found['peer_gb']:.2f} GB ({found['speedup']:.2f} ×)"
+        if "speedup" in found
+        else ", without the peer"
+    )
+    return f"{found['work']}: {found['ours_s']:.2f} s and {found['ours_gb']:.2f} GB{against}" + (
+        f", {share:.0%} of the matrix-product rate" if share else ""
     )
 
 
@@ -114,7 +112,7 @@ def write(folder: Path, rows: list[Row]) -> None:
         *curves_part(_measured(folder / "curves.json").get("points", [])),
         *learnt_part(_measured(folder / "hh_direct.json")),
         *rounds_part(_measured(folder / "three_rounds.json")),
-        *cuda_part(_measured(folder / "cuda.json")),
+        *cuda_report.part(_measured(folder / "cuda.json")),
         *world_part(_measured(folder / "world.json")),
     ]
     (folder / "RESULTS.md").write_text(page(rows, besides))
@@ -279,35 +277,6 @@ def rounds_part(table: dict[str, Any]) -> list[str]:
         "the best against the worst. Answers to 64 held-out prompts are compared with the start's,",
         f"by the judge that chose, and by its other head (`benchmarks/three_rounds.py`, "
         f"{table['machine']}).",
-        "",
-    ]
-
-
-def cuda_part(rows: list[Row]) -> list[str]:
-    """The same works on a device, where they have been measured on one."""
-    if not rows:
-        return []
-    table = [
-        f"| {r['size']} | {r['work']}{'' if r['unit'] == 'step' else ' (for 1,000 answer tokens)'} "
-        f"| {r['ours_s']:.3f} | {r['peer_s']:.3f} | **{r['speedup']:.2f}** "
-        f"| {r['ours_gb']:.1f} | {r['peer_gb']:.1f} "
-        f"| {len(r['ours_batches_s'])} after {r['warmups']} |"
-        for r in rows
-    ]
-    versions = ", ".join(f"{name} {v}" for name, v in rows[0]["versions"].items())
-    return [
-        f"## On one {rows[0]['machine']}",
-        "",
-        "| model | work | seconds a step, ours | TRL | times as fast | peak GB, ours | TRL "
-        "| steps timed, after warm-ups |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-        *table,
-        "",
-        "The same works with random weights in the shapes of Qwen 2.5, on both sides in bfloat16,",
-        "weights and optimiser too (recipes keep masters in float32), by `benchmarks/cuda.py`,",
-        f"with {versions}.",
-        "Losses of the first batch agree to 0.05. Memory is what was reserved on the device.",
-        "Batches are small for it: at 0.5B both sides wait for Python more than for the device.",
         "",
     ]
 

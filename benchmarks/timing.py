@@ -19,6 +19,8 @@ LR = 1e-5
 
 KL_COEF = 0.05
 """Of GRPO and RLOO."""
+RANK, ALPHA = 16, 32
+"""Of LoRA, on every linear layer but the head."""
 BETA, GAMMA = 0.1, 0.5
 """Of the direct objectives; SimPO's own β is 2."""
 

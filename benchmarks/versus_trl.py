@@ -22,6 +22,8 @@ import report
 from timing import CLOCK
 from workloads import build, hh_source
 
+Side = dict[str, Any]
+"""What one side measured."""
 HERE = Path(__file__).resolve().parent
 WORKS = (
     "reward_model", "sft", "sampling", "ppo", "dpo", "dpo_cached", "kto", "orpo", "simpo",
@@ -53,22 +55,14 @@ def main() -> None:
 
 
 def compare(
-    works: Sequence[str],
-    model: str,
-    data: str,
-    *,
-    peer: str,
-    batches: int = BATCHES,
-    dtype: str = "float32",
-    warmups: int = 1,
+    works: Sequence[str], model: str, data: str, *, peer: str, batches: int = BATCHES
 ) -> Iterator[report.Row]:
     """A row for each work, as it is done; ours and the peer's turn by turn, never both at once."""
     from backflip.models.load import resolve
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "workload.json"
-        workload = build(resolve(model), data, batches=batches + warmups - 1, dtype=dtype)
-        path.write_text(json.dumps(workload))
+        path.write_text(json.dumps(build(resolve(model), data, batches=batches)))
         for work in works:
             sides = {
                 "ours": run(sys.executable, "ours.py", work, path),
@@ -76,31 +70,49 @@ def compare(
                 if work in OWN
                 else run(peer, "peer.py", work, path),
             }
-            check_equal(work, sides, dtype)
-            sides = {name: without_warmups(side, batches) for name, side in sides.items()}
-            row = report.row(work, sides, dtype)
-            print(report.line(row), flush=True)
-            yield row
+            yield row_of(work, sides, batches=batches)
 
 
-def run(python: str, script: str, work: str, workload: Path) -> dict[str, Any]:
-    """What one side measured, in a process of its own."""
+def row_of(
+    work: str, sides: dict[str, Side], *, batches: int, dtype: str = "float32", name: str = ""
+) -> report.Row:
+    """Of the timed batches alone, if both sides did the same. ``name``: in the table."""
+    check_equal(work, sides, dtype)
+    sides = {side: without_warmups(found, batches) for side, found in sides.items()}
+    row = report.row(name or report.NAMES[work], sides, dtype)
+    print(report.line(row), flush=True)
+    return row
+
+
+class OutOfMemoryError(SystemExit):
+    """A side did not fit into the device."""
+
+
+def run(python: str, script: str, work: str, workload: Path, *, limit: float | None = None) -> Side:
+    """What one side measured, in a process of its own that has ``limit`` seconds."""
     command = [python, str(HERE / script), work, str(workload)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise SystemExit(f"{script} {work} was not done after {limit:.0f} s") from error
     if done.returncode:
-        raise SystemExit(f"{script} {work} failed:\n{done.stderr[-3000:]}")
+        full = "OutOfMemoryError" in done.stderr
+        raise (OutOfMemoryError if full else SystemExit)(
+            f"{script} {work} failed:\n{done.stderr[-3000:]}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def without_warmups(side: dict[str, Any], batches: int) -> dict[str, Any]:
+def without_warmups(side: Side, batches: int) -> Side:
     """Without the warm-ups, which stand before the timed batches."""
-    return side | {
-        name: side[name][-batches:] for name in ("seconds", "tokens", "operations") if name in side
-    }
+    of_batches = ("seconds", "tokens", "operations", "learning")
+    return side | {name: side[name][-batches:] for name in of_batches if name in side}
 
 
-def check_equal(work: str, sides: dict[str, dict[str, Any]], dtype: str) -> None:
+def check_equal(work: str, sides: dict[str, Side], dtype: str) -> None:
     """Same weights and rows: the same loss at the first batch, and the same tokens."""
+    if "peer" not in sides:
+        return
     ours, peer = sides["ours"], sides["peer"]
     if work != "sampling" and ours["tokens"] != peer["tokens"]:
         raise SystemExit(f"{work}: tokens differ: {ours['tokens']} and {peer['tokens']}")

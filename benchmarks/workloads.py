@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 MAX_LENGTH = 512
 """Tokens of prompt and answer together."""
@@ -19,8 +20,21 @@ GROUP = 8
 """Answers sampled for each prompt."""
 WIDE_GROUP = 16
 """Answers written for each prompt where writing is all there is."""
-PAIRS, CONVERSATIONS, PROMPTS, WIDE_PROMPTS, LABELS = 8, 8, 2, 4, 16
-"""Rows in one batch of comparisons, demonstrations, prompts and labelled answers."""
+WIDE_PROMPTS, LABELS = 4, 16
+"""Rows in one batch of prompts where writing is all there is, and of labelled answers."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in one batch of comparisons, demonstrations and prompts."""
+
+    pairs: int = 8
+    conversations: int = 8
+    prompts: int = 2
+
+
+FEW = Rows()
+"""As many as a processor takes."""
 
 
 class Pair(TypedDict):
@@ -69,6 +83,13 @@ class Workload(TypedDict):
     labels: list[list[Label]]
     rankings: list[list[Ranking]]
     """For the curves alone."""
+    lora: NotRequired[bool]
+    """Whether adapters learn, and the weights below them do not."""
+    at_once: NotRequired[int]
+    """Sequences of ``MAX_LENGTH`` tokens, padding counted, that a side learns from side by side at
+    most. Without it the peer takes a whole batch, and ours what suits the machine."""
+    rate: NotRequired[float]
+    """Operations a second of large products on this device, where that is known beforehand."""
 
 
 def hh_source() -> str:
@@ -79,7 +100,9 @@ def hh_source() -> str:
     return str(local) if local.is_file() else "Anthropic/hh-rlhf"
 
 
-def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
+def build(
+    model: str, data: str, *, batches: int, dtype: str = "float32", rows: Rows = FEW
+) -> Workload:
     """``batches`` timed batches of each kind, after one for the warm-up."""
     from backflip.data.chat import ChatTemplate
     from backflip.data.formats import load
@@ -89,7 +112,7 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
     size = batches + 1
     tokenizer = load_tokenizer(model)
     template = ChatTemplate(tokenizer)
-    records = load(data, Comparison, limit=32 * size).records
+    records = load(data, Comparison, limit=4 * max(rows.pairs, LABELS // 2) * size).records
     pairs = _pairs(records, template)
     demonstrations: list[Demonstration] = [
         {"prompt": pair["prompt"], "answer": pair["chosen"]} for pair in pairs
@@ -100,9 +123,9 @@ def build(model: str, data: str, *, batches: int, dtype: str) -> Workload:
         dtype=dtype,
         stop=tokenizer.eos_token_id,
         pad=next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token),
-        pairs=_cut(pairs, PAIRS, size),
-        demonstrations=_cut(demonstrations, CONVERSATIONS, size),
-        prompts=_cut(prompts, PROMPTS, size),
+        pairs=_cut(pairs, rows.pairs, size),
+        demonstrations=_cut(demonstrations, rows.conversations, size),
+        prompts=_cut(prompts, rows.prompts, size),
         wide=_cut(prompts, WIDE_PROMPTS, size),
         labels=_labels(pairs, size),
         rankings=[],

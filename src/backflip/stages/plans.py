@@ -34,6 +34,8 @@ class Lengths:
     """Answers of a row."""
     shared: float = 0.0
     """Tokens of a prompt that all rows begin with, which a forest reads once."""
+    seen: float | None = None
+    """Mean tokens that a token sees, where they have been counted."""
 
     @property
     def tokens(self) -> float:
@@ -48,6 +50,8 @@ class Lengths:
     @property
     def keys(self) -> float:
         """Mean tokens that a token sees: those before it, of its prompt and its own answer."""
+        if self.seen is not None:
+            return self.seen
         each = self.answers / self.count
         seen = self.prompt * self.prompt / 2 + self.answers * (self.prompt + each / 2)
         return seen / max(self.tokens, 1.0)
