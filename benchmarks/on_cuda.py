@@ -5,8 +5,8 @@
 
 Writes ``cuda.json`` after each row; rows that are not run again are kept. Rows come by importance
 until ``--minutes`` are over; what is left out is said. A dry run goes the same way with tiny models
-on a processor, and its numbers mean nothing. Without a device it says so on one line and leaves
-with 0.
+on a processor, and its numbers mean nothing. Leaves with 1 where rows are missing; without a device
+it says so on one line and leaves with 0.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from ours import WatchedLearner, new_learner, new_policy, result
-from timing import KL_COEF, timed
+from timing import KL_COEF, cheap_reward, timed
 from workloads import ANSWER_TOKENS, GROUP, WIDE_GROUP, Prompt, Workload
 
 from backflip.data.batches import Rollouts
@@ -28,10 +28,9 @@ SAMPLES = 9
 """VinePPO's K."""
 
 
-def variety(rollouts: Rollouts) -> Judgement:
-    """The number of different tokens: a reward that costs nothing."""
+def judged(rollouts: Rollouts) -> Judgement:
     answers = rollouts.steps.answer.rows()
-    return Judgement(torch.tensor([float(len(set(answer.tolist()))) for answer in answers]))
+    return Judgement(torch.tensor([cheap_reward(answer.tolist()) for answer in answers]))
 
 
 def grpo(load: Workload) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def steps(load: Workload, algorithm: Any) -> dict[str, Any]:
         learner=learner,
         reference=policy.reference(),
         sampler=Sampler(engine=engine, params=WHOLE, group_size=GROUP),
-        reward=variety,
+        reward=judged,
         values=NoValues(),
         algorithm=replace(algorithm, epochs=1),
     )
@@ -130,11 +129,11 @@ def values(load: Workload, engine_of: Any) -> dict[str, Any]:
         for number, prompts in enumerate(load["prompts"])
     ]
     source = MonteCarlo(
-        engine_of(engine), WHOLE, variety, SAMPLES, at="sentences", decode=tokenizer.decode
+        engine_of(engine), WHOLE, judged, SAMPLES, at="sentences", decode=tokenizer.decode
     )
 
     def step(rollouts: Rollouts) -> int:
-        source(None, rollouts, variety(rollouts).scores)
+        source(None, rollouts, judged(rollouts).scores)
         return SAMPLES * int(source.seen["continued_states"])
 
     seconds, continued = timed(step, batches)

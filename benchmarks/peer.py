@@ -17,7 +17,7 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from timing import ALPHA, LR, RANK, answer, now, peak_gb, score_head, timed, versions
+from timing import ALPHA, LR, RANK, answer, cheap_reward, now, peak_gb, score_head, timed, versions
 from workloads import ANSWER_TOKENS, GROUP, MAX_LENGTH, Workload
 
 transformers.utils.logging.set_verbosity_error()
@@ -117,13 +117,13 @@ def online(load: Workload, kind: Any, config: Any, **more: Any) -> dict[str, Any
         assert chat["input_ids"] == prompt["tokens"], "the peer reads other tokens"
     written: list[int] = []
 
-    def variety(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
         written.append(sum(map(len, completion_ids)))
-        return [float(len(set(ids))) for ids in completion_ids]
+        return [cheap_reward(ids) for ids in completion_ids]
 
     trainer = kind(
         transformers.AutoModelForCausalLM.from_pretrained(load["model"], dtype=load["dtype"]),
-        variety,
+        rewards,
         settings(
             config,
             GROUP * len(load["prompts"][0]),
