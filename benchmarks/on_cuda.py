@@ -98,14 +98,14 @@ class Bench:
         """Both sides of a row, as far as they are done by ``ends``; raises SystemExit else."""
         work, size = name.split(":")
         shape = self.shape(size)
-        load = self.load | {
-            "model": self.model(size), "lora": shape.lora, "at_once": shape.at_once,
-        }  # fmt: skip
+        load = self.load.copy()
+        load["model"], load["lora"] = self.model(size), shape.lora
         commands = {"ours": (sys.executable, "ours.py")}
         if not self.given.no_peer:
             commands["peer"] = (self.given.peer_python, "peer.py")
         sides = {
-            side: self.fitting(*command, work, load, ends) for side, command in commands.items()
+            side: self.fitting(*command, work, load, shape.at_once, ends)
+            for side, command in commands.items()
         }
         title = cuda_report.NAMES[work].format(
             pairs=len(load["pairs"][0]),
@@ -121,11 +121,14 @@ class Bench:
         about["dry_run"] = self.given.dry_run
         return about | found | {f"{side}_at_once": sides[side]["at_once"] for side in sides}
 
-    def fitting(self, python: str, script: str, work: str, load: Workload, ends: float) -> Side:
+    def fitting(
+        self, python: str, script: str, work: str, load: Workload, at_once: int, ends: float
+    ) -> Side:
         """A side with as many sequences at once as fit, and their number."""
-        path, at_once = self.folder / "workload.json", load["at_once"]
+        path = self.folder / "workload.json"
         while True:
-            path.write_text(json.dumps(load | {"at_once": at_once}))
+            load["at_once"] = at_once
+            path.write_text(json.dumps(load))
             try:
                 found = run(python, script, work, path, limit=max(1.0, ends - time.monotonic()))
                 return found | {"at_once": at_once}
