@@ -40,7 +40,7 @@ def full_part(rows: list[Row]) -> list[str]:
         "",
         *(
             ["Of a dry run: tiny models, whose numbers mean nothing.", ""]
-            if first["dry_run"]
+            if any(row.get("dry_run") for row in rows)
             else []
         ),
         *table(rows),

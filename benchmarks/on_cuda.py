@@ -154,6 +154,8 @@ def arguments() -> argparse.Namespace:
     if given.dry_run and given.out is None:
         parser.error("--dry-run needs --out, for its numbers mean nothing")
     given.out = given.out or HERE
+    if given.dry_run and (given.out / "results.json").is_file():
+        parser.error(f"{given.out} holds measured results: give a dry run another folder")
     given.batches = given.batches or (1 if given.dry_run else BATCHES)
     return given
 
