@@ -291,9 +291,9 @@ def world_part(table: dict[str, Any]) -> list[str]:
     return ratios and [
         "## A world of one process",
         "",
-        "Processor time of a step of SFT that could be shared out to several processes, over that",
-        "of the same in a plain loop: by turns in one process, ratio of medians with the interval",
-        f"(95 %) of a bootstrap over pairs (`benchmarks/world.py`, {table['machine']}).",
+        "Processor time of a step of SFT that several processes could share, over that of the same",
+        "in a plain loop: by turns, ratio of medians, 95 % interval of a bootstrap over pairs",
+        f"(`benchmarks/world.py`, {table['machine']}, which had other work to do beside it).",
         "",
         *ratios,
         "",

@@ -28,12 +28,12 @@ from backflip.models.causal import CausalPolicy
 from backflip.training.learner import Learner, Work, make_optimizer
 
 HERE = Path(__file__).resolve().parent
-SIZES = {"0.2M": (64, 2, 1000, 300), "20M": (320, 8, 20_000, 24)}
+SIZES = {"0.2M": (64, 2, 1000, 400), "20M": (320, 8, 20_000, 48)}
 """Width, layers, vocabulary; pairs of steps."""
 
 
 class Plain(Learner):
-    """A learner that knows of no other process."""
+    """A learner that knows of no other process, nor shows how far it is."""
 
     def _backward(self, work: Work) -> dict[str, Any]:
         with torch.no_grad():
