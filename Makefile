@@ -46,8 +46,8 @@ loops: $(VENV)/.dev  # whole runs, servers, commands
 parts: $(VENV)/.dev  ## the tests that need a browser or a database server, or send a great many requests
 	BACKFLIP_TYPES=0 $(PYTEST) -m "not slow and (browser or database or fuzz)" $(ARGS)
 
-test-distributed: $(VENV)/.dev  ## the tests that start several processes, about 5 minutes on two cores
-	BACKFLIP_TYPES=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m distributed tests/distributed $(ARGS)
+test-distributed: $(VENV)/.dev  ## the tests that start several processes, about 8 minutes on two cores
+	BACKFLIP_TYPES=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "distributed and not slow" tests/distributed $(ARGS)
 
 slow: slow-beside slow-alone  ## the tests that take minutes
 

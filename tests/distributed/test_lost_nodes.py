@@ -29,6 +29,7 @@ def nodes() -> Iterator[Any]:
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_a_sampler_whose_node_is_lost_lives_on_another_and_no_number_changes(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -278,6 +278,7 @@ def agent_of(rank: int) -> int:
     return int(status.partition("PPid:")[2].split()[0])
 
 
+@pytest.mark.slow
 def test_ranks_with_a_sampler_beside_end_as_one_process_though_one_is_killed(tmp_path: Path):
     """And the agent of the other. Answers are drawn ahead; a checkpoint holds those that wait, and
     one process goes on from it.
@@ -327,6 +328,7 @@ def test_nobody_is_left_behind_where_the_command_is_killed(tmp_path: Path):
     wait_until(lambda: not ranks_of(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_ranks_behind_their_step_and_says_how_to_go_on(tmp_path: Path):
     """To the command and all that it has started on this machine, as a terminal sends it."""
     folder = tmp_path / "run"
