@@ -368,7 +368,7 @@ def test_other_weights_under_the_same_name_are_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The fleet forgets to hand over what was learnt."""
-    monkeypatch.setattr("backflip.generate.fleet.learnt", lambda model: {
+    monkeypatch.setattr("backflip.generate.fleet.copied", lambda model: {
         name: tensor * 0.5 for name, tensor in learnt(model).items()
     })  # fmt: skip
     with pytest.raises(UserError, match="nats a token apart"):

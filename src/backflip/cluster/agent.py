@@ -12,11 +12,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO
 
 from backflip.distributed import supervisor
-from backflip.errors import UserError
 
 __all__ = ["Agent"]
 
@@ -41,23 +39,14 @@ class Agent:
             free.bind(("", 0))
             return ray.util.get_node_ip_address(), free.getsockname()[1]
 
-    def start(self, words: Sequence[str], folder: str, variables: Mapping[str, str]) -> None:
-        """Start ``python -m backflip WORDS`` in a folder, with more variables of the environment.
-
-        Raises UserError where this machine has no such folder.
-        """
+    def start(self, words: Sequence[str], variables: Mapping[str, str]) -> None:
+        """Start ``python -m backflip WORDS`` where the agent lives, with more variables."""
         self.end()
-        if not Path(folder).is_dir():
-            raise UserError(
-                f"{socket.gethostname()} has no folder {folder}: all machines of a run need a file "
-                "system in common. Start it in a folder that they share."
-            )
         own = {n: v for n, v in os.environ.items() if n[:4] != "RAY_" or n.startswith(KEY)}
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (until end)
         self._printed = (out, err)
         self._process = subprocess.Popen(
             [sys.executable, supervisor.__file__, "0", sys.executable, "-m", "backflip", *words],
-            cwd=folder,
             env=own | dict(variables),
             stdin=subprocess.PIPE,
             stdout=os.dup(out.fileno()),

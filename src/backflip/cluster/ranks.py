@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from backflip.distributed.crew import Lost, Member, answer
 from backflip.distributed.joining import BEGAN
@@ -118,7 +117,7 @@ class Ranks:
                 BEGAN: str(self._began),
             }
             rank.read, rank.code = (0, 0), None
-            asked = rank.agent.ask("start", list(self.words), str(Path.cwd()), variables)
+            asked = rank.agent.ask("start", list(self.words), variables)
             answer(asked, ANSWER, rank.agent.name)
 
     def _ended(self, signals: Signals) -> int:

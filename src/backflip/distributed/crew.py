@@ -8,8 +8,8 @@ wait is without a limit.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter, deque
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -79,7 +79,7 @@ class Patience:
         """A member has answered."""
         self._silent.pop(member.name, None)
 
-    def begin_again(self, member: Member, why: str, told: Callable[[str], None]) -> None:
+    def begin_again(self, member: Member, why: str) -> None:
         """Start a member again and say so. Raises UserError where that was done too often."""
         if self._silent[member.name] >= IN_A_ROW:
             raise UserError(
@@ -98,7 +98,7 @@ class Patience:
             )
         self._again.append(now)
         self._silent[member.name] += 1
-        told(f"{member.name} is started again: {why}")
+        warnings.warn(f"{member.name} is started again: {why}", stacklevel=2)
         member.begin_again()
 
 

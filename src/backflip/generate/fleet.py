@@ -7,7 +7,6 @@ what a member was asked that died or hangs is asked of another, and no answer is
 from __future__ import annotations
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,7 +18,7 @@ import torch
 from backflip.distributed.crew import Crew, Lost, Member, Patience
 from backflip.generate.engine import Completion, Progress, SamplingParams
 from backflip.generate.openai.meeting import check_weights
-from backflip.models.learnt import learnt
+from backflip.models.learnt import copied
 from backflip.progress import Task, task
 
 __all__ = ["Fleet"]
@@ -122,8 +121,7 @@ class Fleet:
         """Put the model's weights where all members can read them."""
         self._version, self._stale = self._version + 1, False
         self._compared = self._compared and not _due(self._version)
-        weights = {n: t.detach().to("cpu", copy=True) for n, t in learnt(self.model).items()}
-        self._weights = self._crew.share(weights)
+        self._weights = self._crew.share(copied(self.model))
 
     def _compare(
         self, asked: dict[int, Sequence[int]], done: list[Completion], params: SamplingParams
@@ -168,7 +166,7 @@ class Fleet:
                 raise Lost(f"no answer within {limits}")
             found = future.result()
         except Lost as why:
-            self._patience.begin_again(sent.ship.member, str(why), _said)
+            self._patience.begin_again(sent.ship.member, str(why))
             sent.ship.version, sent.ship.built = -1, False
             return None
         sent.ship.built = True
@@ -190,10 +188,6 @@ def _dealt(asked: dict[int, Sequence[int]], among: int) -> list[list[int]]:
 
 def _late(sent: Sailing) -> bool:
     return time.monotonic() >= sent.until
-
-
-def _said(line: str) -> None:
-    warnings.warn(line, stacklevel=2)
 
 
 def _tell(answers: Sequence[Completion], writing: Task, progress: Progress | None) -> None:

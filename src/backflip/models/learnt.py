@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["learnt", "taken_over"]
+__all__ = ["copied", "learnt", "taken_over"]
 
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
@@ -21,6 +21,11 @@ def learnt(module: nn.Module) -> dict[str, Tensor]:
     known = dict(module.named_buffers(remove_duplicate=False))  # not scales of quantised weights
     buffers = {name: value for name, value in state.items() if name in known}
     return found | buffers
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of what ``learnt`` names, on the CPU."""
+    return {name: t.detach().to("cpu", copy=True) for name, t in learnt(module).items()}
 
 
 @torch.no_grad()

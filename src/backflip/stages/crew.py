@@ -17,7 +17,7 @@ from backflip.generate.engine import Engine
 from backflip.generate.fleet import Fleet
 from backflip.generate.led import Led
 from backflip.models.causal import CausalPolicy
-from backflip.models.learnt import learnt
+from backflip.models.learnt import copied
 from backflip.reward.protocol import RewardSource
 from backflip.stages.context import StageContext, placed
 from backflip.stages.environments import judged_by
@@ -119,8 +119,7 @@ class Apart(Together):
     def reference(self, policy: CausalPolicy) -> Any:
         if not self.settings.reference:
             return super().reference(policy)
-        weights = {n: t.detach().to("cpu", copy=True) for n, t in learnt(policy.model).items()}
-        shared = [crew.share(weights) for crew in self._crews]
+        shared = [crew.share(copied(policy.model)) for crew in self._crews]
         return RemoteReference(
             self._asking("reference", "FrozenModel", *shared), policy.temperature
         )

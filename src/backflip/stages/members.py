@@ -17,7 +17,7 @@ from backflip.distributed.reading import evaluate_all
 from backflip.generate.engine import Completion, Engine, SamplingParams, end
 from backflip.models.causal import CausalPolicy
 from backflip.models.divergence import exact_kl
-from backflip.models.learnt import learnt, taken_over
+from backflip.models.learnt import copied, taken_over
 from backflip.reward.protocol import Judgement
 from backflip.stages.context import StageContext
 from backflip.stages.engines import Embedded
@@ -120,8 +120,7 @@ class ValueMember:
         return self._critic.learn(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        model = self._critic.learner.model
-        weights = {name: tensor.detach().cpu() for name, tensor in learnt(model).items()}
+        weights = copied(self._critic.learner.model)
         return {"weights": weights, "critic": self._critic.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

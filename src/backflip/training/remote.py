@@ -6,7 +6,6 @@ when it dies or hangs, and asked anew, which is the same work.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from backflip.distributed.crew import Lost, Member, Patience, answer
 from backflip.distributed.layout import plain
 from backflip.distributed.world import here
 from backflip.errors import RankError
-from backflip.models.learnt import learnt
+from backflip.models.learnt import copied
 from backflip.reward.protocol import Judgement
 
 __all__ = ["Asking", "RemoteCritic", "RemoteReference", "RemoteReward"]
@@ -61,7 +60,7 @@ class Asking:
                 return self._asked(method, given)
             except Lost as why:
                 assert self.member is not None, "rank 0 asks"
-                self.patience.begin_again(self.member, str(why), _said)
+                self.patience.begin_again(self.member, str(why))
                 self._built = False
 
     def _asked(self, method: str, given: tuple[Any, ...]) -> Any:
@@ -87,7 +86,7 @@ class RemoteReference:
 
     def exact_kl(self, policy: Any, record: Any, token_budget: int) -> Float[Tensor, " B"]:
         model = plain(policy.model, only_leader=True)
-        weights = {n: t.detach().cpu() for n, t in learnt(model).items()} if here().leads else {}
+        weights = copied(model) if here().leads else {}
         given = (weights, policy.temperature, record, token_budget)
         return self._asking.again_and_again("exact_kl", *given)
 
@@ -126,7 +125,3 @@ class RemoteCritic:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._asking.once("load_state_dict", state)
-
-
-def _said(line: str) -> None:
-    warnings.warn(line, stacklevel=2)
