@@ -181,6 +181,75 @@ def test_64_nodes_that_learn_and_write_are_forecast_with_their_balance(model: st
     assert balance == max(round(507 * 195 * write / (195 * write + 312 * learn)), 1)
 
 
+LLAMA = Shape(
+    parameters=8_030_261_248, body=6_979_588_096, layers=32, width=4096, inner=14_336, heads=32,
+    queries=4096, keys=1024, vocabulary=128_256,
+)  # fmt: skip
+"""Llama 3.1 8B."""
+
+
+def test_llama_8b_on_64_nodes_against_a_table_by_hand():
+    """GRPO with all weights: 512 prompts of 1,000 tokens, 8 answers of 1,000 to each, on 512 GPUs.
+
+    Each rank has one prompt with its answers, 9,000 forest tokens, in one micro-batch of so many.
+    Bytes of a rank, with P = 8,030,261,248 weights over the 8 devices of its node:
+
+    ==================  =============================================  ==============
+    weights             policy and reference, 2 · 4 · P / 8             8,030,261,248
+    gradients           whole they took 32 GB of 80: 4 · P / 8          4,015,130,624
+    optimiser           two moments, 8 · P / 8                          8,030,261,248
+    copies in bfloat16  2 · P                                          16,060,522,496
+    gathered layers     4 · (2 of 32 layers + both tables)              5,947,589,632
+    sampling            a packed copy and a plain one, 6 · P, and      49,361,215,488
+                        9,000 tokens · 2 · 1,024 · 32 · 2 of keys
+    ==================  =============================================  ==============
+    """
+    lengths = Lengths(1000, 8000, 8)
+    held = (Held("policy", LLAMA.parameters, LLAMA.parameters), Held("reference", LLAMA.parameters))
+    learns = Reading("policy", LLAMA, "learn", lengths, 512, parts=8)
+    reads = replace(learns, role="reference", kind="read")
+    writing = Writing(LLAMA, lengths, 512, side_by_side=64)
+    work = Workload((learns, reads), held, writing)
+    cluster = Cluster(H100, nodes=64, devices=8, budget=9000, recompute=True)
+    table = {
+        "weights": 8_030_261_248,
+        "gradients": 4_015_130_624,
+        "optimiser": 8_030_261_248,
+        "copies in bfloat16": 16_060_522_496,
+        "gathered layers": 5_947_589_632,
+        "sampling": 49_361_215_488,
+        "process": 1_500_000_000,
+    }
+    found = memory(work, cluster)
+    assert {name: found[name] for name in table} == table
+    layer = 2 * (2 * 4096 + 3 * 4096 + 2 * 1024 + 4 * 14_336) + 16 * 4096
+    assert found["activations"] == 9000 * (layer + 32 * 2 * 4096)
+    assert sum(table.values()) > 0.9 * H100.memory, "beside the learner's own it does not fit"
+    apart = replace(work, writing=replace(writing, samplers=128, ahead=True))
+    table["sampling"] = 4 * 8_030_261_248
+    found = memory(apart, cluster)
+    assert {name: found[name] for name in table} == table
+    parts = {part.name: part for part in reckon(apart, {"policy": LLAMA.parameters}, cluster)}
+    network, link = 50e9, 450e9
+    between = 2 * 63 / 64 * LLAMA.parameters / 8 * 4
+    within = 4 * LLAMA.parameters * 7 / 8
+    assert parts["policy: adding gradients up"].seconds == between / network + within / link
+    assert parts["sending weights to samplers"].seconds == 4 * LLAMA.parameters / network
+    head = 128_256 * 4096
+    seen = 4 * 4096 * 32 * (1000 * 500 + 8000 * 1500)
+    done = 9000 * 8 * LLAMA.body + 4 * seen + 8000 * 6 * head
+    assert parts["policy learns"].seconds == pytest.approx(done / 1e15)
+    read = 9000 * 2 * LLAMA.body + seen + 8000 * 2 * head
+    assert parts["reference reads"].seconds == pytest.approx(read / 1e15)
+    weights = 1000 * (LLAMA.body + head) * 2 + 1000 * 32 * (125 + 500) * 2 * 1024 * 32 * 2
+    call, row = H100.launching.write
+    written = max(1000 * (call + 32 * row) * 33, weights / 3.35e12)
+    assert parts["answers are written"].seconds == pytest.approx(written)
+    learnt = sum(part.seconds for part in parts.values() if not part.beside)
+    asked = 640 * 128 * written / (128 * written + 512 * learnt)
+    assert balanced([*parts.values()], 512, 128) == round(asked)
+
+
 def paper(name: str, model: str, *settings: str, **where: Any) -> Any:
     recipe = load_recipe(name, [f"model={model}", *settings])
     given = {"nodes": 1, "devices": 8} | where

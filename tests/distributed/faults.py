@@ -68,6 +68,7 @@ def main(fault: str, run: Path, settings: list[str]) -> None:
 
     def checked(what: str, rows: Any) -> None:
         if mine and what.endswith(f" {STEP}"):
+            (run.parent / "struck").touch()
             strike(fault)
         step(what, rows)
 

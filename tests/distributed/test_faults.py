@@ -6,11 +6,13 @@ import functools
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from backflip.distributed.faults import GRACE
 from tests.distributed.torchrun import assert_same_run, environment, torchrun, weights
 
 DPO = ["model=scratch:24x1", "data=demo:comparisons", "data.limit=24", "steps=5", "lora=null"]
@@ -19,10 +21,12 @@ SUMS = ["token_budget=16", "optimizer.max_norm=1e9"]
 """Two micro-batches a step, whose gradients are added up and not shortened: a sum of two numbers is
 the same to the bit whoever takes it, where the norm of all is not.
 """
+PATIENCE = 15
+"""Seconds that ranks wait for one another."""
 SAID = {
     "raise": "rank 1 of 2: planted",
     "kill": "rank 1 of 2 is gone without a word",
-    "sleep": "rank 1 of 2 has not come for 15 s",
+    "sleep": f"rank 1 of 2 has not come for {PATIENCE} s",
     "recipe": "rank 1 has another setting optimizer.lr: 0.5, where rank 0 has 0.001",
     "version": "rank 1 has another version of transformers: 4.0, where rank 0 has 5.",
     "data": "rank 1 has another setting data.limit",
@@ -36,18 +40,23 @@ SAID = {
 def struck(fault: str, run: Path, *, restarts: int = 0) -> subprocess.CompletedProcess[str]:
     options = [f"--max-restarts={restarts}"]
     program = ["tests.distributed.faults", fault, str(run), *DPO, *SUMS]
-    return torchrun(program, options=options, BACKFLIP_PATIENCE="15")
+    return torchrun(program, options=options, BACKFLIP_PATIENCE=str(PATIENCE))
 
 
 @pytest.mark.parametrize("fault", SAID)
 def test_a_fault_of_a_rank_is_said_once_and_ends_all(fault: str, tmp_path: Path):
     said = struck(fault, tmp_path / "run")
+    ended = time.time()
     assert said.returncode != 0
     told = [line for line in said.stderr.splitlines() if line.startswith("backflip: ")]
     assert len(told) == 1, said.stderr
     assert SAID[fault] in told[0]
     if fault == "disk":
         assert "the disk is full" in told[0]
+    if (when := tmp_path / "struck").is_file():  # nobody waits longer than has been said
+        seconds = ended - when.stat().st_mtime
+        print(f"{fault}: all ranks ended {seconds:.1f} s later")
+        assert seconds <= PATIENCE + (GRACE + 2 if fault == "sleep" else 0)
 
 
 @pytest.fixture(scope="module")

@@ -23,28 +23,21 @@ from backflip.distributed.crew import answer
 from backflip.errors import RankError, UserError
 from backflip.models.learnt import learnt
 from backflip.training.online import OnlineLoop
+from tests.distributed import small
 from tests.distributed.torchrun import assert_same_run, environment, metrics, weights
 from tests.generate.test_vllm_engine import running
 from tests.generate.vllm import in_its_place
 from tests.recipes.tiny import questions, tiny_model
 
-ONLINE: dict[str, Any] = {
-    "model": "scratch:48x2",
+ONLINE: dict[str, Any] = small.ONLINE | {
     "steps": 5,
-    "token_budget": 300,
-    "checkpoint_every": 2,
     "eval_every": 3,
-    "optimizer": {"lr": 1e-3},
-    "data": {"source": "task:sorting", "limit": 16, "held_out": 0.25},
-    "sampling": {"max_tokens": 8},
-    "prompts_per_step": 3,
-    "validation_prompts": 3,
     "reward": "exact",
     "lora": None,
     "threads": 1,
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "grpo": ("grpo", {"answers_per_prompt": 4, "minibatches": 2}),
+    "grpo": ("grpo", small.GPT2),
     "ppo": ("ppo", {}),
     "ppo_lora": ("ppo", {"lora": {"rank": 4}}),
 }
@@ -65,14 +58,22 @@ def cluster() -> Iterator[None]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same runs, each in one process."""
     folder = tmp_path_factory.mktemp("alone")
-    for name, (recipe, settings) in KINDS.items():
-        api.train(recipe, run=folder / name, **(ONLINE | settings))
+    for name in KINDS:
+        train(name, folder / name)
     return folder
 
 
 def apart(name: str, run: Path, **cluster: Any) -> Path:
+    return train(name, run, cluster={"patience": 10} | cluster)
+
+
+def train(name: str, run: Path, **more: Any) -> Path:
     recipe, settings = KINDS[name]
-    api.train(recipe, run=run, **(ONLINE | settings), cluster={"patience": 10} | cluster)
+    settings = ONLINE | settings | more
+    if settings["model"] == "@gpt2":
+        settings["model"] = str(small.gpt2_in(run.parent))
+    with small.drawn_into(run):
+        api.train(recipe, run=run, **settings)
     return run
 
 
@@ -110,9 +111,9 @@ def before_steps(monkeypatch: pytest.MonkeyPatch, what: dict[int, Callable[[], N
 def test_roles_that_live_elsewhere_change_no_number(
     name: str, cluster_settings: dict[str, Any], alone: Path, tmp_path: Path
 ):
-    assert_same_run(
-        alone / name, apart(name, tmp_path / "run", **cluster_settings), names=("model",)
-    )
+    run = apart(name, tmp_path / "run", **cluster_settings)
+    assert_same_run(alone / name, run)
+    assert small.drawn(alone / name) == small.drawn(run)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -127,7 +128,7 @@ def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
 
     before_steps(
         monkeypatch,
-        {2: send("sampler 0", signal.SIGKILL), 4: send("sampler 1", signal.SIGSTOP)},
+        {5: send("sampler 0", signal.SIGKILL), 8: send("sampler 1", signal.SIGSTOP)},
     )
     with pytest.warns(UserWarning, match="sampler . is started again") as said:
         run = apart("grpo", tmp_path / "run", samplers=2)
@@ -136,7 +137,10 @@ def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
     assert any(
         "sampler 1" in line and "no answer within cluster.patience=10" in line for line in lines
     )
-    assert_same_run(alone / "grpo", run, names=("model",))
+    assert_same_run(alone / "grpo", run)
+    assert small.drawn(alone / "grpo") == small.drawn(run)
+    ended, before = weights(run), weights(alone / "grpo")
+    assert all(bool((ended[name] == before[name]).all()) for name in before)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -153,7 +157,7 @@ def test_reference_and_reward_are_replaced_and_told_again(
     before_steps(monkeypatch, {3: both})
     with pytest.warns(UserWarning, match="is started again"):
         run = apart("ppo", tmp_path / "run", reference=True, reward=True)
-    assert_same_run(alone / "ppo", run, names=("model",))
+    assert_same_run(alone / "ppo", run)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -173,10 +177,9 @@ def test_a_critic_that_dies_ends_the_run_and_resume_goes_on_from_the_checkpoint(
 
 @pytest.mark.usefixtures("cluster")
 def test_samplers_that_draw_ahead_draw_as_one_process_does(tmp_path: Path):
-    settings = ONLINE | KINDS["grpo"][1] | {"ahead": 1}
-    api.train("grpo", run=tmp_path / "one", **settings)
-    api.train("grpo", run=tmp_path / "ray", **settings, cluster={"samplers": 2})
-    assert_same_run(tmp_path / "one", tmp_path / "ray", names=("model",))
+    train("grpo", tmp_path / "one", ahead=1)
+    train("grpo", tmp_path / "ray", ahead=1, cluster={"samplers": 2})
+    assert_same_run(tmp_path / "one", tmp_path / "ray")
     assert max(m.get("lag_max", 0.0) for m in metrics(tmp_path / "ray")) == 1
 
 
@@ -304,7 +307,7 @@ def test_ranks_with_a_sampler_beside_end_as_one_process_though_one_is_killed(tmp
     assert "backflip ray: rank 0 died" in said
     assert "all 2 are started again (2 of 3)" in said
     ended, begun = run_in(tmp_path / "one"), run_in(tmp_path / "two")
-    assert_same_run(ended, begun, names=("model",))
+    assert_same_run(ended, begun)
     assert max(m.get("lag_max", 0.0) for m in metrics(begun)) == 2
     (begun / "summary.json").unlink()
     shutil.rmtree(begun / "model")

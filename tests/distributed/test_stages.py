@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.distributed.torchrun import assert_same_run, environment, torchrun
+from tests.distributed import small
+from tests.distributed.torchrun import assert_same_run, environment, torchrun, weights
 
 TINY: dict[str, Any] = {
     "model": "scratch:48x2",
@@ -22,12 +23,7 @@ TINY: dict[str, Any] = {
 }
 ROWS: dict[str, Any] = TINY | {"data": {"source": "demo:comparisons", "limit": 16}, "batch_size": 3}
 SAMPLED: dict[str, Any] = {"sampled_prompts": 2, "sampled_tokens": 8}
-ONLINE: dict[str, Any] = TINY | {
-    "data": {"source": "task:sorting", "limit": 16, "held_out": 0.25},
-    "sampling": {"max_tokens": 8},
-    "prompts_per_step": 3,
-    "validation_prompts": 3,
-}
+ONLINE: dict[str, Any] = small.ONLINE | {"steps": 3, "eval_every": 2}
 ALL: dict[str, Any] = {"lora": None}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "sft": (
@@ -59,6 +55,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         ONLINE | {"reward": "exact", "values": "shared", "algorithm": {"vf_coef": 0.1}},
     ),
     "grpo": ("grpo", ONLINE | {"reward": "exact", "answers_per_prompt": 4, "minibatches": 2}),
+    "grpo_gpt2": ("grpo", small.GPT2),
     "calculator": (
         "calculator",
         ONLINE
@@ -79,6 +76,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs of every stage: by one process, and by two."""
     folder = tmp_path_factory.mktemp("runs")
+    small.gpt2_in(folder)
     file = folder / "runs.json"
     file.write_text(json.dumps(RUNS))
     cache = {"BACKFLIP_CACHE": str(tmp_path_factory.mktemp("cache"))}
@@ -106,3 +104,12 @@ def test_two_processes_end_where_one_does(runs: Path, name: str):
     adapted = settings.get("lora", True) is not None and (two / "adapter").is_dir()
     names = ("model", "adapter") if adapted else ("model",)
     assert_same_run(runs / name / "one", two, names=names)
+
+
+def test_every_rank_learns_from_the_tokens_that_one_process_draws(runs: Path):
+    """A whole loop of ten steps, in which GPT-2 does learn."""
+    one, two = (runs / "grpo_gpt2" / way for way in ("one", "two"))
+    assert len(small.drawn(one)) == small.GPT2["steps"]
+    assert small.drawn(one) == small.drawn(two, rank=0) == small.drawn(two, rank=1)
+    begun, learnt = weights(runs, "gpt2"), weights(one)
+    assert max(float((begun[name] - learnt[name]).abs().max()) for name in learnt) > 1e-3
