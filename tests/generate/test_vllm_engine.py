@@ -6,12 +6,14 @@ the real one, too.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import backflip as bf
 from backflip.errors import UserError
 from backflip.generate.engine import SamplingParams
 from backflip.generate.vllm.engine import VllmEngine
+from backflip.generate.vllm.ways import MOST, Broadcast, FileWay, Receiver, Way
 from backflip.generate.vllm.weights import WholeWeights
 from backflip.models.learnt import taken_over
 from backflip.monitor.log import read_metrics
@@ -59,20 +62,25 @@ def served() -> Iterator[Vllm]:
         yield server
 
 
-def handed(served: Vllm, model: Any, folder: Path) -> Any:
+def handed(served: Vllm, model: Any, way: Path | Way) -> Any:
     engine = engine_at(served, model)
-    engine.handover = WholeWeights(folder, engine.client)
+    given: Any = FileWay(way) if isinstance(way, Path) else way
+    engine.handover = WholeWeights(given, engine.client)
     return engine
 
 
-@pytest.mark.parametrize("adapted", [False, True])
+def by_broadcast() -> Broadcast:
+    return Broadcast(torch.device("cpu"), seconds=20)
+
+
+@pytest.mark.parametrize(("adapted", "way"), [(False, "file"), (True, "file"), (True, "broadcast")])
 def test_a_servers_weights_are_the_learners_after_every_sync(
-    served: Vllm, adapted: bool, tmp_path: Path
+    served: Vllm, adapted: bool, way: str, tmp_path: Path
 ):
     model = tiny("llama")
     if adapted:
         model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear")).eval()
-    engine = handed(served, model, tmp_path)
+    engine = handed(served, model, tmp_path if way == "file" else by_broadcast())
     for update in range(1, 4):
         learnt(model)
         engine.sync(model)
@@ -82,6 +90,55 @@ def test_a_servers_weights_are_the_learners_after_every_sync(
         engine.generate(PROMPTS, PARAMS)
         assert served.transfer.updates == update, "handed over once for each sync"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_any_size_and_type_arrive_in_parts(monkeypatch: pytest.MonkeyPatch):
+    """Through a real group of three: the learner and two workers, each with all of them."""
+    assert MOST > 1 << 20
+    monkeypatch.setattr("backflip.generate.vllm.ways.MOST", 50)
+    sent = {
+        "odd": torch.arange(3, dtype=torch.uint8),
+        "wide": torch.randn(5, 7),
+        "across": torch.randn(4, 3).T,
+        "narrow": torch.randn(9).bfloat16(),
+        "one": torch.tensor(2.5),
+        "none": torch.empty(0, 4),
+    }
+    way, workers = by_broadcast(), [Receiver(n, torch.device("cpu")) for n in range(2)]
+    how = way.meeting(2)
+    with ThreadPoolExecutor(2) as pool:
+        met = [pool.submit(worker.meet, **how) for worker in workers]
+        way.meet(lambda: any(one.done() and one.exception() for one in met))
+        for one in met:
+            one.result()
+        for _ in range(2):
+            announced = json.loads(json.dumps(way.update(sent, "a")))
+            taken = [pool.submit(lambda w: dict(w.weights(announced)), w) for w in workers]
+            way.send(lambda: any(one.done() and one.exception() for one in taken))
+            for one in taken:
+                found = one.result()
+                assert found.keys() == sent.keys()
+                assert all(
+                    found[name].equal(sent[name]) and found[name].dtype == sent[name].dtype
+                    for name in sent
+                )
+            sent["wide"] = sent["wide"] + 1
+
+
+@pytest.mark.parametrize("verb", ["/init_weight_transfer_engine", "/update_weights"])
+def test_a_server_that_refuses_weights_on_their_way_is_waited_for_no_longer(
+    served: Vllm, verb: str, monkeypatch: pytest.MonkeyPatch
+):
+    do = served.transfer.do
+    monkeypatch.setattr(
+        served.transfer,
+        "do",
+        lambda path, body: (400, {"error": "no"}) if path == verb else do(path, body),
+    )
+    engine = handed(served, tiny("llama"), Broadcast(torch.device("cpu"), seconds=600))
+    engine.sync()
+    with pytest.raises(UserError, match=r"engine\.python"):
+        engine.generate(PROMPTS, PARAMS)
 
 
 def test_weights_that_a_server_only_says_it_has_are_found_out(served: Vllm, tmp_path: Path):
@@ -165,12 +222,15 @@ def python_of(kind: str, fake: tuple[str, Path]) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("tied", "way"), [(False, "file"), (True, "file"), (False, "broadcast"), (True, "broadcast")]
+)
 def test_its_answers_are_those_of_the_learners_weights(
-    kind: str, tied: bool, fake: tuple[str, Path], started: Started
+    kind: str, tied: bool, way: str, fake: tuple[str, Path], started: Started
 ):
     model = llama(tied=tied)
     python, more = python_of(kind, fake)
+    more |= {"handover": way}
     engine, params = started(model, python, **more), SamplingParams(max_tokens=8, temperature=0.8)
     for update in range(3):
         engine.sync(model)
@@ -236,13 +296,15 @@ def test_weights_that_come_in_the_middle_of_answers_are_those_of_the_tokens_behi
             torch.testing.assert_close(stated[own], read[own], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("fault", ["die", "hang"])
+@pytest.mark.parametrize(
+    ("fault", "way"), [("die", "file"), ("hang", "file"), ("die", "broadcast")]
+)
 def test_what_a_server_loses_is_asked_again_of_a_new_one(
-    fault: str, fake: tuple[str, Path], started: Started
+    fault: str, way: str, fake: tuple[str, Path], started: Started
 ):
     """The same answers as without the fault, by the weights that the learner had handed over."""
     model, params = llama(), SamplingParams(max_tokens=6)
-    engine = started(model, fake[0], timeout=4.0)
+    engine = started(model, fake[0], timeout=4.0, handover=way)
     learnt(model)
     engine.sync(model)
     calm = engine.generate(PROMPTS, params, group=2, seed=5)
@@ -300,6 +362,18 @@ def test_a_server_that_does_not_start_says_why(fake: tuple[str, Path], started: 
         started(llama(), fake[0], options=("--refuse",))
     with pytest.raises(UserError, match=r"(?s)vLLM did not start.*No module named"):
         started(llama(), sys.executable)
+
+
+def test_a_way_of_weights_that_cannot_be_gone_is_refused(monkeypatch: pytest.MonkeyPatch):
+    words = ["reward=some/model", "run=r", "engine=vllm", f"engine.python={sys.executable}"]
+    faults = load_recipe("grpo", [*words, "engine.handover=broadcast"]).faults()
+    assert any("LoRA adapters go by a file" in fault for fault in faults)
+    faults = load_recipe("grpo", [*words, "lora=null", "engine.handover=ipc"]).faults()
+    assert any("memory of a CUDA device, and there is none" in fault for fault in faults)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    shared = Settings(python=sys.executable, handover="broadcast", sleeps=True)
+    (fault,) = shared.faults("engine", adapted=False)
+    assert "Set engine.handover=ipc" in fault
 
 
 def test_an_interpreter_is_needed_and_must_be_one():

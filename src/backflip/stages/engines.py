@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
@@ -29,6 +29,7 @@ from backflip.generate.torch.weights import has_bfloat16
 from backflip.generate.vllm.engine import VllmEngine
 from backflip.generate.vllm.flying import FlyingEngine
 from backflip.generate.vllm.server import OwnServer
+from backflip.generate.vllm.ways import Broadcast, FileWay, SharedMemory, Way
 from backflip.generate.vllm.weights import WholeWeights
 from backflip.models.causal import is_adapted
 from backflip.models.lora import base_of
@@ -126,6 +127,9 @@ class Vllm:
     folder: str | None = None
     """Folder for its log and for weights on their way to it; null: a temporary one, which goes with
     the run."""
+    handover: Literal["file", "broadcast", "ipc"] = "file"
+    """Way of all weights after each step: file, in that folder; broadcast, between devices by NCCL
+    or between processors by gloo; ipc, for a CUDA device that vLLM and the learner share."""
     start_seconds: float = 900.0
     """Seconds until it must serve."""
     timeout: float = 600.0
@@ -141,7 +145,7 @@ class Vllm:
     """With ahead: hand weights over as soon as they are learnt, in the middle of answers."""
 
     def faults(self, where: str, *, adapted: bool) -> Iterator[str]:
-        del adapted
+        yield from _no_way(self, where, adapted=adapted)
         if not self.python:
             yield (
                 f"{where}.python is needed: the interpreter of an environment with vLLM, such as "
@@ -178,8 +182,10 @@ class Vllm:
         server = OwnServer(self.python, *files, options, self.start_seconds)
         server.start()
         client = Client(url=server.url, timeout=self.timeout, retries=self.retries, slow_once=True)
-        hands = Adapters if is_adapted(model) else WholeWeights
-        handover = hands(folder / "weights", client)
+        if is_adapted(model):
+            handover: Any = Adapters(folder / "weights", client)
+        else:
+            handover = WholeWeights(self._way(model, folder / "weights"), client)
         how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
         how |= {
             "sleeps": self.sleeps,
@@ -188,6 +194,13 @@ class Vllm:
         }
         kind = FlyingEngine if self.in_flight else VllmEngine
         return kind(model, server, ended=partial(ended, ignore_errors=True), **how)
+
+    def _way(self, model: Any, folder: Path) -> Way:
+        if self.handover == "file":
+            return FileWay(folder)
+        if self.handover == "ipc":
+            return SharedMemory()
+        return Broadcast(next(model.parameters()).device, self.timeout)
 
     def _usual(self, model: Any) -> Iterator[str]:
         """Options that follow from the model: those of the user come after them."""
@@ -200,6 +213,22 @@ class Vllm:
             ranks = [config.r for config in model.peft_config.values()]
             yield "--enable-lora"
             yield f"--max-lora-rank={max(8, 1 << (max(ranks) - 1).bit_length())}"
+
+
+def _no_way(server: Vllm, where: str, *, adapted: bool) -> Iterator[str]:
+    """Sentences on a way of weights that cannot be gone."""
+    if server.handover == "file":
+        return
+    given, cuda = f"{where}.handover={server.handover}", torch.cuda.is_available()
+    if adapted:
+        yield f"{given} is for all weights, and LoRA adapters go by a file. Leave it out."
+    elif server.handover == "ipc" and not cuda:
+        yield f"{given} shares the memory of a CUDA device, and there is none. Leave it out."
+    elif server.handover == "broadcast" and cuda and server.sleeps:
+        yield (
+            f"{given}, but {where}.sleeps says that vLLM and the learner share a device, between "
+            f"whose processes NCCL does not go. Set {where}.handover=ipc."
+        )
 
 
 def _out_of_bounds(server: Server | Vllm, where: str, positive: tuple[str, ...]) -> Iterator[str]:

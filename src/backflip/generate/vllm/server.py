@@ -25,7 +25,8 @@ from backflip.text import counted
 
 __all__ = ["OwnServer"]
 
-PLUGIN = Path(__file__).parent / "plugin.py"
+PLUGIN = {"backflip_vllm.py": "plugin.py", "backflip_ways.py": "ways.py"}
+"""Files of our back end for weights: as they are called there, and here."""
 ENTRY_POINTS = "[vllm.general_plugins]\nbackflip = backflip_vllm:register\n"
 METADATA = "Metadata-Version: 2.1\nName: backflip-vllm\nVersion: 1\n"
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -171,7 +172,8 @@ def _installed(folder: Path) -> Path:
     about.mkdir(parents=True, exist_ok=True)
     (about / "METADATA").write_text(METADATA, encoding="utf-8")
     (about / "entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
-    shutil.copyfile(PLUGIN, folder / "backflip_vllm.py")
+    for there, file in PLUGIN.items():
+        shutil.copyfile(Path(__file__).parent / file, folder / there)
     return folder
 
 

@@ -1,18 +1,19 @@
-"""All weights of the learner, handed to a running vLLM in a file.
+"""All weights of the learner, handed to a running vLLM.
 
-By vLLM's own four verbs: init, start, update, finish. Its side is the back end in ``plugin/``.
+By vLLM's own four verbs: init, start, update, finish. Its side is the back end in ``plugin``.
 """
 
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
-
-from torch import nn
 
 from backflip.errors import UserError
 from backflip.generate.openai.client import Client, RefusedError, SilentError
+from backflip.generate.vllm.ways import Way
 from backflip.models.lora import merged
 from backflip.progress import task
 
@@ -23,13 +24,13 @@ BEGUN_WITH = "default"
 
 
 class WholeWeights:
-    """A folder that both sides see under the same name, and the weights that were handed over."""
+    """A way of weights to a server, and those that were handed over."""
 
     loaded: str | None = None
     """The model keeps its name on the server."""
 
-    def __init__(self, folder: Path, client: Client) -> None:
-        self.folder, self.client = folder.expanduser().resolve(), client
+    def __init__(self, way: Way, client: Client) -> None:
+        self.way, self.client = way, client
         self._run, self._count, self._met = uuid.uuid4().hex[:8], 0, False
         self.step, self.steps = 0, {BEGUN_WITH: 0}
         """Of learning: behind the weights that are handed over next, and by name behind others."""
@@ -40,34 +41,34 @@ class WholeWeights:
         return True
 
     def push(self, model: Any) -> None:
-        """Write the weights and have them taken over, between two answers.
+        """Have the weights taken over, between two answers.
 
         Raises UserError where the server does not take them, or has others afterwards.
         """
         self._count += 1
         version = f"backflip-{self._run}-{self._count}"
         self.steps[version] = self.step
-        path = self.folder / f"{version}.safetensors"
+        whole = merged(model)
         try:
-            _written(merged(model), path)
             with task("handing weights over"):
-                self._taken(path, version)
+                self._taken(dict(whole.named_parameters()), version)
         finally:
-            path.unlink(missing_ok=True)
+            self.way.done()
 
     def forgotten(self) -> None:
         """The server has begun anew: it has to be met again."""
         self._met = False
 
-    def _taken(self, path: Path, version: str) -> None:
+    def _taken(self, weights: dict[str, Any], version: str) -> None:
+        """``weights``: by the names of transformers, tied ones once."""
         try:
             if not self._met:
-                self._do("init_weight_transfer_engine", init_info={})
-                self._met = True
+                self._meet()
+            announced = self._announced(weights, version)
             self._do("pause?mode=keep")
             try:
                 self._do("start_weight_update")
-                self._do("update_weights", update_info={"path": str(path)})
+                self._both("update_weights", self.way.send, update_info={"of": announced})
                 self._do("finish_weight_update", weight_version=version)
                 self._do("reset_prefix_cache")
             except SilentError:
@@ -79,9 +80,9 @@ class WholeWeights:
             info = self.client.ask(f"{self.client.root}/weight_info")
         except RefusedError as error:
             raise UserError(
-                f"{error} The server must see {path} under that name, and be started with "
-                "VLLM_SERVER_DEV_MODE=1 and Backflip's back end for weights, as engine.python=… "
-                "starts it (docs/online.md)."
+                f"{error} The server must be started with VLLM_SERVER_DEV_MODE=1 and Backflip's "
+                "back end for weights, as engine.python=… starts it, and must see the same files "
+                "or devices (docs/online.md)."
             ) from error
         has = info.get("weight_version") if isinstance(info, dict) else None
         if has != version:
@@ -90,17 +91,32 @@ class WholeWeights:
                 "answers would be those of another policy."
             )
 
+    def _meet(self) -> None:
+        workers = self.client.ask(f"{self.client.root}/get_world_size")["world_size"]
+        how = self.way.meeting(workers)
+        self._both("init_weight_transfer_engine", self.way.meet, init_info={"how": how})
+        self._met = True
+
+    def _announced(self, weights: dict[str, Any], version: str) -> dict[str, Any]:
+        try:
+            return self.way.update(weights, version)
+        except Exception as error:  # safetensors has an error of its own for a full disk
+            raise UserError(
+                f"engine: weights could not be handed over: {error}. Where they go by a file, free "
+                "some space there."
+            ) from error
+
+    def _both(self, verb: str, ours: Callable[[Callable[[], bool]], None], **body: Any) -> None:
+        """Do our part while the server does its own, once. Its error counts, if it has one."""
+        once = replace(self.client, retries=0)
+        with ThreadPoolExecutor(1) as pool:
+            theirs = pool.submit(once.ask, f"{once.root}/{verb}", body, plain=True)
+            try:
+                ours(lambda: theirs.done() and theirs.exception() is not None)
+            except RuntimeError as error:  # of a group whose other side is gone
+                theirs.result()
+                raise SilentError(f"engine: {verb} of {once.root}: {error}") from error
+            theirs.result()
+
     def _do(self, verb: str, **body: Any) -> Any:
         return self.client.ask(f"{self.client.root}/{verb}", body, plain=True)
-
-
-def _written(model: nn.Module, path: Path) -> None:
-    """Weights by the names of transformers, tied ones once."""
-    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    try:
-        save_file(weights, path)
-    except Exception as error:  # safetensors has an error of its own for a full disk
-        raise UserError(f"{path} could not be written: {error}. Free some space there.") from error
