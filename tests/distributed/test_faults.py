@@ -44,7 +44,9 @@ def struck(fault: str, run: Path, *, restarts: int = 0) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("fault", SAID)
-def test_a_fault_of_a_rank_is_said_once_and_ends_all(fault: str, tmp_path: Path):
+def test_a_fault_of_a_rank_is_said_once_and_ends_all(
+    fault: str, tmp_path: Path, record_property: Callable[[str, object], None]
+):
     said = struck(fault, tmp_path / "run")
     ended = time.time()
     assert said.returncode != 0
@@ -55,7 +57,7 @@ def test_a_fault_of_a_rank_is_said_once_and_ends_all(fault: str, tmp_path: Path)
         assert "the disk is full" in told[0]
     if (when := tmp_path / "struck").is_file():  # nobody waits longer than has been said
         seconds = ended - when.stat().st_mtime
-        print(f"{fault}: all ranks ended {seconds:.1f} s later")
+        record_property("seconds until all had ended", seconds)
         assert seconds <= PATIENCE + (GRACE + 2 if fault == "sleep" else 0)
 
 

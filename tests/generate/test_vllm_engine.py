@@ -106,22 +106,24 @@ def test_weights_of_any_size_and_type_arrive_in_parts(monkeypatch: pytest.Monkey
     }
     way, workers = by_broadcast(), [Receiver(n, torch.device("cpu")) for n in range(2)]
     how = way.meeting(2)
+
+    def taken(worker: Receiver, announced: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return dict(worker.weights(announced))
+
     with ThreadPoolExecutor(2) as pool:
         met = [pool.submit(worker.meet, **how) for worker in workers]
-        way.meet(lambda: any(one.done() and one.exception() for one in met))
+        way.meet(lambda: False)
         for one in met:
             one.result()
         for _ in range(2):
             announced = json.loads(json.dumps(way.update(sent, "a")))
-            taken = [pool.submit(lambda w: dict(w.weights(announced)), w) for w in workers]
-            way.send(lambda: any(one.done() and one.exception() for one in taken))
-            for one in taken:
+            ends = [pool.submit(taken, worker, announced) for worker in workers]
+            way.send(lambda: False)
+            for one in ends:
                 found = one.result()
                 assert found.keys() == sent.keys()
-                assert all(
-                    found[name].equal(sent[name]) and found[name].dtype == sent[name].dtype
-                    for name in sent
-                )
+                assert all(found[name].equal(sent[name]) for name in sent)
+                assert all(found[name].dtype == sent[name].dtype for name in sent)
             sent["wide"] = sent["wide"] + 1
 
 

@@ -21,11 +21,15 @@ __all__ = ["Faults"]
 
 GRACE = 3.0
 """Seconds that ranks have to say what happened to them, once one has failed."""
-EVERY = 1.0
+EVERY = 0.5
 """Seconds between two looks of the thread."""
+OWN = 1.0
+"""Seconds in which a rank that has heard of a fault may still say one of its own."""
 WORDS = 2000
 """Most letters of last words."""
-RAISED, LOST = "raised", "lost"
+RAISED, LOST, HEARD = "raised", "lost", "heard"
+"""Kinds of words: an error of one's own, of a collective, or none while others fail."""
+ANYBODY = "anybody"
 OF_OTHERS = ("gloo", "NCCL", "Timed out", "Connection closed", "Connection reset", "Broken pipe")
 """Words of errors of a collective: somebody else is at fault."""
 
@@ -64,24 +68,29 @@ class Faults:
         raised = {rank: words for rank, (kind, words) in said.items() if kind == RAISED}
         code = getattr(error, "exit_code", 1)
         if lost:
-            speaks = not raised and self.rank == min(said)
-            missing = [rank for rank in range(self.size) if rank not in said]
-            return RankError(self._missing(missing, error)) if speaks else SystemExit(1)
+            waiting = [rank for rank, (kind, _) in said.items() if kind == LOST]
+            speaks = not raised and self.rank == min(waiting)
+            return RankError(self._missing(said, error)) if speaks else SystemExit(1)
         if len(raised) == self.size and len(set(raised.values())) == 1:
             return error if self.rank == 0 else SystemExit(code)
         if error.args and isinstance(error.args[0], str):
             error.args = (f"rank {self.rank} of {self.size}: {error.args[0]}", *error.args[1:])
         return error
 
-    def _missing(self, missing: list[int], error: BaseException) -> str:
-        ranks = ", ".join(map(str, missing))
+    def _missing(self, said: dict[int, tuple[str, str]], error: BaseException) -> str:
+        """Who has not come, or is gone. A rank that has only heard of it lives, and waits not."""
+        late = "imed out" in str(error)
+        missing = [rank for rank in range(self.size) if rank not in said]
+        if late or not missing:
+            missing += [rank for rank, (kind, _) in said.items() if kind == HEARD]
+        ranks = ", ".join(map(str, sorted(missing)))
         go_on = "The run goes on from its last checkpoint: backflip resume RUN."
         if not missing:
             return (
                 f"the {self.size} ranks waited {self.patience:g} s for one another in different "
                 f"places ({str(error).splitlines()[0][:200]}). Do all of them see the same files?"
             )
-        if "imed out" in str(error):
+        if late:
             return (
                 f"rank {ranks} of {self.size} has not come for {self.patience:g} s: stuck, "
                 f"asleep or slower than that. BACKFLIP_PATIENCE=SECONDS waits longer. {go_on}"
@@ -93,7 +102,9 @@ class Faults:
 
     def _post(self, kind: str, words: str) -> None:
         try:
-            self._store.set(f"{self._prefix}{self.rank}", f"{kind} {words[:WORDS]}")
+            store = self._looking if kind == HEARD else self._store
+            store.set(f"{self._prefix}{self.rank}", f"{kind} {words[:WORDS]}")
+            store.set(self._prefix + ANYBODY, "")
         except Exception:  # the store is gone with whoever held it
             return
 
@@ -121,10 +132,21 @@ class Faults:
     def _watch(self) -> None:
         """End this process where another has failed and its own work does not end by itself."""
         while not self._left.wait(EVERY):
-            if not self._said and self._heard(self._looking):
-                if self._left.wait(GRACE + EVERY) or self._said:
-                    return
-                os._exit(1)  # whoever failed has said it
+            if self._said or not self._failed():
+                continue
+            if self._left.wait(OWN) or self._said:
+                return
+            self._post(HEARD, "")  # nobody needs to wait for it
+            if self._left.wait(GRACE + EVERY) or self._said:
+                return
+            os._exit(1)  # whoever failed has said it
+
+    def _failed(self) -> bool:
+        """Whether anybody has."""
+        try:
+            return self._looking.check([self._prefix + ANYBODY])
+        except Exception:  # whoever held the store has ended
+            return False
 
     def _ended(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: torchrun has seen another rank fail, or the job is to end."""

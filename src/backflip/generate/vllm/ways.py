@@ -287,9 +287,7 @@ def _opened(handle: Any, index: int, kind: torch.dtype, shape: Sequence[int]) ->
     """The weight that a handle of this device is of."""
     from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
-    storage = [
-        base64.b64decode(x["b"]) if isinstance(x, Mapping) else x for x in handle["storage"]
-    ]
+    storage = [base64.b64decode(x["b"]) if isinstance(x, Mapping) else x for x in handle["storage"]]
     return rebuild_cuda_tensor(
         torch.Tensor,
         torch.Size(shape),
