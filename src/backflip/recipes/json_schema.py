@@ -18,7 +18,7 @@ from backflip.recipes.describe import bounds_in, docstrings, fields_of, groups_i
 from backflip.recipes.registry import RECIPES
 from backflip.stages.choices import NAMES, TERMS
 from backflip.stages.rewards.kinds import TERMS as SOURCES
-from backflip.stages.rewards.mix import MixOfRewards
+from backflip.stages.rewards.mix import SeveralRewards
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Common, Group, OptimizerSettings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -63,7 +63,7 @@ def _group(kind: type[Any], *, name: str = "") -> dict[str, Any]:
 
 def _setting(owner: type[Any], field: str, kind: Any) -> dict[str, Any]:
     """A value of one field, in all the ways in which a recipe may say it."""
-    if owner is MixOfRewards and field == "terms":
+    if issubclass(owner, SeveralRewards) and field == "terms":
         return _terms()
     options = _options(kind)
     if field == "lr" and owner is OptimizerSettings:

@@ -17,7 +17,7 @@ from backflip.functional.shaping import clip_scores
 from backflip.monitor.outcomes import FAILED, VERDICTS
 from backflip.reward.protocol import Judgement, RewardSource
 
-__all__ = ["Mix"]
+__all__ = ["Mix", "told"]
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,7 @@ class Mix:
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         mask = rollouts.mask
-        judged = {name: source(rollouts) for name, source in self.sources.items()}
-        parts = {name: j.scores for name, j in judged.items()}
-        for name, judgement in judged.items():
-            parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
-        parts |= _outcomes(judged, self.verdicts)
-        failures = Tally()
-        for judgement in judged.values():
-            failures.update(judgement.failures)
+        judged, common = told(self.sources, rollouts, self.verdicts)
         terms = [self._tamed(judgement, mask) for judgement in judged.values()]
         scores = torch.stack([term.scores for term in terms])
         weights = scores.new_tensor(list(self.weights))
@@ -56,7 +49,7 @@ class Mix:
             said["steps"] = (weights[:, None, None] * in_time).sum(0)
             said["ends"] = torch.stack([j.step_ends(mask) for j in judged.values()]).any(0)
         total = (weights[:, None] * scores).sum(0)
-        return Judgement(total, parts, failures=failures, **said)
+        return Judgement(total, **common, **said)
 
     def _tamed(self, judgement: Judgement, mask: Bool[Tensor, "B T"]) -> Judgement:
         """A source's judgement with its scores bounded and whitened; rewards of steps follow."""
@@ -74,6 +67,21 @@ class Mix:
             steps = torch.where(spread > 0, steps / spread.clamp(min=1e-12), 0.0)
             steps = _with_end(steps, white - steps.sum(-1), mask)
         return replace(judgement, scores=torch.where(known, white, judgement.scores), steps=steps)
+
+
+def told(
+    sources: Mapping[str, RewardSource], rollouts: Rollouts, verdicts: str | None
+) -> tuple[dict[str, Judgement], dict[str, Any]]:
+    """Judgements of several sources, and the parts and failures that a judgement of all has."""
+    judged = {name: source(rollouts) for name, source in sources.items()}
+    parts = {name: j.scores for name, j in judged.items()}
+    for name, judgement in judged.items():
+        parts |= {f"{name}_{part}": value for part, value in judgement.parts.items()}
+    parts |= _outcomes(judged, verdicts)
+    failures = Tally()
+    for judgement in judged.values():
+        failures.update(judgement.failures)
+    return judged, {"parts": parts, "failures": failures}
 
 
 def _with_end(

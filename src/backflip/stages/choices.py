@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, get_type_hints
 
 from pydantic import (
     BeforeValidator,
@@ -13,13 +13,14 @@ from pydantic import (
     PlainSerializer,
     Tag,
     TypeAdapter,
+    ValidationError,
 )
 
 from backflip.algorithms.discover import DIRECT, ONLINE, PROCESS, REWARD
 from backflip.algorithms.preference.mixture import Mixture
 from backflip.sampling.choosing import CHOOSERS
 
-__all__ = ["NAMES", "TERMS", "name_in", "named", "one_of", "rates_of", "register", "sum_of"]
+__all__ = ["NAMES", "TERMS", "made_of", "name_in", "named", "one_of", "rates_of", "register"]
 
 TERMS = {name: kind for name, kind in DIRECT.items() if getattr(kind, "combines", False)}
 """Objectives that a mixture may be made of."""
@@ -62,7 +63,7 @@ def one_of(
 ) -> Any:
     """The type of a setting that is one of these classes, told apart by their names.
 
-    ``made_by``: functions that make some of them out of their mappings; see ``sum_of``.
+    ``made_by``: functions that make some of them out of their mappings; see ``made_of``.
     """
     plain, special = BeforeValidator(_without_name), {**MADE_BY, **(made_by or {})}
     options = tuple(
@@ -82,34 +83,45 @@ def _without_name(value: Any) -> Any:
     return value
 
 
-def sum_of(kind: type[Any], table: Mapping[str, type[Any]]) -> Callable[[Any], Any]:
-    """Makes a weighted sum out of its mapping: each term is named like one alone."""
+def made_of(kind: type[Any], table: Mapping[str, type[Any]]) -> Callable[[Any], Any]:
+    """Makes something of several terms out of its mapping: each is named like one alone.
+
+    ``weights``, where it has such a field, holds a number for each term.
+    """
     name = next(iter(NAMES[kind].split("_")))
+    hints = {key: hint for key, hint in get_type_hints(kind).items() if key != "terms"}
+    some, weighed = ", ".join(list(table)[:2]), "weights" in hints
 
     def made(value: Any) -> Any:
         if not isinstance(value, Mapping | str):
             return value
-        given = _without_name(value)
-        terms, weights = given.get("terms") or (), given.get("weights") or ()
-        if not terms or len(terms) != len(weights):
-            some = ", ".join(list(table)[:2])
+        given = dict(_without_name(value))
+        terms, weights = given.pop("terms", None) or (), given.get("weights") or ()
+        if weighed and (not terms or len(terms) != len(weights)):
             raise ValueError(
                 f"{len(terms)} terms and {len(weights)} weights; give at least one term, and a "
                 f"weight for each, as in {{name: {name}, terms: [{some}], weights: [1, 0.5]}}"
             )
-        read = TypeAdapter(one_of(table))
-        plain = {key: entry for key, entry in given.items() if key not in ("terms", "weights")}
-        unknown = set(plain) - {field.name for field in dataclasses.fields(kind)}
-        if unknown:
+        if not terms:
+            raise ValueError(f"no terms; give some, as in {{name: {name}, terms: [{some}]}}")
+        if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
             raise ValueError(f"a {name} has no setting {', '.join(sorted(unknown))}")
+        read = TypeAdapter(one_of(table))
         return kind(
             terms=tuple(read.validate_python(term) for term in terms),
-            weights=tuple(float(weight) for weight in weights),
-            **{k: v if v is None or isinstance(v, bool) else float(v) for k, v in plain.items()},
+            **{key: _as(hints[key], entry, key) for key, entry in given.items()},
         )
 
     return made
 
 
-MADE_BY: dict[type[Any], Callable[[Any], Any]] = {Mixture: sum_of(Mixture, TERMS)}
+def _as(kind: Any, value: Any, name: str) -> Any:
+    """A value of a type. Raises ValueError where it is none."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {error.errors()[0]['msg']}") from error
+
+
+MADE_BY: dict[type[Any], Callable[[Any], Any]] = {Mixture: made_of(Mixture, TERMS)}
 """Classes that are made by a function of their own."""

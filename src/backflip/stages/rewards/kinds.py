@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backflip.reward.verifiers.discover import VERIFIERS
-from backflip.stages.choices import one_of, register, sum_of
+from backflip.stages.choices import made_of, one_of, register
 from backflip.stages.rewards.context import RewardSettings, is_python
 from backflip.stages.rewards.environment import Environment
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
-from backflip.stages.rewards.mix import MixOfRewards
+from backflip.stages.rewards.mix import SEVERAL
 from backflip.stages.rewards.models import EnsembleOfModels, Model
 from backflip.stages.rewards.process import Process
 from backflip.stages.rewards.teacher import TeacherModel
@@ -30,7 +30,7 @@ TERMS: dict[str, type[Any]] = {
     **VERIFIERS,
 }
 """Sources of reward that may be terms of a mix, by the name that a recipe gives."""
-REWARDS: dict[str, type[Any]] = TERMS | {"mix": MixOfRewards}
+REWARDS: dict[str, type[Any]] = TERMS | SEVERAL
 """All sources of reward."""
 CHECK, CHECKED = "verifier", {"correct": 1.0, "incorrect": 0.0, "unparsable": 0.0}
 """The older name of a function, and the settings that it then had."""
@@ -39,7 +39,7 @@ register(REWARDS)
 if TYPE_CHECKING:
     Rewards: TypeAlias = RewardSettings
 else:
-    Rewards = one_of(REWARDS, {MixOfRewards: sum_of(MixOfRewards, TERMS)})
+    Rewards = one_of(REWARDS, {kind: made_of(kind, TERMS) for kind in SEVERAL.values()})
 
 
 def reward_in(raw: Any) -> Any:
