@@ -70,7 +70,7 @@ def handed(served: Vllm, model: Any, way: Path | Way) -> Any:
 
 
 def by_broadcast() -> Broadcast:
-    return Broadcast(torch.device("cpu"), seconds=20)
+    return Broadcast(seconds=20)
 
 
 @pytest.mark.parametrize(("adapted", "way"), [(False, "file"), (True, "file"), (True, "broadcast")])
@@ -105,7 +105,7 @@ def test_weights_of_any_size_and_type_arrive_in_parts(monkeypatch: pytest.Monkey
         "none": torch.empty(0, 4),
     }
     way, workers = by_broadcast(), [Receiver(n, torch.device("cpu")) for n in range(2)]
-    how = way.meeting(2)
+    how = way.meeting(2, torch.device("cpu"))
 
     def taken(worker: Receiver, announced: dict[str, Any]) -> dict[str, torch.Tensor]:
         return dict(worker.weights(announced))
@@ -137,7 +137,7 @@ def test_a_server_that_refuses_weights_on_their_way_is_waited_for_no_longer(
         "do",
         lambda path, body: (400, {"error": "no"}) if path == verb else do(path, body),
     )
-    engine = handed(served, tiny("llama"), Broadcast(torch.device("cpu"), seconds=600))
+    engine = handed(served, tiny("llama"), Broadcast(seconds=600))
     engine.sync()
     with pytest.raises(UserError, match=r"engine\.python"):
         engine.generate(PROMPTS, PARAMS)

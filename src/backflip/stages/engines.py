@@ -185,7 +185,7 @@ class Vllm:
         if is_adapted(model):
             handover: Any = Adapters(folder / "weights", client)
         else:
-            handover = WholeWeights(self._way(model, folder / "weights"), client)
+            handover = WholeWeights(self._way(folder / "weights"), client)
         how: dict[str, Any] = {"client": client, "handover": handover, "tokenizer": tokenizer}
         how |= {
             "sleeps": self.sleeps,
@@ -195,12 +195,12 @@ class Vllm:
         kind = FlyingEngine if self.in_flight else VllmEngine
         return kind(model, server, ended=partial(ended, ignore_errors=True), **how)
 
-    def _way(self, model: Any, folder: Path) -> Way:
+    def _way(self, folder: Path) -> Way:
         if self.handover == "file":
             return FileWay(folder)
         if self.handover == "ipc":
             return SharedMemory()
-        return Broadcast(next(model.parameters()).device, self.timeout)
+        return Broadcast(self.timeout)
 
     def _usual(self, model: Any) -> Iterator[str]:
         """Options that follow from the model: those of the user come after them."""

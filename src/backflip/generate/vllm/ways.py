@@ -33,8 +33,8 @@ EVERY = 0.005
 class Way(Protocol):
     """The learner's end. ``failed`` says whether the other end has given up meanwhile."""
 
-    def meeting(self, workers: int) -> dict[str, Any]:
-        """All that the other end has to know beforehand."""
+    def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
+        """All that the other end has to know beforehand; ``device``: of the learner's weights."""
         ...
 
     def meet(self, failed: Callable[[], bool]) -> None:
@@ -61,8 +61,8 @@ class FileWay:
         self.folder = folder.expanduser().resolve()
         self.path = self.folder
 
-    def meeting(self, workers: int) -> dict[str, Any]:
-        del workers
+    def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
+        del workers, device
         return {"way": "file"}
 
     def meet(self, failed: Callable[[], bool]) -> None:
@@ -73,7 +73,11 @@ class FileWay:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / f"{version}.safetensors"
-        save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, self.path)
+        plain = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+        try:
+            save_file(plain, self.path)
+        except Exception as error:  # safetensors has an error of its own for a full disk
+            raise OSError(f"{self.path} could not be written: {error}") from error
         return {"path": str(self.path)}
 
     def send(self, failed: Callable[[], bool]) -> None:
@@ -87,13 +91,14 @@ class FileWay:
 class Broadcast:
     """Through a group of processes on this machine."""
 
-    def __init__(self, device: torch.device, seconds: float) -> None:
-        """``device``: of the learner's weights; ``seconds``: that the sides wait for each other."""
-        self.device, self.seconds = device, seconds
+    def __init__(self, seconds: float) -> None:
+        """``seconds``: that the sides wait for each other."""
+        self.seconds, self.device = seconds, torch.device("cpu")
         self._store, self._group, self._size = None, None, 0
         self._weights: list[Tensor] = []
 
-    def meeting(self, workers: int) -> dict[str, Any]:
+    def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
+        self.device = device
         wait = timedelta(seconds=self.seconds)
         self._store = dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False, timeout=wait)
         self._size = workers + 1
@@ -105,8 +110,10 @@ class Broadcast:
         keys = [f"here-{rank}" for rank in range(1, self._size)]
         until = time.monotonic() + self.seconds
         while not self._store.check(keys):
-            if failed() or time.monotonic() > until:
+            if failed():
                 return  # whoever called the other end knows why
+            if time.monotonic() > until:
+                raise RuntimeError(f"not all of {len(keys)} workers came within {self.seconds:g} s")
             time.sleep(EVERY)
         self._group = _joined(self._store, 0, self._size, self.seconds, self.device)
 
@@ -135,8 +142,8 @@ class SharedMemory:
     def __init__(self) -> None:
         self._weights: list[Tensor] = []
 
-    def meeting(self, workers: int) -> dict[str, Any]:
-        del workers
+    def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
+        del workers, device
         return {"way": "ipc"}
 
     def meet(self, failed: Callable[[], bool]) -> None:

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from backflip.errors import UserError
 from backflip.generate.openai.client import Client, RefusedError, SilentError
 from backflip.generate.vllm.ways import Way
@@ -63,7 +65,7 @@ class WholeWeights:
         """``weights``: by the names of transformers, tied ones once."""
         try:
             if not self._met:
-                self._meet()
+                self._meet(next(iter(weights.values())).device)
             announced = self._announced(weights, version)
             self._do("pause?mode=keep")
             try:
@@ -91,19 +93,20 @@ class WholeWeights:
                 "answers would be those of another policy."
             )
 
-    def _meet(self) -> None:
+    def _meet(self, device: torch.device) -> None:
         workers = self.client.ask(f"{self.client.root}/get_world_size")["world_size"]
-        how = self.way.meeting(workers)
+        how = self.way.meeting(workers, device)
         self._both("init_weight_transfer_engine", self.way.meet, init_info={"how": how})
         self._met = True
 
     def _announced(self, weights: dict[str, Any], version: str) -> dict[str, Any]:
         try:
             return self.way.update(weights, version)
-        except Exception as error:  # safetensors has an error of its own for a full disk
+        except OSError as error:
+            raise UserError(f"engine: {error}. Free some space there.") from error
+        except RuntimeError as error:
             raise UserError(
-                f"engine: weights could not be handed over: {error}. Where they go by a file, free "
-                "some space there."
+                f"engine: weights could not be announced: {error}. Set engine.handover=file."
             ) from error
 
     def _both(self, verb: str, ours: Callable[[Callable[[], bool]], None], **body: Any) -> None:
