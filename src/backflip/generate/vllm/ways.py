@@ -26,7 +26,7 @@ __all__ = ["Broadcast", "FileWay", "Receiver", "SharedMemory", "Way"]
 MOST = 1 << 28
 """Bytes that are sent at once, unless a single weight has more."""
 HERE = "127.0.0.1"
-EVERY = 0.005
+EVERY = 0.002
 """Seconds between two looks whether the other side is there, or has failed."""
 
 
@@ -94,7 +94,8 @@ class Broadcast:
     def __init__(self, seconds: float) -> None:
         """``seconds``: that the sides wait for each other."""
         self.seconds, self.device = seconds, torch.device("cpu")
-        self._store, self._group, self._size = None, None, 0
+        self._store, self._group, self._size, self._count = None, None, 0, 0
+        """``_count``: of the parts that were sent since the last meeting."""
         self._weights: list[Tensor] = []
 
     def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
@@ -106,16 +107,9 @@ class Broadcast:
         return meeting | {"seconds": self.seconds}
 
     def meet(self, failed: Callable[[], bool]) -> None:
-        assert self._store is not None, "there has been a meeting"
-        keys = [f"here-{rank}" for rank in range(1, self._size)]
-        until = time.monotonic() + self.seconds
-        while not self._store.check(keys):
-            if failed():
-                return  # whoever called the other end knows why
-            if time.monotonic() > until:
-                raise RuntimeError(f"not all of {len(keys)} workers came within {self.seconds:g} s")
-            time.sleep(EVERY)
-        self._group = _joined(self._store, 0, self._size, self.seconds, self.device)
+        self._count = 0
+        if self._all(-1, failed):
+            self._group = _joined(self._store, 0, self._size, self.seconds, self.device)
 
     def update(self, weights: Mapping[str, Tensor], version: str) -> dict[str, Any]:
         del version
@@ -125,15 +119,30 @@ class Broadcast:
     def send(self, failed: Callable[[], bool]) -> None:
         for part in _parts([weight.nbytes for weight in self._weights]):
             packed = torch.cat([_bytes(self._weights[n]) for n in part])
-            work = _sent(self._group, packed)
-            while not work.is_completed():
-                if failed():
-                    return
-                time.sleep(EVERY / 10)
-            work.wait()
+            if not self._all(self._count, failed):
+                return
+            self._count += 1
+            _sent(self._group, packed).wait()
 
     def done(self) -> None:
         self._weights = []
+
+    def _all(self, count: int, failed: Callable[[], bool]) -> bool:
+        """Wait until all workers wait for a part; False where the other end has failed before.
+
+        So that no part is ever sent to somebody who will not take it, for which a process waits
+        even as it ends.
+        """
+        store: Any = self._store
+        keys = [_ready(rank) for rank in range(1, self._size)]
+        until = time.monotonic() + self.seconds
+        while not (store.check(keys) and all(int(store.get(key)) >= count for key in keys)):
+            if failed():
+                return False
+            if time.monotonic() > until:
+                raise RuntimeError(f"not all of {len(keys)} workers came within {self.seconds:g} s")
+            time.sleep(EVERY)
+        return True
 
 
 class SharedMemory:
@@ -173,17 +182,17 @@ class Receiver:
 
     def __init__(self, rank: int, device: torch.device) -> None:
         """``rank``: of the worker, from 0."""
-        self.rank, self.device = rank, device
-        self._group = None
+        self.rank, self.device = rank + 1, device
+        self._store, self._group, self._count = None, None, 0
 
     def meet(self, way: str, port: int = 0, size: int = 1, seconds: float = 60.0) -> None:
         """Take part in a meeting, as the learner has called it."""
         if way != "broadcast":
             return
         wait = timedelta(seconds=seconds)
-        store = dist.TCPStore(HERE, port, is_master=False, timeout=wait)
-        store.set(f"here-{self.rank + 1}", "")
-        self._group = _joined(store, self.rank + 1, size, seconds, self.device)
+        self._store = dist.TCPStore(HERE, port, is_master=False, timeout=wait)
+        self._store.set(_ready(self.rank), "-1")
+        self._group, self._count = _joined(self._store, self.rank, size, seconds, self.device), 0
 
     def weights(self, update: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
         """Weights by their names, as the learner has announced them."""
@@ -203,7 +212,7 @@ class Receiver:
 
     def close(self) -> None:
         """Leave the group."""
-        self._group = None
+        self._store, self._group = None, None
 
     def _broadcast(self, update: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
         kinds = [getattr(torch, kind) for kind in update["types"]]
@@ -212,6 +221,8 @@ class Receiver:
         for part in _parts(sizes):
             each = [sizes[n] for n in part]
             packed = torch.empty(sum(each), dtype=torch.uint8, device=self.device)
+            self._store.set(_ready(self.rank), str(self._count))
+            self._count += 1
             _sent(self._group, packed).wait()
             for n, piece in zip(part, packed.split(each), strict=True):
                 yield names[n], piece.clone().view(kinds[n]).view(shapes[n])
@@ -237,6 +248,13 @@ class Receiver:
                     "between devices"
                 )
             yield name, _opened(handle, there[device], getattr(torch, kind), shape)
+
+
+def _ready(rank: int) -> str:
+    """The key under which a worker writes the number of the part that it waits for; −1: the
+    meeting.
+    """
+    return f"ready-{rank}"
 
 
 def _described(weights: Sequence[Tensor]) -> dict[str, Any]:
