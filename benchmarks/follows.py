@@ -60,14 +60,15 @@ def main() -> None:
             threads=given.threads,
             **SETTINGS | {"curriculum": {"minutes": given.minutes}},
         )
-    (given.out / "follows.md").write_text(table(given.run, given.minutes))
+    (given.out / "follows.md").write_text(table(given.run))
 
 
-def table(run: Path, minutes: float) -> str:
+def table(run: Path) -> str:
     """The page, with nothing left out."""
     summary = json.loads((run / "summary.json").read_text())
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rewards = [one["metrics"]["reward"] for one in lines if "reward" in one["metrics"]]
+    steps = [one for one in lines if "reward" in one["metrics"]]
+    rewards, minutes = [one["metrics"]["reward"] for one in steps], steps[-1]["time"] / 60
     few = max(2, round(PART * len(rewards)))
     first, last = (mean_interval(part) for part in (rewards[:few], rewards[-few:]))
     answers = SETTINGS["prompts_per_step"] * SETTINGS["answers_per_prompt"]
@@ -87,8 +88,8 @@ def table(run: Path, minutes: float) -> str:
     text = [
         "# SmolLM2-135M learns to follow instructions\n",
         f"`python benchmarks/follows.py`: {len(rewards)} steps of {answers} answers of up to "
-        f"{SETTINGS['sampling']['max_tokens']} tokens in {minutes:g} minutes of training on "
-        f"{machine()}, one seed. The reward is the share of a prompt's instructions that its "
+        f"{SETTINGS['sampling']['max_tokens']} tokens, the last of them {minutes:.0f} minutes after "
+        f"the run began, on {machine()}, one seed. The reward is the share of a prompt's instructions that its "
         "answer follows. Held-out figures are of prompts that were never trained on, four "
         "answers to each, with intervals over prompts; those of steps are over steps, whose "
         "prompts differ.\n",
@@ -97,8 +98,9 @@ def table(run: Path, minutes: float) -> str:
         *rows,
         "",
         f"KL from the reference after it: {summary['kl_after']:.1f} nats an answer.",
+        f"The run ended by an alarm: {summary['stopped']}" if summary.get("stopped") else "",
     ]
-    return "\n".join(text) + "\n"
+    return "\n".join(text).rstrip() + "\n"
 
 
 def ends(found: dict[str, Any], least: float = 0.0) -> str:
