@@ -179,8 +179,9 @@ def write(runs: Path, seconds: float, out: Path) -> None:
         f"warm start ({before:.1%} of sampled answers right), {seconds:.0f} s of processor "
         f"time in training each, on one thread of {table['machine']}. Sampled accuracy at "
         "temperature 1 on 512 held-out questions × 4 answers: over five seeds with Student's "
-        "interval of their mean, of one seed with the interval over questions, which says nothing "
-        "of other seeds. Signal: share of prompts whose answers differed in score, over the last "
+        "interval of their mean, wider on a side to which they are skewed, of one seed with the "
+        "interval over questions, which says nothing of other seeds. Signal: share of prompts "
+        "whose answers differed in score, over the last "
         f"20 steps. {shared(names)}\n",
         "| algorithm | seeds | sampled | 95 % | greedy | steps | signal | KL, nats | predicted |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -88,9 +88,9 @@ def table(run: Path) -> str:
     text = [
         "# SmolLM2-135M learns to follow instructions\n",
         f"`python benchmarks/follows.py`: {len(rewards)} steps of {answers} answers of up to "
-        f"{SETTINGS['sampling']['max_tokens']} tokens, the last of them {minutes:.0f} minutes after "
-        f"the run began, on {machine()}, one seed. The reward is the share of a prompt's instructions that its "
-        "answer follows. Held-out figures are of prompts that were never trained on, four "
+        f"{SETTINGS['sampling']['max_tokens']} tokens, the last {minutes:.0f} minutes after the "
+        f"run began, on {machine()}, one seed. The reward is the share of a prompt's instructions "
+        "that its answer follows. Held-out figures are of prompts that were never trained on, four "
         "answers to each, with intervals over prompts; those of steps are over steps, whose "
         "prompts differ.\n",
         "| | mean | 95 % |",
