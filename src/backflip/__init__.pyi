@@ -28,5 +28,6 @@ from .models.save import load_reward_model as load_reward_model
 from .recipes.compute import compute as compute
 from .recipes.label_steps import label_steps as label_steps
 from .recipes.load import load_recipe as load_recipe
+from .recipes.suites import evaluate_suite as evaluate_suite
 
 __version__: str

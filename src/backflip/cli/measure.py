@@ -12,6 +12,7 @@ from backflip.cli import complete as completing
 from backflip.cli.arguments import Format, Limit, MaxLength
 from backflip.cli.compute import computed, print_compute
 from backflip.cli.console import notes, say, table
+from backflip.cli.suites import SUITE, list_suites, run_suites, wants_suite
 from backflip.errors import UserError
 from backflip.text import counted, percent
 
@@ -43,7 +44,8 @@ def evaluate(
         typer.Argument(
             metavar="DATA [KEY=VALUE]...",
             help="Comparisons (file, folder, hub name, demo:…), then reference=MODEL for a "
-            "language model, beta=0.1, template=chatml, columns.NAME, and the options below.",
+            "language model, beta=0.1, template=chatml, columns.NAME, and the options below; "
+            f"or {SUITE}.",
             show_default=False,
         ),
     ],
@@ -55,10 +57,17 @@ def evaluate(
         str | None, typer.Option(help="The model to be trained against it: compares sizes.")
     ] = None,
     compute: Annotated[bool, typer.Option("--compute", help=COMPUTE)] = False,
+    suites: Annotated[
+        bool, typer.Option("--suites", help="List the suites.", is_eager=True, callback=list_suites)
+    ] = False,
 ) -> None:
-    """Accuracy of a reward model, of a policy as one, or of a process model on labelled steps."""
+    """Accuracy of a reward model, a policy as one, a process model; or suites of behaviour."""
+    del suites  # listed when it was read
     options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
     given = {name: value for name, value in options.items() if value is not None}
+    if wants_suite(settings):
+        run_suites(model, settings, given, as_json=json_)
+        return
     report = (computed if compute else _measured)(model, settings, given)
     _print_json(report.to_json()) if json_ else _printed(report)
 

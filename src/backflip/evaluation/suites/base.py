@@ -1,0 +1,51 @@
+"""The base of suites: a frozen dataclass whose fields are its settings, and what it measures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from backflip.evaluation.suites.statistic import Measure, Rows, Statistic
+from backflip.evaluation.suites.subject import Subject
+
+__all__ = ["Suite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite(ABC):
+    """Questions of one kind, what is read off a model's answers, and the numbers that follow.
+
+    A subclass is final, alone in its file, and known by the file's name. Its fields are settings,
+    with a docstring each. All numbers follow from the rows, which are kept: two models are
+    compared, question by question, by their rows alone.
+    """
+
+    title: ClassVar[str]
+    """A line for the list of suites."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Columns of the data without which a row is left out, and counted."""
+    asks: ClassVar[bool] = True
+    """Whether a model is asked; else the data hold what is measured."""
+    asking: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of how a model is asked, where they are other than usual."""
+
+    @abstractmethod
+    def examine(self, subject: Subject, data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """A row for each question: ``id``, unique; ``group`` where several hang together; findings.
+
+        Args:
+            subject: who is asked.
+            data: rows of the user's file that have all columns of ``needs``.
+
+        """
+
+    @abstractmethod
+    def statistics(self, rows: Rows) -> list[Statistic]:
+        """The numbers to be reported, the most important first."""
+
+    def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
+        """The findings in words; none beyond what the numbers hold."""
+        del rows, measures
+        return []
