@@ -179,9 +179,12 @@ def test_advice_for_reward_models_is_not_given_to_policies():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A policy, and what it came from."""
+    return a_policy_and_its_start(tmp_path_factory.mktemp("models"))
+
+
+def a_policy_and_its_start(folder: Path) -> tuple[str, str]:
     from transformers import AutoModelForCausalLM
 
-    folder = tmp_path_factory.mktemp("models")
     start, policy = tiny_model(folder / "start"), tiny_model(folder / "policy")
     moved = AutoModelForCausalLM.from_pretrained(policy)
     torch.manual_seed(1)

@@ -86,6 +86,8 @@ def _print(report: SuiteReport) -> None:
         if report.before:
             cells += [said(measure, was=True)[0], *change_said(measure)]
         rows.append(cells)
+    for one in report.tables:
+        table(one.title, one.heads, one.lines)
     table(f"{report.suite}: {report.model} on {report.data}", heads, rows)
     notes(report.sentences)
     say(f"page {report.page}")

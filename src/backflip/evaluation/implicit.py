@@ -22,7 +22,7 @@ from backflip.progress import task
 from backflip.training.reference import check_same_vocabulary, with_reference
 from backflip.training.reference_cache import ReferenceCache
 
-__all__ = ["evaluate_policy", "implicit_report", "implicit_rewards"]
+__all__ = ["evaluate_policy", "implicit_report", "implicit_rewards", "policy_rewards"]
 
 ObjectiveOfRewards = DirectObjective | UnpairedObjective
 WINDOW = 256
@@ -115,11 +115,7 @@ def evaluate_policy(
         UserError: no such model, other tokens, no pair that is decided.
 
     """
-    data: ReferencedComparisons | ComparisonBatch = batch
-    if reference is not None:
-        check_same_vocabulary(load_tokenizer(policy), load_tokenizer(reference), reference)
-        data = _stated(reference, batch, token_budget)
-        gc.collect()
+    data = _referenced(policy, batch, reference, token_budget)
     return implicit_report(
         _frozen(policy),
         data,
@@ -127,6 +123,33 @@ def evaluate_policy(
         token_budget=token_budget,
         policy_parameters=policy_parameters,
     )
+
+
+def policy_rewards(
+    policy: str,
+    batch: ComparisonBatch,
+    objective: ObjectiveOfRewards,
+    *,
+    reference: str | None,
+    token_budget: int = 4096,
+) -> Float[Tensor, " N"]:
+    """``implicit_rewards`` from names; prompts of a single answer will do. Arguments and errors as
+    those of ``evaluate_policy``.
+    """
+    data = _referenced(policy, batch, reference, token_budget)
+    return implicit_rewards(_frozen(policy), data, objective, token_budget=token_budget)
+
+
+def _referenced(
+    policy: str, batch: ComparisonBatch, reference: str | None, token_budget: int
+) -> ReferencedComparisons | ComparisonBatch:
+    """The comparisons with what the reference says of them, which is then forgotten."""
+    if reference is None:
+        return batch
+    check_same_vocabulary(load_tokenizer(policy), load_tokenizer(reference), reference)
+    data = _stated(reference, batch, token_budget)
+    gc.collect()
+    return data
 
 
 def _stated(reference: str, batch: ComparisonBatch, token_budget: int) -> ReferencedComparisons:

@@ -19,11 +19,14 @@ from backflip.errors import UserError
 from backflip.evaluation.implicit import evaluate_policy
 from backflip.evaluation.process import ProcessReport, evaluate_process_model
 from backflip.evaluation.reward_model import RewardReport, evaluate_reward_model
+from backflip.evaluation.suites.scorer import ImpliedScorer, judge_named
+from backflip.evaluation.suites.subject import Asking, Subject
 from backflip.models.load import (
     CLASSIFIER,
     architecture,
     load_config,
     load_tokenizer,
+    model_folder,
     parameters_of,
 )
 from backflip.models.process import is_process_model, load_process_model
@@ -37,7 +40,7 @@ from backflip.stages.direct import DirectRecipe
 from backflip.stages.preferences import without_formatting
 from backflip.stages.sources import account, load
 
-__all__ = ["Judge", "judge_of", "measured"]
+__all__ = ["Judge", "judge_of", "measured", "scorer_of"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,18 @@ def judge_of(run: Path, model: str, *, reference: str | None, beta: float | None
     if reference is None:
         raise slips.without_reference(model, kind)
     return Judge(model, DPO() if beta is None else DPO(beta=float(beta)), reference)
+
+
+def scorer_of(name: str, asking: Asking) -> Subject:
+    """Whoever scores answers for a suite, by name: a reward model or its run, a run of the direct
+    family by what it implies, or else a language model, which judges in words.
+    """
+    run = Path(name).expanduser()
+    model = str(model_folder(run, of=("direct", "reward_model")) or name)
+    if _direct_recipe(run) is None:
+        return judge_named(model, asking)
+    judge = judge_of(run, model, reference=None, beta=None)
+    return ImpliedScorer(judge.model, judge.objective, judge.reference, judge.masked, asking)
 
 
 def measured(

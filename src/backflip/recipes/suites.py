@@ -18,9 +18,16 @@ from backflip.evaluation.suites.base import Suite
 from backflip.evaluation.suites.discover import SUITES
 from backflip.evaluation.suites.page import page
 from backflip.evaluation.suites.report import Kept, SuiteReport, read_report, reported
-from backflip.evaluation.suites.subject import AnswersGiven, Asking, LanguageModel, Subject
+from backflip.evaluation.suites.subject import (
+    AnswersGiven,
+    Asking,
+    LanguageModel,
+    OnRecord,
+    Subject,
+)
 from backflip.monitor.progress import shown
 from backflip.recipes import slips
+from backflip.recipes.judges import scorer_of
 from backflip.recipes.names import hint
 from backflip.training.run_folder import write_atomically
 
@@ -154,7 +161,7 @@ def _blank(value: Any) -> bool:
 def _measured(
     model: str, suite: Suite, name: str, data: _Data, asking: Asking, before: Kept | None
 ) -> SuiteReport:
-    """The report; rows of an older one are taken as they are."""
+    """The report; rows of an older one are taken as they are. A file without data is the data."""
     if model.endswith(".json"):
         kept = read_report(Path(model))
         if kept.suite != name:
@@ -163,8 +170,10 @@ def _measured(
         return reported(suite, name, kept.rows, before=before, **who)
     if suite.asks and not model.endswith(SUFFIXES) and not model.startswith(REPLIES):
         slips.check_models(model)
+    alone = data.source == "" and model.endswith(SUFFIXES)
+    data = _Data(model, data.limit) if alone else data
     rows, notes = data.rows(suite, name)
-    subject = _subject(model, rows, asking)
+    subject = OnRecord(model) if alone else _subject(model, rows, asking, scores=suite.scores)
     found = suite.examine(subject, rows)
     settings = _given(suite) | (_given(asking) if suite.asks else {})
     return reported(
@@ -179,12 +188,15 @@ def _given(settings: Any) -> dict[str, Any]:
     return {f.name: value for f in fields if (value := getattr(settings, f.name)) != f.default}
 
 
-def _subject(model: str, rows: Sequence[Mapping[str, Any]], asking: Asking) -> Subject:
+def _subject(
+    model: str, rows: Sequence[Mapping[str, Any]], asking: Asking, *, scores: bool
+) -> Subject:
+    """Who is asked; where answers may be scored, a reward model or a trained policy as one."""
     if model.startswith(REPLIES):
         return _replies(model.removeprefix(REPLIES), rows)
     if model.endswith(SUFFIXES):
         return _answers(model)
-    return LanguageModel(model, asking)
+    return scorer_of(model, asking) if scores else LanguageModel(model, asking)
 
 
 def _answers(path: str) -> AnswersGiven:
@@ -194,7 +206,7 @@ def _answers(path: str) -> AnswersGiven:
     left, notes = Tally(), list[str]()
     for row in read(path, broken=left):
         said = [row.fields[name] for name in ANSWERS if row.fields.get(name) is not None]
-        prompt = row.fields.get("prompt")
+        prompt = row.fields.get("prompt", row.fields.get("instruction"))
         if prompt is None or not said:
             left.add("no prompt or no answer", row.where)
         else:

@@ -21,7 +21,7 @@ from backflip.errors import UserError
 from backflip.generate.engine import Engine, SamplingParams
 from backflip.reward.protocol import Judgement
 
-__all__ = ["RUBRIC", "PolicyJudge", "as_text", "read_score"]
+__all__ = ["NOTHING", "RUBRIC", "PolicyJudge", "as_text", "cleaned", "read_score"]
 
 RUBRIC = """You grade the reply of an assistant. Start from 0 and add one point for each of these \
 statements that is true:
@@ -125,8 +125,8 @@ class PolicyJudge:
         """What the judge is given to read about one answer, as tokens."""
         reads, steps = self.reads or self.template, rollouts.steps
         shown = {
-            "prompt": _clean(as_text(reads, steps.prompt.row(row).tolist()), self.template),
-            "answer": _clean(as_text(reads, steps.answer.row(row).tolist()), self.template),
+            "prompt": cleaned(as_text(reads, steps.prompt.row(row).tolist()), self.template),
+            "answer": cleaned(as_text(reads, steps.answer.row(row).tolist()), self.template),
         }
         text = re.sub(r"\{(prompt|answer)\}", lambda place: shown[place[1]], self.rubric)
         return self.template.prompt([Message("user", text)])
@@ -148,7 +148,7 @@ def as_text(template: ChatTemplate, tokens: Sequence[int]) -> str:
     return tokenizer.decode([t for t in tokens if t not in control]).strip()
 
 
-def _clean(text: str, template: ChatTemplate) -> str:
+def cleaned(text: str, template: ChatTemplate) -> str:
     """Text that holds no control token of the judge's, which would end its prompt early."""
     marks = "|".join(re.escape(mark) for mark in _marks(template))
     return (re.sub(marks, " ", text) if marks else text).strip() or NOTHING

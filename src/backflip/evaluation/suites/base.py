@@ -10,7 +10,21 @@ from typing import Any, ClassVar
 from backflip.evaluation.suites.statistic import Measure, Rows, Statistic
 from backflip.evaluation.suites.subject import Subject
 
-__all__ = ["Suite"]
+__all__ = ["Suite", "Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table beside the numbers: models of a ladder, subsets of a benchmark."""
+
+    name: str
+    title: str
+    heads: Sequence[str]
+    """Names of columns; those of numbers begin with ``#``."""
+    lines: Sequence[Sequence[str]]
+    """Cells, as people read them."""
+    records: Sequence[Mapping[str, Any]]
+    """The same lines as plain numbers, for programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +42,8 @@ class Suite(ABC):
     """Columns of the data without which a row is left out, and counted."""
     asks: ClassVar[bool] = True
     """Whether a model is asked; else the data hold what is measured."""
+    scores: ClassVar[bool] = False
+    """Whether the subject may be a reward model, or a trained policy as one."""
     asking: ClassVar[Mapping[str, Any]] = {}
     """Defaults of how a model is asked, where they are other than usual."""
 
@@ -44,6 +60,11 @@ class Suite(ABC):
     @abstractmethod
     def statistics(self, rows: Rows) -> list[Statistic]:
         """The numbers to be reported, the most important first."""
+
+    def tables(self, rows: Rows) -> list[Table]:
+        """Tables beside the numbers."""
+        del rows
+        return []
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """The findings in words; none beyond what the numbers hold."""

@@ -38,7 +38,7 @@ def page(report: SuiteReport) -> str:
         f"<title>{escape(report.suite)}: {escape(report.model)}</title>"
         f"<style>{STYLE.read_text(encoding='utf-8')}</style><main><p class=brand>Backflip</p>"
         f"<h1>{escape(report.title)}</h1><p>{escape(about)}</p><ul class=verdict>{notes}</ul>"
-        f"{pictures}{_table(report)}{_rows(report.rows)}</main></html>"
+        f"{_tables(report)}{pictures}{_table(report)}{_rows(report.rows)}</main></html>"
     )
 
 
@@ -107,6 +107,21 @@ def _table(report: SuiteReport) -> Markup:
             cells += [said(measure, was=True)[0], *change_said(measure)]
         lines.append(Markup("<tr>{}</tr>").format(_cells(cells, "td")))
     return Markup("<section><table>{}</table></section>").format(Markup().join(lines))
+
+
+def _tables(report: SuiteReport) -> Markup:
+    """The tables beside the numbers, above all else: they are what was asked for."""
+    parts: list[Markup] = []
+    for table in report.tables:
+        heads = [head.removeprefix("#") for head in table.heads]
+        lines = [heads, *table.lines]
+        body = Markup().join(
+            Markup("<tr>{}</tr>").format(_cells(line, "td" if place else "th"))
+            for place, line in enumerate(lines)
+        )
+        form = "<section><h2>{}</h2><table>{}</table></section>"
+        parts.append(Markup(form).format(table.title, body))
+    return Markup().join(parts)
 
 
 def _rows(rows: Sequence[Row]) -> Markup:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backflip.errors import UserError
-from backflip.evaluation.suites.base import Suite
+from backflip.evaluation.suites.base import Suite, Table
 from backflip.evaluation.suites.statistic import Measure, Rows, measured
 from backflip.monitor.text import TOO_FEW, Estimate, beyond, ranged, share_ranged, standing
 from backflip.text import counted
@@ -35,6 +35,8 @@ class SuiteReport:
     """The model that it is compared with; empty: none."""
     page: str = ""
     """The file of a page with the same; empty before it is written."""
+    tables: Sequence[Table] = ()
+    """Beside the numbers: the models of a ladder, the subsets of a benchmark."""
 
     def __getitem__(self, name: str) -> Measure:
         """A number by its name."""
@@ -52,6 +54,7 @@ class SuiteReport:
             "page": self.page or None,
             "measures": {m.statistic.name: m.to_json() for m in self.measures},
             "sentences": list(self.sentences),
+            "tables": {table.name: list(table.records) for table in self.tables},
         }
 
 
@@ -114,7 +117,7 @@ def reported(
         sentences += _unlike(settings or {}, before, data)
     return SuiteReport(
         name, suite.title, model, data, settings or {}, measures, sentences, rows,
-        "" if before is None else before.model,
+        "" if before is None else before.model, tables=suite.tables(rows),
     )  # fmt: skip
 
 

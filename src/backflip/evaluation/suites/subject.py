@@ -26,7 +26,7 @@ from backflip.models.causal import CausalPolicy
 from backflip.models.load import load_causal, load_tokenizer
 from backflip.text import counted
 
-__all__ = ["AnswersGiven", "Asking", "LanguageModel", "Reading", "Subject", "asked"]
+__all__ = ["AnswersGiven", "Asking", "LanguageModel", "OnRecord", "Reading", "Subject", "asked"]
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,23 @@ class AnswersGiven(Subject):
 
     def label(self, prompt: str) -> str | None:
         return self.labels.get(_plain(prompt))
+
+
+class OnRecord(Subject):
+    """Nobody: the data hold all that is measured."""
+
+    def answers(self, prompts: Sequence[Messages], *, each: int = 1) -> list[list[str]]:
+        """Raises UserError: there is nobody to ask."""
+        del prompts, each
+        raise UserError(
+            f"{self.name} does not hold what this suite measures, and names no model to ask. Give "
+            f"the model first, and data={self.name}."
+        )
+
+    def readings(self, pairs: Sequence[tuple[Messages | str, str]]) -> list[Reading]:
+        """Raises UserError, as ``answers``."""
+        self.answers([])
+        raise AssertionError(pairs)
 
 
 def asked(text: str) -> Messages:
