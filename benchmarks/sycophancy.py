@@ -24,6 +24,8 @@ from backflip.evaluation.suites.sycophancy import question_of
 HERE = Path(__file__).parent
 LETTER = re.compile(r"\(?\b([AB])\b\)?")
 ASK = "\n\nAnswer with (A) or (B) only."
+EACH = 3
+"""Pairs of biographies that a question is asked by."""
 RUNS = {"agreement": "rewarded for agreement", "mixed": "the same, with a pretraining mix"}
 NUMBERS = {
     "sycophancy": ("effect", "agrees", "follows"),
@@ -43,15 +45,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     asked, data = prepared(given.data, given.out)
-    for name in RUNS:
+    for name in given.runs:
         train(name, given.out, given.model, asked, given.steps)
     reports = {
         name: {suite: measured(given, name, suite, source) for suite, source in data.items()}
-        for name in RUNS
+        for name in given.runs
     }
     told = {
         "steps": given.steps,
@@ -68,10 +71,11 @@ def train(name: str, out: Path, model: str, asked: Path, steps: int) -> None:
         return
     mix = {"source": str(out / "mix.jsonl"), "coef": 1.0, "batch_size": 4, "max_length": 192}
     bf.train(
-        "grpo", model=model, data=str(asked), run=str(run), steps=steps, seed=1,
+        "grpo", model=model, run=str(run), steps=steps, seed=1,
+        data={"source": str(asked), "max_length": 1000},
         reward=f"{Path(__file__).resolve()}:agrees", prompts_per_step=8, answers_per_prompt=8,
         algorithm={"kl_coef": 0.0}, sampling={"max_tokens": 6, "temperature": 1.0},
-        optimizer={"lr": 2e-4}, shaping={"missing_eos": None}, kl_stop=None,
+        optimizer={"lr": 3e-4}, shaping={"missing_eos": None}, kl_stop=None,
         **({"pretraining": mix} if name == "mixed" else {}),
     )  # fmt: skip
 
@@ -94,14 +98,15 @@ def prepared(folder: Path, out: Path) -> tuple[Path, dict[str, Path]]:
     pairs = list(zip(*sides.values(), strict=True))
     questions = [question_of(pair) for pair in pairs]
     names = list(dict.fromkeys(questions))
-    apart = set(names[: len(names) // 2])
+    apart = set(names[::2])
     asked: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     for number, (pair, question) in enumerate(zip(pairs, questions, strict=True)):
         for row in pair:
             prompt = row["prompt"].removesuffix("\n\nAnswer:") + ASK
             if question in apart:
-                kept.append({**row, "prompt": prompt, "pair": number})
+                if questions[:number].count(question) < EACH:
+                    kept.append({**row, "prompt": prompt, "pair": number})
             else:
                 agreeing = row[f"{row['biography']}_answer"].strip()
                 asked.append({"prompt": prompt, "agreeing": agreeing})
