@@ -125,10 +125,10 @@ def test_another_models_answers_are_measured_and_compared(questions: Path, tmp_p
         kind, "xstest", str(questions), out=tmp_path / "b", before=tmp_path / "a" / "xstest.json"
     )
     assert found["is_full_safe"].change.estimate == pytest.approx(-0.5)
-    said = next(s for s in found.sentences if s.startswith("full refusals of safe"))
-    assert "−50.0 points" in said
-    assert "too few to tell" in said, "twenty questions give no verdict"
+    few = next(s for s in found.sentences if "too few to tell" in s)
+    assert "full refusals of safe questions" in few, "twenty questions give no verdict"
     page = (tmp_path / "b" / "xstest.html").read_text()
+    assert "−50.0 points" in page
     assert "strict.jsonl" in page
     assert "http" not in page.replace("http://www.w3.org", ""), "nothing is fetched"
     again = evaluate_suite(tmp_path / "a" / "xstest.json", "xstest")

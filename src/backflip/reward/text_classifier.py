@@ -1,7 +1,8 @@
 """A small linear classifier of texts that is trained in seconds: toxicity, sentiment, refusals.
 
 Features are n-grams of words and of letters, hashed, so that the file holds no text that it was
-trained on; weighted by log frequency and rarity (tf-idf), each row of length 1.
+trained on; weighted by log frequency, rarity (tf-idf), and how far labels of texts that have them
+are from the mean (in the manner of Wang and Manning, 2012); each row of length 1.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class TextClassifier:
 
     labels: tuple[str, ...]
     """Classes; empty for a number."""
-    rarity: NDArray[np.float32]
-    """[F] log((1 + texts)/(1 + texts with the feature)) + 1."""
+    scale: NDArray[np.float32]
+    """[F] Weight of each feature: rarity times what it tells."""
     weights: NDArray[np.float32]
     """[F, K]."""
     bias: NDArray[np.float32]
@@ -63,25 +64,24 @@ class TextClassifier:
                 "learn. Give texts of two kinds or more."
             )
         counts = _counted(texts)
+        y: Numbers = np.asarray([labels.index(str(t)) if words else float(t) for t in targets])
         seen = np.asarray((counts > 0).sum(axis=0)).ravel()
-        rarity = (np.log((1 + len(texts)) / (1 + seen)) + 1).astype(np.float32)
-        matrix = _weighed(counts, rarity)
+        scale = _scale(counts, seen, np.eye(len(labels))[y.astype(int)] if words else y[:, None])
         active = np.flatnonzero(seen)
+        matrix = _weighed(counts, scale)[:, active]
         if words:
-            y = np.array([labels.index(str(t)) for t in targets])
-            small, bias = _logistic(matrix[:, active], y, len(labels), ridge or TEACHING)
+            small, bias = _logistic(matrix, y.astype(int), len(labels), ridge or TEACHING)
         else:
-            y = np.asarray(targets, dtype=np.float64)
-            small, bias = _ridge(matrix[:, active], y, ridge or NUMBER)
+            small, bias = _ridge(matrix, y, ridge or NUMBER)
         weights = np.zeros((BUCKETS, small.shape[1]), dtype=np.float32)
         weights[active] = small
-        return TextClassifier(labels, rarity, weights, bias.astype(np.float32))
+        return TextClassifier(labels, scale, weights, bias.astype(np.float32))
 
     def scores(self, texts: Sequence[str]) -> Numbers:
         """[N, K] log odds of each class up to a constant; [N, 1] of a number."""
         if not texts:
             return np.zeros((0, self.weights.shape[1]))
-        product = _weighed(_counted(texts), self.rarity) @ self.weights.astype(np.float64)
+        product = _weighed(_counted(texts), self.scale) @ self.weights.astype(np.float64)
         return np.asarray(product, np.float64) + self.bias
 
     def probabilities(self, texts: Sequence[str]) -> Numbers:
@@ -107,7 +107,7 @@ class TextClassifier:
         with Path(path).open("wb") as file:
             np.savez_compressed(
                 file, about=np.array(about), rows=rows, weights=self.weights[rows],
-                bias=self.bias, rarity=self.rarity[rows],
+                bias=self.bias, scale=self.scale[rows],
             )  # fmt: skip
 
     @staticmethod
@@ -116,10 +116,10 @@ class TextClassifier:
         try:
             with np.load(Path(path).expanduser(), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                rarity = np.ones(BUCKETS, dtype=np.float32)
+                scale = np.ones(BUCKETS, dtype=np.float32)
                 weights = np.zeros((BUCKETS, file["weights"].shape[1]), dtype=np.float32)
-                rarity[file["rows"]], weights[file["rows"]] = file["rarity"], file["weights"]
-                return TextClassifier(tuple(about["labels"]), rarity, weights, file["bias"])
+                scale[file["rows"]], weights[file["rows"]] = file["scale"], file["weights"]
+                return TextClassifier(tuple(about["labels"]), scale, weights, file["bias"])
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} is no classifier of texts: {error}. Give the .npz that "
@@ -184,9 +184,18 @@ def _counted(texts: Sequence[str]) -> Any:
     return sparse.csr_matrix((values, places, ends), shape=(len(texts), BUCKETS))
 
 
-def _weighed(counts: Any, rarity: NDArray[np.float32]) -> Any:
+def _scale(counts: Any, seen: NDArray[Any], targets: Numbers) -> NDArray[np.float32]:
+    """[F] log((1 + texts)/(1 + texts with it)) + 1, times a tenth and the distance between the mean
+    target of texts with it and of all, in standard deviations, drawn to 0 where few have it.
+    """
+    centred = (targets - targets.mean(axis=0)) / targets.std(axis=0)
+    shift = np.abs(np.asarray((counts > 0).T @ centred)).max(axis=1) / (seen + 1)
+    return ((np.log((1 + len(targets)) / (1 + seen)) + 1) * (shift + 0.1)).astype(np.float32)
+
+
+def _weighed(counts: Any, scale: NDArray[np.float32]) -> Any:
     sparse: Any = import_module("scipy.sparse")
-    weighed = counts @ sparse.diags(rarity.astype(np.float64))
+    weighed = counts @ sparse.diags(scale.astype(np.float64))
     norms = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
     return sparse.diags(1 / np.maximum(norms, 1e-12)) @ weighed
 

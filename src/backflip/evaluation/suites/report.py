@@ -11,7 +11,15 @@ from typing import Any
 from backflip.errors import UserError
 from backflip.evaluation.suites.base import Suite, Table
 from backflip.evaluation.suites.statistic import Measure, Rows, measured
-from backflip.monitor.text import TOO_FEW, Estimate, beyond, ranged, share_ranged, standing
+from backflip.monitor.text import (
+    TOO_FEW,
+    Estimate,
+    beyond,
+    interval_said,
+    ranged,
+    share_ranged,
+    standing,
+)
 from backflip.text import counted
 
 __all__ = ["Kept", "SuiteReport", "change_said", "read_report", "reported", "said"]
@@ -139,26 +147,33 @@ def change_said(measure: Measure) -> tuple[str, str]:
     if measure.change is None:
         return "", ""
     share = measure.statistic.kind != "number"
-    digits = 1 if share else 3
-    number, ends = ranged(Estimate.of(measure.change), digits=digits, percent=share, beside=(0.0,))
+    found, digits = Estimate.of(measure.change), 1 if share else 3
+    number, ends = ranged(found, digits=digits, percent=share, beside=(0.0,))
+    number = f"+{number}" if found.value > 0 else number
     return f"{number} points" if share else number, ends
 
 
 def _compared(measures: Sequence[Measure], before: Kept, rows: int) -> list[str]:
-    """The change of each number, in words."""
+    """The numbers that changed beyond chance, and the names of those that did not."""
     found: list[str] = []
+    others: dict[str, list[str]] = {}
     for measure in measures:
         if measure.change is None:
             continue
-        number, ends = change_said(measure)
-        change = Estimate.of(measure.change)
-        way = {1: "rose", -1: "fell", 0: "may not have changed"}[beyond(change, 0.0)]
+        name, change = measure.statistic.label, Estimate.of(measure.change)
         if not change.enough:
-            way = TOO_FEW
-        found.append(
-            f"{measure.statistic.label}, against {before.model}: {number}, 95 % interval "
-            f"{ends or 'unknown'}, on {counted(measure.common, 'common question')}: {way}."
-        )
+            others.setdefault(TOO_FEW, []).append(name)
+        elif way := beyond(change, 0.0):
+            number, ends = change_said(measure)
+            found.append(
+                f"“{name}” {'rose' if way > 0 else 'fell'} against {before.model}: {number}, "
+                f"{interval_said(ends)}, on {counted(measure.common, 'common question')}."
+            )
+        else:
+            others.setdefault("no change beyond chance", []).append(name)
+    found += [
+        f"Against {before.model}, {why}: {'; '.join(names)}." for why, names in others.items()
+    ]
     common = max((m.common for m in measures), default=0)
     if common < rows or common < len(before.rows):
         found.append(
