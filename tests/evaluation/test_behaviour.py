@@ -298,7 +298,9 @@ def test_a_classifier_is_trained_by_a_command_and_rewards_answers(tmp_path: Path
     reward = load_function(f"{tmp_path / 'toxicity.py'}:against")
     assert reward("you moron") < reward("a lovely morning")
     answers = tmp_path / "answers.jsonl"
-    write_jsonl(answers, [{"prompt": "p", "answer": "you idiot"}, {"prompt": "q", "answer": "ok"}])
+    write_jsonl(
+        answers, [{"prompt": "p", "answer": "you idiot"}, {"prompt": "q", "answer": "a day"}]
+    )
     toxic = evaluate_suite(
         str(answers), "toxicity", [{"prompt": "p"}, {"prompt": "q"}], classifier=str(made)
     )
