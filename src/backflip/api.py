@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backflip.data.audit import Audit
     from backflip.data.sources import Source
     from backflip.evaluation.process import ProcessReport
-    from backflip.evaluation.reward_model import RewardReport
+    from backflip.evaluation.trust.report import TrustReport
     from backflip.models.hub import Pushed
     from backflip.recipes.best_of import BestOfN
     from backflip.recipes.registry import Recipe
@@ -214,8 +214,12 @@ def evaluate(
     template: str | None = None,
     columns: Mapping[str, str] | None = None,
     threshold: float | None = None,
-) -> RewardReport | ProcessReport:
-    """Accuracy of a reward model, or of a policy as one; of a process model on labelled steps.
+    golden: Source | None = None,
+    probes: int = 100,
+    members: Sequence[str | Path | Run] = (),
+    out: str | Path | None = None,
+) -> TrustReport | ProcessReport:
+    """How far a reward model, or a policy as one, can be trusted; of a process model, its accuracy.
 
     A run of the direct family is measured by its objective against its own reference, another
     language model by β·log π/π_ref against the ``reference`` that is given.
@@ -223,24 +227,36 @@ def evaluate(
     Args:
         model: a folder, a run or a hub name.
         data: a file, folder, hub name or demo:NAME with comparisons; or rows in memory.
-        format, limit, max_length, template, columns: how the data is read, as of ``check``.
+        format, limit, max_length, template, columns: how the data is read, as of ``check``; of
+            ``columns`` also strength, confidence, rater, group and domain.
         policy: the model to be trained against it, whose size is compared.
         reference: what a language model was trained from; of a run, another than its own.
         beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
         threshold: of a process reward model, P(good) below which a step is wrong; 0.5.
+        golden: comparisons that must be ordered right, each failure listed.
+        probes: answers that are changed in ways whose worth is known; 0 leaves this out.
+        members: further reward models; they and ``model`` are measured as an ensemble.
+        out: a page with pictures; of a run, trust.html in its folder unless another is named.
 
     Raises UserError for a language model without a reference, or a reward model with one.
 
     """
     with starting(aside=True):
+        from backflip.data.subjects import COLUMNS
         from backflip.recipes.judges import judge_of, measured
+        from backflip.recipes.trust import Asked, page_of
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model", "process_reward_model")))
     other, size = (str(model_of(m)) if m is not None else None for m in (reference, policy))
     judge = judge_of(run, name, reference=other, beta=beta)
-    rows = _reading(format, limit, max_length, template, columns)
+    given = dict(columns or {})
+    subjects = {key: given.pop(key) for key in COLUMNS if key in given}
+    rows = _reading(format, limit, max_length, template, given)
+    more = (members,) if isinstance(members, str | Path | Run) else members
+    others = tuple(str(model_of(one, of=("reward_model",))) for one in more)
+    asked = Asked(str(run), size, golden, probes, others, subjects, page_of(run, out))
     with shown(aside=True):
-        return measured(judge, data, **rows, policy=size, threshold=threshold)
+        return measured(judge, data, asked, **rows, threshold=threshold)
 
 
 def best_of_n(

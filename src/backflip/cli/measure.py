@@ -13,12 +13,13 @@ from backflip.cli.arguments import Format, Limit, MaxLength
 from backflip.cli.compute import computed, print_compute
 from backflip.cli.console import notes, say, table
 from backflip.cli.suites import SUITE, list_suites, run_suites, wants_suite
+from backflip.cli.trust import print_trust
 from backflip.errors import UserError
 from backflip.text import counted, percent
 
 if TYPE_CHECKING:
     from backflip.evaluation.process import ProcessReport
-    from backflip.evaluation.reward_model import RewardReport
+    from backflip.evaluation.trust.report import TrustReport
     from backflip.functional.statistics import Interval
     from backflip.recipes.best_of import BestOfN
     from backflip.recipes.compute import ComputeReport
@@ -43,9 +44,9 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="DATA [KEY=VALUE]...",
-            help="Comparisons (file, folder, hub name, demo:…), then reference=MODEL for a "
-            "language model, beta=0.1, template=chatml, columns.NAME, and the options below; "
-            f"or {SUITE}.",
+            help="Comparisons (file, folder, hub name, demo:…), then golden=FILE, probes=100, "
+            "members=[RUN, …], out=trust.html, reference=MODEL for a language model, beta=0.1, "
+            f"template=chatml, columns.NAME, and the options below; or {SUITE}.",
             show_default=False,
         ),
     ],
@@ -61,7 +62,7 @@ def evaluate(
         bool, typer.Option("--suites", help="List the suites.", is_eager=True, callback=list_suites)
     ] = False,
 ) -> None:
-    """Accuracy of a reward model, a policy as one, a process model; or suites of behaviour."""
+    """How far a reward can be trusted, a process model, or suites of a policy's behaviour."""
     del suites  # listed when it was read
     options = {"format": format, "limit": limit, "max_length": max_length, "policy": policy}
     given = {name: value for name, value in options.items() if value is not None}
@@ -74,14 +75,16 @@ def evaluate(
 
 def _measured(
     model: str, words: Sequence[str], options: Mapping[str, Any]
-) -> RewardReport | ProcessReport:
+) -> TrustReport | ProcessReport:
     from backflip import api
+    from backflip.data.subjects import COLUMNS
     from backflip.recipes import slips
 
     given = _evaluated(words) | dict(options)
     slips.check_models(model, given.get("reference"), given.get("policy"))
     slips.check_data(given["data"])
-    slips.check_reading(given["data"], given)
+    read = {name: v for name, v in given.get("columns", {}).items() if name not in COLUMNS}
+    slips.check_reading(given["data"], given | {"columns": read})
     slips.check_judge(model, given)
     return api.evaluate(model, **given)
 
@@ -142,7 +145,7 @@ def best_of_n(
     print_best_of_n(found) if not json_ else _print_json(found.to_json())
 
 
-def _printed(report: RewardReport | ProcessReport | ComputeReport) -> None:
+def _printed(report: TrustReport | ProcessReport | ComputeReport) -> None:
     from backflip.evaluation.process import ProcessReport
     from backflip.recipes.compute import ComputeReport
 
@@ -151,7 +154,7 @@ def _printed(report: RewardReport | ProcessReport | ComputeReport) -> None:
     elif isinstance(report, ProcessReport):
         print_process_report(report)
     else:
-        print_report(report)
+        print_trust(report)
 
 
 def print_process_report(report: ProcessReport) -> None:
@@ -176,32 +179,6 @@ def print_process_report(report: ProcessReport) -> None:
     rows += [(n, *_percent(s)) for n, s in shares.items() if not math.isnan(s.estimate)]
     title = f"a step is wrong where P(good) < {report.threshold:g}"
     table(title, ["", "#measured", "95 % interval"], rows)
-    notes(report.sentences)
-
-
-def print_report(report: RewardReport) -> None:
-    """Accuracy, calibration and what is to be noticed."""
-    text = f"{counted(report.pairs, 'pair')} of {counted(report.prompts, 'prompt')}"
-    say(text + (f", {counted(report.ties, 'tie')} left out" if report.ties else ""))
-    rows = [
-        ("accuracy", *_percent(report.accuracy)),
-        ("“the longer reply wins”", *_percent(report.longer)),
-        ("“the shorter reply wins”", *_percent(report.shorter)),
-        *(
-            (f"accuracy: {s.name} ({s.pairs})", *_percent(s.accuracy))
-            for s in report.slices
-            if s.pairs < report.pairs
-        ),
-        ("log-loss (guessing: 0.693)", *_number(report.log_loss)),
-        ("Brier score (guessing: 0.25)", *_number(report.brier)),
-        ("expected calibration error", f"{report.ece:.3f}", ""),
-        ("calibration slope (calibrated: 1)", *_slope(report.slope)),
-        ("scores: mean ± deviation", f"{report.scores.mean:.2f} ± {report.scores.std:.2f}", ""),
-        ("scores: from … to", f"{report.scores.low:.2f} … {report.scores.high:.2f}", ""),
-    ]
-    table("", ["", "#measured", "95 % interval"], rows)
-    bins = [(percent(c), percent(a), str(n)) for c, a, n in report.reliability]
-    table("reliability", ["#claims", "#is right", "#pairs"], bins)
     notes(report.sentences)
 
 
@@ -244,10 +221,3 @@ def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
 
     value, ends = ranged(Estimate.of(interval), digits=digits)
     return value, ends or "unknown"
-
-
-def _slope(interval: Interval) -> tuple[str, str]:
-    """A slope; where every pair is right by its score, no finite one is the best."""
-    if math.isinf(interval.estimate):
-        return "no limit", "none is wrong" if interval.estimate > 0 else "all are wrong"
-    return _number(interval, 2)

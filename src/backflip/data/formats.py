@@ -16,6 +16,7 @@ from backflip.data.columns import PROMPTS, Fields, check_columns, other_media, u
 from backflip.data.conversions import KINDS, Converted, check_convertible, convert, plural
 from backflip.data.records import (
     BadRecordError,
+    Comparison,
     Prompt,
     Provenance,
     Record,
@@ -107,7 +108,7 @@ def load(
     first = next(rows)  # ``read`` refuses a source without rows.
     reader = Reader.of(first.fields, name, format=format, columns=columns)
     check_convertible(reader.format, wanted, name, first.fields)
-    reader.carries = wanted is Prompt
+    reader.carries = wanted is Prompt or wanted is reader.format.kind is Comparison
     held, dropped = reader.read_all(itertools.chain([first], rows), strict=strict)
     _check_scores(name, held, dropped)
     reader.check_choices(name)
@@ -207,10 +208,14 @@ class Reader:
             )
 
     def with_columns(self, record: Record) -> Record:
-        """A prompt with its reference answer, and further columns that its judges may ask for."""
+        """A prompt with its reference answer, and further columns that its judges may ask for; a
+        comparison with those that nobody has read.
+        """
+        info = self.carried.get(record.where, {})
+        if isinstance(record, Comparison):
+            return replace(record, info=info) if info else record
         if not isinstance(record, Prompt):
             return record
-        info = self.carried.get(record.where, {})
         column, given = self.columns.get("reference"), record.reference
         if column and self.format.kind is not Prompt:
             given = ""  # the row's own answer is not what the recipe names

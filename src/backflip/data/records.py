@@ -149,6 +149,8 @@ class Comparison:
     win: tuple[float, ...] = ()
     """Per answer, P(it beats an answer of the policy); empty where nobody has estimated it."""
     where: Provenance = field(default=NOWHERE, compare=False)
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
+    """Further columns of a row of comparisons, such as who judged it, by their names."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)

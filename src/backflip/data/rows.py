@@ -203,7 +203,7 @@ def together(
 
 
 def _strength(fields: Fields) -> float:
-    value = fields.get("strength")
+    value = fields.keep("strength")
     if isinstance(value, str):
         if value.strip().lower() not in STRENGTHS:
             raise BadRecordError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from backflip.progress import task
 from backflip.training.reference import check_same_vocabulary, with_reference
 from backflip.training.reference_cache import ReferenceCache
 
-__all__ = ["evaluate_policy", "implicit_report", "implicit_rewards", "policy_rewards"]
+__all__ = ["implicit_report", "implicit_rewards", "policy_rewards", "policy_scores"]
 
 ObjectiveOfRewards = DirectObjective | UnpairedObjective
 WINDOW = 256
@@ -92,37 +93,35 @@ def implicit_rewards(
     return out
 
 
-def evaluate_policy(
+def policy_scores(
     policy: str,
-    batch: ComparisonBatch,
+    batches: Sequence[ComparisonBatch],
     objective: ObjectiveOfRewards,
     *,
     reference: str | None,
     token_budget: int = 4096,
-    policy_parameters: int | None = None,
-) -> RewardReport:
-    """The same from names: the reference speaks first and is forgotten, so one model is in memory.
+) -> list[Float[Tensor, " N"]]:
+    """Implicit rewards of all answers of several batches, from names: the reference speaks first
+    and is forgotten, so one model is in memory.
 
     Args:
         policy: a folder or hub name of a language model.
-        batch: held-out comparisons, as the policy's tokens.
+        batches: comparisons, as the policy's tokens.
         objective: says what the reward of an answer is.
         reference: another language model with the same tokens; None for objectives without one.
         token_budget: forest tokens in one micro-batch.
-        policy_parameters: size of a policy that is to be trained against it, where it is known.
 
     Raises:
-        UserError: no such model, other tokens, no pair that is decided.
+        UserError: no such model, other tokens.
 
     """
-    data = _referenced(policy, batch, reference, token_budget)
-    return implicit_report(
-        _frozen(policy),
-        data,
-        objective,
-        token_budget=token_budget,
-        policy_parameters=policy_parameters,
-    )
+    data: list[ReferencedComparisons | ComparisonBatch] = list(batches)
+    if reference is not None:
+        check_same_vocabulary(load_tokenizer(policy), load_tokenizer(reference), reference)
+        data = _stated(reference, batches, token_budget)
+        gc.collect()
+    model = _frozen(policy)
+    return [implicit_rewards(model, one, objective, token_budget=token_budget) for one in data]
 
 
 def policy_rewards(
@@ -133,30 +132,21 @@ def policy_rewards(
     reference: str | None,
     token_budget: int = 4096,
 ) -> Float[Tensor, " N"]:
-    """``implicit_rewards`` from names; prompts of a single answer will do. Arguments and errors as
-    those of ``evaluate_policy``.
-    """
-    data = _referenced(policy, batch, reference, token_budget)
-    return implicit_rewards(_frozen(policy), data, objective, token_budget=token_budget)
+    """``policy_scores`` of one batch; prompts of a single answer will do."""
+    how: Any = {"reference": reference, "token_budget": token_budget}
+    return policy_scores(policy, [batch], objective, **how)[0]
 
 
-def _referenced(
-    policy: str, batch: ComparisonBatch, reference: str | None, token_budget: int
-) -> ReferencedComparisons | ComparisonBatch:
-    """The comparisons with what the reference says of them, which is then forgotten."""
-    if reference is None:
-        return batch
-    check_same_vocabulary(load_tokenizer(policy), load_tokenizer(reference), reference)
-    data = _stated(reference, batch, token_budget)
-    gc.collect()
-    return data
-
-
-def _stated(reference: str, batch: ComparisonBatch, token_budget: int) -> ReferencedComparisons:
-    cache = ReferenceCache(reference)
-    stated = with_reference(batch, _frozen(reference), token_budget=token_budget, cache=cache)
-    assert isinstance(stated, ReferencedComparisons)
-    return stated
+def _stated(
+    reference: str, batches: Sequence[ComparisonBatch], token_budget: int
+) -> list[ReferencedComparisons | ComparisonBatch]:
+    cache, model = ReferenceCache(reference), _frozen(reference)
+    found: list[ReferencedComparisons | ComparisonBatch] = []
+    for batch in batches:
+        stated = with_reference(batch, model, token_budget=token_budget, cache=cache)
+        assert isinstance(stated, ReferencedComparisons)
+        found.append(stated)
+    return found
 
 
 def _frozen(name: str) -> CausalPolicy:

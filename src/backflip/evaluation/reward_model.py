@@ -20,10 +20,7 @@ from backflip.errors import UserError
 from backflip.functional import statistics
 from backflip.functional.reward_losses import Pairs, decided_pairs, tied_pairs
 from backflip.functional.statistics import Interval, finite
-from backflip.models.heads import RewardModel
-from backflip.models.load import parameter_count
 from backflip.monitor.text import TOO_FEW, Estimate, about_accuracy, apart, beyond, share_ranged
-from backflip.reward.model import score_all
 from backflip.text import counted
 
 SATURATED, NO_SPREAD = 100.0, 1e-3
@@ -120,35 +117,6 @@ class RewardReport:
         }
 
 
-def evaluate_reward_model(
-    model: RewardModel,
-    batch: ComparisonBatch,
-    *,
-    policy_parameters: int | None = None,
-    token_budget: int = 4096,
-) -> RewardReport:
-    """Score every answer once and compare with what people said.
-
-    Each prompt is judged by the head that ``batch.head`` names. Weights and margins of the
-    labels play no part; soft labels do, in the probabilities.
-
-    Args:
-        model: the reward model.
-        batch: held-out comparisons, of two answers or more.
-        policy_parameters: size of the policy to be trained against it, where it is known.
-        token_budget: forest tokens in one micro-batch.
-
-    Raises:
-        UserError: no pair is decided.
-
-    """
-    by_head = score_all(model, batch.answers.values, token_budget, raw=True)
-    head = batch.head[batch.answers.owner()]
-    scores = by_head.gather(1, head[:, None])[:, 0]
-    parameters, _ = parameter_count(model)
-    return report(scores, batch, parameters=parameters, policy_parameters=policy_parameters)
-
-
 def report(
     scores: Float[Tensor, " N"],
     batch: ComparisonBatch,
@@ -157,11 +125,19 @@ def report(
     policy_parameters: int | None = None,
     beta: float | None = None,
 ) -> RewardReport:
-    """The same from raw scores that are known already, one per answer of ``batch``.
+    """Compare scores with what people said; weights and margins of the labels play no part, soft
+    labels do, in the probabilities.
 
-    ``beta``: of implicit rewards, what they are measured in; None for those of a reward model.
+    Args:
+        scores: raw ones, one for each answer of ``batch``.
+        batch: held-out comparisons, of two answers or more.
+        parameters: size of the model, where it is known.
+        policy_parameters: size of the policy to be trained against it, where it is known.
+        beta: of implicit rewards, what they are measured in; None for those of a reward model.
 
-    Raises UserError where no pair is decided.
+    Raises:
+        UserError: no pair is decided.
+
     """
     owner = batch.answers.owner()
     pairs, ties = (find(batch.rank.values, owner) for find in (decided_pairs, tied_pairs))
@@ -170,6 +146,8 @@ def report(
             f"none of {counted(len(batch), 'comparison')} is decided, so accuracy has no meaning. "
             "Give comparisons in which one answer is better than another."
         )
+    known = torch.isfinite(scores[pairs.better] - scores[pairs.worse])
+    pairs = Pairs(*(part[known] for part in pairs)) if known.any() else pairs
     said = _measured(scores, batch, pairs, ties=len(ties.better))
     sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters, beta=beta)
     return replace(said, sentences=tuple(sentences))
@@ -180,7 +158,7 @@ def _measured(
 ) -> RewardReport:
     """All numbers of the report, without a word about them."""
     delta = scores[pairs.better] - scores[pairs.worse]
-    soft, group = batch.soft[pairs.prompt], _prompts(batch)[pairs.prompt]
+    soft, group = batch.soft[pairs.prompt], prompt_numbers(batch)[pairs.prompt]
     length = batch.answers.values.answer.lengths
     curve = statistics.reliability_curve(delta, soft)
 
@@ -240,7 +218,7 @@ def size_class(parameters: int) -> int:
     return sum(parameters > most for most in SIZE_CLASSES)
 
 
-def _prompts(batch: ComparisonBatch) -> Int[Tensor, " B"]:
+def prompt_numbers(batch: ComparisonBatch) -> Int[Tensor, " B"]:
     """A number for each row's prompt, the same for rows that ask the same thing."""
     steps: TokenSteps = batch.answers.values
     first = batch.answers.offsets[:-1].tolist()
@@ -306,7 +284,10 @@ def _about_length(longer: Estimate, shorter: Estimate) -> list[str]:
 def _about_scores(said: RewardReport) -> Sequence[str]:
     far = max(abs(said.scores.low), abs(said.scores.high))
     if not math.isfinite(said.scores.std):
-        return ["Some scores are not numbers: training has diverged. Lower the learning rate."]
+        return [
+            "Some scores are not numbers, and their pairs in none of these: training has diverged. "
+            "Lower the learning rate."
+        ]
     if far > SATURATED:
         shown, _ = apart([far, SATURATED], digits=0)
         return [

@@ -48,8 +48,9 @@ class Reading:
 class RewardModel(nn.Module):
     """A transformer with H scalar heads: one score per answer, read at its last token.
 
-    With H = 2 the second head is held out: it learns from comparisons that the first never sees,
-    and tells whether a policy that pleases the first is getting better or only pleasing it.
+    The first ``members`` heads judge, as an ensemble where there are several. One behind them is
+    held out: it learns from comparisons that they never see, and tells whether a policy that
+    pleases them is getting better or only pleasing them.
     """
 
     mean: Tensor
@@ -60,13 +61,15 @@ class RewardModel(nn.Module):
         model: nn.Module,
         *,
         heads: int = 1,
+        members: int = 1,
         pooling: str = "last",
         compute: torch.dtype | None = None,
         reading: Reading | None = None,
     ) -> None:
         """``model``: a causal LM or a classifier of transformers; its own head is not used.
 
-        Head weights start from N(0, 1/√(d+1)), no bias (Stiennon et al., 2020).
+        Head weights start from N(0, 1/√(d+1)), no bias (Stiennon et al., 2020). ``members``: how
+        many of the heads judge.
         ``compute``: the type to multiply in; None, that of the weights. ``reading``: where the
         score is read; None, at the last token of the answer.
         """
@@ -74,7 +77,7 @@ class RewardModel(nn.Module):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
         self.trunk = Trunk(model, compute)
-        self.pooling = pooling
+        self.pooling, self.members = pooling, members
         self.reading = reading or Reading()
         width = hidden_size(self.trunk)
         self.score = nn.Linear(width, heads, bias=False, device=self.trunk.device)

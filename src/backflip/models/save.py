@@ -141,8 +141,9 @@ def _classifier(
 ) -> Any:
     """A sequence classifier of transformers with the weights of a reward model."""
     config = type(alone.config).from_dict(alone.config.to_dict())
-    names = LABELS if process is None else STEP_LABELS[model.heads]
-    labels = [*names, *(f"score_{i}" for i in range(2, model.heads))][: model.heads]
+    members = [LABELS[0], *(f"{LABELS[0]}_{i}" for i in range(1, model.members))]
+    names = [*members, LABELS[1]] if process is None else STEP_LABELS[model.heads]
+    labels = names[: model.heads]
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     config.pad_token_id = padding
@@ -157,6 +158,7 @@ def _classifier(
         "mean": model.mean.tolist(),
         "std": model.std.tolist(),
         "pooling": model.pooling,
+        "members": model.members,
         "reads": LAST if model.pooling == "last" else MEAN,
     } | ({} if process is None else {"process": dict(process)})
     classifier = _empty_classifier(config, alone.dtype)
@@ -223,6 +225,7 @@ def load_reward_model(
     model = RewardModel(
         classifier,
         heads=int(config.num_labels),
+        members=int(marks.get("members", 1)),
         pooling=marks.get("pooling", "last"),
         reading=_reading(name, config, marks, template),
     )

@@ -33,7 +33,7 @@ MOST_STEPS, MOST_SAMPLES, MOST_LETTERS = 20, 12, 2000
 def write_report(folder: Path | str, path: Path | str | None = None) -> Path:
     """Write the report of a run, by default to ``report.html`` in its folder."""
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    return _write(target, render(folder))
+    return write_page(target, render(folder))
 
 
 def render(folder: Path | str, *, live: str = "") -> str:
@@ -45,7 +45,7 @@ def render(folder: Path | str, *, live: str = "") -> str:
     alarms = [
         {**alarm, "stage": title(s.name, s.algorithm)} for s in run.stages for alarm in s.alarms
     ]
-    return _page(
+    return render_page(
         "report.html",
         live=live,
         run=run,
@@ -70,7 +70,7 @@ def compare(folders: Sequence[Path | str]) -> str:
     for colour, (name, run) in enumerate(runs):
         for stage in run.stages:
             kinds.setdefault(kind_of(stage.name), []).append((colour_of(colour), name, stage))
-    return _page(
+    return render_page(
         "compare.html",
         live="",
         heading=f"{len(runs)} runs compared",
@@ -84,7 +84,7 @@ def compare(folders: Sequence[Path | str]) -> str:
 
 def write_comparison(folders: Sequence[Path | str], path: Path | str) -> Path:
     """Write the comparison of several runs."""
-    return _write(Path(path), compare(folders))
+    return write_page(Path(path), compare(folders))
 
 
 # ---- results
@@ -273,7 +273,8 @@ def _tied(text: str) -> str:
     return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
-def _page(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
+    """A page of this room's templates, with its style and its script inside."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(HERE)
@@ -286,8 +287,13 @@ def _page(template: str, **values: Any) -> str:
     return page.render(style=style, script=Markup(script), script_hash=digest, **values)
 
 
-def _write(path: Path, page: str) -> Path:
-    """Whole or not at all."""
+def as_page(out: Path) -> Path:
+    """The file of a page: with an ending by which a browser knows it."""
+    return out if out.suffix.lower() in (".html", ".htm") else out.with_name(f"{out.name}.html")
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8", errors="replace") as file:

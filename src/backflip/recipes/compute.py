@@ -25,6 +25,7 @@ from backflip.models.load import load_causal, load_tokenizer
 from backflip.models.process import ProcessModel, load_process_model
 from backflip.monitor.charts import Chart, Series, colour_of, line_chart
 from backflip.monitor.progress import shown
+from backflip.monitor.report import as_page
 from backflip.monitor.text import TOO_FEW, Estimate, share_ranged, standing
 from backflip.recipes.load import load_recipe
 from backflip.reward.judge import as_text
@@ -102,7 +103,7 @@ def compute(
     given = {"sampling.max_tokens": 256} | named
     given |= {"data.source": str(data), "reward": PYTHON if callable(reward) else reward}
     judge = None if process is None else str(process)
-    how = _How(judge, n, waits, _as_page(Path(out)), reward if callable(reward) else None)
+    how = _How(judge, n, waits, as_page(Path(out)), reward if callable(reward) else None)
     with shown(aside=True):
         return _report(str(model), given, how)
 
@@ -294,11 +295,6 @@ class Work:
         template = self.context.template
         texts = [as_text(template, row.tolist()) for row in rollouts.steps.answer.rows()]
         return found.tolist(), judgement.votes(texts, self.recipe.reward.final)
-
-
-def _as_page(out: Path) -> Path:
-    """The file of a page: with an ending by which a browser knows it."""
-    return out if out.suffix.lower() in (".html", ".htm") else out.with_name(f"{out.name}.html")
 
 
 def _page(report: ComputeReport) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,30 +11,28 @@ from typing import Any, cast
 from backflip.algorithms.preference.dpo import DPO
 from backflip.data.batches import ComparisonBatch
 from backflip.data.chat import ChatTemplate
-from backflip.data.collate import Fit, tokenize_comparisons
-from backflip.data.records import Comparison, Solution
+from backflip.data.collate import Fit
+from backflip.data.records import Solution
 from backflip.data.solution_batches import tokenize_solutions
 from backflip.data.sources import Source
 from backflip.errors import UserError
-from backflip.evaluation.implicit import evaluate_policy
 from backflip.evaluation.process import ProcessReport, evaluate_process_model
-from backflip.evaluation.reward_model import RewardReport, evaluate_reward_model
 from backflip.evaluation.suites.scorer import ImpliedScorer, judge_named
 from backflip.evaluation.suites.subject import Asking, Subject
+from backflip.evaluation.trust.report import TrustReport
 from backflip.models.load import (
     CLASSIFIER,
     architecture,
     load_config,
     load_tokenizer,
     model_folder,
-    parameters_of,
 )
 from backflip.models.process import is_process_model, load_process_model
-from backflip.models.save import load_reward_model
 from backflip.recipes import slips
 from backflip.recipes.learnt import learnt_from
 from backflip.recipes.load import parse
 from backflip.recipes.names import read_yaml
+from backflip.recipes.trust import Asked, trusted
 from backflip.stages.choices import NAMES
 from backflip.stages.direct import DirectRecipe
 from backflip.stages.preferences import without_formatting
@@ -113,32 +111,26 @@ def scorer_of(name: str, asking: Asking) -> Subject:
 def measured(
     judge: Judge,
     data: Source,
+    asked: Asked,
     *,
-    columns: Mapping[str, str] | None = None,
-    format: str | None,
-    limit: int | None,
     max_length: int | None,
     template: str | None,
-    policy: str | None,
-    threshold: float | None = None,
-) -> RewardReport | ProcessReport:
+    threshold: float | None,
+    **reading: Any,
+) -> TrustReport | ProcessReport:
     """A judge measured on comparisons, one of steps on solutions; for ``backflip evaluate``.
 
-    Its sentences begin with what was left out of the data, or not used.
+    Its sentences begin with what was left out of the data, or not used. ``reading``: format, limit
+    and columns of the data.
     """
     chat = ChatTemplate(load_tokenizer(judge.model), template)
-    reading = {"format": format, "limit": limit, "columns": columns}
     if judge.steps:
+        if asked.golden is not None or asked.members:
+            raise UserError("golden and members are for reward models of whole answers.")
         return _steps_measured(judge, data, chat, Fit(max_length), threshold, **reading)
     if threshold is not None:
         raise UserError("threshold is for process reward models, which judge steps. Leave it out.")
-    loaded = load(data, Comparison, **reading)
-    made = tokenize_comparisons(loaded.records, chat, fit=Fit(max_length))
-    size = parameters_of(policy) if policy else None
-    found = _report(judge, made.data, chat, size)
-    left = [f"left out: {line}" for line in made.dropped.lines()]
-    left += learnt_from(judge.model, [loaded.records[row] for row in made.kept])
-    return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
+    return trusted(judge, data, chat, Fit(max_length), asked, **reading)
 
 
 def _steps_measured(
@@ -159,21 +151,6 @@ def _steps_measured(
     left = [f"left out: {line}" for line in made.dropped.lines()]
     left += learnt_from(judge.model, [loaded.records[row] for row in made.kept])
     return dataclasses.replace(found, sentences=(*account(loaded, chat), *left, *found.sentences))
-
-
-def _report(
-    judge: Judge, batch: ComparisonBatch, chat: ChatTemplate, size: int | None
-) -> RewardReport:
-    if judge.objective is None:
-        model = load_reward_model(judge.model, template=chat.source)
-        return evaluate_reward_model(model, batch, policy_parameters=size)
-    return evaluate_policy(
-        judge.model,
-        judge.masked(batch, chat.stop_tokens),
-        judge.objective,
-        reference=judge.reference,
-        policy_parameters=size,
-    )
 
 
 def _direct_recipe(folder: Path) -> DirectRecipe | None:

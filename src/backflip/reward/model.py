@@ -9,19 +9,38 @@ from torch import Tensor
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.distributed.reading import read_in_parts
 from backflip.models.heads import RewardModel
+from backflip.reward.ensemble import Combination, combine
 from backflip.reward.protocol import Judgement
 
 
 class RewardModelSource:
-    """Scores on the normalised scale by head 0; head 1, where there is one, is held out."""
+    """Scores on the normalised scale by the model's members, combined where there are several.
 
-    def __init__(self, model: RewardModel, *, token_budget: int = 4096) -> None:
+    Of a head that is held out the scores are watched, as ``heldout``; of several members their
+    standard deviation, as ``spread``.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        *,
+        token_budget: int = 4096,
+        how: Combination = "mean",
+        uncertainty_coef: float = 0.1,
+    ) -> None:
+        """``how`` and ``uncertainty_coef``: see ``combine``."""
         self.model, self.token_budget = model, token_budget
+        self.how, self.uncertainty_coef = how, uncertainty_coef
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
+        many = self.model.members
         scores = score_all(self.model, rollouts.steps, self.token_budget)
-        parts = {"heldout": scores[:, 1]} if scores.shape[1] > 1 else {}
-        return Judgement(scores[:, 0], parts)
+        mine, others = scores[:, :many].T, scores[:, many:]
+        parts = {"heldout": others[:, 0]} if others.shape[1] else {}
+        if many == 1:
+            return Judgement(mine[0], parts)
+        combined = combine(mine, self.how, uncertainty_coef=self.uncertainty_coef)
+        return Judgement(combined, {**parts, "spread": mine.std(0, correction=0)})
 
 
 def score_all(

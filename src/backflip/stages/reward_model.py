@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from backflip.algorithms.base import Objective
+from backflip.algorithms.bootstrap import Bootstrapped
 from backflip.algorithms.discover import REWARD
 from backflip.algorithms.ranges import Usual
 from backflip.algorithms.reward.base import prompts_with_a_winner
@@ -25,6 +26,7 @@ from backflip.data.splits import half_of
 from backflip.data.streaming import StreamedBatches
 from backflip.errors import UserError
 from backflip.evaluation.reward_model import report
+from backflip.evaluation.trust.pairs import combined
 from backflip.functional.reward_losses import decided_pairs
 from backflip.models.heads import RewardModel
 from backflip.models.load import load_config, parameter_count, parameters_of
@@ -34,6 +36,7 @@ from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import one_of
 from backflip.stages.context import StageContext
 from backflip.stages.course import basics, learn_offline, rows_learnt
+from backflip.stages.debias import debiased, weights_said
 from backflip.stages.plans import Plan
 from backflip.stages.scale import ScaleSettings, scaled, scaling
 from backflip.stages.settings import Count
@@ -58,6 +61,7 @@ class RewardModelRecipe(Stage):
         Usual(1e-6, 5e-5, "9e-6 (Ouyang et al., 2022)", path="optimizer.lr", adapted=False),
         Usual(2e-5, 5e-4, "about 1e-4 with LoRA", path="optimizer.lr", adapted=True),
         Usual(1, 2, "1; a second pass overfits (Ouyang et al., 2022)", path="epochs"),
+        Usual(1, 8, "4 or 5 members (Coste et al., 2023)", path="members"),
         Usual(8, 512, "64 prompts (InstructGPT) to 512 pairs (Llama 2)", path="batch_size"),
     )
     MODULE: ClassVar[str] = "reward_model"
@@ -71,8 +75,13 @@ class RewardModelRecipe(Stage):
     """bradley_terry, rao_kupper, davidson (both learn from ties), or plackett_luce."""
     pooling: Literal["last", "mean"] = "last"
     """Read the score at the answer's last token, or average over the answer's tokens."""
+    members: Count = 1
+    """Heads that judge together, each of which learns from a bootstrap sample of the prompts."""
+    debias: tuple[str, ...] = ()
+    """What must not tell which answer is better: length, lists, or words as they stand; pairs are
+    weighed until it does not."""
     held_out_head: bool = False
-    """Train a second head on the other half of the comparisons, to judge PPO by."""
+    """Train a further head on the other half of the comparisons, to judge PPO by."""
     normalise: bool = True
     """Set scores to mean 0 and std 1 afterwards, on answers of the policy."""
     scale_answers: Annotated[int, Field(ge=2)] | None = None
@@ -99,12 +108,14 @@ class RewardModelRecipe(Stage):
     def tokenize(
         self, records: Sequence[Comparison], template: ChatTemplate
     ) -> Tokenized[ComparisonBatch]:
-        """With a second head, half of the comparisons are its own."""
+        """Weighed where something must not tell; with a held-out head, half of them are its own."""
         made = tokenize_comparisons(records, template, fit=self.fit)
+        if self.debias:
+            made = debiased(made, records, self.debias)
         if not self.held_out_head:
             return made
         halves = [half_of(records[i], seed=self.seed) for i in made.kept]
-        return replace(made, data=with_head(made.data, torch.tensor(halves)))
+        return replace(made, data=with_head(made.data, self.members * torch.tensor(halves)))
 
     # ---- checks
 
@@ -114,13 +125,23 @@ class RewardModelRecipe(Stage):
     def models(self) -> dict[str, str | None]:
         return super().models() | {"policy": self.policy}
 
+    def contradictions(self, prefix: str, *, alone: bool) -> Iterator[str]:
+        yield from super().contradictions(prefix, alone=alone)
+        if self.debias and self.data.streaming:
+            yield (
+                f"{prefix}debias weighs all rows against each other, and {prefix}data.streaming is "
+                f"true. Set {prefix}data.streaming=false."
+            )
+        if "" in map(str.strip, self.debias):
+            yield f"{prefix}debias has an empty entry. Give length, lists, or words."
+
     # ---- forecasts
 
     def learning(self, causal: Callable[[], nn.Module]) -> list[nn.Module]:
-        return [RewardModel(causal(), heads=1 + self.held_out_head)]
+        return [RewardModel(causal(), heads=self.members + self.held_out_head)]
 
     def trial_settings(self) -> dict[str, Any]:
-        return {"golden": None, "scale_answers": 2}
+        return {"golden": None, "scale_answers": 2, "debias": ()}
 
     def beside(self, plan: Plan, step: float, row: float) -> tuple[float, float]:
         answers = self.scale_answers if self.normalise else 0
@@ -128,18 +149,28 @@ class RewardModelRecipe(Stage):
 
     # ---- training
 
+    @property
+    def _learnt(self) -> Objective:
+        """The objective, of every member where there are several."""
+        if self.members == 1:
+            return self.objective
+        return Bootstrapped(objective=self.objective, members=self.members, seed=self.seed)
+
     def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Train, set the scale, write ``model/``, return the held-out report."""
         run, context = given.run, StageContext.of(self, watcher.say)
         check_savable(load_config(self.model))
         rows = _Rows.of(context, self)
         policy_size = parameters_of(self.policy) if self.policy else None
-        heads = 2 if self.held_out_head else 1
         model = RewardModel(
-            context.causal(), heads=heads, pooling=self.pooling, compute=context.masters[1]
+            context.causal(),
+            heads=self.members + self.held_out_head,
+            members=self.members,
+            pooling=self.pooling,
+            compute=context.masters[1],
         )
         data = (rows.train, rows.held_out)
-        outcome = learn_offline(context, self.objective, model, data, run, watcher)
+        outcome = learn_offline(context, self._learnt, model, data, run, watcher)
         scale: dict[str, float | int] = {}
         if self.normalise:
             by = ScaleSettings(self.policy, self.scale_answers)
@@ -165,6 +196,8 @@ class _Rows:
         """Raises UserError where there is nothing to learn from, or nothing to be measured by."""
         rows = StageRows.of(context, Comparison)
         held = rows.held
+        if recipe.debias:
+            context.say(weights_said(rows.sample))
         _check_ties(context, recipe, rows.sample)
         held_out = _decided(context, held, "data: the held-out rows") if held else None
         golden = None
@@ -211,7 +244,7 @@ def _report(
 ) -> dict[str, Any]:
     """Held-out accuracy and calibration, of the second head too, and the golden judgements."""
     found: dict[str, Any] = {}
-    size, _ = parameter_count(model)
+    (size, _), many = parameter_count(model), model.members
 
     def scores(data: ComparisonBatch) -> Float[Tensor, "N heads"]:
         return score_all(model, data.answers.values, context.recipe.token_budget, raw=True)
@@ -219,14 +252,15 @@ def _report(
     if (held_out := rows.held_out) is not None:
         by_head = scores(held_out)
         sizes = {"parameters": size, "policy_parameters": policy_size}
-        main = report(by_head[:, 0], held_out, **sizes)
+        main = report(combined(by_head[:, :many], by_head[:, :many]), held_out, **sizes)
         found |= main.to_json()
         for sentence in main.sentences:
             context.say(sentence)
-        if model.heads > 1:
-            found["heldout_head"] = report(by_head[:, 1], held_out).to_json()
+        if model.heads > many:
+            found["heldout_head"] = report(by_head[:, many], held_out).to_json()
     if rows.golden is not None:
-        golden = report(scores(rows.golden)[:, 0], rows.golden)
+        by_head = scores(rows.golden)[:, :many]
+        golden = report(combined(by_head, by_head), rows.golden)
         found["golden"] = golden.to_json()
         for sentence in golden.sentences:
             context.say(f"golden judgements: {sentence}")

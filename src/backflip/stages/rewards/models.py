@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from backflip.algorithms.ranges import Usual
 from backflip.distributed.world import here
+from backflip.errors import UserError
 from backflip.models.load import load_tokenizer
 from backflip.models.save import load_reward_model
-from backflip.reward.ensemble import Ensemble
+from backflip.reward.ensemble import Combination, Ensemble
 from backflip.reward.model import RewardModelSource
 from backflip.reward.protocol import RewardSource
 from backflip.stages.context import StageContext
@@ -26,6 +27,11 @@ class Model(RewardSettings):
 
     model: str | None = None
     """Folder of a reward model, or of the run that trained it. Needed, outside of a chain."""
+    combine: Combination = "mean"
+    """Of a model with several members: their mean, the worst of them, or uncertainty: the mean less
+    uncertainty_coef·variance."""
+    uncertainty_coef: Annotated[float, Usual(0.01, 1.0, "0.1 (Coste et al., 2023)")] = 0.1
+    """λ of ``combine: uncertainty``."""
 
     uses_policy: ClassVar[bool] = False
     reads_models: ClassVar[bool] = True
@@ -35,7 +41,8 @@ class Model(RewardSettings):
 
     def build(self, given: RewardContext) -> RewardSource:
         assert self.model is not None, "the recipe is checked before anything loads"
-        return reward_model(given.context, self.model)
+        how: dict[str, Any] = {"how": self.combine, "uncertainty_coef": self.uncertainty_coef}
+        return reward_model(given.context, self.model, **how)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class EnsembleOfModels(RewardSettings):
 
     models: tuple[str, ...] = ()
     """Folders of reward models, four or five of them."""
-    combine: Literal["mean", "worst", "uncertainty"] = "mean"
+    combine: Combination = "mean"
     """The members' mean, the worst of them, or the mean less uncertainty_coef·variance."""
     uses_policy: ClassVar[bool] = False
     reads_models: ClassVar[bool] = True
@@ -66,11 +73,26 @@ class EnsembleOfModels(RewardSettings):
         return Ensemble(members, self.combine, self.uncertainty_coef)
 
 
-def reward_model(context: StageContext, name: str) -> RewardSource:
-    """A reward model on disk as a judge of tokens that are the policy's."""
+def reward_model(
+    context: StageContext, name: str, how: Combination = "mean", *, uncertainty_coef: float = 0.1
+) -> RewardSource:
+    """A reward model on disk as a judge of tokens that are the policy's.
+
+    Raises UserError where a single score is to be combined.
+    """
     recipe = context.recipe
     check_same_vocabulary(context.tokenizer, load_tokenizer(name), name)
     template = context.template.source
     model = load_reward_model(name, precision=recipe.precision, template=template)
+    if how != "mean" and model.members == 1:
+        raise UserError(
+            f"reward.combine is {how}, but {name} has one head that judges. Train it with "
+            "members=5, or give reward={name: ensemble, models: […]}."
+        )
     model.requires_grad_(requires_grad=False)
-    return RewardModelSource(here().shard(model), token_budget=recipe.token_budget)
+    return RewardModelSource(
+        here().shard(model),
+        token_budget=recipe.token_budget,
+        how=how,
+        uncertainty_coef=uncertainty_coef,
+    )

@@ -1,0 +1,1 @@
+"""How far a reward can be trusted: calibration, slices, raters' agreement, probes, golden rows."""
