@@ -71,6 +71,7 @@ SMALL = {
     "online.validation_answers=1",
 }
 INSTEAD = [
+    ("probes=200", "probes=2"),
     ("n=16", "n=2 limit=4 max_tokens=4"),
     ("trial 20", "trial 3"),
     ("max_tokens=64", "max_tokens=4"),
@@ -101,7 +102,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(folder / "tiny")
     pairs = [{"prompt": f"Is {n} even?", "chosen": f"{n}: yes.", "rejected": f"{n}."}
              for n in range(40)]  # fmt: skip
-    for name in ("comparisons", "heldout", "pairs"):
+    for pair in pairs[::4]:  # a longer answer is not always the better one
+        pair["chosen"], pair["rejected"] = pair["rejected"], pair["chosen"]
+    for name in ("comparisons", "heldout", "pairs", "golden"):
         write_jsonl(folder / f"{name}.jsonl", pairs)
     answers = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
     write_jsonl(folder / "demonstrations.jsonl", answers)

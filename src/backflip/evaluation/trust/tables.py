@@ -53,6 +53,13 @@ def number(interval: Interval, digits: int = 3) -> tuple[str, str]:
     return value, ends or "unknown"
 
 
+def _slope(interval: Interval) -> tuple[str, str]:
+    """A slope; where every pair is right by its score, no finite one is the best."""
+    if math.isinf(interval.estimate):
+        return "no limit", "none is wrong" if interval.estimate > 0 else "all are wrong"
+    return number(interval, 2)
+
+
 def _points(interval: Interval) -> tuple[str, str]:
     """A difference of shares in points."""
     if math.isnan(interval.estimate):
@@ -68,7 +75,7 @@ def _calibration(said: TrustReport) -> Rows:
         "log-loss (guessing: 0.693)": number(measured.log_loss),
         "Brier score (guessing: 0.25)": number(measured.brier),
         "expected calibration error": (fixed(measured.ece, 3), ""),
-        "calibration slope (calibrated: 1)": number(measured.slope, 2),
+        "calibration slope (calibrated: 1)": _slope(measured.slope),
     }
     heads = ("", "#as it is", "95 % interval", "#after temperature scaling", "95 % interval")
     if isinstance(scaled, Refusal):
@@ -78,7 +85,7 @@ def _calibration(said: TrustReport) -> Rows:
             number(scaled.log_loss),
             number(scaled.brier),
             (fixed(scaled.ece, 3), ""),
-            number(scaled.slope, 2),
+            _slope(scaled.slope),
         )
         rows = [(n, *cells, *then) for (n, cells), then in zip(before.items(), after, strict=True)]
     if math.isfinite(said.ece_if_calibrated):
