@@ -2,10 +2,10 @@
 
     python benchmarks/debias.py --runs runs/debias              resumes what was interrupted
 
-Three reward models of one recipe: on the texts as they are, with the phrase in front of the preferred
-reply of 80 % of the rows and of the other reply of the rest, and on those rows with ``debias``. Each is
-measured on other prompts, as they are and reversed: the phrase in front of every rejected reply.
-Writes debias.json.
+Three reward models of one recipe: on the texts as they are, with the phrase in front of the
+preferred reply of 80 % of the rows and of the other reply of the rest, and on those rows with
+``debias``. Each is measured on other prompts, as they are and reversed: the phrase in front of
+every rejected reply. Writes debias.json.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def prepare(source: str, runs: Path, rows: int) -> None:
 
 
 def planted(records: Sequence[Comparison], chosen: Sequence[bool] | None) -> list[dict[str, Any]]:
-    """Rows with the phrase in front of the preferred reply (True) or the other; None for neither."""
+    """Rows with the phrase in front of the preferred reply (True) or the other; None: nowhere."""
     found: list[dict[str, Any]] = []
     for number, record in enumerate(records):
         prompt = [{"role": m.role, "content": m.content} for m in record.prompt]

@@ -81,7 +81,7 @@ def _measured(
     from backflip.recipes import slips
 
     given = _evaluated(words) | dict(options)
-    slips.check_models(model, given.get("reference"), given.get("policy"))
+    slips.check_models(model, given.get("reference"), given.get("policy"), *given["members"])
     slips.check_data(given["data"])
     read = {name: v for name, v in given.get("columns", {}).items() if name not in COLUMNS}
     slips.check_reading(given["data"], given | {"columns": read})
@@ -112,6 +112,10 @@ def _evaluated(words: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"threshold is {given['threshold']!r}; it must be a number, 0 to 1.")
     if "data" not in given:
         raise UserError("no comparisons are named. Give data=…: a file, a folder, a hub name.")
+    members = given.get("members", [])
+    given["members"] = members if isinstance(members, list) else [str(members)]
+    if given.get("probes", 0) < 0:
+        raise UserError(f"probes is {given['probes']}; it must be 0 or more.")
     return given
 
 

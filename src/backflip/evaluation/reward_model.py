@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -148,7 +149,8 @@ def report(
         )
     known = torch.isfinite(scores[pairs.better] - scores[pairs.worse])
     pairs = Pairs(*(part[known] for part in pairs)) if known.any() else pairs
-    said = _measured(scores, batch, pairs, ties=len(ties.better))
+    with np.errstate(invalid="ignore"):  # scores of a model that has diverged
+        said = _measured(scores, batch, pairs, ties=len(ties.better))
     sentences = remarks(said, parameters=parameters, policy_parameters=policy_parameters, beta=beta)
     return replace(said, sentences=tuple(sentences))
 

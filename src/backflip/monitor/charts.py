@@ -113,7 +113,13 @@ def reliability_diagram(points: Sequence[Mapping[str, float]], *, title: str) ->
     return _figure(chart, [named], axes, body, legend="measured; dashed: perfectly calibrated")
 
 
-def histogram(groups: Mapping[str, Sequence[float]], *, title: str) -> Markup:
+def histogram(
+    groups: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    unit: str = "share of answers",
+    of: str = "score",
+) -> Markup:
     """Shares of each group over common bins, about as many as √n."""
     groups = {name: values for name, values in groups.items() if values}
     everything = sorted(v for values in groups.values() for v in values)
@@ -130,7 +136,7 @@ def histogram(groups: Mapping[str, Sequence[float]], *, title: str) -> Markup:
             counts[min(int((value - low) / width), bins - 1)] += 1
         middles = [low + (i + 0.5) * width for i in range(bins)]
         series.append(Series(name, middles, [c / len(values) for c in counts], colour))
-    chart = Chart(title, series, "share of answers", "score", percent=True, zero=True)
+    chart = Chart(title, series, unit, of, percent=True, zero=True)
     axes = Axes((low, high), (0.0, nice_ticks(0.0, max(max(s.y) for s in series))[-1]))
     body = _grid(axes, chart)
     for group in series:

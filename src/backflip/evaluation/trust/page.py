@@ -90,8 +90,11 @@ def _charts(said: TrustReport) -> Iterator[tuple[str, Markup]]:
     if not isinstance(said.rescaled, Refusal):
         after = _points(said.rescaled.reliability)
         yield "calibration", reliability_diagram(after, title="Reliability, temperature-scaled")
-    margins = {"preferred reply's score less the other's": [float(d) for d in said.deltas]}
-    yield "calibration", histogram(margins, title="Differences of scores")
+    margins = {"preferred reply less the other": [float(d) for d in said.deltas]}
+    yield (
+        "calibration",
+        histogram(margins, title="Differences of scores", unit="share of pairs", of="difference"),
+    )
     plain = [Slice("all pairs", said.measured.pairs, said.measured.accuracy)]
     baselines = [
         Bar("longer reply wins", said.measured.longer, colour=2),

@@ -11,7 +11,7 @@ from backflip.evaluation.trust.pairs import Refusal
 from backflip.evaluation.trust.report import TrustReport
 from backflip.evaluation.trust.slices import Column
 from backflip.functional.statistics import Interval
-from backflip.monitor.text import Estimate, ranged, share_ranged
+from backflip.monitor.text import Estimate, apart, ranged, share_ranged
 from backflip.text import fixed
 
 __all__ = ["Rows", "number", "share", "tables"]
@@ -72,12 +72,12 @@ def _calibration(said: TrustReport) -> Rows:
     """Before and after temperature scaling."""
     measured, scaled = said.measured, said.rescaled
     before = {
-        "log-loss (guessing: 0.693)": number(measured.log_loss),
-        "Brier score (guessing: 0.25)": number(measured.brier),
-        "expected calibration error": (fixed(measured.ece, 3), ""),
-        "calibration slope (calibrated: 1)": _slope(measured.slope),
+        "log-loss (guess: 0.693)": number(measured.log_loss),
+        "Brier score (guess: 0.25)": number(measured.brier),
+        "calibration error": (fixed(measured.ece, 3), ""),
+        "slope (calibrated: 1)": _slope(measured.slope),
     }
-    heads = ("", "#as it is", "95 % interval", "#after temperature scaling", "95 % interval")
+    heads = ("", "#as it is", "95 % interval", "#rescaled", "95 % interval")
     if isinstance(scaled, Refusal):
         rows = [(name, *cells, "–", "") for name, cells in before.items()]
     else:
@@ -90,7 +90,7 @@ def _calibration(said: TrustReport) -> Rows:
         rows = [(n, *cells, *then) for (n, cells), then in zip(before.items(), after, strict=True)]
     if math.isfinite(said.ece_if_calibrated):
         chance = fixed(said.ece_if_calibrated, 3)
-        rows.append(("  of it by chance, were it calibrated", chance, "", "", ""))
+        rows.insert(3, ("of it by chance, were it calibrated", chance, "", "", ""))
     return Rows("calibration", "calibration", heads, rows)
 
 
@@ -154,6 +154,9 @@ def _members(said: TrustReport) -> Rows | None:
 
 def _golden(golden: Golden) -> Rows:
     heads = ("golden pair", "#score by", "prompt", "must win", "must lose")
-    rows = [(f.where, fixed(f.by, 2), f.prompt, f.better, f.worse) for f in golden.failures]
+    rows = [
+        (f.where, apart([f.by, 0.0], digits=2)[0], f.prompt, f.better, f.worse)
+        for f in golden.failures
+    ]
     title = f"golden pairs that fail: {len(rows)} of {golden.pairs}"
     return Rows("golden", title, heads, rows)
