@@ -81,9 +81,8 @@ def trusted(
     columns = _columns(records, asked)
     probes = probed(records, chat, fit, most=asked.probes) if asked.probes else None
     golden = _golden_rows(asked.golden, chat, fit)
-    batches = [judge.masked(made.data, chat.stop_tokens)]
-    batches += [probes.batch] if probes else []
-    batches += [golden[0]] if golden else []
+    rows = [made.data, *([probes.batch] if probes else []), *([golden[0]] if golden else [])]
+    batches = [judge.masked(one, chat.stop_tokens) for one in rows]
     scores, size = _scored(judge, asked.members, batches, chat)
     said = trust_report(
         asked.name, scores[0], made.data, records, columns,
