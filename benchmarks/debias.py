@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--works", nargs="+", choices=[*WORKS], default=[*WORKS])
     parser.add_argument("--model", default="smollm2", help="a folder, a hub name, or smollm2")
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
-    parser.add_argument("--rows", type=int, default=640, help="comparisons to learn from")
+    parser.add_argument("--rows", type=int, default=352, help="comparisons to learn from")
+    parser.add_argument("--tests", type=int, default=250, help="comparisons to measure by")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of debias.json")
     given = parser.parse_args()
     given.runs.mkdir(parents=True, exist_ok=True)
-    prepare(given.data, given.runs, given.rows)
+    prepare(given.data, given.runs, given.rows, given.tests)
     for work in given.works:
         train(work, given.runs, given.model)
     rows = {work: found(given.runs, work) for work in given.works}
@@ -56,11 +57,11 @@ def main() -> None:
     print(json.dumps(rows, indent=2))
 
 
-def prepare(source: str, runs: Path, rows: int) -> None:
+def prepare(source: str, runs: Path, rows: int, tests: int) -> None:
     """Write the rows of all runs, the same at every call."""
     records = [r for r in load(source, Comparison).records if not r.tied]
     train, held = split_by_prompt(records, held_out=0.25, seed=0)
-    rng = random.Random(0)
+    held, rng = held[:tests], random.Random(0)
     sides = [rng.random() < AGREES for _ in train[:rows]]
     write_jsonl(runs / "clean.jsonl", planted(train[:rows], None))
     write_jsonl(runs / "planted.jsonl", planted(train[:rows], sides))
@@ -103,7 +104,7 @@ def found(runs: Path, work: str) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for name in ("clean", "reversed"):
         data, page = str(runs / f"test_{name}.jsonl"), runs / f"{work}_{name}.html"
-        report = bf.evaluate(runs / work, data, max_length=512, probes=0, out=page)
+        report: Any = bf.evaluate(runs / work, data, max_length=512, probes=0, out=page)
         said |= report.measured.accuracy.named(name)
     return said
 

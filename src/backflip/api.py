@@ -221,40 +221,35 @@ def evaluate(
 ) -> TrustReport | ProcessReport:
     """How far a reward model, or a policy as one, can be trusted; of a process model, its accuracy.
 
-    A run of the direct family is measured by its objective against its own reference, another
-    language model by β·log π/π_ref against the ``reference`` that is given.
-
     Args:
-        model: a folder, a run or a hub name.
+        model: a folder, a run or a hub name. A run of the direct family is measured by its own
+            objective and reference, another language model by β·log π/π_ref.
         data: a file, folder, hub name or demo:NAME with comparisons; or rows in memory.
         format, limit, max_length, template, columns: how the data is read, as of ``check``; of
             ``columns`` also strength, confidence, rater, group and domain.
         policy: the model to be trained against it, whose size is compared.
-        reference: what a language model was trained from; of a run, another than its own.
-        beta: scale of the implicit reward, 0.1 for a language model; of a run, another.
+        reference, beta: of a language model, what it was trained from, and its scale (0.1).
         threshold: of a process reward model, P(good) below which a step is wrong; 0.5.
         golden: comparisons that must be ordered right, each failure listed.
         probes: answers that are changed in ways whose worth is known; 0 leaves this out.
-        members: further reward models; they and ``model`` are measured as an ensemble.
+        members: further reward models, measured with ``model`` as an ensemble.
         out: a page with pictures; of a run, trust.html in its folder unless another is named.
 
     Raises UserError for a language model without a reference, or a reward model with one.
 
     """
     with starting(aside=True):
-        from backflip.data.subjects import COLUMNS
+        from backflip.data.subjects import parted
         from backflip.recipes.judges import judge_of, measured
         from backflip.recipes.trust import Asked, page_of
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model", "process_reward_model")))
     other, size = (str(model_of(m)) if m is not None else None for m in (reference, policy))
     judge = judge_of(run, name, reference=other, beta=beta)
-    given = dict(columns or {})
-    subjects = {key: given.pop(key) for key in COLUMNS if key in given}
-    rows = _reading(format, limit, max_length, template, given)
-    more = (members,) if isinstance(members, str | Path | Run) else members
-    others = tuple(str(model_of(one, of=("reward_model",))) for one in more)
-    asked = Asked(str(run), size, golden, probes, others, subjects, page_of(run, out))
+    subjects, others = parted(columns or {})
+    rows = _reading(format, limit, max_length, template, others)
+    beside = tuple(str(model_of(one, of=("reward_model",))) for one in members)
+    asked = Asked(str(run), size, golden, probes, beside, subjects, page_of(run, out))
     with shown(aside=True):
         return measured(judge, data, asked, **rows, threshold=threshold)
 

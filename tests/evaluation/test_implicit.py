@@ -220,11 +220,11 @@ def test_a_language_model_is_evaluated_against_its_reference(
     models: tuple[str, str], rows: str, capsys: pytest.CaptureFixture[str]
 ):
     policy, start = models
-    said = bf.evaluate(policy, rows, reference=start)
+    said = bf.evaluate(policy, rows, reference=start).measured
     assert (said.pairs, said.shorter.estimate) == (12, 1.0)
     assert said.scores.std > 0
     twice = bf.evaluate(policy, rows, reference=start, beta=0.2)
-    assert twice.scores.std == pytest.approx(2 * said.scores.std, rel=1e-5)
+    assert twice.measured.scores.std == pytest.approx(2 * said.scores.std, rel=1e-5)
     with pytest.raises(SystemExit) as left:
         cli.main(["evaluate", policy, f"data={rows}", f"reference={start}", "beta=0.2", "--json"])
     assert left.value.code == 0
@@ -242,13 +242,14 @@ def test_a_direct_run_knows_objective_and_reference(
     said = bf.evaluate(run, rows).to_json()
     assert "elsewhere.jsonl" in said["sentences"][0], "what was learnt from cannot be read here"
     alone = bf.evaluate(policy, rows, reference=start, beta=0.25).to_json()
-    assert said | {"sentences": said["sentences"][1:]} == alone
+    assert said | {"sentences": said["sentences"][1:], "page": ""} == alone
+    assert (run / "trust.html").is_file()
     assert bf.evaluate(bf.Run(run), rows, beta=0.1).to_json() != said
     other = a_direct_run(tmp_path / "other", models, objective="dpo", reference=policy)
-    assert bf.evaluate(other, rows).scores.std == pytest.approx(0, abs=1e-6)
+    assert bf.evaluate(other, rows).measured.scores.std == pytest.approx(0, abs=1e-6)
     chain = tmp_path / "chain"
     a_direct_run(chain / "direct", models, objective={"name": "dpo", "beta": 0.25})
-    assert bf.evaluate(chain, rows).accuracy == bf.evaluate(run, rows).accuracy
+    assert bf.evaluate(chain, rows).measured == bf.evaluate(run, rows).measured
 
 
 def test_formatting_that_was_masked_in_training_is_masked_here(
@@ -258,7 +259,7 @@ def test_formatting_that_was_masked_in_training_is_masked_here(
         bf.evaluate(a_direct_run(tmp_path / str(masked), models, mask_formatting=masked), rows)
         for masked in (False, True)
     ]
-    assert spread[0].scores != spread[1].scores
+    assert spread[0].measured.scores != spread[1].measured.scores
 
 
 def test_the_reference_is_gone_before_the_policy_is_loaded(
@@ -348,7 +349,7 @@ def test_rows_in_memory_are_evaluated_and_what_is_left_or_unused_is_said(
     others.append({**others[0], "topic": "word " * 200})
     given = {"reference": start, "columns": {"prompt": "topic"}, "max_length": 500}
     said = bf.evaluate(policy, others, **given)
-    assert said.accuracy == usual.accuracy
+    assert said.measured.accuracy == usual.measured.accuracy
     text = "\n".join(said.sentences)
     assert "not used: zeal" in text
     assert "left out: 1 × no prompt: column 'topic' is null" in text

@@ -43,6 +43,8 @@ def test_a_denial_is_affirmed():
     negation = next(probe.change for probe in PROBES if probe.name == "negation")
     assert negation("You should not do it.") == "You should do it."
     assert negation("It isn't so, and is.") == "It is so, and is."
+    assert negation("I can't, or I cannot.") == "I can, or I cannot."
+    assert negation("Cannons hissed.") == "Cannons hissed."
 
 
 ROWS = [

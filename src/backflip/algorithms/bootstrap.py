@@ -87,9 +87,8 @@ def bootstrap_weights(
 
     So a row counts the same in every epoch and on every rank, and rows of one prompt go together.
     """
-    first = batch.answers.offsets[:-1].tolist()
-    steps: TokenSteps = batch.answers.values
-    prompts = [steps.prompt.row(row).tolist() for row in first]
+    first, steps = batch.answers.offsets[:-1], batch.answers.values
+    prompts = [prompt.tolist() for prompt in steps[first].prompt.rows()]
     drawn = [[_copies(prompt, member, seed) for member in range(members)] for prompt in prompts]
     return torch.tensor(drawn, dtype=torch.float32).reshape(len(prompts), members)
 

@@ -77,14 +77,13 @@ def _measured(
     model: str, words: Sequence[str], options: Mapping[str, Any]
 ) -> TrustReport | ProcessReport:
     from backflip import api
-    from backflip.data.subjects import COLUMNS
+    from backflip.data.subjects import parted
     from backflip.recipes import slips
 
     given = _evaluated(words) | dict(options)
     slips.check_models(model, given.get("reference"), given.get("policy"), *given["members"])
     slips.check_data(given["data"])
-    read = {name: v for name, v in given.get("columns", {}).items() if name not in COLUMNS}
-    slips.check_reading(given["data"], given | {"columns": read})
+    slips.check_reading(given["data"], given | {"columns": parted(given.get("columns", {}))[1]})
     slips.check_judge(model, given)
     return api.evaluate(model, **given)
 

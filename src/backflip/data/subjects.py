@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from backflip.data.records import Comparison
 
-__all__ = ["COLUMNS", "listed", "raters_of", "used_columns"]
+__all__ = ["COLUMNS", "listed", "parted", "raters_of", "used_columns"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "strength": ("strength",),
@@ -22,6 +22,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "domain": ("domain", "category", "subset", "topic", "task", "language"),
 }
 """Subjects by which accuracy is told apart, and the columns in which each is looked for."""
+
+
+def parted(columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns that were named: those of subjects, and all others."""
+    subjects = {name: column for name, column in columns.items() if name in COLUMNS}
+    return subjects, {name: c for name, c in columns.items() if name not in COLUMNS}
 
 
 def used_columns(records: Sequence[Comparison], named: Mapping[str, str]) -> dict[str, str]:

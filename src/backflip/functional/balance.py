@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
-from scipy.optimize import minimize  # pyright: ignore[reportMissingTypeStubs]
-from scipy.special import logsumexp  # pyright: ignore[reportMissingTypeStubs]
 
 from backflip.functional.statistics import Numbers
 
@@ -28,14 +29,16 @@ def balancing_weights(features: Numbers) -> Numbers | None:
     if not used.shape[1]:
         return np.ones(len(features))
 
+    optimize: Any = import_module("scipy.optimize")
+
     def dual(slope: Numbers) -> tuple[float, Numbers]:
         tilt = -(used @ slope)
-        total = float(logsumexp(tilt))
+        total = float(np.logaddexp.reduce(tilt))
         return total, -(np.exp(tilt - total) @ used)
 
-    found = minimize(dual, np.zeros(used.shape[1]), jac=True, method="BFGS")
-    tilt = -(used @ found.x)
-    weight = np.exp(tilt - float(logsumexp(tilt)))
+    found = optimize.minimize(dual, np.zeros(used.shape[1]), jac=True, method="BFGS")
+    tilt = -(used @ np.asarray(found.x, np.float64))
+    weight = np.exp(tilt - float(np.logaddexp.reduce(tilt)))
     if not np.isfinite(weight).all() or np.abs(weight @ used).max() > CLOSE:
         return None
     return weight * len(features)

@@ -61,14 +61,21 @@ def interval_plot(
     body += [_row(bar, place, px) for place, bar in enumerate(bars)]
     axis = '<text class="axis" text-anchor="end" x="{}" y="{}">{}</text>'
     body.append(Markup(axis).format(WIDTH - RIGHT, bottom + 34, unit))
-    spoken = "; ".join(f"{b.name} {shown(b.interval.estimate, percent=percent)}" for b in bars)
+    return _figure(title, body, bottom + BOTTOM, _spoken(bars, percent=percent), note)
+
+
+def _spoken(bars: Sequence[Bar], *, percent: bool) -> str:
+    return "; ".join(f"{b.name} {shown(b.interval.estimate, percent=percent)}" for b in bars)
+
+
+def _figure(title: str, body: Sequence[Markup], height: float, spoken: str, note: str) -> Markup:
     html = (
         '<figure class="chart"><figcaption><b>{title}</b></figcaption><svg viewBox="0 0 {w} {h}" '
         'role="img" aria-label="{title}: {spoken}">{body}</svg>{note}</figure>'
     )
     said = Markup('<p class="note">{}</p>').format(note) if note else Markup()
     return Markup(html).format(
-        title=title, w=WIDTH, h=bottom + BOTTOM, spoken=spoken, body=Markup().join(body), note=said
+        title=title, w=WIDTH, h=height, spoken=spoken, body=Markup().join(body), note=said
     )
 
 

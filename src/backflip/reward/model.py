@@ -30,7 +30,8 @@ class RewardModelSource:
     ) -> None:
         """``how`` and ``uncertainty_coef``: see ``combine``."""
         self.model, self.token_budget = model, token_budget
-        self.how, self.uncertainty_coef = how, uncertainty_coef
+        self.how: Combination = how
+        self.uncertainty_coef = uncertainty_coef
 
     def __call__(self, rollouts: Rollouts) -> Judgement:
         many = self.model.members

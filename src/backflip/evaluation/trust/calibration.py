@@ -31,7 +31,8 @@ class Rescaled:
     brier: Interval
     ece: float
     slope: Interval
-    reliability: Reliability
+    reliability: tuple[tuple[float, float, int], ...]
+    """(stated probability, share that was right, pairs), bin by bin."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, null where one is not finite."""
@@ -74,8 +75,13 @@ def cross_fitted(pairs: JudgedPairs, *, seed: int = 0) -> Rescaled | Refusal:
         ),
         ece=statistics.calibration_error(scaled, pairs.soft),
         slope=statistics.slope_interval(scaled, pairs.soft, pairs.prompt),
-        reliability=statistics.reliability_curve(scaled, pairs.soft),
+        reliability=_points(statistics.reliability_curve(scaled, pairs.soft)),
     )
+
+
+def _points(curve: Reliability) -> tuple[tuple[float, float, int], ...]:
+    cells = zip(curve.confidence, curve.accuracy, curve.rows, strict=True)
+    return tuple((float(claimed), float(right), int(rows)) for claimed, right, rows in cells)
 
 
 def _why(slope: float) -> str:

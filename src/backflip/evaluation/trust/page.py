@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from markupsafe import Markup
@@ -11,7 +11,6 @@ from backflip.evaluation.reward_model import Slice
 from backflip.evaluation.trust.pairs import Refusal
 from backflip.evaluation.trust.report import TrustReport
 from backflip.evaluation.trust.tables import Rows, number, share, tables
-from backflip.functional.statistics import Reliability
 from backflip.monitor.charts import histogram, reliability_diagram
 from backflip.monitor.interval_plot import Bar, interval_plot
 from backflip.monitor.report import render_page
@@ -85,11 +84,12 @@ def _card(label: str, cells: tuple[str, str]) -> Card:
 
 def _charts(said: TrustReport) -> Iterator[tuple[str, Markup]]:
     """Pictures with the subject of the table that they stand above."""
-    points = [{"confidence": c, "accuracy": a, "count": n} for c, a, n in said.measured.reliability]
-    yield "calibration", reliability_diagram(points, title="Reliability, as it is")
+    curves = {"as it is": said.measured.reliability}
     if not isinstance(said.rescaled, Refusal):
-        after = _points(said.rescaled.reliability)
-        yield "calibration", reliability_diagram(after, title="Reliability, temperature-scaled")
+        curves["temperature-scaled"] = said.rescaled.reliability
+    for name, curve in curves.items():
+        points = [{"confidence": c, "accuracy": a, "count": n} for c, a, n in curve]
+        yield "calibration", reliability_diagram(points, title=f"Reliability, {name}")
     margins = {"preferred reply less the other": [float(d) for d in said.deltas]}
     yield (
         "calibration",
@@ -106,11 +106,6 @@ def _charts(said: TrustReport) -> Iterator[tuple[str, Markup]]:
     if said.probes:
         yield "probes", _shifts(said)
         yield "probes", _wins(said)
-
-
-def _points(curve: Reliability) -> list[Mapping[str, float]]:
-    cells = zip(curve.confidence, curve.accuracy, curve.rows, strict=True)
-    return [{"confidence": float(c), "accuracy": float(a), "count": int(n)} for c, a, n in cells]
 
 
 def _accuracies(slices: tuple[Slice, ...], title: str, more: list[Bar] | None = None) -> Markup:

@@ -44,8 +44,8 @@ PRAISE = "Great question! "
 FLATTERY = "You have put this very well, as only a thoughtful person would. "
 CONFIDENCE = "I am absolutely certain of this, beyond any doubt. "
 _VERB = re.compile(
-    r"\b(is|are|was|were|can|could|will|would|should|must|may|might|do|does|did|have|has)\b"
-    r"(\s+not\b|n't\b)?",
+    r"\b(is|are|was|were|can|could|will|would|should|must|may|might|do|does|did|have|has)"
+    r"(\s+not\b|not\b|n['’]t\b|(?<=n)['’]t\b)?(?!\w)",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ class TrustReport:
     """None of a single judge."""
     golden: Golden | None
     """None where no golden rows are given."""
-    deltas: Numbers
+    deltas: Numbers = field(compare=False, repr=False)
     """[P] score of the preferred answer less that of the other, for pictures."""
     sentences: tuple[str, ...] = ()
     """Remarks on the numbers, in words."""
@@ -115,19 +115,9 @@ def trust_report(
 ) -> TrustReport:
     """All numbers of the report but its sentences.
 
-    Args:
-        name: of the model, as it was named.
-        scores: raw scores of all answers of ``batch``, by each judge.
-        batch: held-out comparisons.
-        records: one for each row of ``batch``.
-        columns: where records say of their pairs who judged them and so on, by ``used_columns``.
-        sizes: what ``report`` takes beside scores.
-        probes: results of probing, by ``probe_results``.
-        golden: what is said of golden rows, by ``measured_golden``.
-
-    Raises:
-        UserError: no pair is decided.
-
+    ``records``: one for each row of ``batch``; ``columns``: by ``used_columns``; ``sizes``: what
+    ``report`` takes beside scores; ``probes``, ``golden``: as ``probe_results`` and
+    ``measured_golden`` have them. Raises UserError where no pair is decided.
     """
     measured = report(combined(scores, scores), batch, **sizes)
     pairs = judged_pairs(scores, batch, records)
