@@ -238,20 +238,29 @@ def evaluate(
     Raises UserError for a language model without a reference, or a reward model with one.
 
     """
+    return _evaluated(**locals())
+
+
+def _evaluated(model: Any, data: Source, **given: Any) -> TrustReport | ProcessReport:
+    """The measurement that ``evaluate`` was asked for."""
     with starting(aside=True):
         from backflip.data.subjects import parted
         from backflip.recipes.judges import judge_of, measured
         from backflip.recipes.trust import Asked, page_of
     run = model.folder if isinstance(model, Run) else Path(model)
     name = str(model_of(model, of=("direct", "reward_model", "process_reward_model")))
-    other, size = (str(model_of(m)) if m is not None else None for m in (reference, policy))
-    judge = judge_of(run, name, reference=other, beta=beta)
-    subjects, others = parted(columns or {})
-    rows = _reading(format, limit, max_length, template, others)
-    beside = tuple(str(model_of(one, of=("reward_model",))) for one in members)
-    asked = Asked(str(run), size, golden, probes, beside, subjects, page_of(run, out))
+    other, size = (
+        None if given[m] is None else str(model_of(given[m])) for m in ("reference", "policy")
+    )
+    judge = judge_of(run, name, reference=other, beta=given["beta"])
+    subjects, columns = parted(given["columns"] or {})
+    read = {name: given[name] for name in ("format", "limit", "max_length", "template")}
+    beside = tuple(str(model_of(one, of=("reward_model",))) for one in given["members"])
+    page = page_of(run, given["out"])
+    asked = Asked(str(run), size, given["golden"], given["probes"], beside, subjects, page)
+    rows = _reading(**read, columns=columns)
     with shown(aside=True):
-        return measured(judge, data, asked, **rows, threshold=threshold)
+        return measured(judge, data, asked, **rows, threshold=given["threshold"])
 
 
 def best_of_n(
