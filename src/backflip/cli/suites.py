@@ -88,6 +88,7 @@ def _print(report: SuiteReport) -> None:
         rows.append(cells)
     for one in report.tables:
         table(one.title, one.heads, one.lines)
-    table(f"{report.suite}: {report.model} on {report.data}", heads, rows)
+    of = "" if report.model == report.data else f"{report.model} on "
+    table(f"{report.suite}: {of}{report.data}", heads, rows)
     notes(report.sentences)
     say(f"page {report.page}")

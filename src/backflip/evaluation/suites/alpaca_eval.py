@@ -267,7 +267,10 @@ class AlpacaEval(Suite):
              _share(one.published), f"{one.chars:.0f}")
             for one in models
         ]  # fmt: skip
-        return [Table("models", "Win rates", heads, lines, [one.to_json() for one in models])]
+        drawn = [Measure(Statistic(one.model, one.model), one.refit) for one in models]
+        records = [one.to_json() for one in models]
+        title = "Win rates; drawn is the length-controlled one"
+        return [Table("models", title, heads, lines, records, drawn)]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """How the numbers were come by, and where they differ much."""

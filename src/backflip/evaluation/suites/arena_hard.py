@@ -153,7 +153,8 @@ class ArenaHard(Suite):
         lines = [(m, *share_ranged(Estimate.of(scores[m])), str(scores[m].units)) for m in order]
         heads = ("model", "#battles won", "95 % interval", "#questions")
         records = [{"model": model, **scores[model].named("score")} for model in order]
-        return [Table("board", "Board against the baseline", heads, lines, records)]
+        drawn = [Measure(Statistic(model, model), scores[model]) for model in order]
+        return [Table("board", "Board against the baseline", heads, lines, records, drawn)]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """What the judge did not say, and what style is worth."""

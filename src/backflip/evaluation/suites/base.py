@@ -25,6 +25,8 @@ class Table:
     """Cells, as people read them."""
     records: Sequence[Mapping[str, Any]]
     """The same lines as plain numbers, for programs."""
+    drawn: Sequence[Measure] = ()
+    """Numbers of one kind to be drawn with their intervals, above the table on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,14 @@ FACETS = {
 }
 
 
+TITLE = "Right in the order given, swapped, in both; same verdict; first shown named; no verdict"
+SHORT = {
+    "right_given": "given", "right_swapped": "swapped", "both": "both", "agree": "same",
+    "first": "first", "none": "none",
+}  # fmt: skip
+"""The same as heads of columns; the table's title says of what."""
+
+
 def judged(label: str, given: str | None, swapped: str | None) -> dict[str, Any]:
     """The findings on one pair: people's side, and the judge's in either order, by the pair's own
     sides "1", "2", "tie"; None where it gave none.
@@ -154,10 +162,10 @@ class Judge(Suite):
             records.append({"judge": who, "subset": subset, "pairs": len(some)})
             for name, value in values.items():
                 records[-1] |= value.named(name)
-        heads = ("judge", "subset", "#pairs", *(f"#{label}" for label in columns.values()))
+        heads = ("judge", "subset", "#pairs", *(f"#{SHORT[name]}" for name in columns))
         if not any(who for who, _ in parts):
             heads, lines = heads[1:], [line[1:] for line in lines]
-        return [Table("subsets", "By judge and subset", heads, lines, records)]
+        return [Table("subsets", TITLE, heads, lines, records)]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """What sways the judge."""

@@ -221,7 +221,12 @@ class Ladder(Suite):
             for rung in found.rungs
         ]
         records = [rung.to_json() for rung in found.rungs]
-        return [Table("ladder", "Ladder, rank with its range", heads, lines, records)]
+        drawn = [
+            Measure(Statistic(rung.model, rung.model, kind="number"), _above(rung.rating))
+            for rung in found.rungs
+        ]
+        title = "Ladder: ranks with their range; drawn is the rating less 1000"
+        return [Table("ladder", title, heads, lines, records, drawn)]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """The findings in words."""
@@ -235,6 +240,12 @@ class Ladder(Suite):
                 f"{'is' if prompts == 1 else 'are'} too few to tell how other prompts would rank."
             )
         return [*said, *_about_groups(found), *_about_single(found), *_about_circles(found)]
+
+
+def _above(rating: Interval) -> Interval:
+    """A rating as points above the mean of its group."""
+    ends = (x - ladders.ELO_START for x in (rating.estimate, rating.low, rating.high))
+    return Interval(*ends, rating.level, rating.units)
 
 
 @lru_cache(maxsize=2)

@@ -30,7 +30,9 @@ def page(report: SuiteReport) -> str:
         _picture([m for m in report.measures if m.statistic.kind == kind], report) for kind in kinds
     )
     against = f", compared with {report.before}" if report.before else ""
-    about = f"{report.model}{against}, on {report.data} ({len(report.rows)} questions)"
+    about = f"{report.model}{against}, on {report.data} ({len(report.rows)} rows)"
+    if report.model == report.data:
+        about = f"{report.data} ({len(report.rows)} rows)"
     notes = Markup().join(Markup("<li>{}</li>").format(line) for line in report.sentences)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -111,16 +113,25 @@ def _table(report: SuiteReport) -> Markup:
 
 def _tables(report: SuiteReport) -> Markup:
     """The tables beside the numbers, above all else: they are what was asked for."""
+    form = (
+        "<section><h2>{}</h2>{}<div class=wide><table><thead><tr>{}</tr></thead><tbody>{}</tbody>"
+        "</table></div></section>"
+    )
     parts: list[Markup] = []
     for table in report.tables:
-        heads = [head.removeprefix("#") for head in table.heads]
-        lines = [heads, *table.lines]
+        names = [head.removeprefix("#") for head in table.heads]
+        plain = ['class="num"' if head.startswith("#") else "" for head in table.heads]
         body = Markup().join(
-            Markup("<tr>{}</tr>").format(_cells(line, "td" if place else "th"))
-            for place, line in enumerate(lines)
+            Markup("<tr>{}</tr>").format(
+                Markup().join(
+                    Markup("<td {}>{}</td>").format(Markup(kind), cell)
+                    for kind, cell in zip(plain, line, strict=True)
+                )
+            )
+            for line in table.lines
         )
-        form = "<section><h2>{}</h2><table>{}</table></section>"
-        parts.append(Markup(form).format(table.title, body))
+        drawn = _picture(table.drawn, report)
+        parts.append(Markup(form).format(table.title, drawn, _cells(names, "th"), body))
     return Markup().join(parts)
 
 
@@ -131,7 +142,7 @@ def _rows(rows: Sequence[Row]) -> Markup:
     for row in rows[:SHOWN_ROWS]:
         cells = [_short(row.get(name)) for name in names]
         lines.append(Markup("<tr>{}</tr>").format(_cells(cells, "td")))
-    about = f"The first {min(len(rows), SHOWN_ROWS)} of {len(rows)} questions"
+    about = f"The first {min(len(rows), SHOWN_ROWS)} of {len(rows)} rows"
     table = "<section><details><summary>{}</summary><table>{}</table></details></section>"
     return Markup(table).format(about, Markup().join(lines))
 
