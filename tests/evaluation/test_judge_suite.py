@@ -79,6 +79,9 @@ def test_nonsense_is_counted_and_wrong():
     assert found["none"].value.estimate == 0.5
     assert found["right"].value.estimate == 0.5
     assert "gave no verdict in 40 of 80 replies" in " ".join(found.sentences)
+    silent = " ".join(report(Says(lambda a, b: "??")).sentences)
+    assert "gave no verdict in 80 of 80 replies" in silent
+    assert "prefers what people reject" not in silent
 
 
 def test_by_token_the_letters_probabilities_speak():

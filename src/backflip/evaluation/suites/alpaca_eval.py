@@ -85,6 +85,8 @@ def controlled(
     whole = _gamma(pool, known, anchors) if joint is None else joint
     strange = [fit for name, (fit, _) in known.items() if name not in here.models and fit.psi]
     prior = Prior.of(strange) if len(strange) >= FEWEST_MODELS else None
+    if joint is not None and prior is None:
+        prior = lc.JOINT if len(here.models) > 1 else lc.ALONE
     found: list[Controlled] = []
     for place, model in enumerate(here.models):
         gamma = _gamma(pool, known, anchors, model) if joint is None else joint
@@ -315,8 +317,10 @@ def _method(suite: AlpacaEval, models: Sequence[Controlled]) -> str:
     if len(models) > 1:
         return f"Difficulties of instructions are fitted jointly to {len(models)} models."
     return (
-        "With one model the difficulty of instructions cannot be told from noise: length alone "
-        "is controlled. Give coefficients and difficulties, or annotations of several models."
+        "With one model the difficulty of instructions cannot be told from noise, nor quite what "
+        "length is worth from how good it is: length alone is controlled, and held to be worth "
+        "little unless the annotations say otherwise. Give coefficients and difficulties, or "
+        "annotations of several models."
     )
 
 

@@ -12,8 +12,9 @@ from backflip.errors import UserError
 from backflip.evaluation.pairwise import By, Pair, both_orders, judge_by
 from backflip.evaluation.suites.base import Suite, Table
 from backflip.evaluation.suites.scorer import Scorer
-from backflip.evaluation.suites.statistic import Measure, Rows, Statistic, measured
+from backflip.evaluation.suites.statistic import Measure, Rows, Statistic, group_of, measured
 from backflip.evaluation.suites.subject import Subject, asked
+from backflip.functional.statistics import share_interval
 from backflip.monitor.text import Estimate, beyond, share_ranged
 from backflip.text import counted
 
@@ -201,9 +202,21 @@ def _about(values: Mapping[str, Estimate], rows: Rows) -> list[str]:
     if right.enough and not beyond(right, 0.5):
         number, ends = share_ranged(right, beside=(0.5,))
         found.append(f"is not told from a coin on these pairs: right in {number} ({ends}).")
-    elif beyond(right, 0.5) < 0:
+    elif beyond(right, 0.5) < 0 and beyond(_spoken(rows), 0.5) < 0:
         found.append("is right less often than a coin: it prefers what people reject.")
     return found
+
+
+def _spoken(rows: Rows) -> Estimate:
+    """How often a judge is right where it gives a verdict."""
+    groups = [group_of(row) for row in rows]
+    said = [
+        (row[f"right_{order}"], group)
+        for row, group in zip(rows, groups, strict=True)
+        for order in ("given", "swapped")
+        if row[order] is not None
+    ]
+    return Estimate.of(share_interval([hit for hit, _ in said], [group for _, group in said]))
 
 
 def _recorded(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

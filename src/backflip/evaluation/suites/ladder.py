@@ -286,7 +286,7 @@ def _about_single(found: Fitted) -> list[str]:
 def _about_circles(found: Fitted) -> list[str]:
     test = found.transitivity
     if not test.draws:
-        return ["Whether the votes go in circles cannot be tested: no model was met two ways."]
+        return ["Whether the votes go in circles cannot be tested: the pairs that met form none."]
     p = f"p = {test.p_value:.3g}, {test.draws} sign flips by prompt"
     if test.p_value >= SURE:
         return [f"Nothing speaks against a ladder: circles are no more than chance gives ({p})."]
@@ -300,8 +300,8 @@ def _about_circles(found: Fitted) -> list[str]:
         for i in range(3)
     ]
     return [
-        f"{said}: no ladder holds all that they say. {found.circular} of "
-        f"{counted(found.triples, 'triple')} of models are circular; clearest: {', '.join(links)}."
+        f"{said}: no ladder holds all that they say. Circular triples of models: {found.circular} "
+        f"of {found.triples}; clearest: {', '.join(links)}."
     ]
 
 
