@@ -56,6 +56,12 @@ def test_the_difficulty_of_questions_cancels_in_a_change():
     assert some.change(before, after[5:]).low == pytest.approx(found.change.low)
 
 
+def test_rows_of_one_number_that_ask_something_else_are_not_compared():
+    before = [{"id": i, "x": 1.0, "question": f"{i}?"} for i in range(40)]
+    after = [{"id": i, "x": 2.0, "question": f"{i + i // 30}?"} for i in range(40)]
+    assert measured(MEAN, after, before).common == 30
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_model(tmp_path_factory.mktemp("model")))

@@ -23,6 +23,9 @@ Rows: TypeAlias = Sequence[Row]
 Kind: TypeAlias = Literal["share", "points", "number"]
 """A share of 0 to 1; a difference of shares, −1 to 1; any other number."""
 
+ASKED = ("prompt", "question", "context", "text")
+"""Columns of rows with what was asked."""
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -126,8 +129,10 @@ def group_of(row: Row) -> str:
 
 
 def _common(one: Rows, other: Rows) -> tuple[list[Row], list[Row]]:
+    """Rows with the same ``id`` that ask the same: data may have changed in between."""
     known = {str(row["id"]): row for row in one}
     both = [(known[key], row) for row in other if (key := str(row["id"])) in known]
+    both = [(a, b) for a, b in both if all(a.get(name) == b.get(name) for name in ASKED)]
     return [a for a, _ in both], [b for _, b in both]
 
 

@@ -115,6 +115,7 @@ class LanguageModel(Subject):
         given = SamplingParams(max_tokens=how.max_tokens, temperature=how.temperature)
         params = suited(given, self.template, model)
         tokens = [self._prompt(prompt) for prompt in prompts]
+        self._long([len(prompt) + how.max_tokens for prompt in tokens])
         engine = TorchEngine(model, decode=self.tokenizer.decode)
         drawn = engine.generate(tokens, params, group=each, seed=how.seed)
         found: list[list[str]] = [[] for _ in prompts]
@@ -132,11 +133,21 @@ class LanguageModel(Subject):
 
     def readings(self, pairs: Sequence[tuple[Messages | str, str]]) -> list[Reading]:
         both = [self._both(context, text) for context, text in pairs]
+        self._long([len(prompt) + len(answer) for prompt, answer in both])
         steps = TokenSteps.of([prompt for prompt, _ in both], [answer for _, answer in both])
         with torch.no_grad():
             logp = evaluate_all(self.policy, steps, {"logp"}, self.asking.token_budget)["logp"]
         sums = logp.double().sum(-1).tolist()
         return [Reading(x, len(text)) for x, (_, text) in zip(sums, both, strict=True)]
+
+    def _long(self, lengths: Sequence[int]) -> None:
+        """Say how many rows may go beyond the positions that the model was made for."""
+        most = getattr(self.policy.model.config.get_text_config(), "max_position_embeddings", None)
+        if most and (many := sum(length > most for length in lengths)):
+            self.notes.append(
+                f"{many} of {counted(len(lengths), 'row')} may be longer than the {most} tokens "
+                "that the model was made for: what it says there means little."
+            )
 
     def _prompt(self, prompt: Messages) -> list[int]:
         system = (Message("system", self.asking.system),) if self.asking.system else ()
