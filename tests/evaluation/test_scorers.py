@@ -39,7 +39,7 @@ def test_a_reward_model_has_the_accuracy_that_its_report_gives(
     pairs: tuple[str, str], tmp_path: Path
 ):
     judge = reward_model(tmp_path / "judge", seed=3)
-    accuracy = bf.evaluate(judge, pairs[0]).accuracy.estimate
+    accuracy = bf.evaluate(judge, pairs[0]).measured.accuracy.estimate
     bench = evaluate_suite(judge, "rewardbench", pairs[1])
     assert bench["accuracy"].value.estimate == pytest.approx(accuracy)
     assert bench["score"].value.estimate == pytest.approx(accuracy)
@@ -53,7 +53,7 @@ def test_a_direct_run_scores_by_what_it_implies(
 ):
     models = a_policy_and_its_start(tmp_path / "models")
     run = a_direct_run(tmp_path / "run", models, objective={"name": "dpo", "beta": 0.25})
-    accuracy = bf.evaluate(run, pairs[0]).accuracy.estimate
+    accuracy = bf.evaluate(run, pairs[0]).measured.accuracy.estimate
     bench = evaluate_suite(run, "rewardbench", pairs[1])
     assert bench["accuracy"].value.estimate == pytest.approx(accuracy)
 
