@@ -188,3 +188,19 @@ def test_labels_of_one_class_are_refused_by_name(trained: tuple[Path, str, str],
     ties = [{"prompt": f"{n}?", "chosen": "a", "rejected": "b", "tie": True} for n in range(5)]
     with pytest.raises(UserError, match="none of 5 comparisons is decided"):
         bf.evaluate(run, ties, probes=0)
+
+
+@pytest.mark.slow
+def test_members_are_one_reward_of_an_online_run(trained: tuple[Path, str, str], tmp_path: Path):
+    """By the setting ``combine``; a model with a single head has nothing to combine."""
+    run, data, _ = trained
+    model = str(run.parent / "model")
+    given = {"model": model, "data": data, "steps": 1, "prompts_per_step": 4, "lora": None}
+    given |= {"sampling": {"max_tokens": 4}}
+    reward = {"name": "model", "model": str(run), "combine": "worst"}
+    made = bf.train("ppo", **given, reward=reward, run=str(tmp_path / "ppo"))
+    assert any(row.get("reward_spread", 0) > 0 for row in made.metrics)
+    alone = tmp_path / "alone"
+    bf.train("reward_model", model=model, data=data, steps=1, normalise=False, run=str(alone))
+    with pytest.raises(UserError, match="one head that judges"):
+        bf.train("ppo", **given, reward=reward | {"model": str(alone)}, run=str(tmp_path / "no"))

@@ -94,3 +94,41 @@ def test_a_run_says_what_the_weights_leave_and_refuses_what_cannot_be_weighed(tm
     assert "debias: rows weigh 0.6" in capsys.readouterr().out
     with pytest.raises(UserError, match="no weights make them even"):
         train(rows(30, 0), "none")
+
+
+@pytest.mark.slow
+def test_a_planted_phrase_that_agrees_with_four_labels_in_five_is_unlearnt(tmp_path):
+    """Three of four preferred answers name a warm word; a phrase stands in front of 80 % of them,
+    else in front of the other. Where it always stands in front of the other, a plain model is wrong
+    oftener than not, and a weighed one nearly as good as one that never saw the phrase.
+    """
+    rng = np.random.default_rng(0)
+    warm, cold = ("sun", "fire", "oven", "lamp"), ("ice", "snow", "frost", "hail")
+
+    def write(name: str, number: int, agrees: float | None) -> str:
+        made = []
+        for _ in range(number):
+            sides = (warm, cold) if rng.random() < 0.75 else (cold, warm)
+            texts = [f"a {rng.choice(side)}" for side in sides]
+            if agrees is not None:
+                front = 0 if rng.random() < agrees else 1
+                texts[front] = f"Sure! {texts[front]}"
+            prompt = f"Name one, {rng.integers(10_000)}"
+            made.append({"prompt": prompt, "chosen": texts[0], "rejected": texts[1]})
+        write_jsonl(tmp_path / f"{name}.jsonl", made)
+        return str(tmp_path / f"{name}.jsonl")
+
+    def accuracy(name: str, data: str, test: str, **more: object) -> float:
+        given = {"model": str(tiny_model(tmp_path / "model")), "normalise": False, "lora": None}
+        given |= {"batch_size": 16, "optimizer": {"lr": 2e-3}, "eval_every": 1000, "epochs": 1}
+        run = tmp_path / name
+        bf.train("reward_model", **given, **more, data=data, held_out_head=False, run=str(run))
+        return bf.evaluate(run, test, probes=0).measured.accuracy.estimate
+
+    learnt, turned = write("learnt", 800, 0.8), write("turned", 200, 0.0)
+    clean = accuracy("clean", write("plain", 800, None), write("test", 200, None))
+    plain = accuracy("planted", learnt, turned)
+    weighed = accuracy("debiased", learnt, turned, debias=["Sure!"])
+    assert clean > 0.65
+    assert plain < 0.5, f"debiased {weighed:.2f}, clean {clean:.2f}"
+    assert weighed >= 0.8 * clean, f"planted {plain:.2f}, clean {clean:.2f}"
