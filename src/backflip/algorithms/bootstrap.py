@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -87,8 +87,9 @@ def bootstrap_weights(
 
     So a row counts the same in every epoch and on every rank, and rows of one prompt go together.
     """
-    first, steps = batch.answers.offsets[:-1], batch.answers.values
-    prompts = [prompt.tolist() for prompt in steps[first].prompt.rows()]
+    steps: Any = batch.answers.values
+    firsts: Iterator[Any] = steps[batch.answers.offsets[:-1]].prompt.rows()
+    prompts: list[list[int]] = [prompt.tolist() for prompt in firsts]
     drawn = [[_copies(prompt, member, seed) for member in range(members)] for prompt in prompts]
     return torch.tensor(drawn, dtype=torch.float32).reshape(len(prompts), members)
 
