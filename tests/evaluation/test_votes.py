@@ -12,7 +12,7 @@ from backflip.recipes.suites import evaluate_suite
 from tests.parts import shared_file, shared_rows
 
 
-def row(a, b, winner, prompt="p"):
+def row(a, b, winner, prompt: str | int = "p"):
     return {"prompt": prompt, "model_a": a, "model_b": b, "winner": winner}
 
 

@@ -28,6 +28,8 @@ PRIOR = 0.5
 """Wins, and losses, that a model is lent where the votes leave θ without a limit."""
 BLOCK = 1 << 22
 """Numbers held at once while resampling: 32 MB."""
+MOST_UPDATES, FEWEST_ORDERS = 5_000_000, 20
+"""Updates of Elo ratings over all orders, which are fewer where votes are many; and how few."""
 ELO_K, ELO_START, ELO_SCALE = 4.0, 1000.0, 400.0
 """Chatbot Arena's update, start, and the points by which odds are 10 to 1 (Chiang et al., 2024)."""
 
@@ -197,10 +199,21 @@ def elo_shuffled(
     where ``resample``.
     """
     rng = np.random.default_rng(seed)
-    rows = [_order(votes, rng, resample) for _ in range(orders)]
+    votes_each = max(len(votes.first), 1)
+    orders = min(orders, max(FEWEST_ORDERS, MOST_UPDATES // votes_each))
+    size = max(1, BLOCK // votes_each)
+    parts = [
+        _rated(votes, [_order(votes, rng, resample) for _ in range(min(size, orders - start))], k)
+        for start in range(0, orders, size)
+    ]
+    return np.concatenate(parts)
+
+
+def _rated(votes: Votes, rows: list[Whole], k: float) -> Numbers:
+    """[B, M] Elo ratings of B sequences of votes, which need not be of one length."""
     longest = max((len(row) for row in rows), default=0)
-    index = np.zeros((orders, longest), np.int64)
-    weight = np.zeros((orders, longest))
+    index = np.zeros((len(rows), longest), np.int64)
+    weight = np.zeros((len(rows), longest))
     for place, row in enumerate(rows):
         index[place, : len(row)], weight[place, : len(row)] = row, 1.0
     taken: Any = (votes.first[index], votes.second[index], votes.score[index])
@@ -246,14 +259,17 @@ def transitivity(votes: Votes, theta: Numbers, *, draws: int = 2000, seed: int =
     if loops <= 0 or votes.clusters < 2:
         return Transitivity(0.0, 1.0, 0, max(loops, 0))
     residual: Any = _sparse.csr_matrix(lower - played.multiply(p))
-    side = np.zeros((len(low), votes.models))
-    side[range(len(low)), low], side[range(len(low)), high] = 1.0, -1.0
+    place = np.arange(len(low))
+    signs_of = np.repeat((1.0, -1.0), len(low))
+    where = (np.tile(place, 2), np.concatenate([low, high]))
+    side: Any = _sparse.csr_matrix((signs_of, where), (len(low), votes.models))
     linalg: Any = np.linalg
-    inverse: Numbers = linalg.pinv(side.T @ (variance[:, None] * side), hermitian=True)
+    inverse: Numbers = linalg.pinv((side.T @ side.multiply(variance[:, None])).toarray())
 
     def statistic(flow: Numbers) -> Numbers:
         """[b] Of residuals by pair [b, K]."""
-        circular: Numbers = flow - (flow @ side @ inverse @ side.T) * variance
+        taken: Any = side @ (inverse @ (side.T @ flow.T))
+        circular: Numbers = flow - taken.T * variance
         return np.asarray((circular**2 / variance).sum(-1), np.float64)
 
     rng = np.random.default_rng(seed)
@@ -291,12 +307,14 @@ def circles(wins: Numbers, *, most: int = 5, fewest: float = 2.0) -> tuple[list[
     number = round(float(np.trace(beats @ beats @ beats)) / 3)
     found: list[tuple[float, tuple[int, int, int]]] = []
     for i in range(len(wins)):
-        after = np.flatnonzero(beats[i])
-        for j in after[after > i]:
-            for k in np.flatnonzero(beats[j] * beats[:, i]):
-                if k > i:
-                    least = min(ahead[i, j], ahead[j, k], ahead[k, i])
-                    found.append((float(least), (i, int(j), int(k))))
+        after = np.flatnonzero(beats[i, i + 1 :]) + i + 1
+        before = np.flatnonzero(beats[i + 1 :, i]) + i + 1
+        ends = np.minimum(ahead[i, after][:, None], ahead[before, i][None, :])
+        least = np.minimum(ends, ahead[np.ix_(after, before)])
+        best = np.argsort(-least, axis=None, kind="stable")[:most]
+        for j, k in zip(*np.unravel_index(best, least.shape), strict=True):
+            if least[j, k] > 0:
+                found.append((float(least[j, k]), (i, int(after[j]), int(before[k]))))
     found.sort(key=lambda one: -one[0])
     return [_circle(wins, met, trio) for _, trio in found[:most]], number, triples
 

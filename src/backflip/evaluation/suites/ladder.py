@@ -244,8 +244,8 @@ class Ladder(Suite):
 
 def _above(rating: Interval) -> Interval:
     """A rating as points above the mean of its group."""
-    ends = (x - ladders.ELO_START for x in (rating.estimate, rating.low, rating.high))
-    return Interval(*ends, rating.level, rating.units)
+    value, low, high = (x - ladders.ELO_START for x in (rating.estimate, rating.low, rating.high))
+    return Interval(value, low, high, rating.level, rating.units)
 
 
 @lru_cache(maxsize=2)
