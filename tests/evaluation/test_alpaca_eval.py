@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from backflip.data.sources import write_jsonl
 from backflip.errors import UserError
 from backflip.evaluation.annotations import annotated, read_annotations
 from backflip.evaluation.suites import alpaca_eval
@@ -98,7 +99,7 @@ def test_published_win_rates(monkeypatch):
     assert np.corrcoef(refit, published)[0, 1] > 0.99
 
 
-def test_a_model_answers_and_a_judge_compares(monkeypatch):
+def test_a_model_answers_and_a_judge_compares(monkeypatch, tmp_path):
     """The judge likes long answers; an empty answer is put to it too, and it falls for that."""
     monkeypatch.setattr(alpaca_eval, "DRAWS", 5)
     monkeypatch.setattr(alpaca_eval, "judge_named", lambda name, asking: Length(name))
@@ -109,5 +110,9 @@ def test_a_model_answers_and_a_judge_compares(monkeypatch):
     assert found["win_rate"].value.estimate == 0.5
     assert found["null"].value.estimate == 0.5
     assert "not to be trusted" in " ".join(found.sentences)
+    write_jsonl(tmp_path / "b.jsonl", [{"instruction": "i7", "output": "x"}])
+    suite = AlpacaEval(judge="long", baseline=str(tmp_path / "b.jsonl"))
+    (row,) = suite.examine(subject, data)
+    assert (row["instruction"], row["preference"], row["baseline_chars"]) == ("7", 1, 1)
     with pytest.raises(UserError, match="who compares"):
         report(AlpacaEval(), data, subject)

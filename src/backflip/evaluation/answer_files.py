@@ -13,6 +13,8 @@ from backflip.evaluation.suites.subject import Asking, LanguageModel, Subject
 __all__ = ["answers_by", "conversation", "key_of", "turns_of"]
 
 KEYS = ("question_id", "uid", "id", "index")
+ASKED = ("instruction", "prompt", "question")
+"""Columns of a question of one turn; in a file of answers they say to what, before any number."""
 TEXTS = ("answer", "output", "response", "completion", "reply")
 
 
@@ -26,8 +28,7 @@ def turns_of(row: Mapping[str, Any]) -> list[str]:
     turns = row.get("turns")
     if isinstance(turns, Sequence) and not isinstance(turns, str):
         return [_content(turn) for turn in cast("Sequence[Any]", turns)]
-    names = ("prompt", "question", "instruction")
-    return [str(row[name]) for name in names if row.get(name)][:1]
+    return [str(row[name]) for name in ASKED if row.get(name)][:1]
 
 
 def conversation(turns: Sequence[str], said: Sequence[str]) -> Messages:
@@ -67,9 +68,12 @@ def answers_by(
 
 
 def _from_file(path: str, questions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    by_text = {turns[0].strip(): key for key, turns in questions.items()}
     found: dict[str, list[str]] = {}
     for place, row in enumerate(read(path)):
-        key, texts = key_of(row.fields, place), _answers(row.fields)
+        asked = next((v for n in ASKED if isinstance(v := row.fields.get(n), str)), None)
+        key = key_of(row.fields, place) if asked is None else by_text.get(asked.strip(), "")
+        texts = _answers(row.fields)
         if key in questions and len(texts) >= len(questions[key]):
             found[key] = texts[: len(questions[key])]
     if not found:

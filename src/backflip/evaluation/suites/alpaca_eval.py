@@ -18,6 +18,7 @@ from backflip.evaluation.annotations import (
     read_annotations,
     read_coefficients,
 )
+from backflip.evaluation.answer_files import answers_by, turns_of
 from backflip.evaluation.pairwise import By, Pair, both_orders, judge_by
 from backflip.evaluation.suites.base import Suite, Table
 from backflip.evaluation.suites.scorer import judge_named
@@ -178,6 +179,8 @@ class AlpacaEval(Suite):
     """A language model's verdict: the probabilities of A and B, or what it writes (words)."""
     null: int = 20
     """Instructions on which an empty answer is judged as well: no judge may prefer it."""
+    baseline: str = ""
+    """A model, or a file of its answers, in place of the column output."""
     coefficients: str = ""
     """File of published coefficients: model, theta, phi, psi, lc."""
     difficulties: str = ""
@@ -204,7 +207,7 @@ class AlpacaEval(Suite):
                 "suite alpaca_eval: who compares the answers? Give judge=MODEL; or data with "
                 "annotations (preference)."
             )
-        pairs = _answered(subject, data)
+        pairs = _answered(subject, data, self.baseline)
         judge = judge_named(self.judge, Asking())
         nothing = [Pair(pair.prompt, NULL, pair.second) for pair in [*pairs.values()][: self.null]]
         verdicts = both_orders(judge_by(judge, self.by), [*pairs.values(), *nothing])
@@ -324,23 +327,29 @@ def _method(suite: AlpacaEval, models: Sequence[Controlled]) -> str:
     )
 
 
-def _answered(subject: Subject, data: Sequence[Mapping[str, Any]]) -> dict[int, Pair]:
+def _answered(
+    subject: Subject, data: Sequence[Mapping[str, Any]], baseline: str
+) -> dict[int, Pair]:
     """By number of the row: the model's answer, and the baseline's."""
-    questions = [row.get("instruction", row.get("prompt")) for row in data]
-    kept = [n for n, row in enumerate(data) if questions[n] and row.get("output") is not None]
+    turns = {str(place): turns_of(row)[:1] for place, row in enumerate(data) if turns_of(row)}
+    theirs = answers_by(baseline, turns) if baseline else {
+        key: [str(data[int(key)]["output"])]
+        for key in turns if data[int(key)].get("output") is not None
+    }  # fmt: skip
+    kept = [key for key in turns if key in theirs]
     if not kept:
         raise UserError(
             "suite alpaca_eval: rows need instruction (or prompt), and the baseline's answer as "
-            "output."
+            "output; or give baseline=MODEL, or a file of its answers."
         )
     if len(kept) < len(data):
         subject.notes.append(
-            f"left out: {len(data) - len(kept)} rows without instruction and output."
+            f"left out: {len(data) - len(kept)} rows without an instruction or a baseline's answer."
         )
-    prompts = [asked(str(questions[n])) for n in kept]
+    prompts = [asked(turns[key][0]) for key in kept]
     return {
-        number: Pair(prompt, texts[0], str(data[number]["output"]))
-        for number, prompt, texts in zip(kept, prompts, subject.answers(prompts), strict=True)
+        int(key): Pair(prompt, texts[0], theirs[key][0])
+        for key, prompt, texts in zip(kept, prompts, subject.answers(prompts), strict=True)
         if texts
     }
 
