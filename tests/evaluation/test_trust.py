@@ -19,7 +19,7 @@ from backflip.evaluation.trust.calibration import (
 from backflip.evaluation.trust.golden import measured_golden
 from backflip.evaluation.trust.members import measured_members
 from backflip.evaluation.trust.page import trust_page
-from backflip.evaluation.trust.pairs import Refusal, combined
+from backflip.evaluation.trust.pairs import Refusal, combined, difference_interval
 from backflip.evaluation.trust.report import TrustReport
 from backflip.evaluation.trust.slices import by_columns
 from backflip.evaluation.trust.words import remarks_of
@@ -284,6 +284,33 @@ def test_the_gap_between_longer_and_shorter_preferred_by_hand():
     assert "it rewards length" in " ".join(said.measured.sentences)
     alike = reported([1.0] * 40, MANY[:40])
     assert math.isnan(alike.length_gap.estimate), "no lengths that differ"
+
+
+def test_a_difference_of_shares_has_a_width_where_nothing_is_wrong():
+    """10 of 10 less 0 of 10, of Wilson's two intervals by Newcombe's method 10."""
+    rows = np.arange(20)
+    found = difference_interval((rows < 10).astype(float), rows < 10, rows)
+    wilson = 1.96**2 / (10 + 1.96**2)
+    assert found.estimate == 1.0
+    assert found.low == pytest.approx(1 - math.hypot(wilson, wilson), abs=1e-3)
+    assert found.high == 1.0
+
+
+def test_a_difference_of_shares_holds_the_truth_nineteen_times_in_twenty():
+    """Prompts of four pairs that stand and fall together, with pairs on both sides."""
+    rng, held = np.random.default_rng(8), 0
+    group, side = np.repeat(np.arange(60), 4), np.tile([True, True, False, False], 60)
+    for _ in range(300):
+        chance = rng.beta(2, 1, 60)[group] + np.where(side, 0.0, -0.2) * 0.5
+        x = (rng.random(240) < chance.clip(0, 1)).astype(float)
+        found = difference_interval(x, side, group)
+        truth = 2 / 3 - TRUTH
+        held += found.low <= truth <= found.high
+    assert held >= 276
+
+
+TRUTH = float(np.clip(np.random.default_rng(9).beta(2, 1, 10**6) - 0.1, 0, 1).mean())
+"""Mean of the lower side, whose chances are cut at 0."""
 
 
 def test_scores_are_made_as_the_tests_say():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,13 @@ from backflip.data.batches import ComparisonBatch
 from backflip.data.records import Comparison, Messages
 from backflip.evaluation.reward_model import prompt_numbers
 from backflip.functional.reward_losses import decided_pairs
-from backflip.functional.statistics import Interval, Numbers, accuracy, jackknife_interval
+from backflip.functional.statistics import (
+    Interval,
+    Numbers,
+    accuracy,
+    jackknife_interval,
+    share_interval,
+)
 
 __all__ = ["JudgedPairs", "Refusal", "combined", "difference_interval", "judged_pairs"]
 
@@ -119,15 +126,22 @@ def judged_pairs(
 def difference_interval(
     x: Numbers, some: NDArray[np.bool_], group: NDArray[Any], *, level: float = 0.95
 ) -> Interval:
-    """Mean of ``x`` over some rows less that over the others, by the jackknife over groups.
+    """Mean of ``x``, from 0 to 1, over some rows less that over the others.
 
-    Not a number where one of the two has no row; without ends where one group holds all of one.
+    The wider of two: the jackknife over groups, which knows that a group may have rows on both
+    sides, and the intervals of the two shares put together (Newcombe, 1998), which have a width
+    where all of a side is right. Not a number where a side has no row.
     """
     _, place = np.unique(group, return_inverse=True)
     sides = [(np.bincount(place, x * one), np.bincount(place, one)) for one in (some, ~some)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        whole = [np.float64(total.sum()) / rows.sum() for total, rows in sides]
         left = [(total.sum() - total) / (rows.sum() - rows) for total, rows in sides]
-    return jackknife_interval(
-        float(whole[0] - whole[1]), left[0] - left[1], level=level, within=(-1.0, 1.0)
-    )
+    a, b = (share_interval(x[one], group[one], level=level) for one in (some, ~some))
+    apart = a.estimate - b.estimate
+    if math.isnan(apart):
+        return Interval(apart, -1.0, 1.0, level, 0)
+    by_group = jackknife_interval(apart, left[0] - left[1], level=level, within=(-1.0, 1.0))
+    down = math.hypot(a.estimate - a.low, b.high - b.estimate)
+    up = math.hypot(a.high - a.estimate, b.estimate - b.low)
+    low, high = max(min(by_group.low, apart - down), -1.0), min(max(by_group.high, apart + up), 1.0)
+    return Interval(apart, low, high, level, min(a.units or 0, b.units or 0))
