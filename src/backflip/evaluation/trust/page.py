@@ -10,7 +10,7 @@ from markupsafe import Markup
 from backflip.evaluation.reward_model import Slice
 from backflip.evaluation.trust.pairs import Refusal
 from backflip.evaluation.trust.report import TrustReport
-from backflip.evaluation.trust.tables import Rows, number, share, tables
+from backflip.evaluation.trust.tables import Rows, points, share, tables
 from backflip.monitor.charts import histogram, reliability_diagram
 from backflip.monitor.interval_plot import Bar, interval_plot
 from backflip.monitor.report import render_page
@@ -67,11 +67,11 @@ def _section(rows: Rows, charts: list[Markup]) -> dict[str, Any]:
 def _cards(said: TrustReport) -> Iterator[Card]:
     measured = said.measured
     yield _card("Accuracy", share(measured.accuracy))
-    yield _card("Better than length alone by", number(measured.over_length, 3))
+    yield _card("Points better than length alone", points(measured.over_length))
     chance = f"{fixed(said.ece_if_calibrated, 3)} by chance, were it calibrated"
     yield Card("Calibration error", fixed(measured.ece, 3), chance)
     if said.members is not None:
-        yield _card("Ensemble less members", number(said.members.gain, 3))
+        yield _card("Points of ensemble less members", points(said.members.gain))
     if said.golden is not None:
         wrong = len(said.golden.failures) + said.golden.unscored
         yield Card("Golden pairs that fail", str(wrong), f"of {said.golden.pairs}")
@@ -88,8 +88,8 @@ def _charts(said: TrustReport) -> Iterator[tuple[str, Markup]]:
     if not isinstance(said.rescaled, Refusal):
         curves["temperature-scaled"] = said.rescaled.reliability
     for name, curve in curves.items():
-        points = [{"confidence": c, "accuracy": a, "count": n} for c, a, n in curve]
-        yield "calibration", reliability_diagram(points, title=f"Reliability, {name}")
+        bins = [{"confidence": c, "accuracy": a, "count": n} for c, a, n in curve]
+        yield "calibration", reliability_diagram(bins, title=f"Reliability, {name}")
     margins = {"preferred reply less the other": [float(d) for d in said.deltas]}
     yield (
         "calibration",
@@ -101,7 +101,7 @@ def _charts(said: TrustReport) -> Iterator[tuple[str, Markup]]:
         Bar("shorter reply wins", said.measured.shorter, colour=2),
     ]
     yield "length", _accuracies((*plain, *said.measured.slices), "Accuracy by length", baselines)
-    for column in said.columns:
+    for column in (one for one in said.columns if one.slices):
         yield column.name, _accuracies((*plain, *column.slices), f"Accuracy by {column.name}")
     if said.probes:
         yield "probes", _shifts(said)

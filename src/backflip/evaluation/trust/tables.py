@@ -14,7 +14,7 @@ from backflip.functional.statistics import Interval
 from backflip.monitor.text import Estimate, apart, ranged, share_ranged
 from backflip.text import fixed
 
-__all__ = ["Rows", "number", "share", "tables"]
+__all__ = ["Rows", "points", "share", "tables"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def share(interval: Interval) -> tuple[str, str]:
     return share_ranged(Estimate.of(interval))
 
 
-def number(interval: Interval, digits: int = 3) -> tuple[str, str]:
+def _number(interval: Interval, digits: int = 3) -> tuple[str, str]:
     """A number and its interval."""
     if not math.isfinite(interval.estimate):
         return "–", ""
@@ -57,10 +57,10 @@ def _slope(interval: Interval) -> tuple[str, str]:
     """A slope; where every pair is right by its score, no finite one is the best."""
     if math.isinf(interval.estimate):
         return "no limit", "none is wrong" if interval.estimate > 0 else "all are wrong"
-    return number(interval, 2)
+    return _number(interval, 2)
 
 
-def _points(interval: Interval) -> tuple[str, str]:
+def points(interval: Interval) -> tuple[str, str]:
     """A difference of shares in points."""
     if math.isnan(interval.estimate):
         return "–", ""
@@ -72,8 +72,8 @@ def _calibration(said: TrustReport) -> Rows:
     """Before and after temperature scaling."""
     measured, scaled = said.measured, said.rescaled
     before = {
-        "log-loss (guess: 0.693)": number(measured.log_loss),
-        "Brier score (guess: 0.25)": number(measured.brier),
+        "log-loss (guess: 0.693)": _number(measured.log_loss),
+        "Brier score (guess: 0.25)": _number(measured.brier),
         "calibration error": (fixed(measured.ece, 3), ""),
         "slope (calibrated: 1)": _slope(measured.slope),
     }
@@ -82,8 +82,8 @@ def _calibration(said: TrustReport) -> Rows:
         rows = [(name, *cells, "–", "") for name, cells in before.items()]
     else:
         after = (
-            number(scaled.log_loss),
-            number(scaled.brier),
+            _number(scaled.log_loss),
+            _number(scaled.brier),
             (fixed(scaled.ece, 3), ""),
             _slope(scaled.slope),
         )
@@ -99,9 +99,9 @@ def _lengths(said: TrustReport) -> Rows:
     rows = [
         ("“the longer reply wins”", str(measured.pairs), *share(measured.longer)),
         ("“the shorter reply wins”", str(measured.pairs), *share(measured.shorter)),
-        ("accuracy less the better of these, points", "", *_points(measured.over_length)),
+        ("accuracy less the better of these, points", "", *points(measured.over_length)),
         *((f"accuracy: {s.name}", str(s.pairs), *share(s.accuracy)) for s in measured.slices),
-        ("longer less shorter preferred, points", "", *_points(said.length_gap)),
+        ("longer less shorter preferred, points", "", *points(said.length_gap)),
     ]
     return Rows("length", "length", ("", "#pairs", "#measured", "95 % interval"), rows)
 
@@ -121,7 +121,7 @@ def _agreement(said: TrustReport) -> Rows | None:
     rows = [
         ("two raters agree", *share(agreed.raters)),
         ("the model agrees with a rater", *share(agreed.model)),
-        ("model less rater, points", *_points(agreed.gap)),
+        ("model less rater, points", *points(agreed.gap)),
         ("at most any model could", *share(agreed.ceiling)),
     ]
     title = f"single judgements: {agreed.judgements} of {agreed.pairs} pairs"
@@ -132,7 +132,7 @@ def _probes(said: TrustReport) -> Rows | None:
     heads = ("probe", "expected", "#answers", "#shift", "95 % interval", "#wins", "95 % interval")
     words = {"loses": "loses", "same": "no gain"}
     rows = [
-        (p.name, words[p.expected], str(p.answers), *number(p.shift, 2), *share(p.wins))
+        (p.name, words[p.expected], str(p.answers), *_number(p.shift, 2), *share(p.wins))
         for p in said.probes
     ]
     title = "probes: shift of the score in deviations, and how often the changed answer wins"
@@ -145,7 +145,7 @@ def _members(said: TrustReport) -> Rows | None:
         return None
     rows = [(f"member {n}", *share(one)) for n, one in enumerate(members.accuracies, start=1)]
     rows += [
-        ("ensemble less its members' mean, points", *_points(members.gain)),
+        ("ensemble less its members' mean, points", *points(members.gain)),
         ("where all members agree", *share(members.united)),
         ("where they are divided", *share(members.divided)),
     ]
