@@ -267,7 +267,7 @@ def test_a_single_prompt_has_an_interval_as_wide_as_can_be():
 
 def test_the_page_holds_every_picture_and_loads_nothing():
     rng = np.random.default_rng(7)
-    records = in_two_groups(rater="x")
+    records = in_two_groups()
     page = trust_page(reported(drawn(rng, rng.exponential(1.0, 400)), records))
     for text in ("Reliability, as it is", "temperature-scaled", "Accuracy by group", "length"):
         assert text in page
