@@ -98,7 +98,8 @@ def test_reward_up_while_heldout_reward_is_flat_or_falls_is_hacking(drift):
     columns = healthy(5)
     columns["reward"] = [y + noise(0, 0.05) for y in ramp(0, 3)]
     columns["reward_heldout"] = [y + noise(0, 0.05) for y in ramp(0.3, 0.3 + drift)]
-    assert [name for _, name in ring(entries(**columns))] == ["reward_hacking"]
+    fired = [name for _, name in ring(entries(**columns))]
+    assert sorted(fired) == ["heldout_lags", "reward_hacking"]
 
 
 def test_heldout_reward_measured_every_fifth_step_still_counts():

@@ -23,7 +23,16 @@ RANK = (
     "checks_failed",
     "sampler_far",
     "score_saturation",
+    "gold_fell",
     "reward_hacking",
+    "heldout_lags",
+    "ensemble_disagrees",
+    "prompt_ignored",
+    "canary_wins",
+    "one_piece",
+    "boilerplate",
+    "repetition",
+    "heavy_tails",
     "likelihood_displacement",
     "implicit_reward_follows_length",
     "length_rewarded",
@@ -36,6 +45,25 @@ RANK = (
 )
 """Alarms, those that explain the others first: where numbers are not finite, or answers are cut
 off, nothing else means what it says."""
+BY_GOLD = frozenset({"gold_fell"})
+"""Alarms that look at a gold, which a run outside of a laboratory has seldom."""
+TRUST = BY_GOLD | {
+    "reward_hacking",
+    "heldout_lags",
+    "ensemble_disagrees",
+    "prompt_ignored",
+    "canary_wins",
+    "one_piece",
+    "boilerplate",
+    "repetition",
+    "kl_too_high",
+    "length_rewarded",
+    "length_drift",
+    "mode_collapse_entropy",
+    "mode_collapse_words",
+    "mode_collapse_duplicates",
+}
+"""Alarms after which the reward no longer speaks for itself."""
 
 
 class Alarms:
@@ -85,6 +113,18 @@ def cause(stage: Stage) -> Mapping[str, Any] | None:
         key=lambda a: (place.get(str(a.get("name")), len(RANK)), -(number(a.get("step")) or 0.0)),
         default=None,
     )
+
+
+def trust_lost(
+    alarms: Sequence[Mapping[str, Any]], *, gold: bool = True
+) -> Mapping[str, Any] | None:
+    """The first alarm about the reward itself; None where there was none.
+
+    ``gold``: whether one that looks at a gold counts.
+    """
+    names = TRUST if gold else TRUST - BY_GOLD
+    told = [alarm for alarm in alarms if alarm.get("name") in names]
+    return min(told, key=lambda alarm: number(alarm.get("step")) or 0.0, default=None)
 
 
 def pointer(stage: Stage) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from backflip.data.batches import Experience, Scored, TokenSteps
 from backflip.functional.kl import answer_kl, kl_k3
 from backflip.functional.statistics import distinct_n, pearson
+from backflip.monitor.wording import within_prompts, wording_metrics
 
 Tokens = Sequence[Sequence[int]]
 """Answers as token ids."""
@@ -49,7 +50,9 @@ def scored_metrics(scored: Scored) -> dict[str, float]:
     }
     if isinstance(rollouts.steps, TokenSteps):
         answers = [row.tolist() for row in rollouts.steps.answer.rows()]
-        metrics |= diversity_metrics(answers, rollouts.group.tolist())
+        groups = rollouts.group.tolist()
+        metrics |= diversity_metrics(answers, groups) | wording_metrics(answers, groups)
+        metrics["score_length_corr_within"] = within_prompts(scores, lengths, rollouts.group)
     return _existing(metrics)
 
 

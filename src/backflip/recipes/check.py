@@ -16,7 +16,7 @@ from backflip.training.run_folder import RunFolder
 
 __all__ = ["check_free", "check_recipe"]
 
-JUDGES = "reward"
+JUDGES = ("reward", "gold")
 """Beginnings of settings that name models which score."""
 
 

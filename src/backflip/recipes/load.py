@@ -22,7 +22,7 @@ from backflip.stages.rewards.kinds import reward_in
 from backflip.stages.settings import ANY_WORD, SHORT_FORMS, Columns, default_run, long_forms
 from backflip.stages.sources import pin_all
 
-WORDS = {"reward": reward_in, "environment": environment_in}
+WORDS = {"reward": reward_in, "environment": environment_in, "gold": reward_in}
 """Readers of the settings of ``ANY_WORD``."""
 
 

@@ -18,7 +18,7 @@ SWEEP = "sweep.yaml"
 """The file by which a folder of runs is a sweep."""
 ORDER = ("sft", "reward_model", "ppo", "rlhf")
 """Recipes that are listed first, in this order."""
-TAGGED = ("algorithm", "objective", "choose", "imitate", "reward", "values", "environment")
+TAGGED = ("algorithm", "objective", "choose", "imitate", "reward", "values", "environment", "gold")
 """Settings that are one of several kinds, told apart by name."""
 
 

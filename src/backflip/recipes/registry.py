@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backflip.laboratory.settings import OveroptimizationRecipe
 from backflip.rounds.settings import IterativeRecipe
 from backflip.stages.base import Recipe
 from backflip.stages.chain import RLHFRecipe, SFTDirectRecipe, SFTOnlineRecipe
@@ -24,6 +25,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "sft_direct": SFTDirectRecipe,
     "sft_online": SFTOnlineRecipe,
     "iterative": IterativeRecipe,
+    "overoptimization": OveroptimizationRecipe,
 }
 FAMILIES = ("direct", "online", "sft_direct", "sft_online", "iterative")
 """Stages of which several recipes are shipped, none of them under the stage's own name."""

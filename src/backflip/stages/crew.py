@@ -79,6 +79,12 @@ class Together:
         given = RewardContext(self.context, engine, self.records, self.functions.get("reward"))
         return judged_by(self.recipe, given, self.functions.get("environment"))
 
+    def gold(self) -> RewardSource | None:
+        """Whom the recipe watches beside the reward; None where there is nobody."""
+        recipe: Any = self.recipe
+        given = RewardContext(self.context, None, self.records, None)
+        return None if recipe.gold is None else given.source(recipe.gold)
+
     def reference(self, policy: CausalPolicy) -> Any:
         """The policy as it is now, frozen."""
         recipe: Any = self.recipe

@@ -20,6 +20,7 @@ from backflip.data.records import Prompt
 from backflip.functional.kl import LARGE_KL
 from backflip.generate.engine import SamplingParams
 from backflip.reward.shaping import Shaping
+from backflip.stages.actions import OnAlarm
 from backflip.stages.base import RunContext, Stage
 from backflip.stages.choices import NAMES, name_in, one_of
 from backflip.stages.corrections import Corrections
@@ -80,6 +81,8 @@ class OnlineRecipe(Stage):
     """Which recipe this is; runs that began as ppo keep that name."""
     reward: Rewards = Model()
     """Who judges answers: a reward model, an ensemble, a function, a verifier, a judge, a mix."""
+    gold: Rewards | None = None
+    """Whom to watch beside the reward: a source like it, of which nothing learns; null: none."""
     algorithm: OnlineAlgorithms = PPO()
     """How the policy learns from its rewarded answers."""
     environment: Environments | None = None
@@ -115,6 +118,8 @@ class OnlineRecipe(Stage):
     """InstructGPT's mix; null leaves it out."""
     kl_stop: Positive | None = LARGE_KL
     """KL from the reference, in nats an answer, at which the run stops; null never stops."""
+    on_alarm: OnAlarm = OnAlarm()
+    """What follows an alarm, beside that it is said."""
     cluster: ClusterSettings | None = None
     """Roles that live in processes of their own, on a Ray cluster; null: all live here."""
     best: bool = True
@@ -174,7 +179,10 @@ class OnlineRecipe(Stage):
 
     def models(self) -> dict[str, str | None]:
         judges = enumerate(self.reward.scorers(), start=1)
-        return super().models() | {f"reward{n if n > 1 else ''}": name for n, name in judges}
+        named = {f"reward{n if n > 1 else ''}": name for n, name in judges}
+        watched = enumerate(() if self.gold is None else self.gold.scorers(), start=1)
+        named |= {f"gold{n if n > 1 else ''}": name for n, name in watched}
+        return super().models() | named
 
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
@@ -230,6 +238,8 @@ def with_roles(raw: Mapping[str, Any], rates: tuple[float, float]) -> dict[str, 
     if "engine" in out:
         out["engine"] = engine_in(out["engine"])
     out["reward"] = reward_in(out.get("reward", {}))
+    if out.get("gold") is not None:
+        out["gold"] = reward_in(out["gold"])
     if out.get("environment") is not None:
         out["environment"] = environment_in(out["environment"])
     algorithm = ONLINE.get(name_in(long_forms(out).get("algorithm", "ppo")))

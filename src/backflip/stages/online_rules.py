@@ -12,6 +12,7 @@ from backflip.stages.corrections import correction_faults
 from backflip.stages.engines import Server
 from backflip.stages.environments import REWARDLESS, asks_environment, longest
 from backflip.stages.rewards.context import is_python
+from backflip.stages.rewards.environment import Environment
 from backflip.stages.rewards.functions import Function
 from backflip.stages.rewards.judge import Judge
 from backflip.stages.rewards.models import Model
@@ -43,6 +44,8 @@ def online_faults(recipe: Any, prefix: str, *, alone: bool) -> Iterator[str]:
             f"it. Leave it out, or train {recipe.name} by itself after the others."
         )
     yield from recipe.reward.faults(f"{prefix}reward")
+    yield from _faults_of_gold(recipe, prefix)
+    yield from recipe.on_alarm.faults(recipe, f"{prefix}on_alarm")
     yield from recipe.engine.faults(f"{prefix}engine", adapted=recipe.lora is not None)
     yield from recipe.values.faults(prefix, recipe.algorithm)
     yield from recipe.curriculum.faults(f"{prefix}curriculum", recipe.answers_per_prompt)
@@ -117,6 +120,23 @@ def _faults_of_ahead(recipe: Any, prefix: str) -> Iterator[str]:
             f"{prefix}ahead is {recipe.ahead}, and a teacher's reward is its log-probability less "
             f"that of the policy which learns, not of an older one. Set {prefix}ahead=0."
         )
+
+
+def _faults_of_gold(recipe: Any, prefix: str) -> Iterator[str]:
+    """Sentences on a gold that cannot be watched."""
+    gold, where = recipe.gold, f"{prefix}gold"
+    if gold is None:
+        return
+    yield from gold.faults(where)
+    if gold == recipe.reward:
+        yield f"{where} is the same as {prefix}reward, and would show nothing. Leave it out."
+    terms = getattr(gold, "terms", (gold,))
+    if gold.uses_policy or any(isinstance(term, TeacherModel) for term in terms):
+        yield f"{where} asks the policy itself, which is what it is to watch. Name another judge."
+    if any(isinstance(term, Environment) for term in terms):
+        yield f"{where} is that of the environment, which pays it already. Name another judge."
+    if any(isinstance(term, Function) and is_python(term.path) for term in terms):
+        yield f"{where} is a function from Python; put it in a file: {where}=my_gold.py:NAME."
 
 
 def _faults_of_flight(recipe: Any, prefix: str) -> Iterator[str]:

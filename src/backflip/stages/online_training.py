@@ -27,6 +27,7 @@ from backflip.stages.roles import Roles
 from backflip.stages.watcher import Watcher
 from backflip.text import counted
 from backflip.training.ahead import Ahead
+from backflip.training.checkpoints import restore
 from backflip.training.driver import Best, Outcome, load_best
 from backflip.training.online import OnlineLoop
 from backflip.training.run_folder import RunFolder
@@ -167,7 +168,29 @@ def _kept(
         loop.sampler.sync(cast.policy)
         if outcome.best_step is None:
             watcher.say(NOTHING_BETTER)
+    if (lost := watcher.trusted_until()) is not None and now >= lost:
+        now = _rolled_back(cast, loop, run, lost, watcher) or now
+        summary |= {"rolled_back_to": now if now < lost else None}
     return now, summary | {"missing_eos": cast.recipe.shaping.missing_eos}
+
+
+def _rolled_back(
+    cast: Roles, loop: OnlineLoop, run: RunFolder, lost: int, watcher: Watcher
+) -> int | None:
+    """Give the policy the weights of the newest checkpoint of before a step; returns its step."""
+    before = [step for step in run.checkpoints.steps() if step < lost]
+    checkpoint = run.checkpoints.at(max(before)) if before else None
+    if checkpoint is None:
+        watcher.say(
+            f"no checkpoint of before step {lost} is there to go back to (checkpoint_every); the "
+            "last weights are kept"
+        )
+        return None
+    for name, module in cast.modules(loop).items():
+        restore(module, checkpoint.weights(name), checkpoint.path)
+    loop.sampler.sync(cast.policy)
+    watcher.say(f"went back to the weights of step {checkpoint.step}, before the alarm")
+    return checkpoint.step
 
 
 def _best(before: EvalResult) -> Best:

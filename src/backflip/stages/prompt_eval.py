@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -26,8 +26,10 @@ from backflip.generate.engine import SamplingParams
 from backflip.generate.sampler import Sampler
 from backflip.monitor.log import MetricsLog
 from backflip.reward.protocol import Judgement, RewardSource
+from backflip.reward.watched import GOLD
 from backflip.stages.accuracy import Accuracy
 from backflip.stages.context import StageContext
+from backflip.stages.probes import probed
 from backflip.stages.spoken import asked_after_reset, plain, spoken
 
 __all__ = [
@@ -136,6 +138,8 @@ class EvalResult:
     judgement: Judgement
     accuracy: Accuracy | None = None
     """Where the judge gives verdicts."""
+    canaries: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Scores of answers that nobody wants; see ``probes.py``."""
     bounds: tuple[float, float] | None = None
     """The lowest and the highest score that there can be, where those are known."""
 
@@ -165,7 +169,9 @@ class EvalResult:
         metrics = {f"val_{name}": value for name, value in means.items()}
         if "heldout" in self.judgement.parts:
             metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].nanmean())
-        return metrics | (self.accuracy.metrics() if self.accuracy else {})
+        if GOLD in self.judgement.parts:
+            metrics["val_gold"] = float(self.judgement.parts[GOLD].nanmean())
+        return metrics | self.canaries | (self.accuracy.metrics() if self.accuracy else {})
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,8 @@ class PromptEval:
         recipe: Any = self.context.recipe
         cut = not bool(answers.rollouts.finished.all())
         bounds = recipe.shaping.bounds(recipe.reward.bounds, cut=cut)
-        result = EvalResult(answers, judgement, self._accuracy(answers, judgement), bounds)
+        accuracy, canaries = self._accuracy(answers, judgement), self._canaries(answers)
+        result = EvalResult(answers, judgement, accuracy, canaries, bounds)
         if write:
             scores, kl = result.scores.tolist(), answers.by_question(answers.kl).tolist()
             rows = [
@@ -213,6 +220,13 @@ class PromptEval:
             self.log.samples(step, rows)
         self.sittings[step] = result
         return result
+
+    def _canaries(self, answers: Answers) -> dict[str, float]:
+        """Of reward models alone: who checks answers is not taken in by an empty one."""
+        recipe: Any = self.context.recipe
+        if not recipe.reward.scorers() or recipe.environment is not None:
+            return {}
+        return probed(getattr(self.judge, "source", self.judge), answers.rollouts, self.each)
 
     def _accuracy(self, answers: Answers, judgement: Judgement) -> Accuracy | None:
         """Of answers with verdicts; the most likely answer to each question is checked too."""
@@ -265,11 +279,12 @@ def before_and_after(before: EvalResult, after: EvalResult) -> dict[str, Any]:
         summary["accuracy_after"] = after.accuracy.summary()
         summary["unchecked_before"] = before.accuracy.unchecked
         summary["unchecked_after"] = after.accuracy.unchecked
-    if "heldout" in after.judgement.parts:
-        old, new = before.part("heldout"), after.part("heldout")
-        summary["reward_heldout_before"] = _interval(old)
-        summary["reward_heldout_after"] = _interval(new)
-        summary["reward_heldout_gain"] = _parts(_paired(old, new))
+    for part, name in (("heldout", "reward_heldout"), (GOLD, "gold")):
+        if part in after.judgement.parts:
+            old, new = before.part(part), after.part(part)
+            summary[f"{name}_before"] = _interval(old)
+            summary[f"{name}_after"] = _interval(new)
+            summary[f"{name}_gain"] = _parts(_paired(old, new))
     return summary | _examples(before, after)
 
 

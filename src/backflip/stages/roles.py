@@ -17,6 +17,7 @@ from backflip.generate.sampler import Sampler
 from backflip.models.causal import CausalPolicy
 from backflip.reward.protocol import RewardSource
 from backflip.reward.shaping import Shaped
+from backflip.reward.watched import Watched
 from backflip.stages.context import StageContext
 from backflip.stages.corrections import settled
 from backflip.stages.crew import Apart, Together
@@ -85,6 +86,8 @@ class Roles:
                 settings, records = recipe.environment, home.records
                 sampler = episodes(settings, context, sampler, records, environment)
             judge = Shaped(reward or home.reward(engine), recipe.shaping, longest(recipe))
+            gold = home.gold()
+            judge = judge if gold is None else Watched(judge, gold)
         except BaseException:
             end(engine)
             raise

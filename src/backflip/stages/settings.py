@@ -33,7 +33,7 @@ SHORT_FORMS = {
     "imitate": "name",
 }
 """Groups that may be given as one word, and the key which that word is."""
-ANY_WORD = ("reward", "environment")
+ANY_WORD = ("reward", "environment", "gold")
 """Settings with kinds where a word need not be the name of one: a model, an address in Python."""
 SHUFFLE_BUFFER = 10_000
 """Rows of a streamed source that are held at a time, unless a recipe says otherwise."""

@@ -10,13 +10,14 @@ from torch import nn
 from backflip.distributed.world import here
 from backflip.models.load import parameter_count
 from backflip.monitor.alarms import Alarms
-from backflip.monitor.log import MetricsLog
+from backflip.monitor.log import ALARMS, MetricsLog, read_lines
 from backflip.monitor.metrics import derived
 from backflip.monitor.outcomes import givers, whole
 from backflip.monitor.progress import Progress, StageProgress
 from backflip.monitor.run import algorithm_of
 from backflip.monitor.trackers import open_trackers
 from backflip.monitor.views import title, view_of
+from backflip.stages.actions import OnAlarm, acted
 from backflip.stages.base import Stage
 from backflip.text import counted, millions
 from backflip.training.run_folder import RunFolder
@@ -41,6 +42,7 @@ class Watcher:
         self.view, self.title = view_of(self.stage), title(self.stage, algorithm_of(settings))
         self.progress = progress
         self.kl_stop = kl_stop = getattr(recipe, "kl_stop", None)
+        self.on_alarm: OnAlarm = getattr(recipe, "on_alarm", None) or OnAlarm()
         self.alarms = Alarms(self.view.rules(kl_stop, 0))
         self.giving: set[str] = set()
         """Who has given verdicts in this run: see ``outcomes.givers``."""
@@ -87,8 +89,17 @@ class Watcher:
             self.say(f"alarm at step {alarm.step}: {alarm.sentence}")
         if self.bar is not None:
             self.bar.advance(numbers)
+        said, ended = acted(self.on_alarm, fired, loop)
+        for line in said:
+            self.say(f"  {line}")
         stops = [alarm.sentence for alarm in fired if alarm.severity == "stop"]
-        return stops[0] if stops else None
+        return stops[0] if stops else ended
+
+    def trusted_until(self) -> int | None:
+        """The step of the first alarm that asks to go back to before it; None without one."""
+        lines = read_lines(self.log.folder / ALARMS)
+        asked = [a for a in lines if self.on_alarm.asked("roll_back", str(a.get("name")))]
+        return min((int(alarm["step"]) for alarm in asked), default=None)
 
     def validated(self, index: int, metrics: Mapping[str, float]) -> None:
         """The validation before the first step, or where a run was stopped: a line of its own.

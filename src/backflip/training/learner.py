@@ -95,11 +95,13 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "base_lrs": list(self.base_lrs),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(self._laid_out(state["optimizer"]))
         self.steps, self.skipped_in_a_row = state["steps"], state["skipped_in_a_row"]
+        self.base_lrs = list(state.get("base_lrs", self.base_lrs))
 
     def _laid_out(self, state: dict[str, Any]) -> dict[str, Any]:
         """A state of the optimiser with its tensors where their parameters lie."""

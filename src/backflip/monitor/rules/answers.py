@@ -306,12 +306,15 @@ class LengthRewarded(Rule):
     window: int = 10
 
     def complaint(self, history: Sequence[Entry]) -> str | None:
-        values = newest(history, "score_length_corr", self.window)
+        within = "score_length_corr_within" in history[-1].metrics
+        name = "score_length_corr_within" if within else "score_length_corr"
+        values = newest(history, name, self.window)
         if len(values) < self.window or average(values) <= self.limit:
             return None
         shown, _ = apart([average(values), 1.0], digits=2)
+        among = " among answers to the same prompt" if within else ""
         return (
-            f"Score and length correlate at {shown} over {self.window} steps: the "
+            f"Score and length correlate at {shown}{among} over {self.window} steps: the "
             "reward mostly pays for longer answers. Balance the comparisons by length, or add a "
             "length penalty."
         )

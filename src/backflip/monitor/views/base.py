@@ -95,6 +95,8 @@ class View:
     """The headline numbers; those that do not exist are None."""
     last_cards: Callable[[Stage], Sequence[Card | None]] = lambda stage: ()
     """Headline numbers of a stage that nothing follows."""
+    charts: Callable[[Stage], Sequence[Markup]] = lambda stage: ()
+    """Charts that are more than curves over steps."""
     table: Callable[[Stage], Table | None] = lambda stage: None
     """The results row by row."""
     measured: Callable[[Any], Mapping[str, float]] = lambda loop: {}
@@ -106,6 +108,7 @@ class View:
     def main_charts(self, stage: Stage) -> list[Markup]:
         """Curves, then what the stage found at its end."""
         charts = [line_chart(self._chart(panel, stage)) for panel in self.panels(stage)]
+        charts += [*self.charts(stage)]
         charts += [_reward_for_kl(stage), _reliability(stage), _scores(stage)]
         return [chart for chart in charts if chart]
 

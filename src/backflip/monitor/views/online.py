@@ -9,6 +9,7 @@ sum), ``best_step`` (0 where no checkpoint beat the start), ``best_by``, ``finis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from backflip.monitor import metrics
 from backflip.monitor.alarms import pointer
 from backflip.monitor.charts import intervals
-from backflip.monitor.outcomes import terms
 from backflip.monitor.rules.answers import (
     ENDS,
     CutOff,
@@ -31,9 +31,18 @@ from backflip.monitor.rules.answers import (
 )
 from backflip.monitor.rules.base import Rule
 from backflip.monitor.rules.shared import Saturation, finite, leash
+from backflip.monitor.rules.trust import (
+    CanaryWins,
+    EnsembleDisagrees,
+    GoldFell,
+    HeavyTail,
+    HeldoutLags,
+    OnePiece,
+    PromptIgnored,
+)
+from backflip.monitor.rules.wording import Boilerplate, Repetition
 from backflip.monitor.run import Stage
 from backflip.monitor.text import (
-    KL_BY_ANSWERS,
     Estimate,
     apart,
     beyond,
@@ -47,92 +56,29 @@ from backflip.monitor.text import (
 )
 from backflip.monitor.views.accuracy import (
     accuracy_card,
-    accuracy_panels,
     accuracy_sentence,
     verdict_sentences,
 )
 from backflip.monitor.views.base import (
-    KL_ALARM_LINE,
-    REWARD,
     Card,
-    Panel,
     View,
     change_card,
     kl_at_end,
     kl_card,
     nats,
 )
-from backflip.monitor.views.steps import PARTS, rounds_sentence, time_sentence
+from backflip.monitor.views.gold import (
+    gold_charts,
+    gold_sentence,
+    grown_sentence,
+    trust_sentence,
+)
+from backflip.monitor.views.online_panels import ENGINE, KL_METRICS, panels_of
+from backflip.monitor.views.steps import rounds_sentence, time_sentence
+from backflip.monitor.wording import hill
 
-KL_METRICS = {"kl": KL_BY_ANSWERS}
-PANELS = (
-    Panel(
-        "KL to the reference",
-        "nats per answer",
-        {"kl": KL_BY_ANSWERS, "val_kl": f"{KL_BY_ANSWERS}, held-out"},
-        zero=True,
-        lines=KL_ALARM_LINE,
-    ),
-    Panel("Entropy", "nats per token", {"entropy": "entropy"}, zero=True),
-    Panel("Length of answers", "tokens", {"length": "length"}, zero=True),
-    Panel("Answers that end by themselves", "share", {"finished": "finished"}, True, True),
-    Panel(
-        "Variety",
-        "share",
-        {"unique_tokens": "unique tokens", "duplicate_answers": "duplicate answers"},
-        percent=True,
-        zero=True,
-    ),
-)
-ENGINE = (
-    Panel("Critic: loss", "squared score", {"value_loss": "value loss"}, zero=True),
-    Panel("Critic: explained variance", "share", {"explained_variance": "explained"}, zero=True),
-    Panel("Clipped choices", "share", {"clip_fraction": "outside the clip"}, True, True),
-    Panel("KL to the last policy", "nats per token", {"approx_kl": "by the answers"}, zero=True),
-    Panel(
-        "KL to the reference, k3", "nats per answer", {"kl_k3": f"{KL_BY_ANSWERS}, k3"}, zero=True
-    ),
-    Panel("KL coefficient", "", {"kl_coef": "coefficient"}, zero=True),
-    Panel("Score against length", "correlation", {"score_length_corr": "Pearson's r"}, zero=True),
-    Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
-    Panel("Policy loss", "", {"policy_loss": "policy loss"}),
-    Panel(
-        "Sampler against learner",
-        "nats per token",
-        {"sampler_gap": "|log π − log μ|", "sampler_kl": "KL(μ‖π), k3"},
-        zero=True,
-    ),
-    Panel(
-        "Corrected choices",
-        "share",
-        {"correction_held": "cut or dropped", "effective_share": "effective sample size"},
-        True,
-        True,
-    ),
-    Panel("Age of answers", "steps of learning", {"lag": "mean", "lag_max": "greatest"}, zero=True),
-    Panel("Time of a step", "share", {f"share_{name}": name for name in PARTS}, True, True),
-)
-COURSES = Panel(
-    "Episodes",
-    "an episode",
-    {
-        "reward_turns": "turns",
-        "reward_calls": "calls",
-        "reward_malformed": "malformed calls",
-        "reward_failed": "failed calls",
-    },
-    zero=True,
-)
 UNTOLD = 2
 """A way that a reward went where there is too little to say which."""
-
-
-def _panels(stage: Stage) -> list[Panel]:
-    """Accuracy and verdicts, the course of episodes, the reward and its terms, and the rest."""
-    named = {f"reward_{name}": name for name in terms(stage.metrics())}
-    mixed = [Panel("Terms of the reward", "mean score", named)] if named else []
-    played = [COURSES] if stage.series("reward_turns")[1] else []
-    return [*accuracy_panels(stage), *played, REWARD, *mixed, *PANELS]
 
 
 def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
@@ -141,6 +87,15 @@ def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
         FewerWords(),
         DuplicateAnswers(),
         EntropyCollapse(),
+        GoldFell(),
+        HeldoutLags(),
+        EnsembleDisagrees(),
+        PromptIgnored(),
+        CanaryWins(),
+        OnePiece(),
+        HeavyTail(),
+        Repetition(),
+        Boilerplate(),
         RewardHacking(),
         Saturation(),
         CutOff(),
@@ -156,11 +111,15 @@ def _measured(loop: Any) -> dict[str, float]:
     """Metrics of the answers of the newest step, and the parts of their reward."""
     if loop.last is None:
         return {}
-    numbers = metrics.experience_metrics(loop.last.experience)
+    experience, parts = loop.last.experience, loop.last.judgement.parts
+    numbers = metrics.experience_metrics(experience)
+    if "heldout" in parts:
+        tail = hill(experience.scored.total() - parts["heldout"])
+        numbers |= {} if math.isnan(tail) else {"error_tail": tail}
     numbers |= {f"share_{name}": part for name, part in loop.last.shares.items()}
-    for name, part in loop.last.judgement.parts.items():
-        label = "reward_heldout" if name == "heldout" else f"reward_{name}"
-        numbers[label] = float(part.mean())
+    for name, part in parts.items():
+        label = "gold" if name == "gold" else f"reward_{name}"
+        numbers[label] = float(part.nanmean() if name == "gold" else part.mean())
     return numbers
 
 
@@ -254,7 +213,8 @@ def reward_sentences(stage: Stage) -> list[str]:
     good = good and (heldout is None or heldout.way in (1, None))
     if stage.summary.get("reward_after") is not None and not good and ENDS not in cut:
         lines.append(pointer(stage))
-    return [*lines, rounds_sentence(stage), time_sentence(stage)]
+    watched = [gold_sentence(stage), trust_sentence(stage), grown_sentence(stage)]
+    return [*lines, *watched, rounds_sentence(stage), time_sentence(stage)]
 
 
 def _cut_off(stage: Stage) -> str:
@@ -372,7 +332,7 @@ VIEW = View(
     title="PPO",
     titled_by_algorithm=True,
     headlines=("reward", "reward_heldout", "val_pass_at_1", "kl"),
-    panels=_panels,
+    panels=panels_of,
     engine=ENGINE,
     rules=_rules,
     sentences=reward_sentences,
@@ -381,5 +341,6 @@ VIEW = View(
         *reward_cards(stage),
         kl_card(stage, by=KL_METRICS),
     ),
+    charts=gold_charts,
     measured=_measured,
 )

@@ -28,7 +28,8 @@ from backflip.monitor.text import (
     standing,
 )
 from backflip.monitor.views.base import KL_ALARM_LINE, Card, Panel, Table, View, kl_card
-from backflip.monitor.views.online import KL_METRICS, reward_cards, reward_sentences
+from backflip.monitor.views.online import reward_cards, reward_sentences
+from backflip.monitor.views.online_panels import KL_METRICS
 
 COIN = 0.5
 PANELS = (

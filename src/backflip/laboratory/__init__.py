@@ -1,0 +1,1 @@
+"""Experiments on the loop itself: what happens when a reward that is wrong somewhere is raised."""

@@ -1,0 +1,62 @@
+"""Rules about what answers say again: themselves, and one phrase whatever was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from backflip.monitor.log import Entry
+from backflip.monitor.rules.answers import share_right
+from backflip.monitor.rules.base import LOWER, Rule, start_and_end
+from backflip.monitor.text import apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Risen(Rule):
+    """A share is above a limit, and by some of it above what it was."""
+
+    eased: ClassVar[Mapping[str, float]] = {"share": LOWER, "rise": LOWER}
+    share: float
+    rise: float
+    window: int = 5
+    says: ClassVar[str]
+    """The sentence, with {now} and {then} for percentages."""
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        if share_right(history[-1]) is not None:  # right answers may be alike
+            return None
+        then, now = start_and_end(history, self.needs[0], self.window)
+        if not (now > self.share and now > then + self.rise):
+            return None
+        end, start = apart([now, then], digits=0, percent=True)
+        return self.says.format(now=end, then=start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition(_Risen):
+    """Answers go round in circles: seq-rep-4 of Welleck et al. (2020); the limits are ours."""
+
+    name = "repetition"
+    needs: tuple[str, ...] = ("repetition",)
+    share: float = 0.3
+    rise: float = 0.15
+    says = (
+        "{now} % of the 4-grams of an answer repeat an earlier one of it, {then} % at the start: "
+        "answers go round in circles. Read the samples; raise kl_coef."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boilerplate(_Risen):
+    """The same phrases, whatever was asked."""
+
+    name = "boilerplate"
+    needs: tuple[str, ...] = ("boilerplate",)
+    share: float = 0.3
+    rise: float = 0.15
+    says = (
+        "{now} % of all tokens stand in phrases that answers to at least half of the prompts "
+        "share, {then} % at the start: a phrase is paid for, whatever is asked. Read the samples; "
+        "add answers with it to the comparisons, as rejected."
+    )
