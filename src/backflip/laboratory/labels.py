@@ -74,7 +74,9 @@ class Start:
         """Up to ``count`` comparisons of two answers to a prompt; why others were left out."""
         prompts, places = (self.held if held_out else self.train), self.places[held_out]
         asked = min(len(prompts), int(SPARE * count))
-        which = random.Random(self.recipe.seed).sample(range(len(prompts)), asked)
+        which = list(range(len(prompts)))
+        random.Random(self.recipe.seed).shuffle(which)
+        which = which[:asked]
         found = self.answers(
             prompts[torch.tensor(which)], [places[i] for i in which], 2, self.recipe.seed + 1
         )
