@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -95,13 +96,23 @@ class RewardModel(nn.Module):
 
     def raw_scores(self, steps: TokenSteps) -> Float[Tensor, "B heads"]:
         """Scores as the heads give them, float32."""
+        return self._pooled(steps, lambda hidden: self.score(hidden.to(self.score.weight.dtype)))
+
+    def features(self, steps: TokenSteps) -> Float[Tensor, "B D"]:
+        """Hidden states that the scores are read off, float32; their mean with pooling mean."""
+        return self._pooled(steps, lambda hidden: hidden)
+
+    def _pooled(
+        self, steps: TokenSteps, read: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "B width"]:
+        """What ``read`` makes of the hidden states of each answer, float32."""
         sequences = [self.reading.whole(steps.sequence(i)) for i in range(len(steps))]
         rows, columns = self._read(steps, sequences)
-        scores = self.score(self.trunk(sequences, rows, columns).to(self.score.weight.dtype))
+        found = read(self.trunk(sequences, rows, columns))
         if self.pooling == "last":
-            return scores.float()
-        rows = rows.to(scores.device)
-        total = scores.new_zeros(len(steps), self.heads).index_add(0, rows, scores)
+            return found.float()
+        rows = rows.to(found.device)
+        total = found.new_zeros(len(steps), found.shape[1]).index_add(0, rows, found)
         return (total / torch.bincount(rows, minlength=len(steps))[:, None]).float()
 
     def raw_scores_at(

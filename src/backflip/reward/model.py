@@ -43,6 +43,15 @@ class RewardModelSource:
         combined = combine(mine, self.how, uncertainty_coef=self.uncertainty_coef)
         return Judgement(combined, {**parts, "spread": mine.std(0, correction=0)})
 
+    def features(self, rollouts: Rollouts) -> Float[Tensor, "B D"]:
+        """Hidden states that the scores of B answers are read off, on the CPU."""
+        out: list[Tensor] = [torch.zeros(0)] * len(rollouts)
+        read, model = self.model.features, self.model
+        for rows, hidden in read_in_parts(model, rollouts.steps, self.token_budget, read):
+            for row, values in zip(rows.tolist(), hidden, strict=True):
+                out[row] = values.cpu()
+        return torch.stack(out)
+
 
 def score_all(
     model: RewardModel, steps: TokenSteps, token_budget: int = 4096, *, raw: bool = False

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from backflip.data.batches import Rollouts, TokenSteps
 from backflip.reward.protocol import RewardSource
 
-__all__ = ["probed"]
+__all__ = ["feature_distance", "features", "probed"]
 
 PROMPTS = 16
 """Prompts that are probed."""
 PIECES, TAKEN_APART = 16, 8
 """Pieces that an answer is cut into, and answers that are."""
+FLAT = 1e-4
+"""A dimension whose deviation is below this share of the largest says nothing."""
 
 
 def probed(judge: RewardSource, rollouts: Rollouts, each: int) -> dict[str, float]:
@@ -44,6 +49,28 @@ def probed(judge: RewardSource, rollouts: Rollouts, each: int) -> dict[str, floa
     }
     found["val_one_piece"] = _one_piece(judge, own, answers)
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def features(judge: Any, rollouts: Rollouts) -> Tensor | None:
+    """Hidden states of the reward model that judges, or of an ensemble's first member; None where
+    none is found behind ``judge``.
+    """
+    while judge is not None and not hasattr(judge, "features"):
+        members = getattr(judge, "members", ())
+        judge = next(iter(members), getattr(judge, "source", None))
+    return None if judge is None else judge.features(rollouts)
+
+
+def feature_distance(now: Float[Tensor, "B D"], start: Float[Tensor, "A D"]) -> float:
+    """Mean squared distance to the middle of the start's answers, over that of the start's own.
+
+    Each dimension is measured in its deviation at the start, so that 1 is no farther than that.
+    """
+    middle, spread = start.mean(0), start.std(0, correction=0)
+    kept = spread > FLAT * spread.max()
+    if not bool(kept.any()):
+        return math.nan
+    return float(((now - middle)[:, kept] / spread[kept]).square().mean())
 
 
 def _one_piece(judge: RewardSource, own: Rollouts, answers: Sequence[list[int]]) -> float:

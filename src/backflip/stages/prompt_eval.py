@@ -29,7 +29,7 @@ from backflip.reward.protocol import Judgement, RewardSource
 from backflip.reward.watched import GOLD
 from backflip.stages.accuracy import Accuracy
 from backflip.stages.context import StageContext
-from backflip.stages.probes import probed
+from backflip.stages.probes import feature_distance, features, probed
 from backflip.stages.spoken import asked_after_reset, plain, spoken
 
 __all__ = [
@@ -188,6 +188,8 @@ class PromptEval:
     """Answers to a question."""
     sittings: dict[int, EvalResult] = field(default_factory=dict[int, EvalResult])
     """By step, so that the same weights are evaluated once."""
+    start: list[Tensor] = field(default_factory=list[Tensor])
+    """The reward model's hidden states of the answers of the first sitting, by the start."""
 
     def metrics(self, step: int) -> dict[str, float]:
         """The means of a sitting after this step, whose samples go on record."""
@@ -226,7 +228,11 @@ class PromptEval:
         recipe: Any = self.context.recipe
         if not recipe.reward.scorers() or recipe.environment is not None:
             return {}
-        return probed(getattr(self.judge, "source", self.judge), answers.rollouts, self.each)
+        found = probed(getattr(self.judge, "source", self.judge), answers.rollouts, self.each)
+        if (now := features(self.judge, answers.rollouts)) is not None:
+            self.start.append(now) if not self.start else None
+            found["val_feature_distance"] = feature_distance(now, self.start[0])
+        return found
 
     def _accuracy(self, answers: Answers, judgement: Judgement) -> Accuracy | None:
         """Of answers with verdicts; the most likely answer to each question is checked too."""

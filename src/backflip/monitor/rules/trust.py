@@ -180,6 +180,28 @@ class PromptIgnored(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FarFeatures(Rule):
+    """The reward model reads answers unlike those of the start, as its own features tell them."""
+
+    name = "features_far"
+    needs: tuple[str, ...] = ("val_feature_distance",)
+    eased: ClassVar[Mapping[str, float]] = {"limit": LOWER}
+    limit: float = 4.0
+    """Mean squared distance, that of the start's own answers being 1: two deviations."""
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        far = history[-1].metrics["val_feature_distance"]
+        if not far > self.limit:
+            return None
+        shown, _ = apart([far, self.limit], digits=1)
+        return (
+            f"In the reward model's features, answers lie {shown} times as far (squared) from the "
+            f"start's as those lie from each other: it has learnt from nothing like them. "
+            f"{NOT_FOLLOWED}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnePiece(Rule):
     """Most of a score comes with one piece of the answer, and did not at the start."""
 

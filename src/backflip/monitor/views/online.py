@@ -34,6 +34,7 @@ from backflip.monitor.rules.shared import Saturation, finite, leash
 from backflip.monitor.rules.trust import (
     CanaryWins,
     EnsembleDisagrees,
+    FarFeatures,
     GoldFell,
     HeavyTail,
     HeldoutLags,
@@ -93,6 +94,7 @@ def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
         PromptIgnored(),
         CanaryWins(),
         OnePiece(),
+        FarFeatures(),
         HeavyTail(),
         Repetition(),
         Boilerplate(),

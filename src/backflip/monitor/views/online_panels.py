@@ -67,6 +67,12 @@ ENGINE = (
     ),
     Panel("Spread of an ensemble", "score", {"reward_spread": "deviation on an answer"}, zero=True),
     Panel("Tail of the held-out head's errors", "Hill's ξ", {"error_tail": "ξ"}, zero=True),
+    Panel(
+        "Distance in the reward model's features",
+        "squared, the start's own is 1",
+        {"val_feature_distance": "held-out answers"},
+        zero=True,
+    ),
     Panel("Score's largest piece", "share", {"val_one_piece": "of its changes"}, True, True),
     Panel("Spread of scores", "standard deviation", {"reward_std": "reward"}, zero=True),
     Panel("Policy loss", "", {"policy_loss": "policy loss"}),
