@@ -9,7 +9,9 @@ import shutil
 import pytest
 from rich.console import Console
 
+from backflip.data.records import Tally
 from backflip.errors import UserError
+from backflip.laboratory.labels import write_labels
 from backflip.monitor.progress import Progress
 from backflip.recipes.check import check_recipe
 from backflip.recipes.load import load_recipe
@@ -27,12 +29,13 @@ QUICK = {
     "members": 2,
     "best_of": 8,
     "best_of_prompts": 8,
-    "sft.steps": 40,
+    "sft.steps": 25,
     "sft.batch_size": 32,
     "sft.optimizer.lr": 1e-2,
     "reward_model.steps": 2,
     "reward_model.scale_answers": 8,
-    "online.steps": 30,
+    "online.steps": 10,
+    "online.eval_every": 1000,
     "online.prompts_per_step": 2,
     "online.answers_per_prompt": 2,
     "online.validation_prompts": 4,
@@ -95,5 +98,11 @@ def test_settings_that_do_not_go_together_are_named(tmp_path, settings, said):
 
 
 def test_more_labels_than_the_start_can_give_are_refused(tmp_path):
-    with pytest.raises(UserError, match="Ask for fewer"):
-        train(laboratory(tmp_path / "run", labels=[5000]), progress=quiet())
+    class Few:
+        """A start whose answers give three comparisons."""
+
+        def pairs(self, count, *, held_out):
+            return [{"prompt": [], "chosen": [], "rejected": []}] * 3, Tally()
+
+    with pytest.raises(UserError, match="gave 3 comparisons"):
+        write_labels(Few(), tmp_path, 5)

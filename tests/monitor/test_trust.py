@@ -15,14 +15,13 @@ from backflip.monitor.views import view_of
 from tests.monitor.folders import entries
 from tests.monitor.test_alarms import healthy, ramp, ring
 
-FLAT = [0.0] * 60
 PLANTED = {
     "ensemble_disagrees": {"reward_spread": ramp(0.2, 0.9)},
     "heavy_tails": {"error_tail": ramp(0.2, 0.9)},
     "canary_wins": {
         "val_canary_own": ramp(0.0, 1.0),
         "val_canary_empty": ramp(-1.0, 1.5),
-        "val_canary_repeated": FLAT,
+        "val_canary_repeated": [-1.0] * 60,
     },
     "prompt_ignored": {"val_canary_own": ramp(1.0, 2.0), "val_canary_swapped": ramp(0.0, 2.0)},
     "one_piece": {"val_one_piece": ramp(0.3, 0.8)},

@@ -73,6 +73,11 @@ class Course:
         return Interval(value, value - reach, value + reach, 0.95, len(spans[0]))
 
     @property
+    def start(self) -> Interval:
+        """Gold over the first steps."""
+        return mean_interval(self.gold[:BIN])
+
+    @property
     def rose(self) -> Interval:
         """Gold from the start to its peak."""
         return self.change(0, self.peak)

@@ -29,7 +29,7 @@ from backflip.training.run_folder import write_atomically
 
 __all__ = ["Answers", "Start", "resampled", "with_noise", "write_labels"]
 
-SPARE = 1.6
+SPARE = 2.5
 """Prompts answered for each comparison that is wanted: some pairs are ties, or cut off."""
 HELD_OUT = 256
 """Comparisons by which the accuracy of every proxy is measured."""

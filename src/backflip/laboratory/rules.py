@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from backflip.models.load import POLICIES, resolve
+from backflip.errors import UserError
+from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.stages.rewards.context import is_python
 
 __all__ = ["laboratory_faults"]
@@ -31,5 +32,11 @@ def laboratory_faults(recipe: Any) -> Iterator[str]:
         yield "online.environment is set, and comparisons are of single answers. Leave it out."
     if recipe.online.gold is not None:
         yield "online.gold is set; the laboratory's gold is the one setting gold. Leave it out."
+    for model in recipe.gold.scorers():
+        try:
+            resolve(model, of=REWARD_MODELS)
+            check_classifier(model)
+        except UserError as error:
+            raise UserError(f"gold: {error}") from error
     for size in recipe.sizes:
         resolve(size, of=POLICIES)

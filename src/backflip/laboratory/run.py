@@ -202,6 +202,6 @@ def remedies(courses: Mapping[str, Course], weak: str, stopped: bool) -> list[di
 
 def _row(name: str, course: Course) -> dict[str, Any]:
     d = course.points[0]
-    told = {"name": name, "start": course.gold_at(1).as_json(), "end_d": d[-1]}
+    told = {"name": name, "start": course.start.as_json(), "end_d": d[-1]}
     told |= {"end": course.gold_at(len(course.gold)).as_json(), "peak_d": d[course.peak]}
-    return told | {"best": course.gold_at(min((course.peak + 2) * 5, len(course.gold))).as_json()}
+    return told | {"best": course.to_json()["best"]}

@@ -36,12 +36,15 @@ def grown(before: Sequence[str], after: Sequence[str], *, most: int = 5) -> list
     if not before or not after:
         return []
     old, new = _counts(before), _counts(after)
-    found = [_phrase(words, old[words], new[words], len(before), len(after)) for words in new]
+    many = len(before), len(after)
+    found = {words: _phrase(words, old[words], new[words], *many) for words in new}
     told = list[Phrase]()
-    for phrase in sorted(found, key=lambda p: (-p.z, -len(p.words.split()), p.words)):
+    for phrase in sorted(found.values(), key=lambda p: (-p.z, -len(p.words.split()), p.words)):
         if phrase.z < SURE or len(told) == most:
             break
-        if not any(_overlap(phrase.words, other.words) for other in told):
+        ends = phrase.words.split()[:: max(len(phrase.words.split()) - 1, 1)]
+        grew = all(found[end].z >= SURE for end in ends)  # else a neighbour that was there before
+        if grew and not any(_overlap(phrase.words, other.words) for other in told):
             told.append(phrase)
     return told
 
