@@ -48,7 +48,8 @@ def main() -> None:
         run = given.runs / f"seed_{seed}"
         settings = {"seed": seed, "threads": given.threads, "run": str(run)}
         if seed not in given.whole:
-            settings |= LIGHT | {"labels": [load_recipe("overoptimization").labels[0]]}
+            recipe: Any = load_recipe("overoptimization")
+            settings |= LIGHT | {"labels": [recipe.labels[0]]}
         if not (run / "recipe.yaml").is_file():
             bf.train("overoptimization", **settings)
         elif not (run / "summary.json").is_file():

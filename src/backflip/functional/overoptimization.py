@@ -130,8 +130,8 @@ def _curve(
 ) -> GoldCurve:
     rows = [*zip(*fits, strict=True), tuple(peak(alpha, beta, form) for alpha, beta in fits)]
     values = (*best, peak(*best, form))
-    said = [_interval(value, row, units) for value, row in zip(values, rows, strict=True)]
-    return GoldCurve(form, *said, farthest)
+    alpha, beta, at = (_interval(v, row, units) for v, row in zip(values, rows, strict=True))
+    return GoldCurve(form, alpha, beta, at, farthest)
 
 
 def _interval(value: float, drawn: Sequence[float], units: int) -> Interval:

@@ -148,7 +148,8 @@ class _Bench:
     def _runs(self, proxies: list[str]) -> dict[str, Stage]:
         """The stages that train policies, by their names."""
         recipe, weak = self.recipe, Model(model=self._model_of(proxies[0]))
-        runs = {GOLD: self._online(GOLD, {"reward": recipe.gold, "gold": None})}
+        plain = replace(recipe.online.shaping, missing_eos=None)  # gold judges what stands there
+        runs = {GOLD: self._online(GOLD, {"reward": recipe.gold, "gold": None, "shaping": plain})}
         for name in proxies:
             runs[name] = self._online(name, {"reward": Model(model=self._model_of(name))})
         if wanted := [name for name in recipe.remedies if name in ENSEMBLES]:

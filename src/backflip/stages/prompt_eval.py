@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -138,7 +138,7 @@ class EvalResult:
     judgement: Judgement
     accuracy: Accuracy | None = None
     """Where the judge gives verdicts."""
-    canaries: Mapping[str, float] = field(default_factory=dict[str, float])
+    canaries: dict[str, float] = field(default_factory=dict[str, float])
     """Scores of answers that nobody wants; see ``probes.py``."""
     bounds: tuple[float, float] | None = None
     """The lowest and the highest score that there can be, where those are known."""
