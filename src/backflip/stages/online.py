@@ -133,9 +133,7 @@ class OnlineRecipe(Stage):
     @classmethod
     def _roles(cls, raw: Any) -> Any:
         """Old names, short forms, and what the algorithm asks for where nothing is said."""
-        if not isinstance(raw, Mapping):
-            return raw
-        return with_roles(raw, cls.RATES)
+        return with_roles(raw, cls.RATES) if isinstance(raw, Mapping) else raw
 
     @property
     def name(self) -> str:
@@ -178,11 +176,7 @@ class OnlineRecipe(Stage):
         return super().sources() | mixed
 
     def models(self) -> dict[str, str | None]:
-        judges = enumerate(self.reward.scorers(), start=1)
-        named = {f"reward{n if n > 1 else ''}": name for n, name in judges}
-        watched = enumerate(() if self.gold is None else self.gold.scorers(), start=1)
-        named |= {f"gold{n if n > 1 else ''}": name for n, name in watched}
-        return super().models() | named
+        return super().models() | scorers_of(self)
 
     def rows_validated(self, held_out: int) -> int:
         return min(held_out, self.validation_prompts)
@@ -202,6 +196,16 @@ class OnlineRecipe(Stage):
     def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Optimise, keep the best by held-out reward, write ``model/``, return before and after."""
         return train_online(self, given, watcher)
+
+
+def scorers_of(recipe: Any) -> dict[str, str]:
+    """Reward models that judge or are watched: ``reward``, ``reward2``, ``gold`` …"""
+    kinds = {"reward": recipe.reward, "gold": recipe.gold}
+    return {
+        f"{kind}{number if number > 1 else ''}": name
+        for kind, source in kinds.items()
+        for number, name in enumerate(() if source is None else source.scorers(), start=1)
+    }
 
 
 def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:

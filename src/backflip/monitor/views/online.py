@@ -210,13 +210,13 @@ def reward_sentences(stage: Stage) -> list[str]:
     reward, heldout = (_Reward.of(stage, name) for name in ("reward", "reward_heldout"))
     cut = _cut_off(stage)
     lines = [cut, *verdict_sentences(stage), accuracy_sentence(stage), _raised(stage, reward)]
-    lines += [_heldout(reward, heldout), _best(stage)]
+    lines += [_heldout(reward, heldout), _best(stage), gold_sentence(stage)]
+    lines += [grown_sentence(stage), trust_sentence(stage)]
     good = reward is not None and reward.way == 1
     good = good and (heldout is None or heldout.way in (1, None))
     if stage.summary.get("reward_after") is not None and not good and ENDS not in cut:
         lines.append(pointer(stage))
-    watched = [gold_sentence(stage), trust_sentence(stage), grown_sentence(stage)]
-    return [*lines, *watched, rounds_sentence(stage), time_sentence(stage)]
+    return [*lines, rounds_sentence(stage), time_sentence(stage)]
 
 
 def _cut_off(stage: Stage) -> str:
