@@ -61,8 +61,8 @@ ENGINE = (
     Panel("KL coefficient", "", {"kl_coef": "coefficient"}, zero=True),
     Panel(
         "Score against length",
-        "Pearson's r",
-        {"score_length_corr": "all answers", "score_length_corr_within": "within prompts"},
+        "correlation",
+        {"score_length_corr": "Pearson's r", "score_length_corr_within": "within prompts"},
         zero=True,
     ),
     Panel("Spread of an ensemble", "score", {"reward_spread": "deviation on an answer"}, zero=True),
