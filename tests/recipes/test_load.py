@@ -78,12 +78,14 @@ def test_the_written_recipe_is_complete(name: str):
     chosen = ("", "ppo", "bradley_terry", "dpo")
     for setting in settings(name if name in RECIPES else "direct"):
         path, choice = setting.path, setting.choice
-        handed_down = name == "rlhf" and path.split(".", 1)[-1] in there
+        chain = name in ("rlhf", "overoptimization")
+        handed_down = chain and path.split(".", 1)[-1] in there
+        is_group = any(entry.startswith(f"{path}.") for entry in there)
         above_is_null = any(path.startswith(f"{entry}.") for entry in there)
         if choice in chosen and not handed_down and not above_is_null:
             has_name = f"{path}.name" in there
             is_mapping = path.endswith("logit_bias")
-            assert path in there or has_name or is_mapping or path.endswith(".run"), path
+            assert path in there or has_name or is_mapping or is_group or path[-4:] == ".run", path
 
 
 def test_values_are_read_as_yaml_and_put_where_their_names_say():
