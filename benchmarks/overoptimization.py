@@ -24,7 +24,12 @@ import backflip as bf
 from backflip.functional.statistics import mean_interval, wilson
 from backflip.recipes.load import load_recipe
 
-LIGHT: dict[str, Any] = {"sizes": [], "noise": [], "remedies": ["early_stop"]}
+LIGHT: dict[str, Any] = {
+    "sizes": [],
+    "noise": [],
+    "remedies": ["early_stop"],
+    "best_of_prompts": 64,
+}
 NAMES = {
     "kl": "price of KL",
     "length": "length penalty",
