@@ -51,6 +51,7 @@ def quiet():
     return Progress(console=Console(file=io.StringIO(), width=100))
 
 
+@pytest.mark.slow
 def test_one_command_gives_curves_alarms_and_the_table_of_remedies(tmp_path):
     run = train(laboratory(tmp_path / "run"), progress=quiet())
     found = json.loads((run / "summary.json").read_text())

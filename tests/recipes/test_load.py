@@ -75,7 +75,8 @@ def test_the_written_recipe_is_complete(name: str):
         return found
 
     there = flat(written)
-    chosen = ("", "ppo", "bradley_terry", "dpo")
+    online = "grpo" if name == "overoptimization" else "ppo"
+    chosen = ("", online, "bradley_terry", "dpo")
     for setting in settings(name if name in RECIPES else "direct"):
         path, choice = setting.path, setting.choice
         chain = name in ("rlhf", "overoptimization")
