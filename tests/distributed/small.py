@@ -28,11 +28,16 @@ GPT2: dict[str, Any] = ONLINE | {
     "steps": 10,
     "eval_every": 5,
     "lora": None,
+    "optimizer": {"lr": 1e-4},
     "answers_per_prompt": 4,
     "minibatches": 2,
     "reward": {"name": "length", "most": 5},
 }
-"""GRPO on a GPT-2 of two layers, ``@gpt2`` in the folder of the runs."""
+"""GRPO on a GPT-2 of two layers, ``@gpt2`` in the folder of the runs.
+
+At a rate of 1e-3 weights of one process and of two are 4.5e-5 apart after its 20 optimiser steps,
+at this one 1.2e-7: Adam makes whole steps of gradients that are little but rounding.
+"""
 
 
 def gpt2_in(folder: Path) -> Path:

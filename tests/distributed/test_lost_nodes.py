@@ -10,9 +10,8 @@ import pytest
 
 pytest.importorskip("ray", reason="backflip[ray] is an extra")
 
-from backflip import api
 from backflip.distributed import ray_crew
-from tests.distributed.test_ray import KINDS, ONLINE, before_steps
+from tests.distributed.test_ray import before_steps, train
 from tests.distributed.torchrun import assert_same_run
 
 
@@ -33,8 +32,7 @@ def nodes() -> Iterator[Any]:
 def test_a_sampler_whose_node_is_lost_lives_on_another_and_no_number_changes(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    recipe, settings = KINDS["grpo"]
-    api.train(recipe, run=tmp_path / "one", **(ONLINE | settings))
+    train("grpo", tmp_path / "one")
     second = nodes.add_node(num_cpus=1)
 
     def lost() -> None:
@@ -44,5 +42,5 @@ def test_a_sampler_whose_node_is_lost_lives_on_another_and_no_number_changes(
     before_steps(monkeypatch, {3: lost})
     cluster = {"samplers": 1, "address": nodes.address, "patience": 60}
     with pytest.warns(UserWarning, match="sampler 0 is started again: sampler 0 died"):
-        api.train(recipe, run=tmp_path / "run", **(ONLINE | settings), cluster=cluster)
+        train("grpo", tmp_path / "run", cluster=cluster)
     assert_same_run(tmp_path / "one", tmp_path / "run")

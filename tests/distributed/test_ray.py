@@ -63,6 +63,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def calm(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two samplers to which nothing happens."""
+    return apart("grpo", tmp_path_factory.mktemp("calm") / "grpo", samplers=2)
+
+
 def apart(name: str, run: Path, **cluster: Any) -> Path:
     return train(name, run, cluster={"patience": 10} | cluster)
 
@@ -103,10 +109,15 @@ def before_steps(monkeypatch: pytest.MonkeyPatch, what: dict[int, Callable[[], N
     monkeypatch.setattr(OnlineLoop, "step", stepped)
 
 
+def test_samplers_that_live_elsewhere_change_no_number(alone: Path, calm: Path):
+    assert_same_run(alone / "grpo", calm)
+    assert small.drawn(alone / "grpo") == small.drawn(calm)
+
+
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(
     ("name", "cluster_settings"),
-    [("grpo", {"samplers": 2}), ("ppo", ALL), ("ppo_lora", {"samplers": 2, "critic": True})],
+    [("ppo", ALL), ("ppo_lora", {"samplers": 2, "critic": True})],
 )
 def test_roles_that_live_elsewhere_change_no_number(
     name: str, cluster_settings: dict[str, Any], alone: Path, tmp_path: Path
@@ -118,11 +129,13 @@ def test_roles_that_live_elsewhere_change_no_number(
 
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
-    alone: Path,
+    calm: Path,
     tmp_path: Path,
     members: dict[str, ray_crew.RayMember],
     monkeypatch: pytest.MonkeyPatch,
 ):
+    """To the last bit."""
+
     def send(name: str, number: int) -> Callable[[], None]:
         return lambda: os.kill(members[name].pid(30), number)
 
@@ -137,9 +150,9 @@ def test_a_killed_sampler_and_a_stuck_one_are_replaced_and_no_batch_is_lost(
     assert any(
         "sampler 1" in line and "no answer within cluster.patience=10" in line for line in lines
     )
-    assert_same_run(alone / "grpo", run)
-    assert small.drawn(alone / "grpo") == small.drawn(run)
-    ended, before = weights(run), weights(alone / "grpo")
+    assert_same_run(calm, run)
+    assert small.drawn(calm) == small.drawn(run)
+    ended, before = weights(run), weights(calm)
     assert all(bool((ended[name] == before[name]).all()) for name in before)
 
 

@@ -112,4 +112,4 @@ def test_every_rank_learns_from_the_tokens_that_one_process_draws(runs: Path):
     assert len(small.drawn(one)) == small.GPT2["steps"]
     assert small.drawn(one) == small.drawn(two, rank=0) == small.drawn(two, rank=1)
     begun, learnt = weights(runs, "gpt2"), weights(one)
-    assert max(float((begun[name] - learnt[name]).abs().max()) for name in learnt) > 1e-3
+    assert max(float((begun[name] - learnt[name]).abs().max()) for name in learnt) > 1e-4
