@@ -92,6 +92,9 @@ def test_a_judge_that_gives_no_rating_is_counted(monkeypatch):
     found = report(MtBench(judge="j"), QUESTIONS, Echo(), judge, monkeypatch)
     assert found["score"].value.estimate == 4
     assert "no rating for 4 of 8 replies" in " ".join(found.sentences)
+    assert found["score"].value.low >= 1
+    with pytest.raises(UserError, match="no verdict that can be read, 8 times"):
+        report(MtBench(judge="j"), QUESTIONS, Echo(), Reads(lambda text: "well"), monkeypatch)
 
 
 def test_pairs_are_won_only_in_both_orders(monkeypatch, tmp_path):
@@ -101,6 +104,7 @@ def test_pairs_are_won_only_in_both_orders(monkeypatch, tmp_path):
     suite = MtBench(judge="j", mode="pair", baseline=str(tmp_path / "theirs.jsonl"))
     always = report(suite, QUESTIONS, Echo(), Says(lambda a, b: "[[A]]"), monkeypatch)
     assert always["score"].value.estimate == 0.5
+    assert "same verdict in both orders on 0 of 8 pairs" in " ".join(always.sentences)
     fair = Says(lambda a, b: "[[A]]" if a.startswith("re:") else "[[B]]")
     assert report(suite, QUESTIONS, Echo(), fair, monkeypatch)["score"].value.estimate == 1
     with pytest.raises(UserError, match="give baseline="):
@@ -136,6 +140,10 @@ def test_a_model_is_graded_in_both_orders(monkeypatch, tmp_path):
     assert found["score"].value.estimate == 0
     assert found["agree"].value.estimate == 1
     assert found["first"].value.estimate == 0.5
+    always = report(suite, data, Echo(), Says(lambda a, b: "[[A>B]]"), monkeypatch)
+    assert always["score"].value.estimate == 0.5
+    assert 0.3 < always["score"].value.low < 0.5, "thirty questions leave room"
+    assert "leans to the answer shown first" in " ".join(always.sentences)
 
 
 def test_style_counts_markdown_outside_of_code():

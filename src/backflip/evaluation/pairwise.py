@@ -19,6 +19,7 @@ from backflip.data.records import Message, Messages
 from backflip.evaluation.suites.scorer import Scorer
 from backflip.evaluation.suites.subject import LanguageModel, Subject
 from backflip.reward.judge import NOTHING, cleaned
+from backflip.text import counted
 
 __all__ = [
     "By",
@@ -148,6 +149,19 @@ class Verdicts:
         if given is None or swapped is None:
             return None
         return given if given == swapped else 0.5
+
+    def steady(self) -> str:
+        """How often both orders gave the same verdict, in a sentence."""
+        both = [
+            (_side(given), _side(swapped))
+            for given, swapped in zip(self.given, self.swapped, strict=True)
+            if given is not None and swapped is not None
+        ]
+        same = sum(given == swapped for given, swapped in both)
+        return (
+            f"The judge gave the same verdict in both orders on {same} of "
+            f"{counted(len(both), 'pair')}."
+        )
 
 
 def both_orders(judge: PairJudge, pairs: Sequence[Pair]) -> Verdicts:

@@ -21,7 +21,7 @@ from backflip.evaluation.annotations import (
 from backflip.evaluation.answer_files import answers_by, turns_of
 from backflip.evaluation.pairwise import By, Pair, both_orders, judge_by
 from backflip.evaluation.suites.base import Suite, Table
-from backflip.evaluation.suites.scorer import judge_named
+from backflip.evaluation.suites.scorer import heard, judge_named
 from backflip.evaluation.suites.statistic import Measure, Rows, Statistic
 from backflip.evaluation.suites.subject import Asking, Subject, asked
 from backflip.functional import length_control as lc
@@ -211,7 +211,8 @@ class AlpacaEval(Suite):
         judge = judge_named(self.judge, Asking())
         nothing = [Pair(pair.prompt, NULL, pair.second) for pair in [*pairs.values()][: self.null]]
         verdicts = both_orders(judge_by(judge, self.by), [*pairs.values(), *nothing])
-        subject.notes += judge.notes
+        heard(subject, judge, verdicts.given + verdicts.swapped, "Try by=token.")
+        subject.notes.append(verdicts.steady())
         found: list[dict[str, Any]] = []
         for place, (number, pair) in enumerate(pairs.items()):
             one = {
@@ -222,10 +223,7 @@ class AlpacaEval(Suite):
             if place < len(nothing):
                 one["null"] = verdicts.mean(len(pairs) + place)
             found.append(one)
-        silent = sum(row["preference"] is None for row in found)
-        if silent == len(found):
-            raise UserError(f"{self.judge} gave no verdict on any pair. Try by=token.")
-        if silent:
+        if silent := sum(row["preference"] is None for row in found):
             subject.notes.append(
                 f"{self.judge} gave no verdict on {silent} of {counted(len(found), 'pair')}, in "
                 "either order: they are left out."

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, ClassVar, cast, final
 
 import numpy as np
@@ -17,11 +18,11 @@ from backflip.evaluation.answer_files import answers_by, conversation, key_of, t
 from backflip.evaluation.pairwise import By, Pair, cleaned_for, judge_by, shown
 from backflip.evaluation.style import FEATURES, StyleControlled, features, style, style_controlled
 from backflip.evaluation.suites.base import Suite, Table
-from backflip.evaluation.suites.scorer import Scorer, judge_named
+from backflip.evaluation.suites.scorer import Scorer, heard, judge_named
 from backflip.evaluation.suites.statistic import Measure, Rows, Statistic
 from backflip.evaluation.suites.subject import Asking, Subject
-from backflip.functional.statistics import Interval, mean_interval
-from backflip.monitor.text import Estimate, share_ranged
+from backflip.functional.statistics import Interval, wilson_bounds
+from backflip.monitor.text import Estimate, beyond, share_ranged
 from backflip.text import counted
 
 __all__ = ["ArenaHard", "battles", "read_grade"]
@@ -96,7 +97,7 @@ class ArenaHard(Suite):
         ]
         turned = [Pair(pair.prompt, pair.second, pair.first) for pair in pairs]
         grades = self._grades(judge, [*pairs, *turned])
-        subject.notes += judge.notes
+        heard(subject, judge, grades, "Try by=token, or more judge_tokens.")
         found: list[dict[str, Any]] = []
         for place, (key, pair) in enumerate(zip(keys, pairs, strict=True)):
             swapped = grades[len(pairs) + place]
@@ -131,7 +132,7 @@ class ArenaHard(Suite):
             ))  # fmt: skip
             alike = _alike(rows, self.seed)
             if alike is not None:
-                value = _interval(alike, place, len(_judged(rows, model)))
+                value = _interval(alike, place, _won(_judged(rows, model)))
                 found.append(Statistic(
                     f"{prefix}style_controlled", f"{before}battles won, style alike", paired=False,
                     interval=lambda _, value=value: value,
@@ -157,9 +158,16 @@ class ArenaHard(Suite):
         return [Table("board", "Board against the baseline", heads, lines, records, drawn)]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
-        """What the judge did not say, and what style is worth."""
-        del measures
+        """What the judge did not say, what sways it, and what style is worth."""
         found: list[str] = []
+        first = next((m.value for m in measures if m.statistic.name == "first"), None)
+        if first is not None and (way := beyond(Estimate.of(first), 0.5)):
+            number, ends = share_ranged(Estimate.of(first), beside=(0.5,))
+            side = "first" if way > 0 else "second"
+            found.append(
+                f"The judge leans to the answer shown {side} (first: {number}, {ends}), which "
+                "pulls the share of battles to one half."
+            )
         silent = sum(row["given"] is None or row["swapped"] is None for row in rows)
         if silent:
             found.append(
@@ -223,14 +231,17 @@ def _judged(rows: Rows, model: str) -> list[Any]:
 
 
 def _won(rows: Rows) -> Interval:
-    """Battles won per battle, of one model, with the interval of a ratio over questions."""
+    """Battles won per battle, of one model, with Wilson's interval at the number of battles that
+    the spread over questions is worth.
+    """
     won, fought = (np.array([row[name] for row in rows], float) for name in ("won", "fought"))
     if not len(won):
         return Interval(math.nan, 0.0, 1.0, 0.95, 0)
-    rate = float(won.sum() / fought.sum())
-    around = mean_interval((won - rate * fought) / fought.mean())
-    low, high = max(rate + around.low, 0.0), min(rate + around.high, 1.0)
-    return Interval(rate, low, high, 0.95, len(won))
+    rate, count = float(won.sum() / fought.sum()), len(won)
+    spread = float(((won - rate * fought) / fought.mean()).var()) / count
+    worth = min(rate * (1 - rate) / spread, fought.sum()) if spread > 0 else count
+    low, high = wilson_bounds(rate, max(worth, 1.0), NormalDist().inv_cdf(0.975))
+    return Interval(rate, float(low), float(high), 0.95, count)
 
 
 def _alike(rows: Rows, seed: int) -> StyleControlled | None:
@@ -259,7 +270,10 @@ def _remembered(
     )  # fmt: skip
 
 
-def _interval(alike: StyleControlled, place: int, questions: int) -> Interval:
+def _interval(alike: StyleControlled, place: int, plain: Interval) -> Interval:
+    """A rate with style alike; never held to be surer than the rate without."""
     value = float(alike.rates[place])
     low, high = (float(end) for end in np.quantile(alike.drawn[:, place], (0.025, 0.975)))
-    return Interval(value, min(low, value), max(high, value), 0.95, questions)
+    low = min(low, value - (plain.estimate - plain.low))
+    high = max(high, value + (plain.high - plain.estimate))
+    return Interval(value, max(low, 0.0), min(high, 1.0), 0.95, plain.units)

@@ -15,9 +15,10 @@ from backflip.errors import UserError
 from backflip.evaluation.answer_files import answers_by, conversation, key_of, turns_of
 from backflip.evaluation.pairwise import By, Pair, both_orders, cleaned_for, judge_by
 from backflip.evaluation.suites.base import Suite
-from backflip.evaluation.suites.scorer import Scorer, judge_named
-from backflip.evaluation.suites.statistic import Measure, Rows, Statistic
+from backflip.evaluation.suites.scorer import Scorer, heard, judge_named
+from backflip.evaluation.suites.statistic import Measure, Rows, Statistic, group_of
 from backflip.evaluation.suites.subject import Asking, Subject
+from backflip.functional.statistics import Interval, bounded_interval
 
 __all__ = ["MtBench", "grade", "read_rating"]
 
@@ -79,6 +80,21 @@ def _body(prompt: Messages, reply: str, right: str, clean: Any) -> str:
     return re.sub(r"\{(prompt|reference|answer)\}", lambda place: shown[place[1]], RUBRIC)
 
 
+@dataclass(frozen=True)
+class _Reply:
+    """What a judge may see of one turn."""
+
+    prompt: Messages
+    """The conversation before the reply."""
+    text: str
+    right: str
+    """An answer that is right, or empty."""
+    first: Messages
+    """The first question alone, behind which a judge of pairs sees all that followed."""
+    mine: str
+    theirs: str
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class MtBench(Suite):
@@ -119,44 +135,53 @@ class MtBench(Suite):
             subject.notes.append(f"left out: {len(questions) - len(whole)} questions unanswered.")
         judge = judge_named(self.judge, Asking(max_tokens=self.judge_tokens))
         places = [(key, turn) for key in whole for turn in range(len(questions[key]))]
-        right = [_reference(rows[key], turn) for key, turn in places]
-        asked = [conversation(questions[key], mine[key][:turn]) for key, turn in places]
-        if self.mode == "single":
-            told = [(p, mine[k][t], r) for p, (k, t), r in zip(asked, places, right, strict=True)]
-            said = grade(judge, told, self.by)
-        else:
-            pairs = [
-                Pair(conversation(questions[k], []), _whole(questions[k], mine[k], t),
-                     _whole(questions[k], theirs[k], t), r)
-                for (k, t), r in zip(places, right, strict=True)
-            ]  # fmt: skip
-            verdicts = both_orders(judge_by(judge, self.by), pairs)
-            said = [verdicts.agreed(place) for place in range(len(places))]
-        subject.notes += judge.notes
+        asked = [
+            _Reply(
+                conversation(questions[key], mine[key][:turn]), mine[key][turn],
+                _reference(rows[key], turn), conversation(questions[key], []),
+                *(_whole(questions[key], whose[key], turn) for whose in (mine, theirs)),
+            )
+            for key, turn in places
+        ]  # fmt: skip
+        said = self._said(subject, judge, asked)
+        heard(subject, judge, said, "Try by=token, or more judge_tokens.")
+        rated = self.mode == "single" and not isinstance(judge, Scorer)
         return [
             {
                 "id": f"{key}/{turn + 1}", "group": key, "turn": turn + 1,
                 "category": str(rows[key].get("category", "")), "score": score,
-                "answer": mine[key][turn],
+                "rated": rated, "answer": mine[key][turn],
             }
             for (key, turn), score in zip(places, said, strict=True)
         ]  # fmt: skip
+
+    def _said(
+        self, subject: Subject, judge: Subject, replies: Sequence[_Reply]
+    ) -> list[float | None]:
+        """Ratings of the replies; or the verdicts that both orders share."""
+        if self.mode == "single":
+            return grade(judge, [(one.prompt, one.text, one.right) for one in replies], self.by)
+        pairs = [Pair(one.first, one.mine, one.theirs, one.right) for one in replies]
+        verdicts = both_orders(judge_by(judge, self.by), pairs)
+        subject.notes.append(f"{verdicts.steady()} All others are ties.")
+        return [verdicts.agreed(place) for place in range(len(pairs))]
 
     def statistics(self, rows: Rows) -> list[Statistic]:
         """The score, by turn and by category."""
         pair = self.mode == "pair"
         what: Any = "share" if pair else "number"
-        name = "win rate, ties half" if pair else "score, mean over both turns"
-        found = [Statistic("score", name, "score", kind=what)]
-        found += [
-            Statistic(f"turn_{turn}", f"turn {turn}", "score", {"turn": turn}, what)
-            for turn in dict.fromkeys(row["turn"] for row in rows)
+        bounded = _between_1_and_10 if all(row["rated"] for row in rows) else None
+        parts: list[tuple[str, str, dict[str, Any]]] = [
+            ("score", "win rate, ties half" if pair else "score, mean over both turns", {})
         ]
-        for category in dict.fromkeys(row["category"] for row in rows):
-            if category:
-                where = {"category": category}
-                found.append(Statistic(f"category_{category}", category, "score", where, what))
-        return found
+        turns = dict.fromkeys(row["turn"] for row in rows)
+        parts += [(f"turn_{turn}", f"turn {turn}", {"turn": turn}) for turn in turns]
+        categories = dict.fromkeys(row["category"] for row in rows if row["category"])
+        parts += [(f"category_{name}", name, {"category": name}) for name in categories]
+        return [
+            Statistic(name, label, "score", where, what, interval=bounded)
+            for name, label, where in parts
+        ]
 
     def sentences(self, rows: Rows, measures: Sequence[Measure]) -> list[str]:
         """What the judge did not say."""
@@ -169,6 +194,12 @@ class MtBench(Suite):
                 "out."
             )
         return found
+
+
+def _between_1_and_10(rows: Rows) -> Interval:
+    """The mean rating, with an interval on the same scale."""
+    groups = [group_of(row) for row in rows]
+    return bounded_interval([row["score"] for row in rows], groups, within=(1.0, 10.0))
 
 
 def _whole(turns: Sequence[str], said: Sequence[str], turn: int) -> str:

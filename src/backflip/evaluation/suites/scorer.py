@@ -25,7 +25,7 @@ from backflip.models.save import load_reward_model
 from backflip.reward.model import score_all
 from backflip.text import counted
 
-__all__ = ["ImpliedScorer", "ModelScorer", "RewardScorer", "Scorer", "judge_named"]
+__all__ = ["ImpliedScorer", "ModelScorer", "RewardScorer", "Scorer", "heard", "judge_named"]
 
 
 class Scorer(Subject):
@@ -132,3 +132,15 @@ def judge_named(name: str, asking: Asking) -> Subject:
     if architecture(load_config(name, of=("reward_model", *POLICIES))).endswith(CLASSIFIER):
         return RewardScorer(name, asking)
     return LanguageModel(name, asking)
+
+
+def heard(subject: Subject, judge: Subject, said: Sequence[object], way_out: str) -> None:
+    """Hand the notes of a judge on to a report, with its name.
+
+    Raises UserError where all that it said is None.
+    """
+    subject.notes += [f"the judge, {judge.name}: {note}" for note in judge.notes]
+    if said and all(one is None for one in said):
+        raise UserError(
+            f"the judge {judge.name} gave no verdict that can be read, {len(said)} times. {way_out}"
+        )
