@@ -26,6 +26,7 @@ __all__ = ["Broadcast", "FileWay", "Receiver", "SharedMemory", "Way"]
 MOST = 1 << 28
 """Bytes that are sent at once, unless a single weight has more."""
 HERE = "127.0.0.1"
+STORE: Any = dist.TCPStore  # pyright: ignore[reportPrivateImportUsage]
 EVERY = 0.002
 """Seconds between two looks whether the other side is there, or has failed."""
 
@@ -101,7 +102,7 @@ class Broadcast:
     def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
         self.device = device
         wait = timedelta(seconds=self.seconds)
-        self._store = dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False, timeout=wait)
+        self._store = STORE(HERE, 0, is_master=True, wait_for_workers=False, timeout=wait)
         self._size = workers + 1
         meeting = {"way": "broadcast", "port": self._store.port, "size": self._size}
         return meeting | {"seconds": self.seconds}
@@ -183,14 +184,15 @@ class Receiver:
     def __init__(self, rank: int, device: torch.device) -> None:
         """``rank``: of the worker, from 0."""
         self.rank, self.device = rank + 1, device
-        self._store, self._group, self._count = None, None, 0
+        self._store: Any = None
+        self._group, self._count = None, 0
 
     def meet(self, way: str, port: int = 0, size: int = 1, seconds: float = 60.0) -> None:
         """Take part in a meeting, as the learner has called it."""
         if way != "broadcast":
             return
         wait = timedelta(seconds=seconds)
-        self._store = dist.TCPStore(HERE, port, is_master=False, timeout=wait)
+        self._store = STORE(HERE, port, is_master=False, timeout=wait)
         self._store.set(_ready(self.rank), "-1")
         self._group, self._count = _joined(self._store, self.rank, size, seconds, self.device), 0
 
@@ -303,7 +305,8 @@ def _handle(weight: Tensor) -> dict[str, Any]:
     """A weight's place in the memory of its device, in JSON."""
     from torch.multiprocessing.reductions import reduce_tensor
 
-    (_, _, stride, offset, _, _, _, *storage) = reduce_tensor(weight)[1]
+    made: Any = reduce_tensor(weight)[1]
+    stride, offset, storage = made[2], made[3], made[7:]
     raw = [{"b": base64.b64encode(x).decode()} if isinstance(x, bytes) else x for x in storage]
     return {"stride": list(stride), "offset": offset, "storage": raw}
 
