@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from backflip.errors import UserError
 from backflip.evaluation.scored import stratified
 from backflip.evaluation.suites.report import reported
 from backflip.evaluation.suites.rewardbench import SECTIONS, Rewardbench
@@ -69,6 +70,10 @@ def test_equal_scores_are_wrong_and_scores_in_the_data_are_used():
     found = report(Rewardbench(), data)
     assert found["accuracy"].value.estimate == 1
     assert "scores are those of the data" in " ".join(found.sentences)
+    with pytest.raises(UserError, match="scores no answer to 1 prompt as a number"):
+        report(Rewardbench(), [data[0] | {"scores_chosen": math.nan}])
+    with pytest.raises(UserError, match="no row has prompt, chosen and rejected"):
+        report(Rewardbench(), [{"prompt": "q"}])
 
 
 def test_a_stratified_share_of_one_stratum_is_wilsons():

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from backflip.data.records import Message, Messages
+from backflip.errors import UserError
 from backflip.evaluation.pairwise import By, ModelJudge, Pair, both_orders, cleaned_for
 from backflip.evaluation.suites.scorer import Scorer
 from backflip.evaluation.suites.subject import Subject, asked
@@ -56,8 +57,10 @@ def scored(subject: Subject, answers: Sequence[Answers], by: By) -> list[list[fl
 
     A reward model scores them one by one. A language model compares two in both orders, and gives
     each its mean preference; more than two it rates one by one, 0 to 5. Scores in the data are
-    taken as they are, and a note says so.
+    taken as they are, and a note says so. Raises UserError where no prompt has all of its scores.
     """
+    if not answers:
+        raise UserError("no row has prompt, chosen and rejected: there is nothing to score.")
     found: list[list[float | None]] = [[] for _ in answers]
     given = [row for row, one in enumerate(answers) if one.given is not None]
     for row in given:
@@ -80,6 +83,11 @@ def scored(subject: Subject, answers: Sequence[Answers], by: By) -> list[list[fl
         for place, row in enumerate(rest):
             mean = verdicts.mean(place)
             found[row] = [None, None] if mean is None else [mean, 1 - mean]
+    if all(None in one for one in found):
+        raise UserError(
+            f"{subject.name} scores no answer to {counted(len(answers), 'prompt')} as a number. "
+            "A language model may be asked by=token."
+        )
     return found
 
 
