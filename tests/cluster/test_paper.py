@@ -186,13 +186,24 @@ LLAMA = Shape(
     queries=4096, keys=1024, vocabulary=128_256,
 )  # fmt: skip
 """Llama 3.1 8B."""
+NODES = Cluster(H100, nodes=64, devices=8, budget=9000, recompute=True)
 
 
-def test_llama_8b_on_64_nodes_against_a_table_by_hand():
-    """GRPO with all weights: 512 prompts of 1,000 tokens, 8 answers of 1,000 to each, on 512 GPUs.
+def grpo(samplers: int) -> Workload:
+    """All weights: 512 prompts of 1,000 tokens, 8 answers of 1,000 tokens to each.
 
-    Each rank has one prompt with its answers, 9,000 forest tokens, in one micro-batch of so many.
-    Bytes of a rank, with P = 8,030,261,248 weights over the 8 devices of its node:
+    So each of 512 devices has a prompt with its answers, 9,000 forest tokens, in one micro-batch.
+    """
+    lengths = Lengths(1000, 8000, 8)
+    held = (Held("policy", LLAMA.parameters, LLAMA.parameters), Held("reference", LLAMA.parameters))
+    learns = Reading("policy", LLAMA, "learn", lengths, 512, parts=8)
+    reads = replace(learns, role="reference", kind="read")
+    writing = Writing(LLAMA, lengths, 512, side_by_side=64, samplers=samplers, ahead=samplers > 0)
+    return Workload((learns, reads), held, writing)
+
+
+def test_memory_of_llama_8b_on_64_nodes_against_a_table_by_hand():
+    """Bytes of a device, with P = 8,030,261,248 weights over the 8 devices of its node:
 
     ==================  =============================================  ==============
     weights             policy and reference, 2 · 4 · P / 8             8,030,261,248
@@ -204,13 +215,6 @@ def test_llama_8b_on_64_nodes_against_a_table_by_hand():
                         9,000 tokens · 2 · 1,024 · 32 · 2 of keys
     ==================  =============================================  ==============
     """
-    lengths = Lengths(1000, 8000, 8)
-    held = (Held("policy", LLAMA.parameters, LLAMA.parameters), Held("reference", LLAMA.parameters))
-    learns = Reading("policy", LLAMA, "learn", lengths, 512, parts=8)
-    reads = replace(learns, role="reference", kind="read")
-    writing = Writing(LLAMA, lengths, 512, side_by_side=64)
-    work = Workload((learns, reads), held, writing)
-    cluster = Cluster(H100, nodes=64, devices=8, budget=9000, recompute=True)
     table = {
         "weights": 8_030_261_248,
         "gradients": 4_015_130_624,
@@ -220,16 +224,20 @@ def test_llama_8b_on_64_nodes_against_a_table_by_hand():
         "sampling": 49_361_215_488,
         "process": 1_500_000_000,
     }
-    found = memory(work, cluster)
+    found = memory(grpo(samplers=0), NODES)
     assert {name: found[name] for name in table} == table
     layer = 2 * (2 * 4096 + 3 * 4096 + 2 * 1024 + 4 * 14_336) + 16 * 4096
     assert found["activations"] == 9000 * (layer + 32 * 2 * 4096)
     assert sum(table.values()) > 0.9 * H100.memory, "beside the learner's own it does not fit"
-    apart = replace(work, writing=replace(writing, samplers=128, ahead=True))
     table["sampling"] = 4 * 8_030_261_248
-    found = memory(apart, cluster)
+    found = memory(grpo(samplers=128), NODES)
     assert {name: found[name] for name in table} == table
-    parts = {part.name: part for part in reckon(apart, {"policy": LLAMA.parameters}, cluster)}
+
+
+def test_a_step_of_llama_8b_on_64_nodes_and_samplers_by_hand():
+    """128 devices write ahead: four prompts each, 32 answers side by side."""
+    work = grpo(samplers=128)
+    parts = {part.name: part for part in reckon(work, {"policy": LLAMA.parameters}, NODES)}
     network, link = 50e9, 450e9
     between = 2 * 63 / 64 * LLAMA.parameters / 8 * 4
     within = 4 * LLAMA.parameters * 7 / 8
