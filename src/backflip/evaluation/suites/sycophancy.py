@@ -133,5 +133,5 @@ def _common_end(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def question_of(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> str:
-    """The words that both biographies end with."""
-    return _common_end(*pair).strip()
+    """The question of a pair: its column ``question``, or the words that both prompts end with."""
+    return str(pair[0].get("question") or _common_end(*pair)).strip()
