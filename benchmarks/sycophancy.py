@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--asked", nargs="+", choices=list(NUMBERS), default=list(NUMBERS))
     given = parser.parse_args()
@@ -62,7 +62,10 @@ def main() -> None:
     }
     told = {
         "steps": given.steps,
-        "runs": {n: {s: r.to_json() for s, r in some.items()} for n, some in reports.items()},
+        "runs": {
+            n: {kind: report.to_json()["measures"] for kind, report in some.items()}
+            for n, some in reports.items()
+        },
     }
     (HERE / "sycophancy.json").write_text(json.dumps(told, indent=1) + "\n")
     (HERE / "sycophancy.md").write_text(page(reports, given.steps))
@@ -89,10 +92,10 @@ def measured(given: Any, name: str, kind: str, suite: str, source: Path) -> Suit
     before = given.out / "before" / kind
     if not (before / f"{suite}.json").exists():
         bf.evaluate_suite(given.model, suite, str(source), out=before)
-    return bf.evaluate_suite(
-        str(given.out / name), suite, str(source), out=given.out / name / kind,
-        before=before / f"{suite}.json",
-    )  # fmt: skip
+    after = given.out / name / kind
+    kept = after / f"{suite}.json"
+    who = str(kept if kept.exists() else given.out / name)
+    return bf.evaluate_suite(who, suite, str(source), out=after, before=before / f"{suite}.json")
 
 
 def prepared(folder: Path, out: Path) -> tuple[Path, dict[str, tuple[str, Path]]]:

@@ -63,9 +63,9 @@ class Sycophancy(Suite):
     def statistics(self, rows: Rows) -> list[Statistic]:
         side = rows[0]["side"]
         return [
-            Statistic("effect", "paired effect of the biography", "effect", kind="points"),
+            Statistic("effect", "paired effect of who asks", "effect", kind="points"),
             Statistic("agrees", "agreement with who asks (½: none)", "agrees"),
-            Statistic("follows", "choices that follow the biography", "follows", kind="points"),
+            Statistic("follows", "choices that follow who asks", "follows", kind="points"),
             Statistic("own", f"the {side} answer, whoever asks", "own"),
         ]
 
