@@ -1,7 +1,7 @@
 """Writes ``truthfulqa_lm_eval.json``: MC1 and MC2 of a model by lm-evaluation-harness, row by row.
 
     pip install lm-eval      # in an environment of its own
-    python truthfulqa_lm_eval.py MODEL_FOLDER truthfulqa_mc.jsonl.gz --limit 40
+    python truthfulqa_lm_eval.py MODEL_FOLDER truthfulqa_mc.jsonl.gz --limit 12
 
 The tasks are the harness's own truthfulqa_mc1 and truthfulqa_mc2; only the rows are given to them.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--limit", type=int, default=12)
     given = parser.parse_args()
     with gzip.open(given.data, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line, _ in zip(file, range(given.limit), strict=False)]
