@@ -77,11 +77,14 @@ def _seed(path: Path) -> dict[str, Any]:
     said = json.loads(path.read_text())
     weak, gold = said["courses"][said["weak"]], said["courses"]["gold"]
     kept = ("rose", "fell", "peak_d", "alarm_d", "alarm_step", "in_time", "curve")
-    alarms = [a["name"] for a in weak["alarms"]]
+    alarms, chosen = [a["name"] for a in weak["alarms"]], said["best_of_n"][said["weak"]]
     return {
         "seed": _number(path),
         "accuracy": said["proxies"][said["weak"]]["accuracy"],
         **{name: weak[name] for name in kept},
+        "best_of_n": [point["estimate"] for point in chosen["gold"]],
+        "best_of_n_sizes": chosen["n"],
+        "best_of_n_curve": chosen["curve"],
         "alarms": alarms,
         "false_alarms": [a["name"] for a in gold["alarms"]],
         "remedies": {row["name"]: _gains(row) for row in said["remedies"]},
@@ -107,7 +110,11 @@ def page(rows: list[dict[str, Any]]) -> str:
         "`backflip train overoptimization` has for it; the weak proxy is a reward model that "
         "learnt from the fewest labels, all of them right. A counted alarm saw neither the gold "
         "nor anything made of it but the labels that the proxy itself learnt from.\n",
-        f"* Gold rose and then fell, both beyond 95 % intervals: {_of(turned, rows)} seeds.",
+        "* Best of n: the fitted curve turned, with the whole interval of its peak within what was "
+        f"measured: {_of([r for r in rows if (r['best_of_n_curve'] or {}).get('turned')], rows)} "
+        f"seeds. Gold of one answer, at its highest, and of the most: {_chosen(rows)}.",
+        "* Reinforcement learning: gold rose and then fell, both beyond 95 % intervals: "
+        f"{_of(turned, rows)} seeds.",
         f"* There, a first alarm up to 10 % beyond the KL of gold's peak: {_of(timely, turned)}.",
         f"* Policies trained against the gold itself without any alarm: {_of(calm, rows)}.\n",
         "| seed | accuracy | gold rose | then fell | peak, nats | alarm, nats | by | in time |",
@@ -122,6 +129,16 @@ def page(rows: list[dict[str, Any]]) -> str:
         *_remedies(rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _chosen(rows: list[dict[str, Any]]) -> str:
+    """Three numbers of each seed."""
+    told = []
+    for row in rows:
+        gold, sizes = row["best_of_n"], row["best_of_n_sizes"]
+        top = max(range(len(gold)), key=gold.__getitem__)
+        told.append(f"{gold[0]:.3f}, {gold[top]:.3f} (n = {sizes[top]}), {gold[-1]:.3f}")
+    return "; ".join(told)
 
 
 def _of(some: list[Any], all_: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -82,3 +83,22 @@ def test_the_report_names_the_step_and_draws_gold_over_distance(tmp_path):
     assert "lost first at step 20, 2.0 nats away" in said
     assert "fitted curve is highest at d = " in said
     assert "Gold over distance" in render(tmp_path)
+
+
+def test_the_laboratory_says_where_best_of_n_turned_and_draws_it(tmp_path):
+    points = [{"estimate": g, "low": g - 0.03, "high": g + 0.03} for g in (0.6, 0.7, 0.5)]
+    curve = {"form": "best_of_n", "turned": True, "farthest": 1.8}
+    curve |= {"alpha": [0.3, 0.2, 0.4], "beta": [0.2, 0.1, 0.3], "peak": [0.75, 0.7, 0.8]}
+    chosen = {"n": [1, 2, 8], "d": [0.0, 0.4, 1.2], "gold": points, "proxy": points, "curve": curve}
+    course = {"d": [0.0, 1.0], "gold": [0.6, 0.5], "proxy": [0.0, 1.0], "peak_d": 0.0, "alarms": []}
+    course |= {"curve": None, "rose": None, "fell": None, "alarm_d": None, "best": None}
+    summary = {"weak": "labels_9", "proxies": {"labels_9": {}}, "best_of_n": {"labels_9": chosen}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"courses": {"labels_9": course}}))
+    log = MetricsLog(tmp_path)
+    log.append(1, "overoptimization", {"gold": 0.5, "kl": 1.0})
+    log.close()
+    said = " ".join(sentences(read_run(tmp_path)))
+    assert "from 0.600 of one answer to 0.700 of the best of 2 and 0.500 of the best of 8" in said
+    assert "highest at d = 0.75 √nats (95 % interval 0.70 to 0.80)" in said
+    assert "No counted alarm rang." in said
+    assert "Gold, best of n" in render(tmp_path)

@@ -130,13 +130,30 @@ def _sentences(stage: Stage) -> list[str]:
     courses, weak = stage.summary.get("courses") or {}, str(stage.summary.get("weak"))
     if weak not in courses:
         return []
-    said = [_turn(courses[weak], weak), _warned(courses[weak])]
+    chosen = (stage.summary.get("best_of_n") or {}).get(weak)
+    said = [_chosen(chosen, weak), _turn(courses[weak], weak), _warned(courses[weak])]
     if "gold" in courses:
         rung = courses["gold"].get("alarms") or ()
         names = ", ".join(dict.fromkeys(str(a["name"]) for a in rung))
         by = f" ({names})" if names else ""
         said.append(f"Against the gold itself {counted(len(rung), 'alarm')} rang{by}.")
     return said
+
+
+def _chosen(course: Mapping[str, Any] | None, weak: str) -> str:
+    """Best of n by the weak proxy: gold of one answer, of the best n, of the largest n."""
+    if not course or not all(course["gold"]):
+        return ""
+    means = [point["estimate"] for point in course["gold"]]
+    top = max(range(len(means)), key=means.__getitem__)
+    one, best, last = apart([means[0], means[top], means[-1]], digits=3)
+    text = f"Choosing by {called(weak)}, gold went from {one} of one answer to {best} of the best "
+    text += f"of {course['n'][top]} and {last} of the best of {course['n'][-1]}"
+    curve = course.get("curve")
+    if not curve or not curve["turned"]:
+        return f"{text}; its fitted curve does not surely turn."
+    at, low, high = apart(curve["peak"], digits=2)
+    return f"{text}; its fitted curve is highest at d = {at} √nats (95 % interval {low} to {high})."
 
 
 def _turn(course: Mapping[str, Any], weak: str) -> str:
