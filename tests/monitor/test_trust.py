@@ -27,6 +27,7 @@ PLANTED = {
     "prompt_ignored": {"val_canary_own": ramp(1.0, 2.0), "val_canary_swapped": ramp(0.0, 2.0)},
     "one_piece": {"val_one_piece": ramp(0.3, 0.8)},
     "features_far": {"val_feature_distance": ramp(1.0, 9.0)},
+    "refusals": {"val_refusals": ramp(0.0, 0.5)},
     "repetition": {"repetition": ramp(0.05, 0.6)},
     "boilerplate": {"boilerplate": ramp(0.0, 0.6)},
 }

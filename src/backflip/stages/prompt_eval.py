@@ -15,6 +15,7 @@ from backflip.data.collate import tokenize_prompts
 from backflip.data.ragged import Ragged
 from backflip.data.records import Messages, Prompt
 from backflip.distributed.reading import evaluate_all
+from backflip.evaluation.refusals import refusal
 from backflip.functional.kl import answer_kl
 from backflip.functional.statistics import (
     Interval,
@@ -169,6 +170,8 @@ class EvalResult:
         metrics = {f"val_{name}": value for name, value in means.items()}
         if "heldout" in self.judgement.parts:
             metrics["val_reward_heldout"] = float(self.judgement.parts["heldout"].nanmean())
+        refused = [refusal(answer) == "full" for _, answer in self.answers.texts]
+        metrics["val_refusals"] = sum(refused) / max(len(refused), 1)
         if GOLD in self.judgement.parts:
             metrics["val_gold"] = float(self.judgement.parts[GOLD].nanmean())
         return metrics | self.canaries | (self.accuracy.metrics() if self.accuracy else {})

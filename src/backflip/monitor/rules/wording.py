@@ -60,3 +60,25 @@ class Boilerplate(_Risen):
         "share, {then} % at the start: a phrase is paid for, whatever is asked. Read the samples; "
         "add answers with it to the comparisons, as rejected."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusals(Rule):
+    """Held-out prompts are refused that were answered at the start."""
+
+    name = "refusals"
+    needs: tuple[str, ...] = ("val_refusals",)
+    eased: ClassVar[Mapping[str, float]] = {"rise": LOWER}
+    rise: float = 0.2
+    """Of the share of answers that refuse by the rules of ``evaluation/refusals.py``."""
+
+    def complaint(self, history: Sequence[Entry]) -> str | None:
+        first = next(e.metrics["val_refusals"] for e in history if self.applies(e))
+        now = history[-1].metrics["val_refusals"]
+        if not now > first + self.rise:
+            return None
+        end, start = apart([now, first], digits=0, percent=True)
+        return (
+            f"{end} % of the held-out prompts are refused, {start} % at the start: not answering "
+            "is paid for. Add comparisons in which a refusal of a harmless request is rejected."
+        )

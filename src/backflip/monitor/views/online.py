@@ -41,7 +41,7 @@ from backflip.monitor.rules.trust import (
     OnePiece,
     PromptIgnored,
 )
-from backflip.monitor.rules.wording import Boilerplate, Repetition
+from backflip.monitor.rules.wording import Boilerplate, Refusals, Repetition
 from backflip.monitor.run import Stage
 from backflip.monitor.text import (
     Estimate,
@@ -98,6 +98,7 @@ def _rules(kl_stop: float | None, steps: int) -> tuple[Rule, ...]:
         HeavyTail(),
         Repetition(),
         Boilerplate(),
+        Refusals(),
         RewardHacking(),
         Saturation(),
         CutOff(),

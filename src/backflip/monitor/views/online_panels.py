@@ -39,6 +39,7 @@ PANELS = (
         percent=True,
         zero=True,
     ),
+    Panel("Refusals", "share of held-out prompts", {"val_refusals": "by rules"}, True, True),
     Panel(
         "Canary answers",
         "score",
