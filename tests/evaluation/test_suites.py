@@ -56,6 +56,12 @@ def test_the_difficulty_of_questions_cancels_in_a_change():
     assert some.change(before, after[5:]).low == pytest.approx(found.change.low)
 
 
+def test_few_questions_that_are_alike_are_not_certain():
+    alike = Statistic("m", "", "x", kind="points")
+    assert (alike(_rows(np.zeros(4), 4)).low, alike(_rows(np.zeros(4), 4)).high) == (-1, 1)
+    assert alike(_rows(np.zeros(40), 40)).high == 0
+
+
 def test_rows_of_one_number_that_ask_something_else_are_not_compared():
     before = [{"id": i, "x": 1.0, "question": f"{i}?"} for i in range(40)]
     after = [{"id": i, "x": 2.0, "question": f"{i + i // 30}?"} for i in range(40)]

@@ -11,6 +11,7 @@ from typing import Any
 from backflip.errors import UserError
 from backflip.evaluation.suites.base import Suite, Table
 from backflip.evaluation.suites.statistic import Measure, Rows, measured
+from backflip.functional.statistics import FEWEST
 from backflip.monitor.text import (
     TOO_FEW,
     Estimate,
@@ -119,7 +120,7 @@ def reported(
         raise UserError(f"suite {name}: {data} leaves no question to measure.")
     past = None if before is None else before.rows
     measures = [measured(one, rows, past) for one in suite.statistics(rows)]
-    sentences = [*notes, *suite.sentences(rows, measures)]
+    sentences = [*notes, *suite.sentences(rows, measures), *_few(measures)]
     if before is not None:
         sentences += _compared(measures, before, len(rows))
         sentences += _unlike(settings or {}, before, data)
@@ -127,6 +128,12 @@ def reported(
         name, suite.title, model, data, settings or {}, measures, sentences, rows,
         "" if before is None else before.model, tables=suite.tables(rows),
     )  # fmt: skip
+
+
+def _few(measures: Sequence[Measure]) -> list[str]:
+    """Numbers that stand on too few units for a verdict."""
+    few = [m.statistic.label for m in measures if m.value.units is not None and not m.value.enough]
+    return [f"Under {FEWEST} independent units, {TOO_FEW}: {'; '.join(few)}."] if few else []
 
 
 def said(measure: Measure, *, was: bool = False) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from backflip.functional.statistics import (
@@ -57,14 +57,17 @@ class Statistic:
         if self.interval is not None:
             return self.interval(rows)
         groups = [group_of(row) for row in rows]
+        if self.of is None and self.kind == "share":
+            return share_interval([float(row[self.column]) for row in rows], groups)
         if self.of is None:
             values = [float(row[self.column]) for row in rows]
-            if self.kind == "share":
-                return share_interval(values, groups)
-            return mean_interval(values, groups, within=self.within)
-        return jackknife_interval(
-            self._value(rows), [self._value(some) for some in _without(rows)], within=self.within
-        )
+            found = mean_interval(values, groups, within=self.within)
+        else:
+            left = [self._value(some) for some in _without(rows)]
+            found = jackknife_interval(self._value(rows), left, within=self.within)
+        if found.low == found.high and not found.enough:  # few that are alike are not certain
+            return replace(found, low=self.within[0], high=self.within[1])
+        return found
 
     def change(self, before: Rows, after: Rows) -> Interval:
         """After less before, on the rows that both have, by ``id``; their difficulty cancels."""
