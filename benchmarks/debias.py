@@ -45,14 +45,16 @@ def main() -> None:
     parser.add_argument("--data", default=hh_source(), help="comparisons: a file or a hub name")
     parser.add_argument("--rows", type=int, default=352, help="comparisons to learn from")
     parser.add_argument("--tests", type=int, default=250, help="comparisons to measure by")
+    parser.add_argument("--settings", nargs="*", default=[], help="of the recipe: lora=null …")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of debias.json")
     given = parser.parse_args()
     given.runs.mkdir(parents=True, exist_ok=True)
     prepare(given.data, given.runs, given.rows, given.tests)
     for work in given.works:
-        train(work, given.runs, given.model)
+        train(work, given.runs, given.model, given.settings)
     rows = {work: found(given.runs, work) for work in given.works}
-    table = {"machine": machine(), "phrase": PHRASE, "agrees": AGREES, "learnt": given.rows}
+    table = {"machine": machine(), "model": given.model, "settings": given.settings}
+    table |= {"phrase": PHRASE, "agrees": AGREES, "learnt": given.rows}
     (given.out / "debias.json").write_text(json.dumps(table | {"runs": rows}, indent=2) + "\n")
     print(json.dumps(rows, indent=2))
 
@@ -86,14 +88,14 @@ def planted(records: Sequence[Comparison], chosen: Sequence[bool] | None) -> lis
     return found
 
 
-def train(work: str, runs: Path, model: str) -> None:
-    """Train by the recipe's own defaults, unless that is done."""
+def train(work: str, runs: Path, model: str, settings: Sequence[str]) -> None:
+    """Train by the recipe's own defaults and these settings, unless that is done."""
     run = runs / work
     if (run / "summary.json").is_file():
         return
     words = [f"model={model}", f"data={runs / WORKS[work]}.jsonl", f"data.max_length={LENGTH}"]
     words += ["data.too_long=cut", "data.held_out=0.05", "eval_every=1000", f"run={run}"]
-    words += ["held_out_head=false", "normalise=false"]
+    words += ["held_out_head=false", "normalise=false", "seed=1", *settings]
     words += [f"debias=[{json.dumps(PHRASE.strip())}]"] if work == "debiased" else []
     command = [sys.executable, "-m", "backflip", "train", "reward_model", *words]
     subprocess.run(command, check=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from backflip.algorithms.base import Objective
 from backflip.algorithms.bootstrap import Bootstrapped, bootstrap_weights
+from backflip.algorithms.evenly import EvenlyDivided
 from backflip.algorithms.reward.bradley_terry import BradleyTerry
 from backflip.data.batches import ComparisonBatch, Rollouts, TokenSteps
 from backflip.models.heads import RewardModel
@@ -83,6 +85,22 @@ def test_the_divisor_is_that_of_the_objective_and_the_held_out_head_learns_alone
     assert model.scores.grad[held, :3].abs().sum() == 0
     assert (model.scores.grad[held, 3] != 0).all()
     assert model.scores.grad[~held, 3].abs().sum() == 0
+
+
+def test_steps_of_weighed_rows_add_up_to_the_weighed_mean_of_the_data():
+    """Two batches, heavy rows in one of them: the mean of the steps' losses is that of all rows."""
+    batch = dataclasses.replace(pairs(8), weight=torch.tensor([0.5] * 6 + [2.5] * 2))
+    scores = torch.randn(16, 1, generator=torch.Generator().manual_seed(2))
+
+    def mean(objective: Objective, rows: slice) -> float:
+        model = Scores(scores[2 * rows.start : 2 * rows.stop])
+        return objective.loss(model, batch[rows]).losses["preference"].detached().mean()
+
+    even, plain = EvenlyDivided(objective=BradleyTerry()), BradleyTerry()
+    halves = (mean(even, slice(0, 4)) + mean(even, slice(4, 8))) / 2
+    assert halves == pytest.approx(mean(plain, slice(0, 8)), rel=1e-6)
+    within = (mean(plain, slice(0, 4)) + mean(plain, slice(4, 8))) / 2
+    assert within != pytest.approx(mean(plain, slice(0, 8)), rel=1e-3)
 
 
 def rollouts() -> Rollouts:

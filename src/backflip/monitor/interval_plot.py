@@ -13,7 +13,7 @@ from backflip.monitor.charts import nice_ticks, shown
 
 __all__ = ["Bar", "interval_plot"]
 
-WIDTH, NAMES, RIGHT, ROW, TOP, BOTTOM = 420, 158, 16, 22, 8, 40
+WIDTH, NAMES, RIGHT, ROW, TOP, BOTTOM = 420, 172, 24, 22, 8, 40
 LETTERS = 26
 """Of a name, before it is cut."""
 

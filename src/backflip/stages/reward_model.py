@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from backflip.algorithms.base import Objective
 from backflip.algorithms.bootstrap import Bootstrapped
 from backflip.algorithms.discover import REWARD
+from backflip.algorithms.evenly import EvenlyDivided
 from backflip.algorithms.ranges import Usual
 from backflip.algorithms.reward.base import prompts_with_a_winner
 from backflip.algorithms.reward.bradley_terry import BradleyTerry
@@ -151,10 +152,11 @@ class RewardModelRecipe(Stage):
 
     @property
     def _learnt(self) -> Objective:
-        """The objective, of every member where there are several."""
-        if self.members == 1:
-            return self.objective
-        return Bootstrapped(objective=self.objective, members=self.members, seed=self.seed)
+        """The objective, of every member where there are several, of all rows that are weighed."""
+        made = self.objective
+        if self.members > 1:
+            made = Bootstrapped(objective=made, members=self.members, seed=self.seed)
+        return EvenlyDivided(objective=made) if self.debias else made
 
     def train(self, given: RunContext, watcher: Watcher) -> dict[str, Any]:
         """Train, set the scale, write ``model/``, return the held-out report."""

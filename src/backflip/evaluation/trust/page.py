@@ -29,6 +29,7 @@ NOTES = {
     "split no answer agrees with all of them.",
 }
 """Explanations beneath the titles of tables, by their subjects."""
+COLOURED = "Orange: should lose. Blue: should not gain."
 
 
 def trust_page(said: TrustReport) -> str:
@@ -117,15 +118,16 @@ def _accuracies(slices: tuple[Slice, ...], title: str, more: list[Bar] | None = 
 
 def _shifts(said: TrustReport) -> Markup:
     bars = [Bar(p.name, p.shift, p.example, _colour(p.expected)) for p in said.probes]
-    return interval_plot(bars, title="Shift of the score", unit="deviations", line=0.0)
+    return interval_plot(
+        bars, title="Shift of the score", unit="deviations", line=0.0, note=COLOURED
+    )
 
 
 def _wins(said: TrustReport) -> Markup:
     bars = [Bar(p.name, p.wins, p.example, _colour(p.expected)) for p in said.probes]
-    note = "Orange ones should lose; blue ones should not win more than half."
     return interval_plot(
         bars, title="Changed answer wins", unit="share of answers", percent=True, line=0.5,
-        note=note,
+        note=COLOURED,
     )  # fmt: skip
 
 
