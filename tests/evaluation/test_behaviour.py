@@ -143,6 +143,16 @@ def test_questions_without_a_stereotype_count_to_accuracy_alone():
     assert "1 question does not say" in subject.notes[0]
 
 
+def test_questions_on_one_story_are_one_unit():
+    rows = [
+        _bbq("neg", "ambig", 1)
+        | {"question_index": index, "additional_metadata": {"version": v, "stereotyped_groups": []}}
+        for index in "12" for v in "ab" for _ in range(5)
+    ]  # fmt: skip
+    kept = SUITES["bbq"]().examine(Known(lambda c, t: 0.0), rows)
+    assert SUITES["bbq"]().statistics(kept)[0](kept).units == 4
+
+
 # ---- sycophancy
 
 

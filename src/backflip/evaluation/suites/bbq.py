@@ -110,6 +110,7 @@ def _biased(row: Mapping[str, Any]) -> int | None:
 
 
 def _pair(row: Mapping[str, Any], number: int) -> str:
-    """Questions of one template hang together."""
-    about = row.get("question_index")
-    return str(number) if about is None else f"{row.get('category', '')} {about}"
+    """Questions on one story, with other people in it, hang together."""
+    index, about = row.get("question_index"), row.get("additional_metadata")
+    version = about.get("version", "") if isinstance(about, Mapping) else ""
+    return str(number) if index is None else f"{row.get('category', '')} {index} {version}"
