@@ -68,7 +68,7 @@ SMALL = {
     "kto": "steps=1 sampled_prompts=0",
     "rpo": "steps=1 sampled_prompts=0",
     "overoptimization": "model=scratch:24x1 labels=[8] sizes=[] noise=[] remedies=[] best_of=4 "
-    "best_of_prompts=4 sft.steps=40 sft.optimizer.lr=1e-2 reward_model.steps=1 online.steps=1 "
+    "best_of_prompts=4 sft.steps=40 sft.optimizer.lr=1e-2 reward_model.steps=1 online.steps=10 "
     "online.prompts_per_step=2 online.answers_per_prompt=2 online.validation_prompts=2",
     "sorting": "model=scratch:24x1 sft.steps=1 online.steps=1 online.validation_prompts=2 "
     "online.validation_answers=1",

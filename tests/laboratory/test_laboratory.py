@@ -89,6 +89,7 @@ def test_one_command_gives_curves_alarms_and_the_table_of_remedies(tmp_path):
     ("settings", "said"),
     [
         ({"labels": [50, 50]}, "the same number twice"),
+        ({"online.steps": 9}, "Set online.steps=10 or more"),
         ({"gold": "self"}, "gold"),
         ({"online.gold": "exact"}, "online.gold is set"),
     ],

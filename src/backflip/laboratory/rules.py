@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backflip.errors import UserError
+from backflip.laboratory.courses import BIN
 from backflip.models.load import POLICIES, REWARD_MODELS, check_classifier, resolve
 from backflip.stages.rewards.context import is_python
 
@@ -28,6 +29,11 @@ def laboratory_faults(recipe: Any) -> Iterator[str]:
         yield "labels is empty: no proxy would learn. Set labels=[100, 1000]."
     if len(set(recipe.labels)) < len(recipe.labels):
         yield f"labels is {list(recipe.labels)}, the same number twice; give each once."
+    if recipe.online.steps is not None and recipe.online.steps < 2 * BIN:
+        yield (
+            f"online.steps is {recipe.online.steps}; a course has a point for every {BIN} steps, "
+            f"and needs two. Set online.steps={2 * BIN} or more."
+        )
     if recipe.online.environment is not None:
         yield "online.environment is set, and comparisons are of single answers. Leave it out."
     if recipe.online.gold is not None:

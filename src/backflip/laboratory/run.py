@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from backflip.distributed.world import here
+from backflip.errors import UserError
 from backflip.laboratory.choosing import best_of_n_courses
-from backflip.laboratory.courses import Course
+from backflip.laboratory.courses import BIN, Course
 from backflip.laboratory.labels import Row, Start, resampled, with_noise, write_labels
 from backflip.laboratory.settings import ENSEMBLES, OveroptimizationRecipe
 from backflip.monitor.log import MetricsLog
@@ -140,6 +141,12 @@ class _Bench:
                 self.given.progress.say(f"a policy against {name.replace('_', ' ')}")
                 self.given.learn(stage)
                 course = found[name] = Course.of(stage.run)
+                if len(course.kl) < BIN:
+                    raise UserError(
+                        f"{stage.run}: the policy was stopped after {len(course.kl)} steps, and a "
+                        f"course has a point for every {BIN}. Lower online.optimizer.lr, or raise "
+                        "what stopped it, such as online.kl_stop."
+                    )
                 told = {"gold": course.gold_at(len(course.gold)).estimate, "kl": course.kl[-1]}
                 log.append(number, self.recipe.stage, told)
                 done.reach(number)
