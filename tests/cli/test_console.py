@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +15,13 @@ from rich.console import Console
 from backflip.cli import console
 from backflip.cli.check import print_forecast, print_plans
 from backflip.cli.console import laid_out
-from backflip.cli.measure import print_best_of_n, print_report
+from backflip.cli.measure import print_best_of_n
 from backflip.cli.recipe import print_recipe
+from backflip.cli.trust import print_trust
 from backflip.functional.statistics import Interval
 from backflip.recipes.forecast import Forecast
 from backflip.recipes.names import shipped
+from tests.evaluation.trusting import comparison, reported
 
 WORD = st.text("abcdefgh-/…", min_size=1, max_size=24)
 CELL = st.lists(WORD, min_size=1, max_size=5).map(" ".join)
@@ -117,22 +118,16 @@ def test_a_comparison_of_runs_with_long_names_fits(narrow: io.StringIO):
 
 
 def test_a_measurement_has_no_infinity_and_no_slice_that_is_the_whole(narrow: io.StringIO):
-    one = Interval(0.5, 0.2, 0.8, 0.95, 4)
-    slope = Interval(math.inf, -math.inf, math.inf, 0.95, 4)
-    scores = SimpleNamespace(mean=0.0, std=1.0, low=-1.0, high=1.0)
-    report: Any = SimpleNamespace(
-        pairs=4, prompts=4, ties=0, accuracy=one, longer=one, shorter=one, log_loss=one, brier=one,
-        ece=0.1, slope=slope, scores=scores, reliability=(), sentences=(),
-        slices=[SimpleNamespace(name="shorter reply preferred", pairs=4, accuracy=one)],
-    )  # fmt: skip
-    print_report(report)
+    """Four pairs, all right, in each of which people preferred the shorter reply; then in three."""
+    shorter = [comparison(n, ("no", "not at all")) for n in range(4)]
+    print_trust(reported([1.0] * 4, shorter))
     said = narrow.getvalue()
     assert "none is wrong" in said
     assert "inf" not in said
     assert "shorter reply preferred" not in said
-    report.slices[0].pairs = 3
-    print_report(report)
-    assert "shorter reply preferred (3)" in narrow.getvalue()
+    print_trust(reported([1.0] * 4, [*shorter[:3], comparison(3, ("certainly not", "no"))]))
+    (row,) = [line for line in narrow.getvalue().splitlines() if "shorter reply preferred" in line]
+    assert row.split()[4] == "3"
 
 
 def test_meanings_of_settings_have_no_marks_of_docstrings(narrow: io.StringIO):

@@ -100,7 +100,11 @@ def _lengths(said: TrustReport) -> Rows:
         ("“the longer reply wins”", str(measured.pairs), *share(measured.longer)),
         ("“the shorter reply wins”", str(measured.pairs), *share(measured.shorter)),
         ("accuracy less the better of these, points", "", *points(measured.over_length)),
-        *((f"accuracy: {s.name}", str(s.pairs), *share(s.accuracy)) for s in measured.slices),
+        *(
+            (f"accuracy: {s.name}", str(s.pairs), *share(s.accuracy))
+            for s in measured.slices
+            if s.pairs < measured.pairs  # or it would say the same once more
+        ),
         ("longer less shorter preferred, points", "", *points(said.length_gap)),
     ]
     return Rows("length", "length", ("", "#pairs", "#measured", "95 % interval"), rows)
