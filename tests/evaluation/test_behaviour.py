@@ -325,6 +325,7 @@ def test_labels_of_one_kind_teach_nothing(tmp_path: Path):
         evaluate_suite(str(tmp_path / "x.npz"), "text_classifier", rows)
 
 
+@pytest.mark.slow
 def test_toxicity_is_found_in_comments_that_were_kept_apart(tmp_path: Path):
     path = DATA / "toxicity_surge.jsonl.gz"
     if not path.is_file():

@@ -168,8 +168,16 @@ def test_weights_that_come_in_the_middle_of_answers_are_those_of_the_tokens_behi
             torch.testing.assert_close(stated[own], read[own], atol=1e-3, rtol=0)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    ("fault", "way"), [("die", "file"), ("hang", "file"), ("die", "broadcast")]
+    ("fault", "way"),
+    [
+        pytest.param("die", "file", marks=SLOW),
+        pytest.param("hang", "file", marks=SLOW),
+        ("die", "broadcast"),
+    ],
 )
 def test_what_a_server_loses_is_asked_again_of_a_new_one(
     fault: str, way: str, fake: tuple[str, Path], started: Started
@@ -280,6 +288,7 @@ def test_a_run_is_followed_by_its_server(lora: Any, fake: tuple[str, Path], tmp_
     assert metrics[-1]["kl"] != 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache")
 def test_a_run_hands_weights_over_while_its_server_writes(fake: tuple[str, Path], tmp_path: Path):
     more = {"engine.in_flight": True, "sampling.max_tokens": 12}
