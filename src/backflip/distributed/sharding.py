@@ -21,7 +21,7 @@ from backflip.errors import UserError
 
 __all__ = ["shard"]
 
-ENTRIES = ("evaluate", "values", "raw_scores", "raw_scores_at", "read")
+ENTRIES = ("evaluate", "features", "values", "raw_scores", "raw_scores_at", "read")
 """Methods that read weights: for FSDP each of them is a forward pass of the root."""
 
 
