@@ -54,8 +54,10 @@ def metrics(run: Path) -> list[Mapping[str, float]]:
     ]
 
 
-DIFFERENCES = ("logp_change", "length_reward_correlation")
-"""Numbers made of differences of log-probabilities of whole answers, of some hundred nats each."""
+DIFFERENCES = ("logp_change", "length_reward_correlation", "feature_distance")
+"""Numbers made of differences of log-probabilities of whole answers, of some hundred nats each, or
+of features in their deviations at the start, which may be small.
+"""
 
 
 def assert_same_run(one: Path, other: Path, *, names: Sequence[str] = ("model",)) -> None:
