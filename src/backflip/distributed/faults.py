@@ -137,7 +137,7 @@ class Faults:
             if self._left.wait(OWN) or self._said:
                 return
             self._post(HEARD, "")  # nobody needs to wait for it
-            if self._left.wait(GRACE + EVERY) or self._said:
+            if self._left.wait(GRACE / 2) or self._said:
                 return
             os._exit(1)  # whoever failed has said it
 
