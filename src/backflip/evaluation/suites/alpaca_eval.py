@@ -340,10 +340,7 @@ def _answered(
             "suite alpaca_eval: rows need instruction (or prompt), and the baseline's answer as "
             "output; or give baseline=MODEL, or a file of its answers."
         )
-    if len(kept) < len(data):
-        subject.notes.append(
-            f"left out: {len(data) - len(kept)} rows without an instruction or a baseline's answer."
-        )
+    subject.leave_out(len(data) - len(kept), "rows without an instruction or a baseline's answer")
     prompts = [asked(turns[key][0]) for key in kept]
     return {
         int(key): Pair(prompt, texts[0], theirs[key][0])

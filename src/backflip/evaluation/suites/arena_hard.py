@@ -88,8 +88,7 @@ class ArenaHard(Suite):
         mine = answers_by(self.answers or subject, questions)
         theirs = answers_by(self.baseline, questions)
         keys = [key for key in questions if key in mine and key in theirs]
-        if len(keys) < len(data):
-            subject.notes.append(f"left out: {len(data) - len(keys)} rows without both answers.")
+        subject.leave_out(len(data) - len(keys), "rows without both answers")
         judge = judge_named(self.judge, Asking(max_tokens=self.judge_tokens))
         pairs = [
             Pair(conversation(questions[key], mine[key][:-1]), mine[key][-1], theirs[key][-1])
@@ -191,8 +190,7 @@ def _recorded(subject: Subject, data: Sequence[Mapping[str, Any]]) -> list[dict[
     """Judgments as Arena-Hard keeps them: two games, in the first of which the baseline is A."""
     found: list[dict[str, Any]] = []
     kept = [row for row in data if len(cast("Sequence[Any]", row.get("games") or ())) == 2]
-    if len(kept) < len(data):
-        subject.notes.append(f"left out: {len(data) - len(kept)} rows without two games.")
+    subject.leave_out(len(data) - len(kept), "rows without two games")
     for place, row in enumerate(kept):
         grades = [_graded(game) for game in cast("Sequence[Any]", row["games"])]
         both = (grades[1], None if grades[0] is None else -grades[0])

@@ -123,16 +123,14 @@ class MtBench(Suite):
             lacking = "judge=MODEL" if not self.judge else "baseline=MODEL (or a file of answers)"
             raise UserError(f"suite mt_bench: give {lacking}.")
         rows = {key_of(row, place): row for place, row in enumerate(data) if turns_of(row)}
-        if len(rows) < len(data):
-            subject.notes.append(f"left out: {len(data) - len(rows)} rows ask nothing, or twice.")
+        subject.leave_out(len(data) - len(rows), "rows ask nothing, or twice")
         questions = {key: turns_of(row) for key, row in rows.items()}
         if not questions:
             raise UserError("suite mt_bench: rows need turns, a list of questions.")
         mine = answers_by(self.answers or subject, questions)
         theirs = answers_by(self.baseline, questions) if self.mode == "pair" else mine
         whole = [key for key in questions if key in mine and key in theirs]
-        if len(whole) < len(questions):
-            subject.notes.append(f"left out: {len(questions) - len(whole)} questions unanswered.")
+        subject.leave_out(len(questions) - len(whole), "questions unanswered")
         judge = judge_named(self.judge, Asking(max_tokens=self.judge_tokens))
         places = [(key, turn) for key in whole for turn in range(len(questions[key]))]
         asked = [

@@ -62,10 +62,7 @@ class Rewardbench(Suite):
             if row.get("prompt") is not None and row.get("chosen") and row.get("rejected"):
                 kept.append(row)
                 answers.append(Answers.of(row))
-        if len(kept) < len(data):
-            subject.notes.append(
-                f"left out: {len(data) - len(kept)} rows without prompt, chosen and rejected."
-            )
+        subject.leave_out(len(data) - len(kept), "rows without prompt, chosen and rejected")
         found: list[dict[str, Any]] = []
         for number, (row, one) in enumerate(
             zip(kept, scored(subject, answers, self.by), strict=True)

@@ -80,10 +80,7 @@ class Rewardbench2(Suite):
         kept = [
             r for r in data if r.get("prompt") is not None and r.get("chosen") and r.get("rejected")
         ]
-        if len(kept) < len(data):
-            subject.notes.append(
-                f"left out: {len(data) - len(kept)} rows without prompt, chosen and rejected."
-            )
+        subject.leave_out(len(data) - len(kept), "rows without prompt, chosen and rejected")
         answers = [Answers.of(row) for row in kept]
         found: list[dict[str, Any]] = []
         for number, (row, said) in enumerate(

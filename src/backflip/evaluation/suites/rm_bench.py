@@ -61,10 +61,7 @@ class RmBench(Suite):
                 "suite rm_bench: no row has lists of three chosen and three rejected answers, in "
                 "the order concise, detailed, detailed in Markdown."
             )
-        if len(kept) < len(data):
-            subject.notes.append(
-                f"left out: {len(data) - len(kept)} rows without three chosen and three rejected."
-            )
+        subject.leave_out(len(data) - len(kept), "rows without three chosen and three rejected")
         found: list[dict[str, Any]] = []
         answers = [Answers.of(row) for row in kept]
         for number, (row, said) in enumerate(

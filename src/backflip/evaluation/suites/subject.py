@@ -76,6 +76,11 @@ class Subject(ABC):
         Raises UserError for a subject that has no probabilities.
         """
 
+    def leave_out(self, count: int, which: str) -> None:
+        """Say how many rows or questions are left out, where some are; ``which`` they are."""
+        if count:
+            self.notes.append(f"left out: {count} {which}.")
+
     def label(self, prompt: str) -> str | None:
         """What people said of the answer to a one-turn prompt; None where nobody did."""
         del prompt

@@ -60,7 +60,7 @@ class FileWay:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().resolve()
-        self.path = self.folder
+        self.path: Path | None = None
 
     def meeting(self, workers: int, device: torch.device) -> dict[str, Any]:
         del workers, device
@@ -85,8 +85,9 @@ class FileWay:
         """It lies there."""
 
     def done(self) -> None:
-        if self.path.suffix:
+        if self.path is not None:
             self.path.unlink(missing_ok=True)
+            self.path = None
 
 
 class Broadcast:

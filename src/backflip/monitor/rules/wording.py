@@ -17,8 +17,8 @@ class _Risen(Rule):
     """A share is above a limit, and by some of it above what it was."""
 
     eased: ClassVar[Mapping[str, float]] = {"share": LOWER, "rise": LOWER}
-    share: float
-    rise: float
+    share: float = 0.3
+    rise: float = 0.15
     window: int = 5
     says: ClassVar[str]
     """The sentence, with {now} and {then} for percentages."""
@@ -39,8 +39,6 @@ class Repetition(_Risen):
 
     name = "repetition"
     needs: tuple[str, ...] = ("repetition",)
-    share: float = 0.3
-    rise: float = 0.15
     says = (
         "{now} % of the 4-grams of an answer repeat an earlier one of it, {then} % at the start: "
         "answers go round in circles. Read the samples; raise kl_coef."
@@ -53,8 +51,6 @@ class Boilerplate(_Risen):
 
     name = "boilerplate"
     needs: tuple[str, ...] = ("boilerplate",)
-    share: float = 0.3
-    rise: float = 0.15
     says = (
         "{now} % of all tokens stand in phrases that answers to at least half of the prompts "
         "share, {then} % at the start: a phrase is paid for, whatever is asked. Read the samples; "
